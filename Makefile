@@ -1,0 +1,37 @@
+# Two commands on a fresh machine: `make demo` and `make test`. Python >= 3.11, make and PyPI are all they need.
+
+PYTHON ?= python3
+BIN := .venv/bin
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+
+.PHONY: demo test
+.DELETE_ON_ERROR:
+
+demo: .venv/.stamp-app
+	@echo "demo: $(BIN)/geodescent fit digits"
+	@$(BIN)/geodescent fit digits
+
+test: .venv/.stamp-dev
+	@echo "test 1/4: format"
+	@$(BIN)/ruff format --check .
+	@echo "test 2/4: lint"
+	@$(BIN)/ruff check .
+	@echo "test 3/4: types"
+	@$(BIN)/mypy src
+	@echo "test 4/4: pytest"
+	@$(BIN)/python -m pytest
+
+$(BIN)/python:
+	@echo "setup: creating .venv with $(PYTHON)"
+	@$(PYTHON) -c 'import sys; sys.exit("geodescent needs Python >= 3.11: make PYTHON=python3.11 ...") if sys.version_info < (3, 11) else None'
+	@$(PYTHON) -m venv .venv
+
+.venv/.stamp-app: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "setup: installing geodescent[app] with the exact versions of constraints.txt"
+	@$(INSTALL) -e '.[app]'
+	@touch $@
+
+.venv/.stamp-dev: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "setup: installing geodescent[app,dev] with the exact versions of constraints.txt"
+	@$(INSTALL) -e '.[app,dev]'
+	@touch .venv/.stamp-app $@

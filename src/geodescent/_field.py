@@ -1,0 +1,44 @@
+"""Where output space wants to go, and on which clock."""
+
+import math
+from dataclasses import dataclass
+from typing import Protocol
+
+from geodescent._types import Outputs
+
+
+class Field(Protocol):
+    """An output-space velocity."""
+
+    def velocity(self, residual: Outputs, residual0: Outputs) -> Outputs:
+        """The velocity at residual x − y, given the one at the start."""
+        ...
+
+    def clock(self, time: float) -> float:
+        """The field's own time at τ."""
+        ...
+
+
+@dataclass(frozen=True)
+class AdaptedField:
+    """`dx/dτ = −(x − y)`: the Euclidean gradient flow of C in output space (THEORY 1.1); its clock is τ."""
+
+    def velocity(self, residual: Outputs, residual0: Outputs) -> Outputs:
+        return -residual
+
+    def clock(self, time: float) -> float:
+        return time
+
+
+@dataclass(frozen=True)
+class StraightLineField:
+    """`dx/dt = y − x₀` with t = 1 − e^{−τ}: the same path walked at constant speed in finite time (THEORY 2.2).
+
+    The vector is frozen, so this form does not correct its own drift.
+    """
+
+    def velocity(self, residual: Outputs, residual0: Outputs) -> Outputs:
+        return -residual0
+
+    def clock(self, time: float) -> float:
+        return -math.expm1(-time)

@@ -1,0 +1,292 @@
+"""Lifts: from a velocity of the outputs to the least-norm velocity of the parameters, exact or damped.
+
+All routes answer one question, with S = diag(s²) the row metric, M the diagonal parameter metric and μ the damping:
+
+    θ̇ = argmin ‖s(Dθ̇ − v)‖² + μ θ̇ᵀMθ̇,   and of those the one of least M-norm.
+
+Both metrics enter once, as `B = diag(s) D M^{−½}`; then `θ̇ = M^{−½} Bᵀ(BBᵀ + μ)⁻¹ s v`.
+"""
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from geodescent import _linalg as linalg
+from geodescent._jacobian import Jacobian
+from geodescent._memory import fits, require
+from geodescent._types import Outputs, Theta
+
+DENSE_LIMIT = 6000  # the largest Gram or normal matrix that is factorised where a cheaper lift exists
+NORMAL_PIVOTS = 1e-7  # a smaller pivot ratio of DᵀD loses too many digits: go through D itself
+
+
+@dataclass(frozen=True)
+class Lifted:
+    """A lifted velocity.
+
+    Attributes:
+        velocity: θ̇, (K,).
+        misfit: `s(Dθ̇ − v)`, (m,): what the linear model leaves, for inexact solves taken from D θ̇ itself.
+        rank: the rank kept, or None where nothing was asked for it.
+        iterations: of an iterative solve, 0 for a direct one.
+    """
+
+    velocity: Theta
+    misfit: Outputs
+    rank: int | None = None
+    iterations: int = 0
+
+
+class Prepared(Protocol):
+    """A lift at one point: factorised for each damping, solved for any velocity."""
+
+    def lift(self, velocity: Outputs, *, damping: float) -> Lifted: ...
+
+    @property
+    def scale(self) -> float:
+        """`‖B‖_F²/m`: what relative damping refers to, on every route (THEORY 1.8)."""
+        ...
+
+
+class Lift(Protocol):
+    """How D⁺ is applied."""
+
+    name: str
+
+    def prepare(self, jacobian: Jacobian, *, row_scale: Outputs | None = None, metric: Theta | None = None) -> Prepared:
+        """The lift at the point where the Jacobian was taken.
+
+        Args:
+            jacobian: D, rows not scaled.
+            row_scale: s > 0, (m,); None for ones.
+            metric: diagonal of M > 0, (K,); None for ones.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """`B = diag(s) D M^{−½}` and how velocities go in and out."""
+
+    jacobian: Jacobian
+    row_scale: Outputs | None
+    column_scale: Theta | None
+
+    @classmethod
+    def of(cls, jacobian: Jacobian, row_scale: Outputs | None, metric: Theta | None) -> "Metrics":
+        rows = None if row_scale is None else row_scale.to(jacobian.dtype)
+        columns = None if metric is None else metric.to(jacobian.dtype).rsqrt()
+        return cls(jacobian.scaled(rows=rows, columns=columns), rows, columns)
+
+    def enter(self, velocity: Outputs) -> Outputs:
+        velocity = velocity.reshape(-1).to(self.jacobian.dtype)
+        return velocity if self.row_scale is None else velocity * self.row_scale
+
+    def leave(self, velocity: Theta) -> Theta:
+        return velocity if self.column_scale is None else velocity * self.column_scale
+
+    @cached_property
+    def scale(self) -> float:
+        return linalg.total(self.jacobian.row_squares()) / self.jacobian.n_residuals
+
+
+@dataclass(frozen=True)
+class GramLift:
+    """`θ̇ = Bᵀ(BBᵀ + μ)⁻¹ v` through the m × m Gram matrix: for K ≥ m.
+
+    Args:
+        rcond: relative cut on σ where the rank is wanted; None: Cholesky where it can be trusted.
+
+    Cost: the Gram matrix, m³/3 a damping; two m × m matrices.
+    """
+
+    rcond: float | None = None
+    name: str = field(default="gram", init=False)
+
+    def prepare(self, jacobian: Jacobian, *, row_scale: Outputs | None = None, metric: Theta | None = None) -> Prepared:
+        m = jacobian.n_residuals
+        need = 2.0 * m * m * jacobian.dtype.itemsize
+        require(need, jacobian.device, what=f"the Gram lift of {m} residuals", instead="Use KrylovLift().")
+        metrics = Metrics.of(jacobian, row_scale, metric)
+        return _PreparedGram(metrics, metrics.jacobian.gram(), self.rcond)
+
+
+@dataclass(frozen=True)
+class _PreparedGram:
+    metrics: Metrics
+    gram: Tensor
+    rcond: float | None
+
+    @property
+    def scale(self) -> float:
+        return linalg.total(self.gram.diagonal()) / len(self.gram)
+
+    def lift(self, velocity: Outputs, *, damping: float) -> Lifted:
+        factor = linalg.factor(self.gram, damping=damping, rcond=self.rcond)
+        v = self.metrics.enter(velocity)
+        z = factor.solve(v)
+        z = z + factor.solve(v - self._damped(z, damping))  # one refinement: what the factor lost to conditioning
+        theta_velocity = self.metrics.leave(self.metrics.jacobian.rmv(z))
+        rank = factor.rank if damping == 0.0 or self.rcond is not None else None
+        return Lifted(theta_velocity, self.gram @ z - v, rank)
+
+    def _damped(self, z: Outputs, damping: float) -> Outputs:
+        return torch.add(self.gram @ z, z, alpha=damping)
+
+
+@dataclass(frozen=True)
+class NormalLift:
+    """`θ̇ = (BᵀB + μ)⁻¹ Bᵀ v` through the K × K normal matrix: for K < m.
+
+    Where the pivots say that squaring the conditioning lost too many digits, the singular value decomposition of B
+    answers instead, with the cut max(m, K)·eps on σ.
+
+    Args:
+        rcond: relative cut on σ where the rank is wanted; None as above.
+
+    Cost: mK² for the matrix, in chunks of rows; K³/3 a damping.
+    """
+
+    rcond: float | None = None
+    name: str = field(default="normal", init=False)
+
+    def prepare(self, jacobian: Jacobian, *, row_scale: Outputs | None = None, metric: Theta | None = None) -> Prepared:
+        k = jacobian.n_params
+        need = 2.0 * k * k * jacobian.dtype.itemsize
+        require(need, jacobian.device, what=f"the normal lift of {k} parameters", instead="Use KrylovLift().")
+        metrics = Metrics.of(jacobian, row_scale, metric)
+        return _PreparedNormal(metrics, metrics.jacobian.normal(), self.rcond)
+
+
+@dataclass(frozen=True)
+class _PreparedNormal:
+    metrics: Metrics
+    normal: Tensor
+    rcond: float | None
+
+    @property
+    def scale(self) -> float:
+        return linalg.total(self.normal.diagonal()) / self.metrics.jacobian.n_residuals
+
+    def lift(self, velocity: Outputs, *, damping: float) -> Lifted:
+        v = self.metrics.enter(velocity)
+        found = None if self.rcond is not None else linalg.cholesky(self.normal, damping=damping)
+        if found is not None and found.pivot_ratio > NORMAL_PIVOTS:
+            solution, rank = found.solve(self.metrics.jacobian.rmv(v)), found.rank
+        else:
+            solution, rank = self._through_d(v, damping)
+        misfit = self.metrics.jacobian.mv(solution) - v
+        return Lifted(self.metrics.leave(solution), misfit, rank if damping == 0.0 else None)
+
+    def _through_d(self, v: Outputs, damping: float) -> tuple[Theta, int]:
+        left, values, right = self._svd
+        rcond = max(self.metrics.jacobian.shape) * torch.finfo(values.dtype).eps if self.rcond is None else self.rcond
+        keep = values > rcond * values[0]
+        s = values[keep]
+        return right[keep].T @ ((s / (s * s + damping)) * (left[:, keep].T @ v)), int(keep.sum())
+
+    @cached_property
+    def _svd(self) -> tuple[Tensor, Tensor, Tensor]:
+        return torch.linalg.svd(self.metrics.jacobian.dense(), full_matrices=False)
+
+
+@dataclass(frozen=True)
+class KrylovLift:
+    """`(BBᵀ + μ) z = v` by conjugate gradients through products with B, preconditioned by `K̄ ⊗ I_Q` (THEORY 5.3).
+
+    Without damping, and where the iteration shows that BBᵀ is singular, LSMR on B gives the least-norm solution.
+
+    Args:
+        tol: relative residual at which to stop.
+        max_iterations: a bound on the products.
+
+    Cost: K̄ and its factor, N³/3 a damping; two passes over the records an iteration.
+    """
+
+    tol: float = 1e-12
+    max_iterations: int = 2000
+    name: str = field(default="krylov", init=False)
+
+    def prepare(self, jacobian: Jacobian, *, row_scale: Outputs | None = None, metric: Theta | None = None) -> Prepared:
+        metrics = Metrics.of(jacobian, row_scale, metric)
+        return _PreparedKrylov(metrics, _averaged(metrics.jacobian), self)
+
+
+@dataclass(frozen=True)
+class _PreparedKrylov:
+    metrics: Metrics
+    averaged: Tensor | None
+    method: KrylovLift
+
+    @property
+    def scale(self) -> float:
+        return self.metrics.scale
+
+    def lift(self, velocity: Outputs, *, damping: float) -> Lifted:
+        jacobian, v = self.metrics.jacobian, self.metrics.enter(velocity)
+        solved = self._conjugate_gradients(v, damping)
+        if solved is None:
+            solved = linalg.lsmr(jacobian.mv, jacobian.rmv, v, tol=self.method.tol, max_iterations=4 * self.method.max_iterations)
+            solution = solved.solution
+        else:
+            solution = jacobian.rmv(solved.solution)
+        return Lifted(self.metrics.leave(solution), jacobian.mv(solution) - v, None, solved.count)
+
+    def _conjugate_gradients(self, v: Outputs, damping: float) -> linalg.Iterations | None:
+        """The solution z, or None where there is no damping and G is (or turns out) singular."""
+        jacobian = self.metrics.jacobian
+        if damping == 0.0 and jacobian.n_params < jacobian.n_residuals:
+            return None
+        preconditioner = self._preconditioner(damping)
+        if preconditioner is None:
+            return None
+        solved = linalg.conjugate_gradients(
+            lambda z: torch.add(jacobian.mv(jacobian.rmv(z)), z, alpha=damping),
+            v,
+            preconditioner=preconditioner,
+            tol=self.method.tol,
+            max_iterations=self.method.max_iterations,
+        )
+        return solved if solved.converged or damping > 0.0 else None
+
+    def _preconditioner(self, damping: float) -> linalg.Operator | None:
+        if self.averaged is None:
+            diagonal = self.metrics.jacobian.row_squares() + damping
+            return lambda z: z / diagonal
+        found = linalg.cholesky(self.averaged, damping=damping)
+        if found is None and damping == 0.0:
+            return None
+        factor = linalg.eigh(self.averaged, damping=damping) if found is None else found
+        n = len(self.averaged)
+        return lambda z: factor.solve(z.reshape(n, -1)).reshape(-1)
+
+
+def _averaged(jacobian: Jacobian) -> Tensor | None:
+    """K̄, or None where there are several blocks of rows or K̄ does not fit."""
+    n = jacobian.blocks[0].n_samples
+    if len(jacobian.blocks) > 1 or not fits(2.0 * n * n * jacobian.dtype.itemsize, jacobian.device):
+        return None
+    return jacobian.mean_gram()
+
+
+@dataclass(frozen=True)
+class PlannedLift:
+    """The lift that m, K and memory ask for: Gram for m ≤ K, normal for K < m, Krylov where neither is affordable."""
+
+    krylov_tol: float = 1e-12
+    name: str = field(default="auto", init=False)
+
+    def prepare(self, jacobian: Jacobian, *, row_scale: Outputs | None = None, metric: Theta | None = None) -> Prepared:
+        chosen = planned(jacobian.n_residuals, jacobian.n_params, jacobian, krylov_tol=self.krylov_tol)
+        return chosen.prepare(jacobian, row_scale=row_scale, metric=metric)
+
+
+def planned(m: int, k: int, like: Jacobian, *, krylov_tol: float = 1e-12) -> Lift:
+    """The lift for m residuals and K parameters."""
+    smaller = min(m, k)
+    if smaller > DENSE_LIMIT or not fits(2.0 * smaller**2 * like.dtype.itemsize, like.device):
+        return KrylovLift(tol=krylov_tol)
+    return GramLift() if m <= k else NormalLift()

@@ -1,0 +1,45 @@
+"""The plain networks of the command."""
+
+import itertools
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+from geodescent._errors import InputError
+
+ACTIVATIONS: dict[str, type[nn.Module]] = {
+    "tanh": nn.Tanh,
+    "relu": nn.ReLU,
+    "gelu": nn.GELU,
+    "silu": nn.SiLU,
+    "sigmoid": nn.Sigmoid,
+}
+
+
+def mlp(
+    d_in: int, hidden: Sequence[int], d_out: int, activation: str, *, dtype: torch.dtype, seed: int
+) -> nn.Sequential:
+    """Linear layers of the given widths with the activation between them, in torch's own random start.
+
+    Args:
+        d_in: features of a sample, ≥ 1.
+        hidden: widths of the hidden layers; empty for a linear model.
+        d_out: outputs of a sample, Q ≥ 1.
+        activation: a key of `ACTIVATIONS`.
+        dtype: floating type of the parameters.
+        seed: of the start; the global random state is left as it was.
+
+    Raises:
+        InputError: an unknown activation, or a width below 1.
+    """
+    if activation not in ACTIVATIONS:
+        raise InputError(f"Unknown activation {activation!r}. Available: {', '.join(ACTIVATIONS)}.")
+    widths = [d_in, *hidden, d_out]
+    if min(widths) < 1:
+        raise InputError(f"Every width must be at least 1: got {'-'.join(map(str, widths))}.")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        linears = [nn.Linear(a, b, dtype=dtype) for a, b in itertools.pairwise(widths)]
+    between = ACTIVATIONS[activation]
+    return nn.Sequential(*(part for linear in linears[:-1] for part in (linear, between())), linears[-1])

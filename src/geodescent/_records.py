@@ -1,0 +1,288 @@
+"""What one use of a layer adds to the Jacobian: a sum of outer products, or plain rows.
+
+A record holds the columns of D that belong to some entries of θ (`index`), for N samples and Q outputs:
+
+- `Outer`: `D[(i,q), index[o,d]] = Σ_p g[i,q,p,o] a[i,p,d]`, never formed. Every linear operation is one of these.
+- `Rows`: `D[(i,q), index[k]] = values[i,q,k]`, formed.
+
+Both are values: slicing samples, scaling and joining give new records. Samples come first in every tensor, so that a
+chunk of samples is a slice and the rows of D are sample-major without a copy.
+"""
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class DenseInputs:
+    """Layer inputs a, `(N, P, d)`: P positions (tokens, pixels) of each sample."""
+
+    values: Tensor
+
+    @property
+    def size(self) -> int:
+        return self.values.shape[2]
+
+    @property
+    def positions(self) -> int:
+        return self.values.shape[1]
+
+    def samples(self, chunk: slice) -> "DenseInputs":
+        return DenseInputs(self.values[chunk])
+
+    def to(self, dtype: torch.dtype) -> "DenseInputs":
+        return DenseInputs(self.values.to(dtype))
+
+    def dense(self) -> Tensor:
+        return self.values
+
+    def inner(self, other: "Inputs") -> Tensor:
+        """`a · a'` of all pairs of positions, `(N·P, N'·P')`."""
+        return self.values.flatten(0, 1) @ other.dense().flatten(0, 1).T
+
+    def apply(self, matrix: Tensor) -> Tensor:
+        """`(o, d) → (N, P, o)`: the matrix applied to every input."""
+        return self.values @ matrix.T
+
+    def collect(self, cotangents: Tensor) -> Tensor:
+        """`(N, P, o) → (o, d)`: `Σ g aᵀ`."""
+        return cotangents.flatten(0, 1).T @ self.values.flatten(0, 1)
+
+
+@dataclass(frozen=True)
+class IndexInputs:
+    """One-hot layer inputs kept as indices `(N, P)` into d rows: an embedding's."""
+
+    indices: Tensor
+    size: int
+    dtype: torch.dtype
+
+    @property
+    def positions(self) -> int:
+        return self.indices.shape[1]
+
+    def samples(self, chunk: slice) -> "IndexInputs":
+        return replace(self, indices=self.indices[chunk])
+
+    def to(self, dtype: torch.dtype) -> "IndexInputs":
+        return replace(self, dtype=dtype)
+
+    def dense(self) -> Tensor:
+        return torch.nn.functional.one_hot(self.indices, self.size).to(self.dtype)
+
+    def inner(self, other: "Inputs") -> Tensor:
+        if not isinstance(other, IndexInputs):
+            return other.inner(self).T
+        return (self.indices.reshape(-1, 1) == other.indices.reshape(1, -1)).to(self.dtype)
+
+    def apply(self, matrix: Tensor) -> Tensor:
+        return matrix.T[self.indices]
+
+    def collect(self, cotangents: Tensor) -> Tensor:
+        out = cotangents.new_zeros(self.size, cotangents.shape[2])
+        return out.index_add_(0, self.indices.reshape(-1), cotangents.flatten(0, 1)).T
+
+
+Inputs = DenseInputs | IndexInputs
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Columns of D formed outright: `values (N, Q, k)` for the entries `index (k,)` of θ."""
+
+    values: Tensor
+    index: Tensor
+    label: str
+
+    @property
+    def width(self) -> int:
+        return self.values.shape[2]
+
+    def samples(self, chunk: slice) -> "Rows":
+        return replace(self, values=self.values[chunk])
+
+    def to(self, dtype: torch.dtype) -> "Rows":
+        return replace(self, values=self.values.to(dtype))
+
+    def rows(self) -> "Rows":
+        return self
+
+    def parts(self, limit: int) -> "list[Rows]":
+        return [self]
+
+    def scaled(self, rows: Tensor | None, columns: Tensor | None) -> "Rows":
+        values = self.values if rows is None else self.values * rows[:, :, None]
+        return replace(self, values=values if columns is None else values * columns[self.index])
+
+    def averaged(self) -> "Rows":
+        n, q, k = self.values.shape
+        return replace(self, values=self.values.reshape(n, 1, q * k) / q**0.5)
+
+    def mv(self, v: Tensor) -> Tensor:
+        return self.values @ v[self.index]
+
+    def rmv(self, u: Tensor, out: Tensor) -> None:
+        out.index_add_(0, self.index, self.values.flatten(0, 1).T @ u.reshape(-1))
+
+    def row_squares(self) -> Tensor:
+        return self.values.square().sum(2)
+
+    def add_block(self, other: "Rows", out: Tensor) -> None:
+        out.addmm_(self.values.flatten(0, 1), other.values.flatten(0, 1).T)
+
+    def add_dense(self, out: Tensor) -> None:
+        out.index_add_(1, self.index, self.values.flatten(0, 1))
+
+    def flops(self, other_rows: int) -> int:
+        n, q, k = self.values.shape
+        return 2 * n * q * other_rows * k
+
+
+@dataclass(frozen=True)
+class Outer:
+    """Columns of D as sums of outer products, `D[(i,q), index[o,d]] = scale[o,d] Σ_p g[i,q,p,o] a[i,p,d]`.
+
+    Attributes:
+        inputs: a, `(N, P, d)`; a constant 1 appended where the layer has a bias.
+        cotangents: g, `(N, Q, P, o)`, the derivative of the outputs by what the layer returned.
+        index: where each entry of the layer's matrix stands in θ, `(o, d)`.
+        scale: of the columns, or None for ones.
+        label: the module's name.
+    """
+
+    inputs: Inputs
+    cotangents: Tensor
+    index: Tensor
+    label: str
+    scale: Tensor | None = None
+
+    @property
+    def width(self) -> int:
+        return self.index.numel()
+
+    def samples(self, chunk: slice) -> "Outer":
+        return replace(self, inputs=self.inputs.samples(chunk), cotangents=self.cotangents[chunk])
+
+    def to(self, dtype: torch.dtype) -> "Outer":
+        return replace(self, inputs=self.inputs.to(dtype), cotangents=self.cotangents.to(dtype))
+
+    def rows(self) -> Rows:
+        """The same columns, formed: N·Q·P·o·d multiply-adds."""
+        a, g = self.inputs.dense()[:, None], self.cotangents
+        one_position = g.shape[2] == 1
+        outer = g[:, :, 0, :, None] * a[:, :, 0, None, :] if one_position else g.transpose(2, 3) @ a
+        outer = outer if self.scale is None else outer * self.scale
+        return Rows(outer.flatten(2), self.index.reshape(-1), self.label)
+
+    def parts(self, limit: int) -> "list[Outer]":
+        """The record cut along o into pieces whose rows hold at most `limit` numbers."""
+        n, q = self.cotangents.shape[:2]
+        step = max(1, limit // max(1, n * q * self.index.shape[1]))
+        return [self.columns(slice(o, o + step)) for o in range(0, self.index.shape[0], step)]
+
+    def columns(self, chunk: slice) -> "Outer":
+        """The rows `chunk` of the layer's matrix."""
+        scale = None if self.scale is None else self.scale[chunk]
+        return replace(self, cotangents=self.cotangents[..., chunk], index=self.index[chunk], scale=scale)
+
+    def scaled(self, rows: Tensor | None, columns: Tensor | None) -> "Outer":
+        g = self.cotangents if rows is None else self.cotangents * rows[:, :, None, None]
+        if columns is None:
+            return replace(self, cotangents=g)
+        scale = columns[self.index] if self.scale is None else self.scale * columns[self.index]
+        if bool((scale == scale[0, 0]).all()):
+            return replace(self, cotangents=g * scale[0, 0], scale=None)
+        return replace(self, cotangents=g, scale=scale)
+
+    def averaged(self) -> "Outer":
+        n, q, p, o = self.cotangents.shape
+        g = self.cotangents.transpose(1, 2).reshape(n, 1, p, q * o) / q**0.5
+        scale = None if self.scale is None else self.scale.repeat(q, 1)
+        return replace(self, cotangents=g, index=self.index.repeat(q, 1), scale=scale)
+
+    def mv(self, v: Tensor) -> Tensor:
+        matrix = v[self.index] if self.scale is None else v[self.index] * self.scale
+        return (self.cotangents.flatten(2) @ self.inputs.apply(matrix).flatten(1)[:, :, None])[:, :, 0]
+
+    def rmv(self, u: Tensor, out: Tensor) -> None:
+        n, q, p, o = self.cotangents.shape
+        weighted = (u[:, None, :] @ self.cotangents.flatten(2)).reshape(n, p, o)
+        matrix = self.inputs.collect(weighted)
+        matrix = matrix if self.scale is None else matrix * self.scale
+        out.index_add_(0, self.index.reshape(-1), matrix.reshape(-1))
+
+    def row_squares(self) -> Tensor:
+        """`Σ_k D[(i,q),k]²`, (N, Q)."""
+        p = self.inputs.positions
+        if self.scale is not None or p * p > self.width:
+            return self.rows().row_squares()
+        g, a = self.cotangents, self.inputs.dense()
+        if p == 1:
+            return g.square().sum((2, 3)) * a.square().sum((1, 2))[:, None]
+        return ((g @ g.transpose(2, 3)) * (a @ a.transpose(1, 2))[:, None]).sum((2, 3))
+
+    def add_block(self, other: "Outer", out: Tensor) -> None:
+        """`out += Σ_{p,p'} (a·a')(g·g')`: the block of G without D (THEORY 5.1)."""
+        n, q, p, _ = self.cotangents.shape
+        n2, q2, p2, _ = other.cotangents.shape
+        products = self.cotangents.flatten(0, 2) @ other.cotangents.flatten(0, 2).T
+        weights = self.inputs.inner(other.inputs)
+        if p == p2 == 1:
+            blocks = out.unflatten(0, (n, q)).unflatten(2, (n2, q2))
+            blocks.addcmul_(products.view(n, q, n2, q2), weights.view(n, 1, n2, 1))
+            return
+        products = products.view(n, q, p, n2, q2, p2).mul_(weights.view(n, 1, p, n2, 1, p2))
+        out.add_(products.sum((2, 5)).view(n * q, n2 * q2))
+
+    def add_dense(self, out: Tensor) -> None:
+        self.rows().add_dense(out)
+
+    def flops(self, other_rows: int) -> int:
+        """Of one block of G against as many rows, contracted."""
+        n, q, p, o = self.cotangents.shape
+        pairs = (n * p) * (other_rows // q * p)
+        return 2 * pairs * (self.inputs.size + q * q * (o + 1))
+
+
+Record = Outer | Rows
+
+
+def same_columns(a: Outer, b: Outer) -> bool:
+    """Whether the two records belong to the same matrix of θ."""
+    return a.index.shape == b.index.shape and bool(torch.equal(a.index, b.index))
+
+
+def merged(records: list[Record]) -> Record:
+    """All uses of the same parameters as one record: positions put side by side, or rows summed."""
+    first = records[0]
+    if len(records) == 1:
+        return first
+    alike = all(
+        isinstance(r, Outer)
+        and isinstance(first, Outer)
+        and type(r.inputs) is type(first.inputs)
+        and same_columns(first, r)
+        for r in records
+    )
+    return _side_by_side(records) if alike else _summed(records)  # type: ignore[arg-type]
+
+
+def _side_by_side(records: list[Outer]) -> Outer:
+    first = records[0]
+    inputs: Inputs
+    if isinstance(first.inputs, IndexInputs):
+        inputs = replace(first.inputs, indices=torch.cat([r.inputs.indices for r in records], 1))  # type: ignore[union-attr]
+    else:
+        inputs = DenseInputs(torch.cat([r.inputs.dense() for r in records], 1))
+    return replace(first, inputs=inputs, cotangents=torch.cat([r.cotangents for r in records], 2))
+
+
+def _summed(records: list[Record]) -> Rows:
+    rows = [r.rows() for r in records]
+    index, inverse = torch.unique(torch.cat([r.index for r in rows]), return_inverse=True)
+    n, q, _ = rows[0].values.shape
+    values = rows[0].values.new_zeros(n, q, len(index))
+    values.index_add_(2, inverse, torch.cat([r.values for r in rows], 2))
+    return Rows(values, index, " + ".join(dict.fromkeys(r.label for r in rows)))

@@ -1,0 +1,89 @@
+"""What a fit returns: a record for each step, how it ended, and the frozen Solution."""
+
+import math
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, fields
+from enum import Enum
+
+import numpy as np
+
+from geodescent._certificate import Certificate
+
+
+class Result(Enum):
+    """How a run ended; the value is the sentence that people see."""
+
+    target_reached = "The cost reached the target."
+    stationary = "No direction lowers the cost to first order: this is a critical point with cost above zero."
+    rounding_floor = "The cost has reached the rounding floor: more digits do not exist in this precision."
+    no_progress = "No damping, however large, gave a step that lowers the cost."
+    max_steps = "The largest number of steps was taken before the target was reached."
+    max_seconds = "The time ran out before the target was reached."
+    stopped = "The callback ended the run."
+    interrupted = "The run was interrupted; the best point is kept."
+    nonfinite = "The outputs became infinite or NaN; the best point is kept."
+
+
+@dataclass(frozen=True)
+class Record:
+    """One accepted step.
+
+    Attributes:
+        step: its number, from 0 for the start.
+        time: the sum of step sizes; in the flow, τ.
+        cost: C, measured.
+        predicted: C_lin, the cost that the linear model gave for this step; in the flow, the law's cost at τ.
+        damping: μ, absolute, in the units of G.
+        gain_ratio: (C_old − C)/(C_old − C_lin).
+        rank: the numerical rank of D, where it was computed.
+        held_out: the cost on the validation data, where there are any.
+        seconds: since the start.
+    """
+
+    step: int
+    time: float
+    cost: float
+    predicted: float
+    damping: float
+    gain_ratio: float
+    rank: int | None
+    held_out: float | None
+    seconds: float
+
+    def as_dict(self) -> dict[str, float | int | None]:
+        """The record for JSON: None where a number does not exist."""
+        return {k: v if v is None or math.isfinite(v) else None for k, v in asdict(self).items()}
+
+
+Callback = Callable[[Record], None]
+History = dict[str, np.ndarray]
+
+
+def history_of(records: list[Record]) -> History:
+    """Equal-length arrays, one a field; NaN where a record holds None."""
+    columns = {f.name: [getattr(record, f.name) for record in records] for f in fields(Record)}
+    return {name: np.array([np.nan if v is None else v for v in values]) for name, values in columns.items()}
+
+
+@dataclass(frozen=True)
+class Solution:
+    """The end of a fit; the model holds the best point.
+
+    Attributes:
+        cost, cost0: C at the best point and at the start.
+        result: how it ended.
+        history: arrays of equal length, the fields of `Record`.
+        certificate: what is known at the end.
+        stats: the lift, its counts, the solve's dtype, routes of the parameters.
+        steps: accepted steps.
+        seconds: of the whole call.
+    """
+
+    cost: float
+    cost0: float
+    result: Result
+    history: History
+    certificate: Certificate
+    stats: dict[str, object]
+    steps: int
+    seconds: float

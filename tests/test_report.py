@@ -1,0 +1,115 @@
+import io
+import struct
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from geodescent.report.curves import draw_fit, draw_flow, png
+from geodescent.report.progress import ProgressBar
+
+
+def made_history(n_steps=6, held_out=True):
+    steps = np.arange(1.0, n_steps + 1.0)
+    return {
+        "step": steps,
+        "cost": 10.0**-steps,
+        "predicted": 0.3 * 10.0**-steps,
+        "held_out": 0.1 + 1.0 / steps if held_out else np.full(n_steps, np.nan),
+    }
+
+
+def words(figure):
+    return {text.get_text() for text in figure.axes[0].texts}
+
+
+def line_of(figure, colour_of):
+    axes = figure.axes[0]
+    colour = next(text.get_color() for text in axes.texts if text.get_text() == colour_of)
+    return next(line for line in axes.lines if line.get_color() == colour)
+
+
+def test_the_picture_of_a_fit_shows_the_history_under_its_names():
+    history = made_history()
+    figure = draw_fit(history, cost0=1.0, target_cost=1e-6, title="wine")
+    assert words(figure) == {"measured cost", "linear model's cost C_lin", "held-out cost", "target"}
+    measured = line_of(figure, "measured cost")
+    assert np.array_equal(measured.get_ydata(), np.concatenate([[1.0], history["cost"]]))
+    assert np.array_equal(measured.get_xdata(), np.arange(7.0))
+    assert np.array_equal(line_of(figure, "linear model's cost C_lin").get_ydata(), history["predicted"])
+
+
+def test_nothing_is_drawn_of_samples_that_were_not_held_out():
+    figure = draw_fit(made_history(held_out=False), cost0=1.0, target_cost=None, title="wine")
+    assert words(figure) == {"measured cost", "linear model's cost C_lin"}
+
+
+def test_the_picture_of_a_flow_shows_measured_and_predicted_cost():
+    time = np.linspace(0.0, 3.0, 8)
+    figure = draw_flow(time, np.exp(-2.0 * time) * 1.1, np.exp(-2.0 * time), title="wine")
+    assert words(figure) == {"measured cost", "predicted cost"}
+    assert np.array_equal(line_of(figure, "predicted cost").get_ydata(), np.exp(-2.0 * time))
+    assert figure.axes[0].get_xlabel().startswith("time τ")
+
+
+@pytest.mark.parametrize("n_steps", [0, 1, 2])
+def test_a_run_of_few_steps_has_a_picture_too(n_steps):
+    content = png(draw_fit(made_history(n_steps), cost0=1.0, target_cost=1e-12, title="wine"))
+    assert content.startswith(b"\x89PNG")
+    assert min(struct.unpack(">II", content[16:24])) > 500
+
+
+def test_costs_a_log_axis_cannot_show_are_left_out():
+    history = made_history()
+    history["predicted"][2:] = [0.0, np.nan, np.inf, 1e-40]
+    history["cost"][-1] = 0.0
+    figure = draw_fit(history, cost0=1.0, target_cost=None, title="wine")
+    assert line_of(figure, "measured cost").get_ydata().min() > 0.0
+    assert figure.axes[0].get_ylim()[0] > 1e-6  # C_lin = 1e-40 does not flatten the measured cost
+    assert png(figure)
+
+
+def test_names_at_the_ends_never_overlap():
+    history = made_history()
+    history["predicted"] = history["held_out"] = history["cost"]
+    figure = draw_fit(history, cost0=1.0, target_cost=None, title="wine")
+    heights = sorted(text.get_position()[1] for text in figure.axes[0].texts)
+    assert np.diff(heights).min() > 0.05
+
+
+@dataclass(frozen=True)
+class Record:
+    step: int
+    cost: float
+    predicted: float
+    held_out: float | None
+
+
+def bar_after(*records, target_cost=1e-8):
+    screen = io.StringIO()
+    with ProgressBar("C_lin", target_cost, Console(file=screen, width=120)) as bar:
+        for record in records:
+            bar(record)
+    return screen.getvalue()
+
+
+def test_the_bar_shows_step_cost_c_lin_and_held_out_cost():
+    shown = bar_after(Record(1, 1.0, 0.5, None), Record(2, 1.25e-4, 3e-5, 0.07))
+    assert "step 2" in shown
+    assert "measured cost 1.25e-04" in shown
+    assert "C_lin 3.0e-05" in shown
+    assert "held-out 7.0e-02" in shown
+
+
+def test_the_bar_is_half_full_when_half_the_digits_are_won():
+    bar = ProgressBar("C_lin", 1e-8, Console(file=io.StringIO()))
+    with bar:
+        bar(Record(1, 1.0, 0.5, None))
+        bar(Record(2, 1e-4, 0.5, None))
+        assert bar._bar.tasks[0].completed == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize("target_cost", [None, 0.0, 5.0])
+def test_a_bar_without_a_reachable_target_still_counts(target_cost):
+    assert "step 1" in bar_after(Record(1, 1.0, 0.5, None), target_cost=target_cost)
