@@ -47,10 +47,16 @@ def test_nothing_is_drawn_of_samples_that_were_not_held_out():
 
 def test_the_picture_of_a_flow_shows_measured_and_predicted_cost():
     time = np.linspace(0.0, 3.0, 8)
-    figure = draw_flow(time, np.exp(-2.0 * time) * 1.1, np.exp(-2.0 * time), title="wine")
+    figure = draw_flow(time, np.exp(-2.0 * time) * 1.1, np.exp(-2.0 * time), floor=0.0, title="wine")
     assert words(figure) == {"measured cost", "predicted cost"}
     assert np.array_equal(line_of(figure, "predicted cost").get_ydata(), np.exp(-2.0 * time))
     assert figure.axes[0].get_xlabel().startswith("time τ")
+
+
+def test_a_predicted_cost_with_a_floor_is_named_so():
+    time = np.linspace(0.0, 3.0, 8)
+    cost = 0.2 + np.exp(-2.0 * time)
+    assert "predicted cost, floor 2.0e-01" in words(draw_flow(time, cost, cost, floor=0.2, title="wine"))
 
 
 @pytest.mark.parametrize("n_steps", [0, 1, 2])
@@ -81,6 +87,7 @@ def test_names_at_the_ends_never_overlap():
 @dataclass(frozen=True)
 class Record:
     step: int
+    time: float
     cost: float
     predicted: float
     held_out: float | None
@@ -88,28 +95,40 @@ class Record:
 
 def bar_after(*records, target_cost=1e-8):
     screen = io.StringIO()
-    with ProgressBar("C_lin", target_cost, Console(file=screen, width=120)) as bar:
+    with ProgressBar("C_lin", target_cost, console=Console(file=screen, width=80)) as bar:
         for record in records:
             bar(record)
     return screen.getvalue()
 
 
 def test_the_bar_shows_step_cost_c_lin_and_held_out_cost():
-    shown = bar_after(Record(1, 1.0, 0.5, None), Record(2, 1.25e-4, 3e-5, 0.07))
-    assert "step 2" in shown
-    assert "measured cost 1.25e-04" in shown
+    shown = bar_after(Record(1, 1.0, 1.0, 0.5, None), Record(212, 2.0, 1.2e-4, 3e-5, 0.07))
+    assert "step 212" in shown
+    assert "measured 1.2e-04" in shown
     assert "C_lin 3.0e-05" in shown
     assert "held-out 7.0e-02" in shown
 
 
 def test_the_bar_is_half_full_when_half_the_digits_are_won():
-    bar = ProgressBar("C_lin", 1e-8, Console(file=io.StringIO()))
+    bar = ProgressBar("C_lin", 1e-8, console=Console(file=io.StringIO()))
     with bar:
-        bar(Record(1, 1.0, 0.5, None))
-        bar(Record(2, 1e-4, 0.5, None))
+        bar(Record(1, 1.0, 1.0, 0.5, None))
+        bar(Record(2, 2.0, 1e-4, 0.5, None))
         assert bar._bar.tasks[0].completed == pytest.approx(0.5)
+
+
+def test_the_bar_of_a_flow_without_a_target_follows_the_time():
+    with ProgressBar("predicted", until=8.0, console=Console(file=io.StringIO())) as bar:
+        bar(Record(1, 2.0, 1.0, 0.5, None))
+        assert bar._bar.tasks[0].completed == pytest.approx(0.25)
+
+
+def test_what_is_not_known_is_not_shown():
+    shown = bar_after(Record(0, 0.0, 1.0, float("nan"), None))
+    assert "C_lin" not in shown
+    assert "held-out" not in shown
 
 
 @pytest.mark.parametrize("target_cost", [None, 0.0, 5.0])
 def test_a_bar_without_a_reachable_target_still_counts(target_cost):
-    assert "step 1" in bar_after(Record(1, 1.0, 0.5, None), target_cost=target_cost)
+    assert "step 1" in bar_after(Record(1, 1.0, 1.0, 0.5, None), target_cost=target_cost)

@@ -191,7 +191,7 @@ def test_a_network_is_fixed_by_its_seed_and_leaves_the_random_state_alone(activa
 
 
 def test_a_network_that_cannot_be_is_refused():
-    with pytest.raises(ValueError, match="Unknown activation 'sine'. Available: tanh, relu"):
+    with pytest.raises(ValueError, match=r"Unknown activation 'sine'\. Available: tanh, relu"):
         mlp(3, (4,), 2, "sine", dtype=torch.float64, seed=0)
     with pytest.raises(ValueError, match="at least 1: got 3-0-2"):
         mlp(3, (0,), 2, "tanh", dtype=torch.float64, seed=0)

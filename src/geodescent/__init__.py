@@ -1,0 +1,64 @@
+"""geodescent: fits networks to data by geometrically adapted gradient descent.
+
+`fit` walks to the least-squares minimum; `flow` integrates the adapted flow, whose cost curve is known beforehand;
+`certify` says what is known and what stands in the way.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from geodescent._certificate import Certificate
+from geodescent._control import GainRatio
+from geodescent._errors import InputError, JacobianError, MemoryPlanError
+from geodescent._field import AdaptedField, StraightLineField
+from geodescent._fit import certify, fit, flow
+from geodescent._flow import Flow
+from geodescent._jacobian import Jacobian
+from geodescent._lift import GramLift, KrylovLift, NormalLift
+from geodescent._outputs import OutputMap, SampleMap
+from geodescent._problem import Problem
+from geodescent._solution import Record, Result, Solution
+from geodescent._solve import Method
+from geodescent._theory import predicted_cost, stopping_time
+from geodescent._walk import EulerWalk
+
+if TYPE_CHECKING:
+    from geodescent._runs import load
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "fit",
+    "flow",
+    "certify",
+    "load",
+    "predicted_cost",
+    "stopping_time",
+    "Solution",
+    "Flow",
+    "Certificate",
+    "Result",
+    "Record",
+    "Method",
+    "AdaptedField",
+    "StraightLineField",
+    "GramLift",
+    "NormalLift",
+    "KrylovLift",
+    "EulerWalk",
+    "GainRatio",
+    "SampleMap",
+    "Jacobian",
+    "Problem",
+    "InputError",
+    "JacobianError",
+    "MemoryPlanError",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """`load` opens runs of the command, whose packages are an extra: imported when it is asked for."""
+    if name == "load":
+        from geodescent._runs import load
+
+        return load
+    raise AttributeError(f"module 'geodescent' has no attribute {name!r}")

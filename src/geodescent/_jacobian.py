@@ -2,13 +2,14 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor
 
 from geodescent._errors import JacobianError
 from geodescent._memory import require
-from geodescent._records import Outer, Record, Rows, same_columns
+from geodescent._records import Record, Rows, same_columns
 from geodescent._types import Gram, Outputs, Theta
 
 TILE = 1024  # rows of one tile of G: two buffers of 8 MB, small enough to stay near the cores
@@ -111,7 +112,8 @@ class Jacobian:
         Raises: MemoryPlanError, where it does not fit.
         """
         k = self.n_params
-        require(k * k * self.dtype.itemsize, self.device, what=f"the normal matrix of {k} × {k}", instead="Use another lift.")
+        size = k * k * self.dtype.itemsize
+        require(size, self.device, what=f"the normal matrix of {k} × {k}", instead="Use another lift.")
         out = torch.zeros(k, k, dtype=self.dtype, device=self.device)
         for rows in self.row_chunks():
             out.addmm_(rows.T, rows)
@@ -141,8 +143,14 @@ class Jacobian:
 
     def row_squares(self) -> Outputs:
         """The diagonal of G, (m,)."""
-        parts = [sum((r.row_squares() for r in b.records), torch.zeros(())) for b in self.blocks]
-        return torch.cat([part.expand(b.n_samples, b.n_outputs).reshape(-1) for part, b in zip(parts, self.blocks, strict=True)])
+        diagonals = []
+        for block in self.blocks:
+            out = torch.zeros(block.n_samples, block.n_outputs, dtype=self.dtype, device=self.device)
+            for record in block.records:
+                for part in record.parts(ROWS_LIMIT):
+                    out += part.row_squares()
+            diagonals.append(out.reshape(-1))
+        return torch.cat(diagonals)
 
     def scaled(self, *, rows: Outputs | None = None, columns: Theta | None = None) -> "Jacobian":
         """`diag(rows) D diag(columns)`: how a lift sees the two norms; None for ones."""
@@ -165,23 +173,23 @@ class Jacobian:
 
     def routes(self) -> list[dict[str, object]]:
         """How each record enters G: module, route (`contracted` or `rows`), entries of θ, flops of the square G."""
-        rows = []
+        found = list[dict[str, object]]()
         for block in self.blocks:
             for record in block.records:
                 by_rows = _by_rows(record, record, block.n_rows)
                 flops = _rows_flops(record, block.n_rows) if by_rows else record.flops(block.n_rows)
                 route = "rows" if by_rows else "contracted"
-                rows.append({"module": record.label, "route": route, "params": record.width, "flops": flops})
-        return rows
+                found.append({"module": record.label, "route": route, "params": record.width, "flops": flops})
+        return found
 
     def _offsets(self) -> list[slice]:
         ends = [0]
         for block in self.blocks:
             ends.append(ends[-1] + block.n_rows)
-        return [slice(a, b) for a, b in zip(ends, ends[1:], strict=False)]
+        return [slice(a, b) for a, b in pairwise(ends)]
 
     def _split(self, rows: Tensor) -> list[Tensor]:
-        return [rows[offset] for offset in self._offsets()]
+        return list(rows.split([block.n_rows for block in self.blocks]))
 
 
 def stacked(jacobians: list[Jacobian]) -> Jacobian:
@@ -198,14 +206,14 @@ def _fill(block: Block, other: Block, out: Tensor, *, lower: bool) -> None:
             _tiles(record, record2, block, other, out, lower=lower)
             continue
         same = record is record2
-        pieces = record.parts(ROWS_LIMIT)
+        pieces: list[Record] = [*record.parts(ROWS_LIMIT)]
         pieces2 = pieces if same else _cut_alike(record2, pieces)
         for piece, piece2 in zip(pieces, pieces2, strict=True):
             rows = piece.rows()
             _tiles(rows, rows if same else piece2.rows(), block, other, out, lower=lower)
 
 
-def _cut_alike(record: Record, pieces: "list[Outer] | list[Rows]") -> "list[Record]":
+def _cut_alike(record: Record, pieces: list[Record]) -> list[Record]:
     """The record cut at the same columns as the pieces of its partner."""
     if isinstance(record, Rows):
         return [record]
@@ -246,7 +254,7 @@ def _pairs(block: Block, other: Block) -> list[tuple[Record, Record]]:
 
 def _by_rows(record: Record, other: Record, other_rows: int) -> bool:
     """Whether forming the rows is the cheaper way to this part of G."""
-    if isinstance(record, Rows) or isinstance(other, Rows) or record.scale is not None:
+    if isinstance(record, Rows) or isinstance(other, Rows) or record.scale is not None or other.scale is not None:
         return True
     return _rows_flops(record, other_rows) <= ROWS_MARGIN * record.flops(other_rows)
 

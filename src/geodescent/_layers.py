@@ -48,7 +48,7 @@ def linear(module: nn.Linear, inputs: Tensor, cotangents: Tensor, index: Index, 
 
 def convolution(module: Any, inputs: Tensor, cotangents: Tensor, index: Index, label: str) -> list[Record]:
     """A convolution is a linear layer on patches, one record a group."""
-    n, q, c = cotangents.shape[:3]
+    n = len(cotangents)
     patches = _patches(_padded(module, inputs.flatten(0, 1)), module.kernel_size, module.stride, module.dilation)
     g = _positions_last_but_one(cotangents)
     groups, records = module.groups, list[Record]()
@@ -139,10 +139,8 @@ RULES: dict[type[nn.Module], Rule] = {
 
 def _with_bias(a: Tensor, g: Tensor, weight: Tensor | None, bias: Tensor | None, label: str) -> list[Record]:
     """The record of `Wa + b` for whichever of the two is wanted: `[W b][a; 1]`."""
-    if weight is None and bias is None:
-        return []
     if weight is None:
-        return [Rows(g.sum(2), bias, label)]  # type: ignore[arg-type]
+        return [] if bias is None else [Rows(g.sum(2), bias, label)]
     if bias is None:
         return [Outer(DenseInputs(a), g, weight, label)]
     ones = a.new_ones(*a.shape[:2], 1)

@@ -280,13 +280,14 @@ class PlannedLift:
     name: str = field(default="auto", init=False)
 
     def prepare(self, jacobian: Jacobian, *, row_scale: Outputs | None = None, metric: Theta | None = None) -> Prepared:
-        chosen = planned(jacobian.n_residuals, jacobian.n_params, jacobian, krylov_tol=self.krylov_tol)
+        m, k = jacobian.shape
+        chosen = planned(m, k, dtype=jacobian.dtype, device=jacobian.device, krylov_tol=self.krylov_tol)
         return chosen.prepare(jacobian, row_scale=row_scale, metric=metric)
 
 
-def planned(m: int, k: int, like: Jacobian, *, krylov_tol: float = 1e-12) -> Lift:
-    """The lift for m residuals and K parameters."""
+def planned(m: int, k: int, *, dtype: torch.dtype, device: torch.device, krylov_tol: float = 1e-12) -> Lift:
+    """The lift for m residuals and K parameters on this device."""
     smaller = min(m, k)
-    if smaller > DENSE_LIMIT or not fits(2.0 * smaller**2 * like.dtype.itemsize, like.device):
+    if smaller > DENSE_LIMIT or not fits(2.0 * smaller**2 * dtype.itemsize, device):
         return KrylovLift(tol=krylov_tol)
     return GramLift() if m <= k else NormalLift()

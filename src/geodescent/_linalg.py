@@ -166,7 +166,13 @@ class Iterations:
 
 
 def conjugate_gradients(
-    operator: Operator, b: Tensor, *, preconditioner: Operator, tol: float, max_iterations: int, start: Tensor | None = None
+    operator: Operator,
+    b: Tensor,
+    *,
+    preconditioner: Operator,
+    tol: float,
+    max_iterations: int,
+    start: Tensor | None = None,
 ) -> Iterations:
     """Solves `A z = b`, A symmetric positive definite, by preconditioned conjugate gradients until ‖b − Az‖ ≤ tol·‖b‖.
 

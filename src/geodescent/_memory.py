@@ -11,7 +11,7 @@ FRACTION = 0.6  # of what is free; the rest is for what the allocations bring wi
 
 
 def available_bytes(device: torch.device) -> int:
-    """Free memory of the device, in bytes: what the driver says on CUDA, MemAvailable within the cgroup's limit else."""
+    """Free memory of the device, in bytes: by the driver on CUDA, else MemAvailable within the cgroup's limit."""
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
     limits = [_meminfo(), _cgroup()]
@@ -26,9 +26,9 @@ def fits(n_bytes: float, device: torch.device) -> bool:
 def require(n_bytes: float, device: torch.device, *, what: str, instead: str) -> None:
     """Raises MemoryPlanError unless `n_bytes` fit: never the kernel's out-of-memory killer."""
     if not fits(n_bytes, device):
-        free = available_bytes(device)
+        free = available_bytes(device) / 1e9
         raise MemoryPlanError(
-            f"{what} needs {n_bytes / 1e9:.2f} GB, and {FRACTION:.0%} of the {free / 1e9:.2f} GB free are allowed. {instead}"
+            f"{what} needs {n_bytes / 1e9:.2f} GB, and {FRACTION:.0%} of the {free:.2f} GB free are allowed. {instead}"
         )
 
 

@@ -1,7 +1,8 @@
 """Output maps: what a network says, stacked, as a pure function of θ."""
 
 import math
-from collections.abc import Callable, Iterator
+import warnings
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -70,7 +71,8 @@ class Routes:
 
     Attributes:
         modules: the layers to record.
-        layouts: of their calls, in order; None for a call that is left out.
+        calls: names of the layers called, in order.
+        layouts: of these calls; None for a call that is left out.
         index: module → parameter → entries of θ, for what goes by rule.
         groups: positions of records that share parameters.
         per_sample: names of the parameters that go through per-sample derivatives.
@@ -78,6 +80,7 @@ class Routes:
     """
 
     modules: dict[str, nn.Module]
+    calls: list[str]
     layouts: list[capture.Layout | None]
     index: dict[str, dict[str, Tensor]]
     groups: list[list[int]]
@@ -117,7 +120,7 @@ class SampleMap:
         self.dtype, self.device = _kind(model, self.inputs)
         self.n_samples = _n_samples(self.inputs)
         _refuse_mixing_layers(model)
-        with _buffers_kept(model), torch.random.fork_rng(devices=[], enabled=True):
+        with _buffers_kept(model), _random_state_kept(self.device):
             self.output_shape = self._probe_outputs()
             self.routes = self._find_routes()
             if check:
@@ -186,8 +189,9 @@ class SampleMap:
 
     def _outputs(self, parameters: dict[str, Tensor], inputs: Inputs) -> Tensor:
         returned = self._call(parameters, inputs)
-        outputs = returned if self._select is None else self._select(returned)
-        return _require_tensor(outputs, _n_samples(inputs)).flatten(1) if outputs.dim() > 1 else outputs[:, None]
+        selected = returned if self._select is None else self._select(returned)
+        outputs = _require_tensor(selected, _n_samples(inputs))
+        return outputs.flatten(1) if outputs.dim() > 1 else outputs[:, None]
 
     # --- probing -----------------------------------------------------------------------------------------------------
 
@@ -196,20 +200,23 @@ class SampleMap:
         views = self._views(self.theta)
         with torch.no_grad():
             try:
-                returned = self._call(views, _take(self.inputs, [0, 1 % self.n_samples]))
-            except (RuntimeError, TypeError, IndexError) as error:
+                returned = self._call(views, _take(self.inputs, self._probe(2)))
+            except Exception as error:  # whatever a model raises is about what it was called on
                 raise InputError(_forward_failed(self.inputs, self.dtype, error)) from error
             outputs = _require_tensor(returned if self._select is None else self._select(returned), 2)
             if outputs.dtype != self.dtype:
-                raise InputError(f"the model returns {outputs.dtype} but its parameters are {self.dtype}: make them one dtype.")
-            self._refuse_mixing(views, outputs.flatten(1))
+                raise InputError(
+                    f"the model returns {outputs.dtype} but its parameters are {self.dtype}: make them one dtype."
+                )
+            self._refuse_mixing(views, outputs.reshape(2, -1))
         return outputs.shape[1:]
 
     def _refuse_mixing(self, views: dict[str, Tensor], two: Tensor) -> None:
+        state = _random_state(self.device)
         again = self._outputs(views, _take(self.inputs, self._probe(2)))
-        if not _near(again, two):
+        if not (_near(again, two) and torch.equal(state, _random_state(self.device))):
             raise JacobianError(
-                "two identical calls of the model gave different outputs. "
+                "the model draws random numbers, or two identical calls gave different outputs. "
                 "Call model.eval(), or take the randomness out of its forward pass."
             )
         three = self._outputs(views, _take(self.inputs, self._probe(3)))
@@ -217,7 +224,7 @@ class SampleMap:
             shift = float((three[:2] - two).abs().max())
             raise JacobianError(
                 f"the outputs of a sample change by {shift:.2g} when another sample joins the batch: the model mixes "
-                "samples. Use layers that act on each sample alone (GroupNorm or LayerNorm instead of batch statistics)."
+                "samples. Use layers that act on each sample alone, GroupNorm or LayerNorm instead of batch statistics."
             )
 
     def _probe(self, n: int) -> list[int]:
@@ -225,11 +232,15 @@ class SampleMap:
 
     def _find_routes(self) -> Routes:
         modules = {name: m for name, m in self.model.named_modules() if type(m) in RULES and _trainable(m)}
-        two, counts, outputs = self._recorded(modules, 2)
+        two, outputs, leaves = self._recorded(modules, 2)
+        if not outputs.requires_grad:
+            raise InputError("the outputs depend on no parameter that requires grad: there is nothing to fit.")
         three, _, _ = self._recorded(modules, 3)
         layouts = capture.layouts_of(two, three)
+        counts, graph = capture.uses(outputs, leaves)
         names = {id(p): name for name, p in self.model.named_parameters()}
-        index = self._index_by_rule(modules, two, layouts, counts, names)
+        seen = [lay if c.edge.node in graph else None for c, lay in zip(two, layouts, strict=True)]
+        index = self._index_by_rule(modules, two, seen, counts, names)
         layouts = [layout if index.get(c.name) else None for c, layout in zip(two, layouts, strict=True)]
         modules = {name: m for name, m in modules.items() if index.get(name)}
         pairs = [(c, lay) for c, lay in zip(two, layouts, strict=True) if c.name in modules and lay is not None]
@@ -239,16 +250,15 @@ class SampleMap:
         covered = {int(i) for own in index.values() for where in own.values() for i in where.reshape(-1)[:1]}
         rest = [p.name for p in self.parameters if p.offset not in covered and counts[p.name] > 0]
         layouts = [lay for c, lay in zip(two, layouts, strict=True) if c.name in modules]
-        routes = Routes(modules, layouts, index, groups, rest, vectorised=True)
-        if rest and not self._vectorises(rest):
-            routes = Routes(modules, layouts, index, groups, rest, vectorised=False)
-        return routes
+        called = [c.name for c in two if c.name in modules]
+        vectorised = not rest or self._vectorises(rest)
+        return Routes(modules, called, layouts, index, groups, rest, vectorised)
 
-    def _recorded(self, modules: dict[str, nn.Module], n: int) -> tuple[list[capture.Call], Any, Tensor]:
+    def _recorded(self, modules: dict[str, nn.Module], n: int) -> tuple[list[capture.Call], Tensor, dict[str, Tensor]]:
         leaves = self._leaves(self.theta)
         with torch.enable_grad(), capture.recording(modules) as calls:
             outputs = self._outputs(leaves, _take(self.inputs, self._probe(n)))
-        return calls, capture.uses(outputs, leaves), outputs
+        return calls, outputs, leaves
 
     def _index_by_rule(
         self,
@@ -276,22 +286,23 @@ class SampleMap:
         return entries.view(parameter.shape)
 
     def _kept(self, calls: list[capture.Call]) -> tuple[list[capture.Call], list[capture.Layout]]:
-        if len(calls) != len(self.routes.layouts):
+        if [c.name for c in calls] != self.routes.calls:
             raise JacobianError(
-                f"the model called {len(calls)} layers, and {len(self.routes.layouts)} when it was first looked at: "
-                "its path depends on the data. Pass the layers that are not always called through a custom module."
+                f"the model calls its layers in the order {[c.name for c in calls]}, and {self.routes.calls} when it "
+                "was first looked at: its path depends on the data. Let every sample take the same path."
             )
         pairs = [(c, lay) for c, lay in zip(calls, self.routes.layouts, strict=True) if lay is not None]
         return [c for c, _ in pairs], [lay for _, lay in pairs]
 
     def _require_memory(self) -> None:
         per_sample = sum(math.prod(p.shape) for p in self.parameters if p.name in self.routes.per_sample)
-        n_bytes = self.n_samples * self.n_outputs * per_sample * self.dtype.itemsize
+        m = self.n_samples * self.n_outputs
+        n_bytes = m * per_sample * self.dtype.itemsize
         if n_bytes:
-            what = f"the rows of {per_sample} parameters outside the rules, for {self.n_samples * self.n_outputs} residuals,"
+            what = f"the rows of {per_sample} parameters outside the rules, for {m} residuals,"
             require(n_bytes, self.device, what=what, instead="Use fewer samples, or register a rule for their layers.")
 
-    # --- parameters without a rule -------------------------------------------------------------------------------------
+    # --- parameters without a rule -----------------------------------------------------------------------------------
 
     def _per_sample_rows(self, theta: Theta) -> Rows:
         """D's columns for the parameters outside the rules, by per-sample derivatives in chunks."""
@@ -314,14 +325,16 @@ class SampleMap:
         chosen = {name: views[name] for name in names}
         width = self.n_outputs * sum(view.numel() for view in views.values()) * self.dtype.itemsize
         chunk = max(1, VMAP_BYTES // max(1, width))
-        found: dict[str, Tensor] = vmap(jacrev(one), in_dims=(None, 0), chunk_size=chunk)(chosen, inputs)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="There is a performance drop")
+            found: dict[str, Tensor] = vmap(jacrev(one), in_dims=(None, 0), chunk_size=chunk)(chosen, inputs)
         return found
 
     def _by_loop(self, views: dict[str, Tensor], names: list[str]) -> dict[str, Tensor]:
         """The same, a backward pass a residual: where vmap cannot go."""
         leaves = {name: view.detach().requires_grad_() for name, view in views.items()}
         chosen = [leaves[name] for name in names]
-        found = {name: view.new_zeros(self.n_samples, self.n_outputs, *view.shape) for name, view in views.items() if name in names}
+        found = {name: views[name].new_zeros(self.n_samples, self.n_outputs, *views[name].shape) for name in names}
         for i in range(self.n_samples):
             with torch.enable_grad():
                 outputs = self._outputs(leaves, _take(self.inputs, [i]))[0]
@@ -340,7 +353,7 @@ class SampleMap:
         return True
 
 
-# --- what a map asks of its model and inputs ---------------------------------------------------------------------------
+# --- what a map asks of its model and inputs -------------------------------------------------------------------------
 
 
 def _parameters(model: nn.Module) -> list[Parameter]:
@@ -356,12 +369,14 @@ def _parameters(model: nn.Module) -> list[Parameter]:
 
 def _kind(model: nn.Module, inputs: Inputs) -> tuple[torch.dtype, torch.device]:
     """The one floating dtype and device of the parameters and inputs."""
-    tensors = [(f"parameter {n}", p) for n, p in model.named_parameters()]
+    tensors: list[tuple[str, Tensor]] = [(f"parameter {n}", p) for n, p in model.named_parameters()]
     tensors += [("an input", t) for t in _leaves_of(inputs)]
     floating = [(what, t) for what, t in tensors if t.dtype.is_floating_point or t.dtype.is_complex]
     what0, first = floating[0]
     if first.dtype not in (torch.float32, torch.float64):
-        raise InputError(f"{what0} is {first.dtype}; float32 and float64 are supported. Convert the model: model.double().")
+        raise InputError(
+            f"{what0} is {first.dtype}; float32 and float64 are supported. Convert the model: model.double()."
+        )
     for what, tensor in floating:
         if tensor.dtype != first.dtype:
             raise InputError(
@@ -416,7 +431,7 @@ def _require_tensor(outputs: Any, n_samples: int) -> Tensor:
         raise InputError(f"the model returns {outputs.dtype}: stack real and imaginary parts, torch.view_as_real.")
     if outputs.dim() == 0 or len(outputs) != n_samples:
         raise InputError(
-            f"the model returns shape {tuple(outputs.shape)} for {n_samples} samples: the first axis must be the samples."
+            f"the model returns shape {tuple(outputs.shape)} for {n_samples} samples: samples must come first."
         )
     return outputs
 
@@ -433,12 +448,11 @@ def _forward_failed(inputs: Inputs, dtype: torch.dtype, error: Exception) -> str
 
 def _refuse_mixing_layers(model: nn.Module) -> None:
     for name, module in model.named_modules():
-        if isinstance(module, nn.modules.batchnorm._NormBase) and not isinstance(module, nn.modules.instancenorm._InstanceNorm):
-            if module.training or module.running_mean is None:
-                raise JacobianError(
-                    f"{name or 'the model'} ({type(module).__name__}) uses the statistics of the batch, so that the outputs "
-                    "of a sample depend on the others. Call model.eval(), or use GroupNorm or LayerNorm."
-                )
+        if isinstance(module, nn.modules.batchnorm._BatchNorm) and (module.training or module.running_mean is None):
+            raise JacobianError(
+                f"{name or 'the model'} ({type(module).__name__}) uses the statistics of the batch, so that the "
+                "outputs of a sample depend on the others. Call model.eval(), or use GroupNorm or LayerNorm."
+            )
         if isinstance(module, nn.modules.dropout._DropoutNd) and module.training and module.p > 0:
             raise JacobianError(
                 f"{name or 'the model'} ({type(module).__name__}, p = {module.p}) is active: its outputs are random. "
@@ -459,23 +473,48 @@ def _owned(module: nn.Module, names: dict[int, str]) -> dict[str, str]:
 
 @contextmanager
 def _buffers_kept(model: nn.Module) -> Iterator[None]:
-    """Puts the buffers back if a forward pass changes them, and says so."""
-    before = {name: buffer.clone() for name, buffer in model.named_buffers()}
-    yield
-    after = dict(model.named_buffers())
-    changed = [name for name, old in before.items() if not torch.equal(after[name], old)]
-    for name in changed:
-        after[name].copy_(before[name])
+    """Puts the buffers back if a forward pass changes them, also after an exception, and says so."""
+    found = dict(model.named_buffers())
+    before = {name: buffer.clone() for name, buffer in found.items()}
+    changed = list[str]()
+    try:
+        yield
+    finally:
+        after = dict(model.named_buffers())
+        for name, old in before.items():
+            if after.get(name) is found[name] and _same(found[name], old):
+                continue
+            changed.append(name)
+            owner, _, own = name.rpartition(".")
+            model.get_submodule(owner)._buffers[own] = found[name].copy_(old)
     if changed:
-        raise JacobianError(f"a forward pass changes the buffer {changed[0]}: call model.eval() so that x[θ] is a function.")
+        raise JacobianError(
+            f"a forward pass changes the buffer {changed[0]}: call model.eval() so that x[θ] is a function."
+        )
+
+
+def _same(a: Tensor, b: Tensor) -> bool:
+    """Equal entry by entry, NaN equal to NaN."""
+    return bool(((a == b) | ((a != a) & (b != b))).all())
+
+
+def _random_state(device: torch.device) -> Tensor:
+    """The state of the generator that a model on this device draws from."""
+    return torch.cuda.get_rng_state(device) if device.type == "cuda" else torch.get_rng_state()
+
+
+@contextmanager
+def _random_state_kept(device: torch.device) -> Iterator[None]:
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        yield
 
 
 def _near(a: Tensor, b: Tensor) -> bool:
-    tolerance = torch.finfo(a.dtype).eps ** 0.75
+    tolerance = torch.finfo(a.dtype).eps ** 0.5  # batches of other sizes are summed in another order
     return bool(torch.allclose(a, b, rtol=tolerance, atol=tolerance * float(1e-300 + b.abs().max()), equal_nan=True))
 
 
-# --- the check against autograd ----------------------------------------------------------------------------------------
+# --- the check against autograd --------------------------------------------------------------------------------------
 
 
 def _check_agreement(outputs: SampleMap) -> None:
@@ -490,10 +529,8 @@ def _check_agreement(outputs: SampleMap) -> None:
     with torch.enable_grad():
         x = few._outputs(leaves, few.inputs)
     found = torch.autograd.grad(x, list(leaves.values()), u, allow_unused=True)
-    gradient = torch.cat([
-        torch.zeros_like(leaf).reshape(-1) if g is None else g.reshape(-1)
-        for leaf, g in zip(leaves.values(), found, strict=True)
-    ])
+    pairs = zip(leaves.values(), found, strict=True)
+    gradient = torch.cat([(torch.zeros_like(leaf) if g is None else g.to_dense()).reshape(-1) for leaf, g in pairs])
     _require_close(jacobian.rmv(u), gradient, jacobian, "Dᵀu")
     reference = _autograd_mv(few, theta, gradient).reshape(-1)
     for record in jacobian.records:
@@ -518,22 +555,28 @@ def _raise_unless_close(ours: Tensor, theirs: Tensor, label: str, what: str) -> 
     tolerance = 10.0 * torch.finfo(ours.dtype).eps ** 0.5
     if not difference <= tolerance * max(scale, torch.finfo(ours.dtype).tiny ** 0.5) and not math.isnan(scale):
         raise JacobianError(
-            f"{label}: {what} by layers differs from autograd's by {difference:.2g} (of {scale:.2g}). The layer mixes "
-            "samples, or its rule does not fit what it computes; take it out of RULES, or write it as a custom module."
+            f"{label or 'the model'}: {what} by layers differs from autograd's by {difference:.2g} (of {scale:.2g}). "
+            "The layer mixes samples, or its rule does not fit what it computes: take it out of RULES, or write it as "
+            "a custom module."
         )
 
 
 def _autograd_mv(outputs: SampleMap, theta: Theta, v: Theta) -> Outputs:
-    """`D v` by autograd: forward mode, or twice backward where an operation has no forward derivative."""
-    views, tangents = outputs._views(theta), outputs._views(v)
-    try:
-        return torch.func.jvp(lambda p: outputs._outputs(p, outputs.inputs), (views,), (tangents,))[1]
-    except (RuntimeError, NotImplementedError):
-        leaves = outputs._leaves(theta)
-        with torch.enable_grad():
+    """`D v` by autograd: `d⟨Dᵀu, v⟩/du`, or row by row where an operation cannot be differentiated twice."""
+    leaves, directions = outputs._leaves(theta), list(outputs._views(v).values())
+    with torch.enable_grad():
+        x = outputs._outputs(leaves, outputs.inputs)
+        u = torch.zeros_like(x, requires_grad=True)
+        try:
+            pulled = torch.autograd.grad(x, list(leaves.values()), u, create_graph=True, allow_unused=True)
+            return torch.autograd.grad(_paired(pulled, directions), u)[0]
+        except RuntimeError:
             x = outputs._outputs(leaves, outputs.inputs)
-            u = torch.zeros_like(x, requires_grad=True)
-            used = torch.autograd.grad(x, list(leaves.values()), u, create_graph=True, allow_unused=True)
-            paired = [(g, t) for g, t in zip(used, tangents.values(), strict=True) if g is not None]
-            inner = sum((g * t).sum() for g, t in paired)
-            return torch.autograd.grad(inner, u)[0]  # type: ignore[arg-type]
+    rows = [torch.autograd.grad(e, list(leaves.values()), retain_graph=True, allow_unused=True) for e in x.reshape(-1)]
+    return torch.stack([_paired(row, directions) for row in rows]).view(x.shape)
+
+
+def _paired(gradients: Iterable[Tensor | None], directions: list[Tensor]) -> Tensor:
+    """`⟨gradient, direction⟩` over all parameters; None for a gradient that is zero."""
+    pairs = zip(gradients, directions, strict=True)
+    return sum(((g.to_dense() * t).sum() for g, t in pairs if g is not None), directions[0].new_zeros(()))

@@ -166,7 +166,8 @@ class Outer:
         return replace(self, inputs=self.inputs.samples(chunk), cotangents=self.cotangents[chunk])
 
     def to(self, dtype: torch.dtype) -> "Outer":
-        return replace(self, inputs=self.inputs.to(dtype), cotangents=self.cotangents.to(dtype))
+        scale = None if self.scale is None else self.scale.to(dtype)
+        return replace(self, inputs=self.inputs.to(dtype), cotangents=self.cotangents.to(dtype), scale=scale)
 
     def rows(self) -> Rows:
         """The same columns, formed: N·Q·P·o·d multiply-adds."""
@@ -207,7 +208,7 @@ class Outer:
         return (self.cotangents.flatten(2) @ self.inputs.apply(matrix).flatten(1)[:, :, None])[:, :, 0]
 
     def rmv(self, u: Tensor, out: Tensor) -> None:
-        n, q, p, o = self.cotangents.shape
+        n, _, p, o = self.cotangents.shape
         weighted = (u[:, None, :] @ self.cotangents.flatten(2)).reshape(n, p, o)
         matrix = self.inputs.collect(weighted)
         matrix = matrix if self.scale is None else matrix * self.scale
@@ -249,8 +250,8 @@ class Outer:
 Record = Outer | Rows
 
 
-def same_columns(a: Outer, b: Outer) -> bool:
-    """Whether the two records belong to the same matrix of θ."""
+def same_columns(a: Record, b: Record) -> bool:
+    """Whether the two records belong to the same entries of θ, in the same order."""
     return a.index.shape == b.index.shape and bool(torch.equal(a.index, b.index))
 
 
@@ -259,21 +260,19 @@ def merged(records: list[Record]) -> Record:
     first = records[0]
     if len(records) == 1:
         return first
-    alike = all(
-        isinstance(r, Outer)
-        and isinstance(first, Outer)
-        and type(r.inputs) is type(first.inputs)
-        and same_columns(first, r)
-        for r in records
+    outer = [r for r in records if isinstance(r, Outer)]
+    alike = len(outer) == len(records) and all(
+        type(r.inputs) is type(outer[0].inputs) and same_columns(outer[0], r) for r in outer
     )
-    return _side_by_side(records) if alike else _summed(records)  # type: ignore[arg-type]
+    return _side_by_side(outer) if alike else _summed(records)
 
 
 def _side_by_side(records: list[Outer]) -> Outer:
     first = records[0]
+    indexed = [r.inputs for r in records if isinstance(r.inputs, IndexInputs)]
     inputs: Inputs
-    if isinstance(first.inputs, IndexInputs):
-        inputs = replace(first.inputs, indices=torch.cat([r.inputs.indices for r in records], 1))  # type: ignore[union-attr]
+    if indexed:
+        inputs = replace(indexed[0], indices=torch.cat([i.indices for i in indexed], 1))
     else:
         inputs = DenseInputs(torch.cat([r.inputs.dense() for r in records], 1))
     return replace(first, inputs=inputs, cotangents=torch.cat([r.cotangents for r in records], 2))

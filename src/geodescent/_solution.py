@@ -14,6 +14,7 @@ class Result(Enum):
     """How a run ended; the value is the sentence that people see."""
 
     target_reached = "The cost reached the target."
+    time_reached = "The flow reached the time that was asked for."
     stationary = "No direction lowers the cost to first order: this is a critical point with cost above zero."
     rounding_floor = "The cost has reached the rounding floor: more digits do not exist in this precision."
     no_progress = "No damping, however large, gave a step that lowers the cost."

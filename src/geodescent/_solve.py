@@ -4,7 +4,8 @@ import math
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+import dataclasses
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -28,10 +29,10 @@ NEAR_FLOOR = 1e4  # below this many, a step that fails is the floor's doing
 class Method:
     """How to descend: field × lift × walk × control. Every door accepts one."""
 
-    field: Field = field(default_factory=AdaptedField)
-    lift: Lift = field(default_factory=lambda: PlannedLift(krylov_tol=3e-2))
-    walk: Walk = field(default_factory=EulerWalk)
-    control: Control = field(default_factory=GainRatio)
+    field: Field = dataclasses.field(default_factory=AdaptedField)
+    lift: Lift = dataclasses.field(default_factory=lambda: PlannedLift(krylov_tol=3e-2))
+    walk: Walk = dataclasses.field(default_factory=EulerWalk)
+    control: Control = dataclasses.field(default_factory=GainRatio)
     solve_dtype: torch.dtype = torch.float64
 
 

@@ -20,13 +20,13 @@ from torch import nn
 import geodescent as gd
 from geodescent._data import DATA_SETS, Prepared, prepare
 from geodescent._errors import InputError
+from geodescent._fit import DEFAULT_FALL
 from geodescent._runs import Config, Run, RunFolder, free_folder, load, strict_json
 from geodescent.report.curves import draw_fit, draw_flow, png
 from geodescent.report.progress import ProgressBar
 
 WIDTH = 80
 INTERRUPTED = 130
-DEFAULT_FLOW_TIME = 14.0  # e^{−28}: twelve digits of the cost
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 
@@ -89,7 +89,7 @@ def flow(
     hidden: HiddenOption = None,
     activation: ActivationOption = "tanh",
     until: Annotated[
-        float | None, typer.Option("--until", metavar="TAU", help="Time τ to stop at (default: 14).")
+        float | None, typer.Option("--until", metavar="TAU", help="Time τ to stop at (default: where C/C₀ = 1e-12).")
     ] = None,
     target_cost: TargetOption = None,
     tol: Annotated[float, typer.Option("--tol", help="Relative tolerance of the integration.")] = 1e-9,
@@ -102,13 +102,12 @@ def flow(
 ) -> None:
     """Follow the adapted flow itself; its cost stands beside the curve predicted before the first step."""
     with _answering(as_json) as answer:
-        until = DEFAULT_FLOW_TIME if until is None and target_cost is None else until
         options = {"until": until, "target_cost": target_cost, "tol": tol}
         job = _job(
             "flow", data, test_size, seed, options, _network_choice(data, hidden, activation, dtype, device), out
         )
         answer.say(job.opening())
-        with ProgressBar("predicted", target_cost) as bar:
+        with ProgressBar("predicted", target_cost, until or gd.stopping_time(1.0, DEFAULT_FALL)) as bar:
             path = gd.flow(
                 job.model,
                 *job.training,
@@ -118,7 +117,7 @@ def flow(
                 callback=_both(job.folder.append, bar),
             )
         title = f"{job.name()} · largest relative deviation {path.max_relative_deviation:.1e}"
-        curve = png(draw_flow(path.time, path.cost, path.predicted_cost, title=title))
+        curve = png(draw_flow(path.time, path.cost, path.predicted_cost, floor=path.floor, title=title))
         facts = {
             "cost": float(path.cost[-1]),
             "steps": len(path.time) - 1,
@@ -351,6 +350,7 @@ def _summary(content: Mapping[str, Any], *, sentence: str, certificate: str) -> 
         ("certificate", certificate),
         ("run", content["run"]),
     ]
+    rows += [("note", note) for note in content["stats"]["notes"]]
     if "max_relative_deviation" in content:
         deviation = f"{content['max_relative_deviation']:.2e} from the predicted cost, over {content['points']} points"
         rows.insert(2, ("deviation", deviation))

@@ -53,11 +53,18 @@ def draw_fit(
 
 
 def draw_flow(
-    time: NDArray[np.float64], cost: NDArray[np.float64], predicted: NDArray[np.float64], *, title: str
+    time: NDArray[np.float64], cost: NDArray[np.float64], predicted: NDArray[np.float64], *, floor: float, title: str
 ) -> Figure:
-    """The picture of a flow: log cost over time τ, measured at every accepted step beside the predicted law."""
+    """The picture of a flow: log cost over time τ, measured at every accepted step beside the predicted law.
+
+    Args:
+        time, cost, predicted: at the accepted steps.
+        floor: of the predicted law; above 0 where the Jacobian lacks rank, and the curve is named so.
+        title: one line above the picture.
+    """
+    name = "predicted cost" if floor == 0.0 else f"predicted cost, floor {floor:.1e}"
     curves = [
-        Curve("predicted cost", time, predicted, ORANGE, width=2.4),
+        Curve(name, time, predicted, ORANGE, width=2.4),
         Curve("measured cost", time, cost, BLUE, "none", "o"),
     ]
     return _picture(curves, x_label="time τ  (e-folds of the residual)", target_cost=None, title=title)

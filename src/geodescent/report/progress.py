@@ -6,7 +6,7 @@ from types import TracebackType
 from typing import Protocol
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 
 class StepRecord(Protocol):
@@ -15,6 +15,10 @@ class StepRecord(Protocol):
     @property
     def step(self) -> int:
         """Number of the accepted step."""
+
+    @property
+    def time(self) -> float:
+        """τ, or the sum of step sizes."""
 
     @property
     def cost(self) -> float:
@@ -31,29 +35,29 @@ class StepRecord(Protocol):
 
 @dataclass
 class ProgressBar:
-    """A callback, to be used in a `with` statement.
+    """A callback, to be used in a `with` statement; one line of at most 80 columns.
 
     Args:
         predicted_name: what the record's `predicted` is called.
-        target_cost: where the bar ends, on a log scale from the first cost seen; None for a bar without end.
+        target_cost: where the bar ends, on a log scale from the first cost seen.
+        until: the time at which it ends where no cost is aimed at; with neither, the bar has no end.
         console: where it is drawn; standard error by default.
     """
 
     predicted_name: str
-    target_cost: float | None
+    target_cost: float | None = None
+    until: float | None = None
     console: Console = field(default_factory=lambda: Console(stderr=True))
 
     def __post_init__(self) -> None:
         """Lay the columns out; nothing is drawn yet."""
-        text = TextColumn("step {task.fields[step]}  measured cost {task.fields[cost]}{task.fields[rest]}")
-        columns = (SpinnerColumn(), BarColumn(bar_width=16), text, TimeElapsedColumn())
+        columns = (BarColumn(bar_width=10), TextColumn("{task.description}"), TimeElapsedColumn())
         self._bar = Progress(*columns, console=self.console)
+        self._task: TaskID = self._bar.add_task("first step …", total=1.0 if self.target_cost or self.until else None)
         self._cost0: float | None = None
-        self._task: TaskID | None = None
 
     def __enter__(self) -> "ProgressBar":
         self._bar.start()
-        self._task = self._bar.add_task("", total=self._total(), step="0", cost="-", rest="")
         return self
 
     def __exit__(
@@ -63,21 +67,14 @@ class ProgressBar:
 
     def __call__(self, record: StepRecord) -> None:
         """Show one accepted step."""
-        if self._task is None:
-            return
-        rest = f"  {self.predicted_name} {record.predicted:.1e}"
-        if record.held_out is not None:
-            rest += f"  held-out {record.held_out:.1e}"
-        done = self._won(record.cost)
-        self._bar.update(self._task, completed=done, step=str(record.step), cost=f"{record.cost:.2e}", rest=rest)
+        costs = [("measured", record.cost), (self.predicted_name, record.predicted), ("held-out", record.held_out)]
+        shown = "  ".join(f"{name} {cost:.1e}" for name, cost in costs if cost is not None and math.isfinite(cost))
+        self._bar.update(self._task, completed=self._share(record), description=f"step {record.step}  {shown}")
 
-    def _total(self) -> float | None:
-        return 1.0 if self.target_cost is not None and self.target_cost > 0.0 else None
-
-    def _won(self, cost: float) -> float:
-        if self._cost0 is None:
-            self._cost0 = cost
-        target = self.target_cost
-        if not target or not 0.0 < target < self._cost0 or not cost > 0.0:
-            return 0.0
-        return min(1.0, max(0.0, math.log(self._cost0 / cost) / math.log(self._cost0 / target)))
+    def _share(self, record: StepRecord) -> float:
+        """Of the way to the target that lies behind, between 0 and 1."""
+        self._cost0 = record.cost if self._cost0 is None else self._cost0
+        if self.target_cost and 0.0 < self.target_cost < self._cost0 and record.cost > 0.0:
+            won = math.log(self._cost0 / record.cost) / math.log(self._cost0 / self.target_cost)
+            return min(1.0, max(0.0, won))
+        return min(1.0, record.time / self.until) if self.until else 0.0

@@ -1,0 +1,230 @@
+"""What takes rank from D that a person can act on: samples that repeat, columns that stand still, units that sleep."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from geodescent._jacobian import Jacobian
+from geodescent._outputs import _leaves_of
+from geodescent._problem import Problem, RowBlock
+from geodescent._types import Theta
+from geodescent._units import columns_of, units_of
+
+NEARLY = 1e-6  # two samples this close, relative to the largest value of each feature, are nearly identical
+NEARLY_LIMIT = 5e7  # numbers of inputs up to which near pairs are looked for: 400 MB
+WINDOW = 64  # neighbours along a random line that are compared
+
+
+@dataclass(frozen=True)
+class Cause:
+    """One reason why D loses rank here.
+
+    Attributes:
+        kind: identical_inputs, nearly_identical_inputs, constant_inputs, dead_units, saturated_units,
+            duplicate_units, too_few_parameters.
+        where: samples, columns, or layer and units.
+        cost: the part of C that it costs, in the units of C; None where that is not known.
+        exact: True where no descent can ever remove that cost; False where `cost` bounds what it costs here and now.
+        parameters_lost: parameters that no longer act on their own.
+        sentence: for people.
+    """
+
+    kind: str
+    where: dict[str, Any]
+    cost: float | None
+    sentence: str
+    exact: bool = False
+    parameters_lost: int = 0
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self)
+
+
+def causes_of(
+    problem: Problem, theta: Theta, *, jacobian: Jacobian | None = None, floor: float | None = None
+) -> tuple[Cause, ...]:
+    """Every cause found at θ; none on a problem that has none.
+
+    Args:
+        problem: blocks of samples.
+        theta: where the units are looked at, (K,).
+        jacobian: D at θ; its cotangents tell units behind functional activations.
+        floor: the instant floor at θ: what the loss of parameters can cost here at most.
+
+    Cost: a forward pass, a hash of every sample and a sort of the inputs along one line.
+    """
+    found = list[Cause]()
+    for block in problem.blocks:
+        groups = identical_groups(block)
+        found += _identical(problem, block, groups)
+        found += _nearly_identical(problem, block, groups)
+        found += [_constant(layer, where, lost, floor) for layer, where, lost in columns_of(block.map, theta)]
+    for sleep in units_of([block.map for block in problem.blocks], theta, jacobian):
+        found.append(_unit_cause(sleep.kind, sleep.layer, sleep.units, sleep.groups, sleep.parameters, floor))
+    return (*found, *_too_few(problem, floor))
+
+
+# --- samples ------------------------------------------------------------------------------------------------------------
+
+
+def identical_groups(block: RowBlock) -> list[list[int]]:
+    """Samples of positive weight whose inputs are the same numbers, in groups of two and more."""
+    leaves = [_comparable(leaf) for leaf in _leaves_of(block.map.inputs)]
+    groups = dict[tuple[bytes, ...], list[int]]()
+    for i in _active(block):
+        groups.setdefault(tuple(leaf[i].tobytes() for leaf in leaves), []).append(i)
+    return [group for group in groups.values() if len(group) > 1]
+
+
+def conflict_cost(problem: Problem, block: RowBlock, group: list[int]) -> float:
+    """`Σ_i wᵢ‖yᵢ − ȳ‖²/(2N)` of one group, ȳ the weighted mean: what samples that look alike must cost."""
+    targets = block.target[group].double()
+    weights = torch.ones(len(group), dtype=torch.float64, device=targets.device)
+    if block.weights is not None:
+        weights = block.weights[group].double()
+    weights = weights * (problem.n_samples / block.total_weight)
+    first = targets[:1]  # differences first, so that equal targets cost exactly zero
+    shifted = targets - first
+    mean = (weights[:, None] * shifted).sum(0) / weights.sum()
+    return float((weights[:, None] * (shifted - mean).square()).sum()) / (2.0 * problem.n_samples)
+
+
+def _active(block: RowBlock) -> list[int]:
+    n = len(block.target)
+    return list(range(n)) if block.weights is None else torch.nonzero(block.weights > 0)[:, 0].tolist()
+
+
+def _comparable(leaf: Tensor) -> Any:
+    """One row a sample, −0 made 0."""
+    flat = leaf.detach().reshape(len(leaf), -1).cpu()
+    return (flat + 0.0 if flat.dtype.is_floating_point else flat).contiguous().numpy()
+
+
+def _identical(problem: Problem, block: RowBlock, groups: list[list[int]]) -> list[Cause]:
+    if not groups:
+        return []
+    costs = [conflict_cost(problem, block, group) for group in groups]
+    where = {"block": block.name, "groups": groups, "conflict": [cost > 0.0 for cost in costs], "costs": costs}
+    conflicts = sum(cost > 0.0 for cost in costs)
+    extra = sum(len(group) - 1 for group in groups)
+    text = f"{_count(extra, 'sample')} repeat the inputs of others ({_count(len(groups), 'group')}, first {_few(groups[0])})"
+    if conflicts:
+        text += (
+            f"; in {conflicts} of them the targets differ, which costs {sum(costs):.3g} that nothing can remove. "
+            "Merge these samples, or add what tells them apart."
+        )
+    else:
+        text += " with the same targets: they cost nothing. Keep one of each, with its count as its weight."
+    return [Cause("identical_inputs", where, sum(costs), text, exact=True)]
+
+
+def _nearly_identical(problem: Problem, block: RowBlock, identical: list[list[int]]) -> list[Cause]:
+    """Groups of samples, identical ones counted once, that differ by at most `NEARLY` in every feature."""
+    repeated = {i for group in identical for i in group[1:]}
+    kept = [i for i in _active(block) if i not in repeated]
+    leaves = _leaves_of(block.map.inputs)
+    if sum(leaf.numel() for leaf in leaves) > NEARLY_LIMIT or len(kept) < 2:
+        return []
+    flat = torch.cat([leaf.detach()[kept].reshape(len(kept), -1).double() for leaf in leaves], 1)
+    groups = [[kept[i] for i in group] for group in near_groups(flat)]
+    if not groups:
+        return []
+    costs = [conflict_cost(problem, block, group) for group in groups]
+    where = {"block": block.name, "groups": groups, "conflict": [cost > 0.0 for cost in costs], "costs": costs}
+    text = (
+        f"{_count(len(groups), 'group')} of samples differ by less than {NEARLY:g} of the inputs' scale "
+        f"(first {_few(groups[0])}); "
+    )
+    if sum(costs) > 0.0:
+        text += f"their targets differ, which costs {sum(costs):.3g} unless outputs change that steeply. Merge them."
+    else:
+        text += "their targets agree. Keep one of each."
+    return [Cause("nearly_identical_inputs", where, sum(costs), text)]
+
+
+def near_groups(flat: Tensor) -> list[list[int]]:
+    """Rows closer than `NEARLY` in every column, relative to the column's largest value.
+
+    Such rows are neighbours on any line: they are sorted along a random one and compared with the next few.
+
+    Cost: N·d for the line, N·d for every neighbour that is still close on it.
+    """
+    scale = flat.abs().amax(0)
+    unit = flat[:, scale > 0.0] / scale[scale > 0.0]
+    line = torch.randn(unit.shape[1], generator=torch.Generator().manual_seed(0), dtype=flat.dtype).to(flat.device)
+    places, order = (unit @ line).sort()
+    reach = NEARLY * float(line.abs().sum())
+    label = list(range(len(flat)))
+    for step in range(1, min(WINDOW, len(flat))):
+        close = torch.nonzero(places[step:] - places[:-step] <= reach)[:, 0]
+        if len(close) == 0:
+            break
+        left, right = order[close], order[close + step]
+        near = (unit[left] - unit[right]).abs().amax(1) <= NEARLY
+        for i, j in zip(left[near].tolist(), right[near].tolist(), strict=True):
+            label[_root(label, j)] = _root(label, i)
+    groups = dict[int, list[int]]()
+    for i in range(len(label)):
+        groups.setdefault(_root(label, i), []).append(i)
+    return [group for group in groups.values() if len(group) > 1]
+
+
+def _root(label: list[int], i: int) -> int:
+    while label[i] != i:
+        i = label[i]
+    return i
+
+
+# --- columns, units, parameters ------------------------------------------------------------------------------------------
+
+
+def _constant(layer: str, columns: list[int], lost: int, floor: float | None) -> Cause:
+    text = (
+        f"{_count(len(columns), 'input column')} of {layer} never change ({_few(columns)}): their {lost} weights act as "
+        f"the bias does, or not at all{_at_most(floor)}. Drop these columns."
+    )
+    return Cause("constant_inputs", {"layer": layer, "columns": columns}, floor, text, parameters_lost=lost)
+
+
+SENTENCES = {
+    "dead_units": ("are dead: zero output and zero slope on every sample", "Start them again, or use a smooth activation."),
+    "saturated_units": ("are saturated: no slope on any sample", "Scale the inputs or the weights of this layer down."),
+    "duplicate_units": ("say the same as another, up to sign, on every sample", "Start them apart."),
+}
+
+
+def _unit_cause(
+    kind: str, layer: str, units: list[int], groups: list[list[int]], lost: int, floor: float | None
+) -> Cause:
+    what, remedy = SENTENCES[kind]
+    text = f"{_count(len(units), 'unit')} of {layer} ({_few(units)}) {what}; {lost} parameters are lost{_at_most(floor)}. {remedy}"
+    where: dict[str, Any] = {"layer": layer, "units": units}
+    where |= {"groups": groups} if groups else {}
+    return Cause(kind, where, floor, text, parameters_lost=lost)
+
+
+def _too_few(problem: Problem, floor: float | None) -> list[Cause]:
+    m, k = problem.n_residuals, problem.n_params
+    m -= sum((len(b.target) - len(_active(b))) * b.map.n_outputs for b in problem.blocks)
+    if k >= m:
+        return []
+    text = (
+        f"{k} parameters for {m} residuals: zero cost is out of reach for almost every y{_at_most(floor)}. "
+        f"Use at least {m} parameters."
+    )
+    return [Cause("too_few_parameters", {"n_params": k, "n_residuals": m}, floor, text)]
+
+
+def _at_most(floor: float | None) -> str:
+    return "" if floor is None else f", which costs at most {floor:.3g} here"
+
+
+def _count(n: int, what: str) -> str:
+    return f"{n} {what}" if n == 1 else f"{n} {what}s"
+
+
+def _few(items: list[int]) -> str:
+    return ", ".join(map(str, items[:5])) + (" …" if len(items) > 5 else "")

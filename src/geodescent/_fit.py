@@ -1,0 +1,231 @@
+"""The doors: fit, flow, certify."""
+
+import logging
+import math
+import os
+import time as clock
+from collections import Counter
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from geodescent import _flow, _solve
+from geodescent._certificate import Certificate, certificate_of
+from geodescent._checkpoint import Keeper, read_state
+from geodescent._errors import InputError
+from geodescent._flow import Flow
+from geodescent._lift import Lift, PlannedLift, planned
+from geodescent._linalg import norm
+from geodescent._outputs import Inputs
+from geodescent._problem import Problem, held_out
+from geodescent._solution import Callback, Record, Result, Solution, history_of
+from geodescent._solve import Method, Stopping
+from geodescent._theory import stopping_time
+from geodescent._types import Theta
+
+logger = logging.getLogger("geodescent")
+
+DEFAULT_FALL = 1e-12  # of C/C₀, where a flow is asked for neither a time nor a target
+
+
+def fit(
+    model: nn.Module,
+    X: Inputs,
+    y: Tensor,
+    *,
+    target_cost: float | None = None,
+    max_steps: int = 500,
+    max_seconds: float | None = None,
+    weights: Tensor | None = None,
+    validation: tuple[Inputs, Tensor] | None = None,
+    method: Method | None = None,
+    callback: Callback | None = None,
+    checkpoint: str | os.PathLike[str] | None = None,
+) -> Solution:
+    """Trains the model in place to the least-squares minimum of `C = ‖x[θ] − y‖²/(2N)`; no learning rate.
+
+    Full damped Gauss–Newton steps, `θ ← θ − D_μ(x − y)`, the damping set by the gain ratio (THEORY 1.8). The model
+    is left at the best point, also after an exception.
+
+    Args:
+        model: any module whose output for a sample depends on that sample alone.
+        X: tensor, tuple or dict of tensors, samples first.
+        y: targets in exactly the outputs' shape; (N,) for one output.
+        target_cost: absolute, in the units of C; None goes on to the rounding floor.
+        max_steps, max_seconds: bounds of the run.
+        weights: w ≥ 0, (N,): rows are multiplied by √w, N = Σw.
+        validation: (X, y) on which the cost is recorded beside each step; never fitted.
+        method: field × lift × walk × control.
+        callback: called with the record of each accepted step; StopIteration ends the run.
+        checkpoint: a folder to save to every 30 s and at the end, and to resume from.
+
+    Raises:
+        InputError, JacobianError, MemoryPlanError: before any work, with the numbers and the way out.
+    """
+    begin, method = clock.perf_counter(), method or Method()
+    stopping = _stopping(target_cost, max_steps, max_seconds)
+    problem = Problem.of(model, X, y, weights=weights)
+    judge = _held_out_cost(problem, validation)
+    state = read_state(checkpoint, problem) or _solve.start(problem, method, judge)
+    notes = _notes(problem, stopping.target_cost, state.floor)
+    keeper, counts = Keeper(checkpoint, state), Counter[str]()
+    try:
+        state, result = _solve.descend(
+            problem,
+            state,
+            method=method,
+            stopping=stopping,
+            callback=callback or _silent,
+            held_out=judge,
+            counts=counts,
+            save=keeper,
+        )
+    finally:
+        problem.write(keeper.state.theta)
+        keeper.write()
+    certificate = certificate_of(problem, target_cost=target_cost, finished=True)
+    return Solution(
+        cost=state.cost,
+        cost0=state.records[0].cost,
+        result=result,
+        history=history_of(list(state.records)),
+        certificate=certificate,
+        stats=_stats(problem, method.lift, method.solve_dtype, counts, notes),
+        steps=state.records[-1].step,
+        seconds=clock.perf_counter() - begin,
+    )
+
+
+def flow(
+    model: nn.Module,
+    X: Inputs,
+    y: Tensor,
+    *,
+    until: float | None = None,
+    target_cost: float | None = None,
+    tol: float = 1e-9,
+    weights: Tensor | None = None,
+    method: Method | None = None,
+    callback: Callback | None = None,
+) -> Flow:
+    """Integrates the adapted flow `dθ/dτ = −D⁺(x − y)` and leaves the model at the end of the path.
+
+    While D keeps full row rank, `C(τ) = C₀ e^{−2τ}` whatever the network (arXiv:2311.15487); the deviation returned
+    is that of the plain integration: no step is corrected towards the law.
+
+    Args:
+        model, X, y, weights, callback: as in `fit`.
+        until: τ at which to stop, in e-folds of the residual.
+        target_cost: stop at `½ ln(C₀/target)` instead. Neither: C/C₀ = 1e-12.
+        tol: local error of the outputs against ‖x − y‖.
+        method: its field (`StraightLineField` walks t = 1 − e^{−τ}) and its lift are used.
+
+    Raises:
+        InputError: bad input, or a target below the instant floor.
+    """
+    begin = clock.perf_counter()
+    _flow.checked_until(until, target_cost)
+    problem = Problem.of(model, X, y, weights=weights)
+    chosen = method or Method(lift=_exact_lift(problem))
+    cost0 = problem.cost(problem.outputs(problem.theta))
+    floor = _flow.start_floor(problem, chosen.lift)
+    end = until or stopping_time(cost0, target_cost or floor + DEFAULT_FALL * (cost0 - floor), floor=floor)
+    velocity = _flow.Velocity(problem, chosen.field, chosen.lift)
+    points, result = _flow.follow(velocity, end, tol=tol, callback=callback or _silent, floor=floor)
+    problem.write(points[-1].theta)
+    scale = 1.0 if problem.row_scale is None else problem.row_scale
+    arrays = _flow.columns(points, cost0, floor, norm(velocity.residual0 * scale))
+    full = bool(np.all(arrays["rank"] == problem.n_residuals))
+    counts = Counter({"evaluations": velocity.evaluations})
+    return Flow(
+        **arrays,
+        max_relative_deviation=float(np.max(np.abs(arrays["cost"] / arrays["predicted_cost"] - 1.0))),
+        cost0=cost0,
+        floor=floor,
+        result=Result.target_reached if result is Result.time_reached and target_cost else result,
+        certificate=certificate_of(problem, target_cost=target_cost, finished=True, full_rank_so_far=full),
+        stats=_stats(problem, chosen.lift, torch.float64, counts, []),
+        seconds=clock.perf_counter() - begin,
+    )
+
+
+def certify(
+    model: nn.Module,
+    X: Inputs,
+    y: Tensor,
+    *,
+    weights: Tensor | None = None,
+    target_cost: float | None = None,
+    rcond: float | None = None,
+    lipschitz: float | None = None,
+) -> Certificate:
+    """What is known at the model's parameters: rank, spectrum, guarantee, floors and the causes of rank loss.
+
+    Args:
+        model, X, y, weights: as in `fit`; nothing is changed.
+        target_cost: for the stopping time.
+        rcond: relative cut on σ; default max(m, K)·eps from D, √(m·eps) through G.
+        lipschitz: a proven Lipschitz constant L of D on the ball of radius σ_min/L (THEORY 1.9).
+    """
+    problem = Problem.of(model, X, y, weights=weights)
+    return certificate_of(problem, target_cost=target_cost, rcond=rcond, lipschitz=lipschitz, finished=True)
+
+
+def _silent(record: Record) -> None:
+    """No callback."""
+
+
+def _stopping(target_cost: float | None, max_steps: int, max_seconds: float | None) -> Stopping:
+    if target_cost is not None and not target_cost >= 0.0:
+        raise InputError(f"target_cost = {target_cost}: a cost of zero or above is needed.")
+    if max_steps < 0 or (max_seconds is not None and not max_seconds >= 0.0):
+        raise InputError(f"max_steps = {max_steps} and max_seconds = {max_seconds} must not be negative.")
+    return Stopping(target_cost or 0.0, max_steps, math.inf if max_seconds is None else max_seconds)
+
+
+def _held_out_cost(problem: Problem, validation: tuple[Inputs, Tensor] | None) -> Callable[[Theta], float | None]:
+    if validation is None:
+        return lambda theta: None
+    other = held_out(problem, *validation)
+    return lambda theta: other.cost(other.outputs(theta))
+
+
+def _notes(problem: Problem, target_cost: float, floor: float) -> list[str]:
+    """What must be said before the first step."""
+    if not 0.0 < target_cost < floor:
+        return []
+    note = (
+        f"target_cost = {target_cost:.3g} lies under the rounding floor, about {floor:.1e} for {problem.theta.dtype} "
+        "at this scale of y: the run will end at the floor."
+    )
+    logger.warning(note)
+    return [note]
+
+
+def _exact_lift(problem: Problem) -> Lift:
+    """The flow needs D⁺ itself: Gram or normal where they fit, Krylov to full accuracy otherwise."""
+    theta = problem.theta
+    return planned(problem.n_residuals, problem.n_params, dtype=torch.float64, device=theta.device)
+
+
+def _stats(
+    problem: Problem, lift: Lift, solve_dtype: torch.dtype, counts: Counter[str], notes: list[str]
+) -> dict[str, object]:
+    theta, few = problem.theta, problem.blocks[0].map
+    name = lift.name
+    if name == PlannedLift().name:
+        name = planned(problem.n_residuals, problem.n_params, dtype=solve_dtype, device=theta.device).name
+    return {
+        "lift": name,
+        "solve_dtype": str(solve_dtype).removeprefix("torch."),
+        "model_dtype": str(theta.dtype).removeprefix("torch."),
+        "float32_matmul_precision": torch.get_float32_matmul_precision(),
+        "n_residuals": problem.n_residuals,
+        "n_params": problem.n_params,
+        "per_sample_parameters": few.routes.per_sample,
+        "threads": torch.get_num_threads(),
+        "notes": notes,
+        **counts,
+    }

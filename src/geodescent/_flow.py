@@ -1,0 +1,219 @@
+"""The adapted flow itself, integrated with error control; its cost beside the curve known before the first step."""
+
+import math
+import time as clock
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.integrate import DOP853
+
+from geodescent import _linalg as linalg
+from geodescent._certificate import Certificate
+from geodescent._errors import InputError
+from geodescent._field import Field
+from geodescent._jacobian import Jacobian
+from geodescent._lift import Lift
+from geodescent._problem import Problem
+from geodescent._solution import Callback, Record, Result
+from geodescent._theory import predicted_cost
+from geodescent._types import Theta
+
+Array = NDArray[np.float64]
+
+LEAST_STEPS = 20  # accepted steps at least: the path is cut into as many pieces
+PIECE = 0.7  # of τ, at most: the cost falls fourfold, so does the tolerance
+SPECTRUM_LIMIT = 3000  # residuals up to which the spectrum is taken at every accepted step
+
+
+@dataclass(frozen=True)
+class Flow:
+    """The flow's path, at every accepted step; the model is left at its end.
+
+    Attributes:
+        time: τ, from 0.
+        cost: C by a forward pass at θ(τ), uncorrected.
+        predicted_cost: `F + (C₀ − F)e^{−2τ}`, F the floor; known before the first step where F = 0.
+        rank, sigma_min: of D; NaN where the spectrum was not taken.
+        path_bound: `‖x₀ − y‖ ∫dt/σ_min`, t = 1 − e^{−τ}: a bound of the way from θ₀ (THEORY 2.2).
+        displacement: `‖θ(τ) − θ₀‖`, measured.
+        max_relative_deviation: the largest |C/predicted − 1|.
+        cost0: C₀.
+        floor: F at the start: 0 where D has full row rank.
+        result, certificate, stats, seconds: as of a fit.
+    """
+
+    time: Array
+    cost: Array
+    predicted_cost: Array
+    rank: Array
+    sigma_min: Array
+    path_bound: Array
+    displacement: Array
+    max_relative_deviation: float
+    cost0: float
+    floor: float
+    result: Result
+    certificate: Certificate
+    stats: dict[str, object]
+    seconds: float
+
+    @property
+    def law(self) -> str:
+        """The predicted curve in words."""
+        return "C₀·exp(−2τ)" if self.floor == 0.0 else "F + (C₀ − F)·exp(−2τ), F the instant floor at the start"
+
+
+@dataclass(frozen=True)
+class Point:
+    """One accepted step of the integration."""
+
+    theta: Theta
+    time: float
+    cost: float
+    rank: float
+    sigma_min: float
+
+
+class Velocity:
+    """`dθ/dτ` (or dθ/dt): the field at θ, lifted without damping; counts its evaluations."""
+
+    def __init__(self, problem: Problem, field: Field, lift: Lift) -> None:
+        self.problem, self.field, self.lift = problem, field, lift
+        self.residual0 = problem.residual(problem.outputs(problem.theta)).double()
+        self.evaluations = 0
+
+    def __call__(self, _: float, theta: Array) -> Array:
+        point = torch.from_numpy(theta).to(self.problem.theta)
+        outputs, jacobian = self.problem.linearise(point)
+        velocity = self.field.velocity(self.problem.residual(outputs).double(), self.residual0)
+        prepared = self.lift.prepare(jacobian.to(torch.float64), row_scale=self.problem.row_scale)
+        self.evaluations += 1
+        return prepared.lift(velocity, damping=0.0).velocity.cpu().numpy()
+
+
+def integrate(velocity: Velocity, until: float, *, tol: float) -> Iterator[tuple[float, Array]]:
+    """`(τ, θ)` at every accepted step of an eighth-order Runge–Kutta pair, in pieces of τ.
+
+    In each piece the absolute tolerance on θ is `tol·‖x − y‖/(σ_max √K)` at its start, so that it shrinks with the
+    residual: a constant one spoils the law below C/C₀ ≈ 1e-8.
+
+    Source: Hairer, Nørsett & Wanner, *Solving ODEs I*, DOP853 as in SciPy.
+    """
+    pieces = max(LEAST_STEPS, math.ceil(until / PIECE))
+    ends = [velocity.field.clock(until * k / pieces) for k in range(pieces + 1)]
+    theta, step = velocity.problem.theta.double().cpu().numpy(), None
+    for begin, end in zip(ends, ends[1:], strict=False):
+        atol = tol * _output_scale(velocity.problem, theta) / math.sqrt(len(theta))
+        step = None if step is None else min(step, end - begin)
+        solver = DOP853(velocity, begin, theta, end, rtol=_LEAST_RTOL, atol=atol, first_step=step)
+        while solver.status == "running":
+            solver.step()
+            if solver.status == "failed":
+                return
+            yield solver.t, solver.y
+        theta, step = solver.y, float(solver.h_abs)
+
+
+_LEAST_RTOL = 100.0 * float(np.finfo(np.float64).eps)  # the smallest that SciPy takes
+
+
+def _output_scale(problem: Problem, theta: Array) -> float:
+    """`‖x − y‖/σ_max`: the change of θ along the strongest direction that undoes the residual."""
+    outputs, jacobian = problem.linearise(torch.from_numpy(theta).to(problem.theta))
+    scaled = jacobian.to(torch.float64).scaled(rows=problem.row_scale)
+    residual = problem.residual(outputs).double()
+    residual = residual if problem.row_scale is None else residual * problem.row_scale
+    start = torch.ones_like(residual) + residual / max(linalg.norm(residual), 1e-300)
+    largest, _ = linalg.lanczos_extremes(lambda u: scaled.mv(scaled.rmv(u)), start, iterations=8)
+    return linalg.norm(residual) / math.sqrt(largest)
+
+
+def follow(velocity: Velocity, until: float, *, tol: float, callback: Callback, floor: float) -> tuple[list[Point], Result]:
+    """The points of the flow up to τ = until, and how it ended."""
+    problem, begin = velocity.problem, clock.perf_counter()
+    points = [_point(problem, problem.theta, 0.0)]
+    cost0 = points[0].cost
+    try:
+        for own_time, theta in integrate(velocity, until, tol=tol):
+            tau = own_time if velocity.field.clock(1.0) == 1.0 else -math.log1p(-own_time)
+            points.append(_point(problem, torch.from_numpy(theta.copy()).to(problem.theta), tau))
+            law = predicted_cost(cost0, tau, floor=floor)
+            callback(_record(points, law, clock.perf_counter() - begin))
+    except StopIteration:
+        return points, Result.stopped
+    except KeyboardInterrupt:
+        return points, Result.interrupted
+    arrived = points[-1].time >= until * (1.0 - 1e-12)
+    return points, Result.time_reached if arrived else Result.no_progress
+
+
+def _point(problem: Problem, theta: Theta, tau: float) -> Point:
+    cost = problem.cost(problem.outputs(theta))
+    _, jacobian = problem.linearise(theta)
+    rank, sigma_min = _spectrum(jacobian.to(torch.float64).scaled(rows=problem.row_scale))
+    return Point(theta, tau, cost, rank, sigma_min)
+
+
+def _spectrum(jacobian: Jacobian) -> tuple[float, float]:
+    """`(rank, σ_min)` through G, σ_min the m-th singular value (0 where the rank is below m)."""
+    m = jacobian.n_residuals
+    if m > SPECTRUM_LIMIT:
+        return math.nan, math.nan
+    values = torch.linalg.eigvalsh(jacobian.gram())
+    rank = int((values > m * torch.finfo(values.dtype).eps * values[-1]).sum())
+    return float(rank), math.sqrt(float(values[0])) if rank == m else 0.0
+
+
+def _record(points: list[Point], law: float, seconds: float) -> Record:
+    point = points[-1]
+    rank = None if math.isnan(point.rank) else int(point.rank)
+    return Record(len(points) - 1, point.time, point.cost, law, 0.0, math.nan, rank, None, seconds)
+
+
+def start_floor(problem: Problem, lift: Lift) -> float:
+    """The instant floor `F = ‖(I − P)(x − y)‖²/(2N)` at the start; 0 where D has full row rank."""
+    outputs, jacobian = problem.linearise(problem.theta)
+    residual = problem.residual(outputs).double()
+    prepared = lift.prepare(jacobian.to(torch.float64), row_scale=problem.row_scale)
+    lifted = prepared.lift(-residual, damping=0.0)
+    if lifted.rank == problem.n_residuals:
+        return 0.0
+    floor = linalg.dot(lifted.misfit, lifted.misfit) / (2.0 * problem.n_samples)
+    return floor if floor > 1e-24 * problem.cost(outputs) else 0.0
+
+
+def columns(points: list[Point], cost0: float, floor: float, residual0: float) -> dict[str, Array]:
+    """The arrays of a Flow."""
+    time = np.array([p.time for p in points])
+    sigma_min = np.array([p.sigma_min for p in points])
+    origin = points[0].theta
+    return {
+        "time": time,
+        "cost": np.array([p.cost for p in points]),
+        "predicted_cost": predicted_cost(cost0, time, floor=floor),
+        "rank": np.array([p.rank for p in points]),
+        "sigma_min": sigma_min,
+        "path_bound": residual0 * _path_integral(-np.expm1(-time), sigma_min),
+        "displacement": np.array([linalg.norm(p.theta - origin) for p in points]),
+    }
+
+
+def _path_integral(line_time: Array, sigma_min: Array) -> Array:
+    """`∫dt/σ_min` by the trapezoidal rule; infinite from where σ_min = 0."""
+    with np.errstate(divide="ignore"):
+        inverse = 1.0 / sigma_min
+    pieces = 0.5 * (inverse[1:] + inverse[:-1]) * np.diff(line_time)
+    return np.concatenate([[0.0], np.cumsum(pieces)])
+
+
+def checked_until(until: float | None, target: float | None) -> None:
+    """Raises InputError for times and targets that mean nothing."""
+    if until is not None and target is not None:
+        raise InputError(f"until = {until} and target_cost = {target} both say when to stop: pass one of them.")
+    if until is not None and not (math.isfinite(until) and until > 0.0):
+        raise InputError(f"until = {until}: the flow's time τ must be positive and finite.")
+    if target is not None and not target > 0.0:
+        raise InputError(f"target_cost = {target}: the flow reaches no cost of zero or below in finite time.")
