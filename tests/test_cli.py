@@ -47,7 +47,9 @@ def wine_fit(tmp_path_factory):
 @pytest.fixture(scope="module")
 def wine_flow(tmp_path_factory):
     folder = tmp_path_factory.mktemp("wine") / "run"
-    done = geodescent("flow", "wine", "--hidden", 48, "--until", 1, "--tol", 1e-6, "--out", folder, "--json")
+    done = geodescent(
+        "flow", "wine", "--test-size", 0.8, "--hidden", 16, "--until", 1, "--tol", 1e-6, "--out", folder, "--json"
+    )
     assert done.exit_code == 0, done.output
     return folder, strict_object(done.stdout)
 
@@ -139,7 +141,7 @@ def test_without_json_a_summary_of_80_columns_stands_on_standard_output(tmp_path
     summary = [line for line in done.stdout.splitlines() if str(tmp_path) not in line]
     assert max(map(len, summary)) <= 80
     for name in ("cost", "result", "steps", "held-out", "certificate", "run"):
-        assert re.search(rf"^{name} ", done.stdout, re.MULTILINE), name
+        assert re.search(rf"^{name}\b", done.stdout, re.MULTILINE), name
 
 
 def test_the_default_folder_is_named_after_the_run(tmp_path, monkeypatch):

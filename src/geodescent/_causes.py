@@ -67,6 +67,16 @@ def causes_of(
     return (*found, *_too_few(problem, floor))
 
 
+def not_looked_for(problem: Problem) -> list[str]:
+    """What was left out, and why."""
+    sizes = [sum(leaf.numel() for leaf in _leaves_of(block.map.inputs)) for block in problem.blocks]
+    if max(sizes) <= NEARLY_LIMIT:
+        return []
+    return [
+        f"nearly identical inputs were not looked for: X holds {max(sizes):.2g} numbers, {NEARLY_LIMIT:.0e} at most."
+    ]
+
+
 # --- samples ------------------------------------------------------------------------------------------------------------
 
 
@@ -110,7 +120,9 @@ def _identical(problem: Problem, block: RowBlock, groups: list[list[int]]) -> li
     where = {"block": block.name, "groups": groups, "conflict": [cost > 0.0 for cost in costs], "costs": costs}
     conflicts = sum(cost > 0.0 for cost in costs)
     extra = sum(len(group) - 1 for group in groups)
-    text = f"{_count(extra, 'sample')} repeat the inputs of others ({_count(len(groups), 'group')}, first {_few(groups[0])})"
+    text = (
+        f"{_count(len(groups), 'group')} of samples with identical inputs, {extra} too many (first {_few(groups[0])})"
+    )
     if conflicts:
         text += (
             f"; in {conflicts} of them the targets differ, which costs {sum(costs):.3g} that nothing can remove. "
@@ -128,8 +140,9 @@ def _nearly_identical(problem: Problem, block: RowBlock, identical: list[list[in
     leaves = _leaves_of(block.map.inputs)
     if sum(leaf.numel() for leaf in leaves) > NEARLY_LIMIT or len(kept) < 2:
         return []
-    flat = torch.cat([leaf.detach()[kept].reshape(len(kept), -1).double() for leaf in leaves], 1)
-    groups = [[kept[i] for i in group] for group in near_groups(flat)]
+    groups = [
+        [kept[i] for i in group] for group in near_groups(torch.cat([_relative(leaf[kept]) for leaf in leaves], 1))
+    ]
     if not groups:
         return []
     costs = [conflict_cost(problem, block, group) for group in groups]
@@ -145,20 +158,27 @@ def _nearly_identical(problem: Problem, block: RowBlock, identical: list[list[in
     return [Cause("nearly_identical_inputs", where, sum(costs), text)]
 
 
-def near_groups(flat: Tensor) -> list[list[int]]:
-    """Rows closer than `NEARLY` in every column, relative to the column's largest value.
+def _relative(leaf: Tensor) -> Tensor:
+    """One row a sample, each column divided by its largest value; integers as they are."""
+    flat = leaf.detach().reshape(len(leaf), -1)
+    if not flat.dtype.is_floating_point:
+        return flat.double()
+    scale = flat.double().abs().amax(0)
+    return flat.double() / torch.where(scale > 0.0, scale, 1.0)
+
+
+def near_groups(unit: Tensor) -> list[list[int]]:
+    """Rows closer than `NEARLY` in every column.
 
     Such rows are neighbours on any line: they are sorted along a random one and compared with the next few.
 
     Cost: N·d for the line, N·d for every neighbour that is still close on it.
     """
-    scale = flat.abs().amax(0)
-    unit = flat[:, scale > 0.0] / scale[scale > 0.0]
-    line = torch.randn(unit.shape[1], generator=torch.Generator().manual_seed(0), dtype=flat.dtype).to(flat.device)
+    line = torch.randn(unit.shape[1], generator=torch.Generator().manual_seed(0), dtype=unit.dtype).to(unit.device)
     places, order = (unit @ line).sort()
     reach = NEARLY * float(line.abs().sum())
-    label = list(range(len(flat)))
-    for step in range(1, min(WINDOW, len(flat))):
+    label = list(range(len(unit)))
+    for step in range(1, min(WINDOW, len(unit))):
         close = torch.nonzero(places[step:] - places[:-step] <= reach)[:, 0]
         if len(close) == 0:
             break
@@ -183,16 +203,16 @@ def _root(label: list[int], i: int) -> int:
 
 def _constant(layer: str, columns: list[int], lost: int, floor: float | None) -> Cause:
     text = (
-        f"{_count(len(columns), 'input column')} of {layer} never change ({_few(columns)}): their {lost} weights act as "
-        f"the bias does, or not at all{_at_most(floor)}. Drop these columns."
+        f"{_count(len(columns), 'constant input column')} of {layer} ({_few(columns)}): {lost} weights act as the bias "
+        f"does, or not at all{_at_most(floor)}. Drop what never changes."
     )
     return Cause("constant_inputs", {"layer": layer, "columns": columns}, floor, text, parameters_lost=lost)
 
 
 SENTENCES = {
-    "dead_units": ("are dead: zero output and zero slope on every sample", "Start them again, or use a smooth activation."),
-    "saturated_units": ("are saturated: no slope on any sample", "Scale the inputs or the weights of this layer down."),
-    "duplicate_units": ("say the same as another, up to sign, on every sample", "Start them apart."),
+    "dead_units": ("dead: zero output and zero slope on every sample", "Start them again, or use a smooth activation."),
+    "saturated_units": ("saturated: no slope on any sample", "Scale the inputs or the weights of this layer down."),
+    "duplicate_units": ("the same as another, up to sign, on every sample", "Start them apart."),
 }
 
 
@@ -200,7 +220,7 @@ def _unit_cause(
     kind: str, layer: str, units: list[int], groups: list[list[int]], lost: int, floor: float | None
 ) -> Cause:
     what, remedy = SENTENCES[kind]
-    text = f"{_count(len(units), 'unit')} of {layer} ({_few(units)}) {what}; {lost} parameters are lost{_at_most(floor)}. {remedy}"
+    text = f"{_count(len(units), 'unit')} of {layer} ({_few(units)}): {what}; {lost} parameters are lost{_at_most(floor)}. {remedy}"
     where: dict[str, Any] = {"layer": layer, "units": units}
     where |= {"groups": groups} if groups else {}
     return Cause(kind, where, floor, text, parameters_lost=lost)

@@ -27,24 +27,22 @@ class Control(Protocol):
 class GainRatio:
     """Levenberg–Marquardt's control: the cost's fall against the linear model's, `ρ = (C − C_new)/(C − C_lin)`.
 
-    A step is taken where ρ > `accept`. A good prediction lets the damping fall tenfold, a bad one raises it fourfold.
+    A step is taken where ρ > `accept`. The damping is multiplied by `max(fall, 1 − (2ρ − 1)³)` after it, and by
+    `rise` after a refusal.
 
-    Source: Moré, *The Levenberg–Marquardt algorithm* (1978), for the quarters; the factors are ours
-    (docs/decisions.md).
+    Source: Nielsen, *Damping parameter in Marquardt's method* (1999), with `fall` = 1/10 for his 1/3 and a constant
+    `rise` (docs/decisions.md).
     """
 
     initial_damping: float = 1e-3
     least_damping: float = 1e-16
     largest_damping: float = 1e12
     accept: float = 1e-4
-    good: float = 0.75
-    bad: float = 0.25
     fall: float = 0.1
     rise: float = 4.0
 
     def judge(self, gain_ratio: float, damping: float) -> Verdict:
         if not math.isfinite(gain_ratio) or gain_ratio <= self.accept:
             return Verdict(False, damping * self.rise)
-        if gain_ratio < self.bad:
-            return Verdict(True, damping * self.rise)
-        return Verdict(True, max(self.least_damping, damping * self.fall) if gain_ratio > self.good else damping)
+        factor = max(self.fall, 1.0 - (2.0 * min(gain_ratio, 1.0) - 1.0) ** 3)
+        return Verdict(True, max(self.least_damping, damping * factor))

@@ -16,7 +16,7 @@ from geodescent._certificate import Certificate, certificate_of
 from geodescent._checkpoint import Keeper, read_state
 from geodescent._errors import InputError
 from geodescent._flow import Flow
-from geodescent._lift import Lift, PlannedLift, planned
+from geodescent._lift import KrylovLift, Lift, PlannedLift
 from geodescent._linalg import norm
 from geodescent._outputs import Inputs
 from geodescent._problem import Problem, held_out
@@ -128,7 +128,7 @@ def flow(
     begin = clock.perf_counter()
     _flow.checked_until(until, target_cost)
     problem = Problem.of(model, X, y, weights=weights)
-    chosen = method or Method(lift=_exact_lift(problem))
+    chosen = method or Method(lift=PlannedLift(krylov=KrylovLift()))
     cost0 = problem.cost(problem.outputs(problem.theta))
     floor = _flow.start_floor(problem, chosen.lift)
     end = until or stopping_time(cost0, target_cost or floor + DEFAULT_FALL * (cost0 - floor), floor=floor)
@@ -204,21 +204,14 @@ def _notes(problem: Problem, target_cost: float, floor: float) -> list[str]:
     return [note]
 
 
-def _exact_lift(problem: Problem) -> Lift:
-    """The flow needs D⁺ itself: Gram or normal where they fit, Krylov to full accuracy otherwise."""
-    theta = problem.theta
-    return planned(problem.n_residuals, problem.n_params, dtype=torch.float64, device=theta.device)
-
-
 def _stats(
     problem: Problem, lift: Lift, solve_dtype: torch.dtype, counts: Counter[str], notes: list[str]
 ) -> dict[str, object]:
     theta, few = problem.theta, problem.blocks[0].map
-    name = lift.name
-    if name == PlannedLift().name:
-        name = planned(problem.n_residuals, problem.n_params, dtype=solve_dtype, device=theta.device).name
+    chosen = lift.choice(problem.n_residuals, problem.n_params, dtype=solve_dtype, device=theta.device)
     return {
-        "lift": name,
+        "lift": chosen.name,
+        "lift_settings": str(chosen),
         "solve_dtype": str(solve_dtype).removeprefix("torch."),
         "model_dtype": str(theta.dtype).removeprefix("torch."),
         "float32_matmul_precision": torch.get_float32_matmul_precision(),

@@ -66,6 +66,10 @@ class Lift(Protocol):
         """
         ...
 
+    def choice(self, m: int, k: int, *, dtype: torch.dtype, device: torch.device) -> "Lift":
+        """The lift that is really used for m residuals and K parameters: itself, or what a plan picks."""
+        return self
+
 
 @dataclass(frozen=True)
 class Metrics:
@@ -94,7 +98,7 @@ class Metrics:
 
 
 @dataclass(frozen=True)
-class GramLift:
+class GramLift(Lift):
     """`θ̇ = Bᵀ(BBᵀ + μ)⁻¹ v` through the m × m Gram matrix: for K ≥ m.
 
     Args:
@@ -138,7 +142,7 @@ class _PreparedGram:
 
 
 @dataclass(frozen=True)
-class NormalLift:
+class NormalLift(Lift):
     """`θ̇ = (BᵀB + μ)⁻¹ Bᵀ v` through the K × K normal matrix: for K < m.
 
     Where the pivots say that squaring the conditioning lost too many digits, the singular value decomposition of B
@@ -194,7 +198,7 @@ class _PreparedNormal:
 
 
 @dataclass(frozen=True)
-class KrylovLift:
+class KrylovLift(Lift):
     """`(BBᵀ + μ) z = v` by conjugate gradients through products with B, preconditioned by `K̄ ⊗ I_Q` (THEORY 5.3).
 
     Without damping, and where the iteration shows that BBᵀ is singular, LSMR on B gives the least-norm solution.
@@ -202,22 +206,30 @@ class KrylovLift:
     Args:
         tol: relative residual at which to stop.
         max_iterations: a bound on the products.
+        slack: stop also where the residual is below this share of the damping's own misfit μ‖z‖: a step that is
+            damped that much gains nothing from a better solve. 0 for the exact lift.
+        products: dtype of the products with B on the way; None for the Jacobian's own. The misfit, and with it C_lin,
+            is always taken in the Jacobian's own.
 
     Cost: K̄ and its factor, N³/3 a damping; two passes over the records an iteration.
     """
 
     tol: float = 1e-12
     max_iterations: int = 2000
+    slack: float = 0.0
+    products: torch.dtype | None = None
     name: str = field(default="krylov", init=False)
 
     def prepare(self, jacobian: Jacobian, *, row_scale: Outputs | None = None, metric: Theta | None = None) -> Prepared:
         metrics = Metrics.of(jacobian, row_scale, metric)
-        return _PreparedKrylov(metrics, _averaged(metrics.jacobian), self)
+        inner = metrics.jacobian if self.products is None else metrics.jacobian.to(self.products)
+        return _PreparedKrylov(metrics, inner, _averaged(metrics.jacobian), self)
 
 
 @dataclass(frozen=True)
 class _PreparedKrylov:
     metrics: Metrics
+    inner: Jacobian
     averaged: Tensor | None
     method: KrylovLift
 
@@ -243,12 +255,14 @@ class _PreparedKrylov:
         preconditioner = self._preconditioner(damping)
         if preconditioner is None:
             return None
+        inner = self.inner
         solved = linalg.conjugate_gradients(
-            lambda z: torch.add(jacobian.mv(jacobian.rmv(z)), z, alpha=damping),
+            lambda z: torch.add(inner.mv(inner.rmv(z.to(inner.dtype))).to(z.dtype), z, alpha=damping),
             v,
             preconditioner=preconditioner,
             tol=self.method.tol,
             max_iterations=self.method.max_iterations,
+            slack=self.method.slack * damping,
         )
         return solved if solved.converged or damping > 0.0 else None
 
@@ -272,22 +286,28 @@ def _averaged(jacobian: Jacobian) -> Tensor | None:
     return jacobian.mean_gram()
 
 
-@dataclass(frozen=True)
-class PlannedLift:
-    """The lift that m, K and memory ask for: Gram for m ≤ K, normal for K < m, Krylov where neither is affordable."""
+INEXACT = KrylovLift(tol=1e-2, slack=0.5, products=torch.float32)  # for damped steps (docs/decisions.md)
 
-    krylov_tol: float = 1e-12
+
+@dataclass(frozen=True)
+class PlannedLift(Lift):
+    """The lift that m, K and memory ask for: Gram for m ≤ K, normal for K < m, Krylov where neither is affordable.
+
+    Args:
+        krylov: the Krylov lift to use; inexact for a descent that judges each step, exact for the flow.
+    """
+
+    krylov: KrylovLift = INEXACT
     name: str = field(default="auto", init=False)
 
     def prepare(self, jacobian: Jacobian, *, row_scale: Outputs | None = None, metric: Theta | None = None) -> Prepared:
         m, k = jacobian.shape
-        chosen = planned(m, k, dtype=jacobian.dtype, device=jacobian.device, krylov_tol=self.krylov_tol)
+        chosen = self.choice(m, k, dtype=jacobian.dtype, device=jacobian.device)
         return chosen.prepare(jacobian, row_scale=row_scale, metric=metric)
 
-
-def planned(m: int, k: int, *, dtype: torch.dtype, device: torch.device, krylov_tol: float = 1e-12) -> Lift:
-    """The lift for m residuals and K parameters on this device."""
-    smaller = min(m, k)
-    if smaller > DENSE_LIMIT or not fits(2.0 * smaller**2 * dtype.itemsize, device):
-        return KrylovLift(tol=krylov_tol)
-    return GramLift() if m <= k else NormalLift()
+    def choice(self, m: int, k: int, *, dtype: torch.dtype, device: torch.device) -> Lift:
+        """The lift for m residuals and K parameters on this device."""
+        smaller = min(m, k)
+        if smaller > DENSE_LIMIT or not fits(2.0 * smaller**2 * dtype.itemsize, device):
+            return self.krylov
+        return GramLift() if m <= k else NormalLift()

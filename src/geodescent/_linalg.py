@@ -173,6 +173,7 @@ def conjugate_gradients(
     tol: float,
     max_iterations: int,
     start: Tensor | None = None,
+    slack: float = 0.0,
 ) -> Iterations:
     """Solves `A z = b`, A symmetric positive definite, by preconditioned conjugate gradients until ‖b − Az‖ ≤ tol·‖b‖.
 
@@ -187,7 +188,7 @@ def conjugate_gradients(
     s = preconditioner(r)
     p, rho = s.clone(), dot(r, s)
     best, best_norm, count = z, norm(r), 0
-    while best_norm > tol * scale and count < max_iterations:
+    while best_norm > max(tol * scale, slack * norm(best)) and count < max_iterations:
         q = operator(p)
         curvature = dot(p, q)
         if not curvature > 0.0 or not math.isfinite(rho):
@@ -202,7 +203,7 @@ def conjugate_gradients(
         count += 1
         if norm(r) < best_norm:
             best, best_norm = z, norm(r)
-    return Iterations(best, count, best_norm / scale, best_norm <= tol * scale)
+    return Iterations(best, count, best_norm / scale, best_norm <= max(tol * scale, slack * norm(best)))
 
 
 def lsmr(mv: Operator, rmv: Operator, b: Tensor, *, tol: float, max_iterations: int) -> Iterations:

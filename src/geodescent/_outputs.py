@@ -562,18 +562,23 @@ def _raise_unless_close(ours: Tensor, theirs: Tensor, label: str, what: str) -> 
 
 
 def _autograd_mv(outputs: SampleMap, theta: Theta, v: Theta) -> Outputs:
-    """`D v` by autograd: `d⟨Dᵀu, v⟩/du`, or row by row where an operation cannot be differentiated twice."""
-    leaves, directions = outputs._leaves(theta), list(outputs._views(v).values())
-    with torch.enable_grad():
-        x = outputs._outputs(leaves, outputs.inputs)
-        u = torch.zeros_like(x, requires_grad=True)
-        try:
-            pulled = torch.autograd.grad(x, list(leaves.values()), u, create_graph=True, allow_unused=True)
-            return torch.autograd.grad(_paired(pulled, directions), u)[0]
-        except RuntimeError:
+    """`D v` by autograd: forward mode, or row by row where an operation has no forward derivative.
+
+    Not by differentiating Dᵀu: behind a function that can be differentiated once only, that is zero without a word.
+    """
+    views, tangents = outputs._views(theta), outputs._views(v)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", category=DeprecationWarning)  # torch's own, while it loads forward mode
+            product: Tensor = torch.func.jvp(lambda p: outputs._outputs(p, outputs.inputs), (views,), (tangents,))[1]
+        return product
+    except (RuntimeError, NotImplementedError):
+        leaves = outputs._leaves(theta)
+        with torch.enable_grad():
             x = outputs._outputs(leaves, outputs.inputs)
-    rows = [torch.autograd.grad(e, list(leaves.values()), retain_graph=True, allow_unused=True) for e in x.reshape(-1)]
-    return torch.stack([_paired(row, directions) for row in rows]).view(x.shape)
+    used = list(leaves.values())
+    rows = [torch.autograd.grad(e, used, retain_graph=True, allow_unused=True) for e in x.reshape(-1)]
+    return torch.stack([_paired(row, list(tangents.values())) for row in rows]).view(x.shape)
 
 
 def _paired(gradients: Iterable[Tensor | None], directions: list[Tensor]) -> Tensor:

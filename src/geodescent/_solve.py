@@ -30,7 +30,7 @@ class Method:
     """How to descend: field × lift × walk × control. Every door accepts one."""
 
     field: Field = dataclasses.field(default_factory=AdaptedField)
-    lift: Lift = dataclasses.field(default_factory=lambda: PlannedLift(krylov_tol=3e-2))
+    lift: Lift = dataclasses.field(default_factory=PlannedLift)
     walk: Walk = dataclasses.field(default_factory=EulerWalk)
     control: Control = dataclasses.field(default_factory=GainRatio)
     solve_dtype: torch.dtype = torch.float64

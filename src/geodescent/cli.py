@@ -347,14 +347,14 @@ def _summary(content: Mapping[str, Any], *, sentence: str, certificate: str) -> 
         ("result", sentence),
         ("steps", f"{content['steps']} in {content['seconds']:.1f} s, peak {content['peak_mb']:.0f} MB"),
         ("held-out", ", ".join(f"{name} {value:.4g}" for name, value in content["test"].items())),
-        ("certificate", certificate),
         ("run", content["run"]),
     ]
     rows += [("note", note) for note in content["stats"]["notes"]]
     if "max_relative_deviation" in content:
         deviation = f"{content['max_relative_deviation']:.2e} from the predicted cost, over {content['points']} points"
         rows.insert(2, ("deviation", deviation))
-    return "\n".join(_row(name, text) for name, text in rows)
+    shown = "\n".join(_row(name, text) for name, text in rows)
+    return f"{shown}\n\ncertificate at the end\n{certificate}"
 
 
 def _row(name: str, text: str) -> str:
@@ -362,8 +362,7 @@ def _row(name: str, text: str) -> str:
     lines = textwrap.TextWrapper(
         WIDTH, initial_indent=indent, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
     )
-    wrapped = "\n".join(lines.fill(line) for line in text.splitlines() if line.strip())
-    return name.ljust(13) + wrapped[13:]
+    return name.ljust(13) + lines.fill(text)[13:]
 
 
 def _peak_mb() -> float:

@@ -1,0 +1,102 @@
+"""The margin of the a priori condition `‖x₀ − y‖ ≤ σ₀²/(2L)` (THEORY 1.9), with L proven or estimated."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from geodescent._linalg import lanczos_extremes, norm
+from geodescent._problem import Problem
+from geodescent._spectrum import Spectrum
+from geodescent._types import Theta
+
+DIRECTIONS = 2  # random ones, beside that of the flow
+SHORT = 1e-3  # the shorter of the two distances along each direction, relative to the flow's first step
+
+
+@dataclass(frozen=True)
+class Margin:
+    """`σ₀²/(2L‖x₀ − y‖)`, whether L is proven, and how it was found."""
+
+    value: float
+    proven: bool
+    how: str
+
+
+def margin_at(
+    problem: Problem, theta: Theta, spectrum: Spectrum, residual: Tensor, *, lipschitz: float | None
+) -> Margin | None:
+    """The margin at θ, where D has full row rank; None where L cannot be had.
+
+    Args:
+        spectrum: of D at θ; L is estimated only where it holds D itself.
+        residual: s(x − y), (m,), float64.
+        lipschitz: a proven L of D (rows scaled) on the ball of radius σ₀/L, or None.
+    """
+    assert spectrum.sigma_min is not None
+    proven = 0.0 if lipschitz is None and is_linear(problem) else lipschitz
+    if proven is not None:
+        how = "L = 0: the model is linear in θ" if lipschitz is None else f"L = {lipschitz:.3g}, as given"
+        return Margin(_ratio(spectrum.sigma_min, proven, norm(residual)), True, how)
+    if spectrum.dense is None:
+        return None
+    estimate = estimated_lipschitz(problem, theta, spectrum)
+    how = f"L = {estimate:.3g}, estimated from differences of D along the flow and {DIRECTIONS} random directions"
+    return Margin(_ratio(spectrum.sigma_min, estimate, norm(residual)), False, how)
+
+
+def _ratio(sigma: float, lipschitz: float, distance: float) -> float:
+    return math.inf if lipschitz * distance == 0.0 else sigma**2 / (2.0 * lipschitz * distance)
+
+
+def is_linear(problem: Problem) -> bool:
+    """Whether x[θ] is affine in θ: the one trainable module is a Linear that comes last."""
+    return all(block.map._select is None and _last_linear_only(block.map.model) for block in problem.blocks)
+
+
+def _last_linear_only(model: nn.Module) -> bool:
+    if type(model) is nn.Sequential:
+        chain = [(f"{i}", m) for i, m in enumerate(model)]
+        last = chain[-1][1] if chain else model
+        owners = [m for _, m in model.named_modules(remove_duplicate=False) if _own(m)]
+        return len(owners) == 1 and owners[0] is last and _last_linear_only(last)
+    return type(model) is nn.Linear and not model._forward_hooks and not model._forward_pre_hooks
+
+
+def _own(module: nn.Module) -> bool:
+    return any(p.requires_grad for p in module.parameters(recurse=False))
+
+
+def estimated_lipschitz(problem: Problem, theta: Theta, spectrum: Spectrum) -> float:
+    """`max ‖D(θ + h u) − D(θ)‖₂/h` over unit u: the flow's direction −D⁺r and a few random ones; a lower bound of L.
+
+    Cost: two Jacobians a direction.
+    """
+    assert spectrum.velocity is not None and spectrum.dense is not None
+    generator = torch.Generator().manual_seed(0)
+    drawn = [torch.randn(len(theta), generator=generator, dtype=torch.float64) for _ in range(DIRECTIONS)]
+    reach = norm(spectrum.velocity)
+    reach = reach if reach > 0.0 else 1.0
+    directions = [spectrum.velocity] if norm(spectrum.velocity) > 0.0 else []
+    directions += [d.to(theta.device) for d in drawn]
+    return max(
+        _difference(problem, theta, spectrum.dense, u / norm(u), h) for u in directions for h in (reach, SHORT * reach)
+    )
+
+
+def _difference(problem: Problem, theta: Theta, dense: Tensor, unit: Theta, distance: float) -> float:
+    """`‖D(θ + h u) − D(θ)‖₂/h`, with h as it is after rounding."""
+    moved = theta + (distance * unit).to(theta.dtype)
+    h = norm(moved.double() - theta.double())
+    if h == 0.0:
+        return 0.0
+    _, jacobian = problem.linearise(moved)
+    change = jacobian.scaled(rows=problem.row_scale).to(torch.float64).dense() - dense
+    start = torch.randn(len(change), generator=torch.Generator().manual_seed(0), dtype=torch.float64).to(theta.device)
+    if not bool(torch.isfinite(change).all()):
+        return math.inf
+    if norm(change) == 0.0:
+        return 0.0
+    largest, _ = lanczos_extremes(lambda u: change @ (change.T @ u), start, iterations=20)
+    return math.sqrt(max(largest, 0.0)) / h
