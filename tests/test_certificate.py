@@ -2,6 +2,7 @@
 
 import json
 import math
+from itertools import pairwise
 
 import pytest
 import torch
@@ -25,7 +26,7 @@ def normal(*shape: int, seed: int = 0) -> Tensor:
 def mlp(*sizes: int, act: type[nn.Module] = nn.Tanh) -> nn.Sequential:
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        layers = [m for a, b in zip(sizes, sizes[1:], strict=False) for m in (nn.Linear(a, b), act())]
+        layers = [m for a, b in pairwise(sizes) for m in (nn.Linear(a, b), act())]
         return nn.Sequential(*layers[:-1]).double()
 
 
@@ -79,7 +80,7 @@ def scaled_system(problem: Problem) -> tuple[Tensor, Tensor]:
     return jacobian.dense().double() * s[:, None], problem.residual(outputs).double() * s
 
 
-# --- spectrum and floors --------------------------------------------------------------------------------------------------
+# --- spectrum and floors ---------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", PROBLEMS)
@@ -165,7 +166,7 @@ def test_no_jacobian_at_all_is_said(monkeypatch):
     assert (c.sigma_max, c.rank, c.guaranteed, c.point.kind) == (None, None, None, "moving")
 
 
-# --- guaranteed, margin, stopping time ------------------------------------------------------------------------------------
+# --- guaranteed, margin, stopping time -------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("sigma,curvature,y", [(2.0, 0.5, 0.7), (1.0, 3.0, 0.1), (0.3, 0.01, 20.0), (1.0, 1.0, 0.5)])
@@ -188,7 +189,7 @@ def test_estimated_lipschitz_is_below_the_spectral_norm_of_all_second_derivative
     u, v = angles.cos(), angles.sin()
     changes = torch.stack([torch.stack([2 * u, 0 * u], 1), torch.stack([3 * v, 3 * u], 1)], 1)
     exact = float(torch.linalg.matrix_norm(changes, ord=2).max())
-    D, r = scaled_system(problem)
+    _, r = scaled_system(problem)
     estimate = margins.estimated_lipschitz(
         problem, problem.theta, spectra.spectrum_of(problem.linearise(problem.theta)[1], r)
     )
@@ -258,7 +259,7 @@ def test_stopping_time_inverts_the_law():
     assert below.stopping_time is None and "below the rounding floor" in below.reason
 
 
-# --- kinds of points ------------------------------------------------------------------------------------------------------
+# --- kinds of points -------------------------------------------------------------------------------------------------
 
 
 def product(t: Tensor) -> Tensor:
@@ -321,7 +322,7 @@ def test_hessian_is_that_of_autograd_and_lanczos_bounds_it(name):
     assert largest == pytest.approx(float(values[-1]), rel=1e-6) and smallest >= float(values[0]) - 1e-12
 
 
-# --- rounding -------------------------------------------------------------------------------------------------------------
+# --- rounding --------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("scale", [1.0, 1e-6, 1e6])
@@ -347,7 +348,7 @@ def test_rounding_floor_is_where_descent_ends(dtype, scale):
     assert ends[7] / 10.0 < estimate < ends[7] * 10.0, (ends, estimate)
 
 
-# --- for machines, for people ----------------------------------------------------------------------------------------------
+# --- for machines, for people ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", [*PROBLEMS, "linear"])
@@ -381,3 +382,11 @@ def test_the_certificate_leaves_the_model_as_it_was():
     certificate_of(problem, finished=True)
     assert torch.equal(problem.theta, before) and torch.equal(torch.random.get_rng_state(), state)
     assert all(p.grad is None and p.requires_grad for p in model.parameters()) and model.training
+
+
+def test_a_point_with_nonfinite_outputs_is_told_and_not_guessed():
+    problem = wide(5)
+    c = certificate_of(problem, theta=problem.theta * math.nan, finished=True)
+    assert (c.level, c.rank, c.guaranteed, c.point.kind) == ("not computed", None, None, "moving")
+    assert "NaN or infinite" in c.reason
+    assert c.as_dict()["cost"] is None and str(c)

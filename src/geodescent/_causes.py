@@ -77,7 +77,7 @@ def not_looked_for(problem: Problem) -> list[str]:
     ]
 
 
-# --- samples ------------------------------------------------------------------------------------------------------------
+# --- samples ---------------------------------------------------------------------------------------------------------
 
 
 def identical_groups(block: RowBlock) -> list[list[int]]:
@@ -198,7 +198,7 @@ def _root(label: list[int], i: int) -> int:
     return i
 
 
-# --- columns, units, parameters ------------------------------------------------------------------------------------------
+# --- columns, units, parameters --------------------------------------------------------------------------------------
 
 
 def _constant(layer: str, columns: list[int], lost: int, floor: float | None) -> Cause:
@@ -220,7 +220,8 @@ def _unit_cause(
     kind: str, layer: str, units: list[int], groups: list[list[int]], lost: int, floor: float | None
 ) -> Cause:
     what, remedy = SENTENCES[kind]
-    text = f"{_count(len(units), 'unit')} of {layer} ({_few(units)}): {what}; {lost} parameters are lost{_at_most(floor)}. {remedy}"
+    text = f"{_count(len(units), 'unit')} of {layer} ({_few(units)}): {what}; {lost} parameters are lost"
+    text = f"{text}{_at_most(floor)}. {remedy}"
     where: dict[str, Any] = {"layer": layer, "units": units}
     where |= {"groups": groups} if groups else {}
     return Cause(kind, where, floor, text, parameters_lost=lost)

@@ -161,7 +161,7 @@ def certificate_of(
     )
 
 
-# --- the parts, in order of use -------------------------------------------------------------------------------------------
+# --- the parts, in order of use --------------------------------------------------------------------------------------
 
 
 def _check(target_cost: float | None, rcond: float | None, lipschitz: float | None) -> None:
@@ -235,7 +235,9 @@ def _gradient_ratio(jacobian: Jacobian | None, problem: Problem, spectrum: Spect
     if spectrum.reachable is not None:
         return norm(spectrum.reachable) / size
     gradient = jacobian.scaled(rows=problem.row_scale).to(torch.float64).rmv(residual)
-    return norm(gradient) / (spectrum.sigma_max * size) if spectrum.sigma_max else 0.0
+    if spectrum.sigma_max is None:
+        return None
+    return norm(gradient) / (spectrum.sigma_max * size) if spectrum.sigma_max > 0.0 else 0.0
 
 
 def _time(
@@ -255,7 +257,7 @@ def _time(
     return stopping_time(cost, target), None
 
 
-# --- for people -----------------------------------------------------------------------------------------------------------
+# --- for people ------------------------------------------------------------------------------------------------------
 
 
 def _strict(value: Any) -> Any:

@@ -135,9 +135,9 @@ def standardise(values: NDArray[np.float64]) -> Scaling:
 
 
 def common_factor(values: NDArray[np.float64]) -> Scaling:
-    """One factor for all pixels: the largest value goes to 1, zero stays zero."""
-    largest = float(np.abs(values).max())
-    return Scaling(mean=np.zeros(1), scale=np.array([largest if largest > 0.0 else 1.0]))
+    """One shift and one factor for all pixels: mean 0 and variance 1 over the whole image, not by pixel."""
+    deviation = float(values.std())
+    return Scaling(mean=np.array([values.mean()]), scale=np.array([deviation if deviation > 0.0 else 1.0]))
 
 
 @dataclass(frozen=True)

@@ -132,7 +132,7 @@ def columns_of(outputs: SampleMap, theta: Theta) -> list[tuple[str, list[int], i
         fed = True
         axis = LAYERS[type(modules[layer])]
         columns = _constant_columns(leaf.reshape(len(leaf) * len(given), *given.shape[1:]).movedim(axis, -1))
-        each = modules[layer].weight.numel() // given.shape[axis]  # type: ignore[operator,union-attr]
+        each = modules[layer].weight.numel() // given.shape[axis]
         if columns:
             found.append((layer or "the model", columns, each * len(columns)))
     if fed:
@@ -250,7 +250,7 @@ def _both(a: Tensor | None, b: Tensor | None) -> Tensor | None:
     return None if a is None or b is None else torch.maximum(a, b)
 
 
-# --- verdicts -------------------------------------------------------------------------------------------------------------
+# --- verdicts --------------------------------------------------------------------------------------------------------
 
 
 def _flat(sight: Sight) -> tuple[Tensor, Tensor]:
@@ -290,7 +290,8 @@ def _alike(sight: Sight, asleep: Tensor, dtype: torch.dtype) -> list[list[int]]:
     signs = (1.0, -1.0) if sight.steepest is not None else (1.0,)
     first, groups = signature[0].abs().tolist(), list[list[int]]()
     for j in awake:
-        near = takewhile(lambda g: first[j] - first[g[0]] <= tolerance, reversed(groups))
+        reach = first[j] - tolerance
+        near = takewhile(lambda g, reach=reach: first[g[0]] >= reach, reversed(groups))  # type: ignore[misc]
         home = next((g for g in near if _same(signature, size, g[0], j, signs, tolerance)), None)
         groups.append([j]) if home is None else home.append(j)
     return sorted(sorted(group) for group in groups if len(group) > 1)
@@ -302,7 +303,7 @@ def _same(signature: Tensor, size: Tensor, i: int, j: int, signs: tuple[float, .
     return any(float((signature[:, i] - s * signature[:, j]).abs().max()) <= tolerance for s in signs)
 
 
-# --- columns --------------------------------------------------------------------------------------------------------------
+# --- columns ---------------------------------------------------------------------------------------------------------
 
 
 def _source(given: Tensor, first: list[Tensor], leaves: list[Tensor]) -> Tensor | None:

@@ -52,7 +52,7 @@ def fit(
     data: DataArgument,
     hidden: HiddenOption = None,
     activation: ActivationOption = "tanh",
-    target_cost: TargetOption = 1e-12,
+    target_cost: TargetOption = 1e-10,
     max_steps: Annotated[int, typer.Option("--max-steps", min=1, help="Accepted steps.")] = 500,
     max_seconds: Annotated[float | None, typer.Option("--max-seconds", min=0.0, help="Wall time.")] = None,
     test_size: TestSizeOption = 0.25,
