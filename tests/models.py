@@ -176,6 +176,17 @@ class MergedImages(nn.Module):
         return self.out(self.norm(pictures).flatten(1)).view(len(x), -1)
 
 
+class SamplesAsPixels(nn.Module):
+    """A convolution of one pixel whose pixels are the samples."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.filters = nn.Conv1d(4, 3, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.tanh(self.filters(x.T[None])[0].T)
+
+
 class Recurrent(nn.Module):
     def __init__(self) -> None:
         super().__init__()
@@ -387,6 +398,7 @@ ZOO = [
         ("hidden.weight", "hidden.bias", "norm.weight", "out.weight", "out.bias"),
     ),
     Specimen("merged pictures", lambda: (MergedImages(), normal(4, 3, 2, 4))),
+    Specimen("samples as pixels", lambda: (SamplesAsPixels(), normal(5, 4)), ("filters.weight", "filters.bias")),
     Specimen("lstm", lambda: (Recurrent(), normal(5, 4, 3)), tuple(f"memory.{p}" for p in LSTM)),
     Specimen("unvectorisable", lambda: (Unvectorisable(), normal(5, 5)), ("gain",)),
     Specimen(

@@ -158,16 +158,16 @@ def test_the_cheaper_route_by_counted_flops_is_taken() -> None:
 # --- blocks ----------------------------------------------------------------------------------------------------------
 
 
-def test_stacked_blocks_are_rows_one_under_the_other() -> None:
+@pytest.mark.parametrize("tile", [3, 1024])
+def test_stacked_blocks_are_rows_one_under_the_other(monkeypatch: pytest.MonkeyPatch, tile: int) -> None:
+    monkeypatch.setattr(jacobian_module, "TILE", tile)
     model, x = mlp()
     outputs = SampleMap(model.double(), x)
     parts = [outputs.on(x[:2]).linearise()[1], outputs.on(x[2:]).linearise()[1]]
     both, dense = stacked(parts), outputs.linearise()[1].dense()
+    rows = torch.arange(1.0, len(dense) + 1, dtype=torch.float64)
     assert_same_jacobian(both, dense, EXACT)
-    assert_scaled_rows = both.scaled(rows=torch.arange(1.0, len(dense) + 1, dtype=torch.float64))
-    assert_close(
-        assert_scaled_rows.dense(), torch.arange(1.0, len(dense) + 1, dtype=torch.float64)[:, None] * dense, EXACT
-    )
+    assert_close(both.scaled(rows=rows).dense(), rows[:, None] * dense, EXACT)
     assert_cross_blocks(both, parts[0], EXACT)
     assert_symmetric_positive(both.gram(), EXACT)
 

@@ -161,6 +161,29 @@ def test_models_that_are_no_function_of_one_sample(make: Any, message: str) -> N
     assert_refused(make(), normal(5, 4), JacobianError, message)
 
 
+def test_mixing_is_noticed_where_the_first_samples_are_alike() -> None:
+    """Three equal samples do not see each other; the check looks at samples from all over X."""
+    x = normal(20, 4)
+    x[1:3] = x[0]
+    assert_refused(Applied(lambda y: y - y.mean(0)), x, JacobianError, r"^layer: .* by layers differs.*mixes samples")
+
+
+def test_outputs_that_cancel_are_no_mixing() -> None:
+    """Two equal halves: outputs of zero to rounding, and a Jacobian that is not."""
+
+    class Halves(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.left = nn.Sequential(nn.Linear(9, 80), nn.Tanh(), nn.Linear(80, 2))
+            self.right = copy.deepcopy(self.left)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.left(x) - self.right(x) + 1e-16 * len(x)
+
+    jacobian = SampleMap(Halves().double(), normal(6, 9)).linearise()[1]
+    assert float(jacobian.row_squares().min()) > 1.0
+
+
 def test_nothing_to_fit() -> None:
     assert_refused(
         mlp()[0].requires_grad_(False), normal(5, 5), InputError, r"no parameter .* grad.*requires_grad_\(True\)"

@@ -16,7 +16,7 @@ from geodescent._jacobian import Jacobian
 from geodescent._lift import GramLift, KrylovLift, NormalLift
 from geodescent._outputs import OutputMap, SampleMap
 from geodescent._problem import Problem
-from geodescent._solution import Record, Result, Solution
+from geodescent._solution import Result, Solution
 from geodescent._solve import Method
 from geodescent._theory import predicted_cost, stopping_time
 from geodescent._walk import EulerWalk
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-__all__ = [
+__all__ = [  # noqa: RUF022 - in the order a reader meets them
     "fit",
     "flow",
     "certify",
@@ -37,7 +37,6 @@ __all__ = [
     "Flow",
     "Certificate",
     "Result",
-    "Record",
     "Method",
     "AdaptedField",
     "StraightLineField",
@@ -47,6 +46,7 @@ __all__ = [
     "EulerWalk",
     "GainRatio",
     "SampleMap",
+    "OutputMap",
     "Jacobian",
     "Problem",
     "InputError",

@@ -16,9 +16,14 @@ class Verdict:
 class Control(Protocol):
     """Judges steps. All dampings are relative to the lift's `scale`."""
 
-    initial_damping: float
-    least_damping: float
-    largest_damping: float
+    @property
+    def initial_damping(self) -> float: ...
+
+    @property
+    def least_damping(self) -> float: ...
+
+    @property
+    def largest_damping(self) -> float: ...
 
     def judge(self, gain_ratio: float, damping: float) -> Verdict: ...
 

@@ -18,6 +18,10 @@ class Field(Protocol):
         """The field's own time at τ."""
         ...
 
+    def time(self, own: float) -> float:
+        """τ at the field's own time: the inverse of `clock`."""
+        ...
+
 
 @dataclass(frozen=True)
 class AdaptedField:
@@ -28,6 +32,9 @@ class AdaptedField:
 
     def clock(self, time: float) -> float:
         return time
+
+    def time(self, own: float) -> float:
+        return own
 
 
 @dataclass(frozen=True)
@@ -42,3 +49,6 @@ class StraightLineField:
 
     def clock(self, time: float) -> float:
         return -math.expm1(-time)
+
+    def time(self, own: float) -> float:
+        return -math.log1p(-own)

@@ -106,6 +106,7 @@ def flow(
     until: float | None = None,
     target_cost: float | None = None,
     tol: float = 1e-9,
+    max_seconds: float | None = None,
     weights: Tensor | None = None,
     method: Method | None = None,
     callback: Callback | None = None,
@@ -120,6 +121,7 @@ def flow(
         until: τ at which to stop, in e-folds of the residual.
         target_cost: stop at `½ ln(C₀/target)` instead. Neither: C/C₀ = 1e-12.
         tol: local error of the outputs against ‖x − y‖.
+        max_seconds: bound of the run; where D nears singularity the flow turns stiff and slow.
         method: its field (`StraightLineField` walks t = 1 − e^{−τ}) and its lift are used.
 
     Raises:
@@ -133,7 +135,8 @@ def flow(
     floor = _flow.start_floor(problem, chosen.lift)
     end = until or stopping_time(cost0, target_cost or floor + DEFAULT_FALL * (cost0 - floor), floor=floor)
     velocity = _flow.Velocity(problem, chosen.field, chosen.lift)
-    points, result = _flow.follow(velocity, end, tol=tol, callback=callback or _silent, floor=floor)
+    bound = _stopping(target_cost, 0, max_seconds).max_seconds
+    points, result = _flow.follow(velocity, end, tol=tol, max_seconds=bound, callback=callback or _silent, floor=floor)
     problem.write(points[-1].theta)
     scale = 1.0 if problem.row_scale is None else problem.row_scale
     arrays = _flow.columns(points, cost0, floor, norm(velocity.residual0 * scale))

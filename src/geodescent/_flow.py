@@ -4,11 +4,11 @@ import math
 import time as clock
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.integrate import DOP853
 
 from geodescent import _linalg as linalg
 from geodescent._certificate import Certificate
@@ -94,18 +94,21 @@ class Velocity:
         return prepared.lift(velocity, damping=0.0).velocity.cpu().numpy()
 
 
-def integrate(velocity: Velocity, until: float, *, tol: float) -> Iterator[tuple[float, Array]]:
-    """`(τ, θ)` at every accepted step of an eighth-order Runge–Kutta pair, in pieces of τ.
+def integrate(velocity: Velocity, until: float, *, tol: float, deadline: float) -> Iterator[tuple[float, Array]]:
+    """`(τ or t, θ)` at every accepted step of an eighth-order Runge–Kutta pair, in pieces of τ.
 
     In each piece the absolute tolerance on θ is `tol·‖x − y‖/(σ_max √K)` at its start, so that it shrinks with the
     residual: a constant one spoils the law below C/C₀ ≈ 1e-8.
 
+    Raises: TimeoutError, past the deadline.
     Source: Hairer, Nørsett & Wanner, *Solving ODEs I*, DOP853 as in SciPy.
     """
+    from scipy.integrate import DOP853  # slow to import, and only a flow needs it
+
     pieces = max(LEAST_STEPS, math.ceil(until / PIECE))
     ends = [velocity.field.clock(until * k / pieces) for k in range(pieces + 1)]
     theta, step = velocity.problem.theta.double().cpu().numpy(), None
-    for begin, end in zip(ends, ends[1:], strict=False):
+    for begin, end in pairwise(ends):
         atol = tol * _output_scale(velocity.problem, theta) / math.sqrt(len(theta))
         step = None if step is None else min(step, end - begin)
         solver = DOP853(velocity, begin, theta, end, rtol=_LEAST_RTOL, atol=atol, first_step=step)
@@ -113,6 +116,8 @@ def integrate(velocity: Velocity, until: float, *, tol: float) -> Iterator[tuple
             solver.step()
             if solver.status == "failed":
                 return
+            if clock.perf_counter() > deadline:
+                raise TimeoutError
             yield solver.t, solver.y
         theta, step = solver.y, float(solver.h_abs)
 
@@ -131,17 +136,22 @@ def _output_scale(problem: Problem, theta: Array) -> float:
     return linalg.norm(residual) / math.sqrt(largest)
 
 
-def follow(velocity: Velocity, until: float, *, tol: float, callback: Callback, floor: float) -> tuple[list[Point], Result]:
+def follow(
+    velocity: Velocity, until: float, *, tol: float, max_seconds: float, callback: Callback, floor: float
+) -> tuple[list[Point], Result]:
     """The points of the flow up to τ = until, and how it ended."""
     problem, begin = velocity.problem, clock.perf_counter()
     points = [_point(problem, problem.theta, 0.0)]
     cost0 = points[0].cost
     try:
-        for own_time, theta in integrate(velocity, until, tol=tol):
-            tau = own_time if velocity.field.clock(1.0) == 1.0 else -math.log1p(-own_time)
-            points.append(_point(problem, torch.from_numpy(theta.copy()).to(problem.theta), tau))
-            law = predicted_cost(cost0, tau, floor=floor)
+        callback(_record(points, cost0, 0.0))
+        for own_time, theta in integrate(velocity, until, tol=tol, deadline=begin + max_seconds):
+            point = torch.from_numpy(theta.copy()).to(problem.theta)
+            points.append(_point(problem, point, velocity.field.time(own_time)))
+            law = predicted_cost(cost0, points[-1].time, floor=floor)
             callback(_record(points, law, clock.perf_counter() - begin))
+    except TimeoutError:
+        return points, Result.max_seconds
     except StopIteration:
         return points, Result.stopped
     except KeyboardInterrupt:

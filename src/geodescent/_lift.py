@@ -241,7 +241,9 @@ class _PreparedKrylov:
         jacobian, v = self.metrics.jacobian, self.metrics.enter(velocity)
         solved = self._conjugate_gradients(v, damping)
         if solved is None:
-            solved = linalg.lsmr(jacobian.mv, jacobian.rmv, v, tol=self.method.tol, max_iterations=4 * self.method.max_iterations)
+            solved = linalg.lsmr(
+                jacobian.mv, jacobian.rmv, v, tol=self.method.tol, max_iterations=4 * self.method.max_iterations
+            )
             solution = solved.solution
         else:
             solution = jacobian.rmv(solved.solution)

@@ -64,7 +64,7 @@ def point_at(
         told = "" if nullity is None else f"; the Hessian there is DᵀD/N, of nullity {nullity}"
         return Point("zero_cost", rank, ratio, nullity, None, False, f"zero cost to rounding{told}.")
     if ratio is None or ratio > CRITICAL:
-        part = "" if ratio is None else f": {ratio:.2g} of the residual can still be removed"
+        part = "" if ratio is None else f": to first order {ratio:.2%} of the residual can be removed"
         return Point("moving", rank, ratio, None, None, None, f"still moving{part}.")
     return _critical(problem, theta, rank, ratio)
 

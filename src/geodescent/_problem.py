@@ -150,7 +150,9 @@ def _checked_target(outputs: SampleMap, target: Tensor) -> Outputs:
                 f"y holds {n} class labels as numbers ({target.dtype}) but the model has {q} outputs: "
                 f"pass torch.nn.functional.one_hot(y, {q}).to({outputs.dtype})."
             )
-        raise InputError(f"y is {target.dtype} but the model computes in {outputs.dtype}: convert, y.to({outputs.dtype}).")
+        raise InputError(
+            f"y is {target.dtype} but the model computes in {outputs.dtype}: convert, y.to({outputs.dtype})."
+        )
     expected = (n, *outputs.output_shape)
     if tuple(target.shape) != expected and not (q == 1 and target.shape == (n,)):
         raise InputError(
@@ -158,7 +160,9 @@ def _checked_target(outputs: SampleMap, target: Tensor) -> Outputs:
             f"Reshape y to {expected}."
         )
     if target.dtype != outputs.dtype:
-        raise InputError(f"y is {target.dtype} but the model computes in {outputs.dtype}: convert, y.to({outputs.dtype}).")
+        raise InputError(
+            f"y is {target.dtype} but the model computes in {outputs.dtype}: convert, y.to({outputs.dtype})."
+        )
     if target.device != outputs.device:
         raise InputError(f"y is on {target.device} but the model is on {outputs.device}: move them to one device.")
     return target.detach().reshape(n, q)

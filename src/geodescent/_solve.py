@@ -1,10 +1,10 @@
 """The loop: linearise, propose, judge, record. Every way of descending goes through it."""
 
+import dataclasses
 import math
 import time
 from collections import Counter
 from collections.abc import Callable
-import dataclasses
 from dataclasses import dataclass, replace
 
 import torch
@@ -137,9 +137,7 @@ def _ended(state: State, stopping: Stopping, clock: Clock) -> Result | None:
     return Result.max_seconds if clock() >= stopping.max_seconds else None
 
 
-def _step(
-    problem: Problem, state: State, method: Method, counts: Counter[str]
-) -> tuple[Trial, float, float] | Result:
+def _step(problem: Problem, state: State, method: Method, counts: Counter[str]) -> tuple[Trial, float, float] | Result:
     """The next accepted trial, the relative damping after it and its own absolute one; or why there is none."""
     outputs, jacobian = problem.linearise(state.theta)
     residual = problem.residual(outputs).to(method.solve_dtype)

@@ -9,7 +9,8 @@ from geodescent._types import Theta
 class Walk(Protocol):
     """One step along a lifted velocity."""
 
-    step_size: float
+    @property
+    def step_size(self) -> float: ...
 
     def step(self, theta: Theta, velocity: Theta) -> Theta: ...
 
