@@ -8,6 +8,7 @@ import json
 import platform
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from itertools import pairwise
@@ -89,9 +90,10 @@ def flow() -> None:
 
 def digits() -> None:
     """The job of `make demo`, seeds 0 to 4 for split and start, each a process of its own."""
+    folder = tempfile.mkdtemp()
     for seed in range(5):
-        command = [sys.executable, "-m", "geodescent.cli", "fit", "digits", "--seed", str(seed), "--json"]
-        command += ["--out", f"/tmp/geodescent-digits-{seed}-{time.time():.0f}"]
+        command = [str(Path(sys.executable).with_name("geodescent")), "fit", "digits", "--seed", str(seed), "--json"]
+        command += ["--out", f"{folder}/{seed}"]
         begin = time.perf_counter()
         done = subprocess.run(command, capture_output=True, text=True, check=True)
         answer = json.loads(done.stdout.splitlines()[-1])

@@ -134,9 +134,9 @@ def flow(
     cost0 = problem.cost(problem.outputs(problem.theta))
     floor = _flow.start_floor(problem, chosen.lift)
     end = until or stopping_time(cost0, target_cost or floor + DEFAULT_FALL * (cost0 - floor), floor=floor)
-    velocity = _flow.Velocity(problem, chosen.field, chosen.lift)
     bound = _stopping(target_cost, 0, max_seconds).max_seconds
-    points, result = _flow.follow(velocity, end, tol=tol, max_seconds=bound, callback=callback or _silent, floor=floor)
+    velocity = _flow.Velocity(problem, chosen.field, chosen.lift, max_seconds=bound)
+    points, result = _flow.follow(velocity, end, tol=tol, callback=callback or _silent, floor=floor)
     problem.write(points[-1].theta)
     scale = 1.0 if problem.row_scale is None else problem.row_scale
     arrays = _flow.columns(points, cost0, floor, norm(velocity.residual0 * scale))

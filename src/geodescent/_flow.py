@@ -78,14 +78,18 @@ class Point:
 
 
 class Velocity:
-    """`dθ/dτ` (or dθ/dt): the field at θ, lifted without damping; counts its evaluations."""
+    """`dθ/dτ` (or dθ/dt): the field at θ, lifted without damping; counts its evaluations, up to a deadline."""
 
-    def __init__(self, problem: Problem, field: Field, lift: Lift) -> None:
+    def __init__(self, problem: Problem, field: Field, lift: Lift, *, max_seconds: float = math.inf) -> None:
         self.problem, self.field, self.lift = problem, field, lift
+        self.deadline = clock.perf_counter() + max_seconds
         self.residual0 = problem.residual(problem.outputs(problem.theta)).double()
         self.evaluations = 0
 
     def __call__(self, _: float, theta: Array) -> Array:
+        """The velocity at θ; raises TimeoutError past the deadline."""
+        if clock.perf_counter() > self.deadline:
+            raise TimeoutError
         point = torch.from_numpy(theta).to(self.problem.theta)
         outputs, jacobian = self.problem.linearise(point)
         velocity = self.field.velocity(self.problem.residual(outputs).double(), self.residual0)
@@ -94,13 +98,12 @@ class Velocity:
         return prepared.lift(velocity, damping=0.0).velocity.cpu().numpy()
 
 
-def integrate(velocity: Velocity, until: float, *, tol: float, deadline: float) -> Iterator[tuple[float, Array]]:
+def integrate(velocity: Velocity, until: float, *, tol: float) -> Iterator[tuple[float, Array]]:
     """`(τ or t, θ)` at every accepted step of an eighth-order Runge–Kutta pair, in pieces of τ.
 
     In each piece the absolute tolerance on θ is `tol·‖x − y‖/(σ_max √K)` at its start, so that it shrinks with the
     residual: a constant one spoils the law below C/C₀ ≈ 1e-8.
 
-    Raises: TimeoutError, past the deadline.
     Source: Hairer, Nørsett & Wanner, *Solving ODEs I*, DOP853 as in SciPy.
     """
     from scipy.integrate import DOP853  # slow to import, and only a flow needs it
@@ -116,8 +119,6 @@ def integrate(velocity: Velocity, until: float, *, tol: float, deadline: float) 
             solver.step()
             if solver.status == "failed":
                 return
-            if clock.perf_counter() > deadline:
-                raise TimeoutError
             yield solver.t, solver.y
         theta, step = solver.y, float(solver.h_abs)
 
@@ -137,7 +138,7 @@ def _output_scale(problem: Problem, theta: Array) -> float:
 
 
 def follow(
-    velocity: Velocity, until: float, *, tol: float, max_seconds: float, callback: Callback, floor: float
+    velocity: Velocity, until: float, *, tol: float, callback: Callback, floor: float
 ) -> tuple[list[Point], Result]:
     """The points of the flow up to τ = until, and how it ended."""
     problem, begin = velocity.problem, clock.perf_counter()
@@ -145,7 +146,7 @@ def follow(
     cost0 = points[0].cost
     try:
         callback(_record(points, cost0, 0.0))
-        for own_time, theta in integrate(velocity, until, tol=tol, deadline=begin + max_seconds):
+        for own_time, theta in integrate(velocity, until, tol=tol):
             point = torch.from_numpy(theta.copy()).to(problem.theta)
             points.append(_point(problem, point, velocity.field.time(own_time)))
             law = predicted_cost(cost0, points[-1].time, floor=floor)

@@ -44,6 +44,7 @@ DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, �
 SeedOption = Annotated[int, typer.Option("--seed", min=0, help="Of the split and of the start.")]
 OutOption = Annotated[str | None, typer.Option("--out", metavar="DIR", help="The run's folder (default: runs/…).")]
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object last, all else on standard error.")]
+SecondsOption = Annotated[float | None, typer.Option("--max-seconds", min=0.0, help="Wall time.")]
 TargetOption = Annotated[float | None, typer.Option("--target-cost", metavar="C", help="Stop at this cost.")]
 
 
@@ -52,9 +53,9 @@ def fit(
     data: DataArgument,
     hidden: HiddenOption = None,
     activation: ActivationOption = "tanh",
-    target_cost: TargetOption = 1e-10,
+    target_cost: TargetOption = 1e-12,
     max_steps: Annotated[int, typer.Option("--max-steps", min=1, help="Accepted steps.")] = 500,
-    max_seconds: Annotated[float | None, typer.Option("--max-seconds", min=0.0, help="Wall time.")] = None,
+    max_seconds: SecondsOption = None,
     test_size: TestSizeOption = 0.25,
     dtype: DtypeOption = "float64",
     device: DeviceOption = "auto",
@@ -93,6 +94,7 @@ def flow(
     ] = None,
     target_cost: TargetOption = None,
     tol: Annotated[float, typer.Option("--tol", help="Relative tolerance of the integration.")] = 1e-9,
+    max_seconds: SecondsOption = 300.0,
     test_size: TestSizeOption = 0.25,
     dtype: DtypeOption = "float64",
     device: DeviceOption = "auto",
@@ -102,7 +104,7 @@ def flow(
 ) -> None:
     """Follow the adapted flow itself; its cost stands beside the curve predicted before the first step."""
     with _answering(as_json) as answer:
-        options = {"until": until, "target_cost": target_cost, "tol": tol}
+        options = {"until": until, "target_cost": target_cost, "tol": tol, "max_seconds": max_seconds}
         job = _job(
             "flow", data, test_size, seed, options, _network_choice(data, hidden, activation, dtype, device), out
         )
@@ -114,6 +116,7 @@ def flow(
                 until=until,
                 target_cost=target_cost,
                 tol=tol,
+                max_seconds=max_seconds,
                 callback=_both(job.folder.append, bar),
             )
         title = f"{job.name()} · largest relative deviation {path.max_relative_deviation:.1e}"

@@ -1,0 +1,242 @@
+"""Every lift answers one question: against a dense Penrose inverse, over ranks, shapes, weights and metrics."""
+
+from dataclasses import dataclass
+
+import pytest
+import torch
+from laws import assert_close, naive_jacobian
+from torch import Tensor, nn
+
+import geodescent as gd
+from geodescent import _memory
+from geodescent._lift import DENSE_LIMIT, INEXACT, Lift, PlannedLift
+
+F64 = torch.float64
+CPU = torch.device("cpu")
+LIFTS = [gd.GramLift(), gd.NormalLift(), gd.KrylovLift()]
+EVERY_LIFT = pytest.mark.parametrize("lift", LIFTS, ids=lambda lift: lift.name)
+
+
+@dataclass(frozen=True)
+class Case:
+    """A problem of known shape and rank."""
+
+    name: str
+    n: int
+    sizes: tuple[int, ...]
+    rank: int
+    duplicates: int = 0
+
+
+CASES = [
+    Case("K > m", 12, (3, 20, 2), rank=24),
+    Case("K > m, duplicates", 12, (3, 20, 2), rank=20, duplicates=2),
+    Case("K < m", 40, (3, 6, 2), rank=38),
+    Case("K < m, duplicates", 30, (3, 6, 2), rank=38, duplicates=2),
+    Case("K = m", 16, (3, 3, 1), rank=16),
+    Case("N = 1", 1, (3, 5, 2), rank=2),
+]
+EVERY_CASE = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+
+
+def made(case: Case, *, scale: float = 1.0, weighted: bool = False) -> tuple[gd.Problem, Tensor]:
+    """The problem and its D by autograd."""
+    layers = [layer for a, b in zip(case.sizes, case.sizes[1:], strict=False) for layer in (nn.Linear(a, b), nn.Tanh())]
+    model = nn.Sequential(*layers[:-1], Times(scale)).double()
+    x = torch.randn(case.n, case.sizes[0], dtype=F64)
+    for i in range(case.duplicates):
+        x[i + 1] = x[0]
+    y = scale * torch.randn(len(x), case.sizes[-1], dtype=F64)
+    weights = torch.rand(len(x), dtype=F64) + 0.1 if weighted else None
+    return gd.Problem.of(model, x, y, weights=weights), naive_jacobian(model, x)
+
+
+class Times(nn.Module):
+    """Outputs in other units."""
+
+    def __init__(self, factor: float) -> None:
+        super().__init__()
+        self.factor = factor
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.factor * x
+
+
+def oracle(
+    dense: Tensor, velocity: Tensor, damping: float, *, rows: Tensor | None = None, metric: Tensor | None = None
+) -> Tensor:
+    """`M^{−½} B⁺_μ s v` with `B = diag(s) D M^{−½}`, by singular values."""
+    rows = torch.ones(len(dense), dtype=F64) if rows is None else rows
+    columns = torch.ones(dense.shape[1], dtype=F64) if metric is None else metric.rsqrt()
+    left, values, right = torch.linalg.svd(rows[:, None] * dense * columns, full_matrices=False)
+    keep = values > 1e-11 * values[0]
+    s = values[keep]
+    return columns * (right[keep].T @ ((s / (s * s + damping)) * (left[:, keep].T @ (rows * velocity))))
+
+
+def prepared(lift: Lift, problem: gd.Problem, metric: Tensor | None = None):
+    _, jacobian = problem.linearise(problem.theta)
+    return lift.prepare(jacobian, row_scale=problem.row_scale, metric=metric)
+
+
+def residual_of(problem: gd.Problem) -> Tensor:
+    return problem.residual(problem.outputs(problem.theta))
+
+
+# --- one question, three routes -------------------------------------------------------------------------------------
+
+
+@EVERY_CASE
+@EVERY_LIFT
+@pytest.mark.parametrize("relative", [0.0, 1e-6, 1e-2, 1e2])
+def test_every_route_is_the_dense_lift(case: Case, lift: Lift, relative: float) -> None:
+    problem, dense = made(case)
+    ready, residual = prepared(lift, problem), residual_of(problem)
+    lifted = ready.lift(-residual, damping=relative * ready.scale)
+    assert_close(lifted.velocity, oracle(dense, -residual, relative * ready.scale), 1e-6)
+    assert_close(lifted.misfit, dense @ lifted.velocity + residual, 1e-6 if lifted.misfit.norm() > 1e-6 else 1e6)
+
+
+@EVERY_CASE
+@EVERY_LIFT
+@pytest.mark.parametrize("relative", [0.0, 1e-4])
+@pytest.mark.parametrize("weighted", [False, True], ids=["rows alike", "weighted"])
+def test_both_metrics_enter_every_route(case: Case, lift: Lift, relative: float, weighted: bool) -> None:
+    problem, dense = made(case, weighted=weighted)
+    metric = torch.rand(problem.n_params, dtype=F64) + 0.5
+    ready, residual = prepared(lift, problem, metric), residual_of(problem)
+    damping = relative * ready.scale
+    expected = oracle(dense, -residual, damping, rows=problem.row_scale, metric=metric)
+    assert_close(ready.lift(-residual, damping=damping).velocity, expected, 1e-6)
+
+
+@EVERY_CASE
+def test_relative_damping_has_one_scale(case: Case) -> None:
+    """`‖B‖_F²/m` on every route, whatever matrix is at hand."""
+    problem, dense = made(case)
+    for lift in LIFTS:
+        assert prepared(lift, problem).scale == pytest.approx(float(dense.square().sum()) / len(dense), rel=1e-12)
+
+
+@EVERY_LIFT
+@pytest.mark.parametrize("scale", [1e-10, 1e10])
+@pytest.mark.parametrize("relative", [0.0, 1e-4])
+def test_units_do_not_matter(lift: Lift, scale: float, relative: float) -> None:
+    for case in (CASES[0], CASES[2]):
+        problem, dense = made(case, scale=scale)
+        ready, residual = prepared(lift, problem), residual_of(problem)
+        damping = relative * ready.scale
+        assert_close(ready.lift(-residual, damping=damping).velocity, oracle(dense, -residual, damping), 1e-6)
+
+
+def test_a_row_of_weight_zero_asks_for_nothing() -> None:
+    model, x, y = nn.Linear(5, 1).double(), torch.randn(4, 5, dtype=F64), torch.randn(4, 1, dtype=F64)
+    weights = torch.tensor([1.0, 0.0, 2.0, 1.0], dtype=F64)
+    problem = gd.Problem.of(model, x, y, weights=weights)
+    fewer = gd.Problem.of(model, x[weights > 0], y[weights > 0], weights=weights[weights > 0])
+    for lift in LIFTS:
+        found = prepared(lift, problem).lift(-residual_of(problem), damping=0.0).velocity
+        assert_close(found, prepared(lift, fewer).lift(-residual_of(fewer), damping=0.0).velocity, 1e-9)
+
+
+# --- rank -----------------------------------------------------------------------------------------------------------
+
+
+@EVERY_CASE
+@pytest.mark.parametrize("lift", LIFTS[:2], ids=lambda lift: lift.name)
+def test_the_rank_is_told_without_damping(case: Case, lift: Lift) -> None:
+    problem, dense = made(case)
+    assert torch.linalg.matrix_rank(dense) == case.rank
+    assert prepared(lift, problem).lift(residual_of(problem), damping=0.0).rank == case.rank
+
+
+@pytest.mark.parametrize("case", [CASES[1], CASES[3]], ids=lambda case: case.name)
+def test_krylov_without_damping_is_lsmr_where_rank_is_lost(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Conjugate gradients on a singular G diverge off its range: the answer comes from D, and it is the least-norm one."""
+    called = []
+    lsmr = gd._lift.linalg.lsmr
+
+    def counted(*arguments, **options):
+        called.append(1)
+        return lsmr(*arguments, **options)
+
+    monkeypatch.setattr(gd._lift.linalg, "lsmr", counted)
+    problem, dense = made(case)
+    residual = residual_of(problem)
+    lifted = prepared(gd.KrylovLift(), problem).lift(-residual, damping=0.0)
+    assert called
+    assert lifted.iterations > 0
+    assert_close(lifted.velocity, oracle(dense, -residual, 0.0), 1e-6)
+
+
+def test_the_normal_lift_keeps_digits_that_squaring_loses() -> None:
+    """`cond(D) = 1e6`: DᵀD has 1e12, and the singular values of D answer instead."""
+    left, right = torch.linalg.qr(torch.randn(30, 6, dtype=F64))[0], torch.linalg.qr(torch.randn(6, 6, dtype=F64))[0]
+    dense = left @ torch.diag(torch.logspace(0.0, -6.0, 6, dtype=F64)) @ right.T
+    model = nn.Linear(6, 1, bias=False).double()
+    problem = gd.Problem.of(model, dense, torch.randn(30, 1, dtype=F64))
+    lifted = prepared(gd.NormalLift(), problem).lift(-residual_of(problem), damping=0.0)
+    assert lifted.rank == 6
+    assert_close(lifted.velocity, oracle(dense, -residual_of(problem), 0.0), 1e-9)
+
+
+# --- the plan -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("m", "k", "name"),
+    [
+        (100, 1000, "gram"),
+        (100, 100, "gram"),
+        (1000, 100, "normal"),
+        (DENSE_LIMIT, 10 * DENSE_LIMIT, "gram"),
+        (DENSE_LIMIT + 1, 10 * DENSE_LIMIT, "krylov"),
+        (10 * DENSE_LIMIT, DENSE_LIMIT + 1, "krylov"),
+    ],
+)
+def test_the_plan_goes_by_m_and_k(m: int, k: int, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_memory, "available_bytes", lambda device: 10**12)
+    assert PlannedLift().choice(m, k, dtype=F64, device=CPU).name == name
+
+
+def test_the_plan_goes_by_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_memory, "available_bytes", lambda device: 10**6)
+    assert PlannedLift().choice(100, 1000, dtype=F64, device=CPU) == gd.GramLift()
+    assert PlannedLift().choice(300, 1000, dtype=F64, device=CPU) == INEXACT
+    assert PlannedLift().choice(1000, 300, dtype=F64, device=CPU) == INEXACT
+    assert PlannedLift(krylov=gd.KrylovLift()).choice(300, 1000, dtype=F64, device=CPU) == gd.KrylovLift()
+
+
+def test_a_lift_asked_for_by_name_is_the_one_used() -> None:
+    for lift in LIFTS:
+        assert lift.choice(10, 5, dtype=F64, device=CPU) is lift
+        assert lift.choice(5, 10, dtype=F64, device=CPU) is lift
+
+
+@pytest.mark.parametrize(
+    ("lift", "message"),
+    [
+        (gd.GramLift(), r"the Gram lift of 24 residuals needs .* GB, and .* are allowed\. Use KrylovLift\(\)\."),
+        (gd.NormalLift(), r"the normal lift of 122 parameters needs .* Use KrylovLift\(\)\."),
+    ],
+    ids=["gram", "normal"],
+)
+def test_a_lift_that_memory_does_not_hold(lift: Lift, message: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    problem, _ = made(CASES[0])
+    monkeypatch.setattr(_memory, "available_bytes", lambda device: 1000)
+    with pytest.raises(gd.MemoryPlanError, match=message):
+        prepared(lift, problem)
+
+
+# --- inexact steps --------------------------------------------------------------------------------------------------
+
+
+def test_the_misfit_of_an_inexact_solve_is_the_true_one() -> None:
+    """C_lin is taken from `D θ̇ + (x − y)` in the Jacobian's own precision (THEORY 1.8)."""
+    problem, dense = made(CASES[0])
+    ready, residual = prepared(INEXACT, problem), residual_of(problem)
+    lifted = ready.lift(-residual, damping=1e-3 * ready.scale)
+    assert lifted.velocity.dtype == F64
+    assert_close(lifted.misfit, dense @ lifted.velocity + residual, 1e-10)
+    exact = oracle(dense, -residual, 1e-3 * ready.scale)
+    assert 1e-9 < float((lifted.velocity - exact).norm() / exact.norm()) < 0.3
