@@ -311,7 +311,7 @@ def test_hessian_is_that_of_autograd_and_lanczos_bounds_it(name):
 
     def cost(theta: Tensor) -> Tensor:
         block = problem.blocks[0]
-        r = (block.map._outputs(block.map._views(theta), block.map.inputs) - block.target).reshape(-1)
+        r = (block.map.function.outputs(block.map.function.views(theta), block.map.inputs) - block.target).reshape(-1)
         s = 1.0 if problem.row_scale is None else problem.row_scale
         return (r * s).square().sum() / (2.0 * problem.n_samples)
 

@@ -83,9 +83,9 @@ def test_vmap_is_used_where_it_can_go_and_a_loop_elsewhere() -> None:
 
 @pytest.mark.parametrize("chunk_bytes", [1, 2000])
 def test_chunks_of_vmap_change_nothing(monkeypatch: pytest.MonkeyPatch, chunk_bytes: int) -> None:
-    from geodescent import _outputs
+    from geodescent import _per_sample
 
-    monkeypatch.setattr(_outputs, "VMAP_BYTES", chunk_bytes)
+    monkeypatch.setattr(_per_sample, "VMAP_BYTES", chunk_bytes)
     model = with_scaled()
     x = normal(5, 4)
     assert_close(SampleMap(model, x).linearise()[1].dense(), naive_jacobian(model, x), 1e-12)

@@ -6,8 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from geodescent._inputs import leaves_of
 from geodescent._jacobian import Jacobian
-from geodescent._outputs import _leaves_of
 from geodescent._problem import Problem, RowBlock
 from geodescent._types import Theta
 from geodescent._units import columns_of, units_of
@@ -69,7 +69,7 @@ def causes_of(
 
 def not_looked_for(problem: Problem) -> list[str]:
     """What was left out, and why."""
-    sizes = [sum(leaf.numel() for leaf in _leaves_of(block.map.inputs)) for block in problem.blocks]
+    sizes = [sum(leaf.numel() for leaf in leaves_of(block.map.inputs)) for block in problem.blocks]
     if max(sizes) <= NEARLY_LIMIT:
         return []
     return [
@@ -82,7 +82,7 @@ def not_looked_for(problem: Problem) -> list[str]:
 
 def identical_groups(block: RowBlock) -> list[list[int]]:
     """Samples of positive weight whose inputs are the same numbers, in groups of two and more."""
-    leaves = [_comparable(leaf) for leaf in _leaves_of(block.map.inputs)]
+    leaves = [_comparable(leaf) for leaf in leaves_of(block.map.inputs)]
     groups = dict[tuple[bytes, ...], list[int]]()
     for i in _active(block):
         groups.setdefault(tuple(leaf[i].tobytes() for leaf in leaves), []).append(i)
@@ -137,7 +137,7 @@ def _nearly_identical(problem: Problem, block: RowBlock, identical: list[list[in
     """Groups of samples, identical ones counted once, that differ by at most `NEARLY` in every feature."""
     repeated = {i for group in identical for i in group[1:]}
     kept = [i for i in _active(block) if i not in repeated]
-    leaves = _leaves_of(block.map.inputs)
+    leaves = leaves_of(block.map.inputs)
     if sum(leaf.numel() for leaf in leaves) > NEARLY_LIMIT or len(kept) < 2:
         return []
     groups = [

@@ -16,9 +16,9 @@ from geodescent._certificate import Certificate, certificate_of
 from geodescent._checkpoint import Keeper, read_state
 from geodescent._errors import InputError
 from geodescent._flow import Flow
+from geodescent._inputs import Inputs
 from geodescent._lift import KrylovLift, Lift, PlannedLift
 from geodescent._linalg import norm
-from geodescent._outputs import Inputs
 from geodescent._problem import Problem, held_out
 from geodescent._solution import Callback, Record, Result, Solution, history_of
 from geodescent._solve import Method, Stopping

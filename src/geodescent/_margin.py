@@ -52,7 +52,7 @@ def _ratio(sigma: float, lipschitz: float, distance: float) -> float:
 
 def is_linear(problem: Problem) -> bool:
     """Whether x[θ] is affine in θ: the one trainable module is a Linear that comes last."""
-    return all(block.map._select is None and _last_linear_only(block.map.model) for block in problem.blocks)
+    return all(block.map.function.select is None and _last_linear_only(block.map.model) for block in problem.blocks)
 
 
 def _last_linear_only(model: nn.Module) -> bool:

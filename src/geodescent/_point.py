@@ -124,7 +124,9 @@ def _gradient(problem: Problem, theta: Theta) -> tuple[Theta, Theta]:
     """θ as a leaf, and ∇C(θ) attached to the graph."""
     leaf = theta.detach().clone().requires_grad_()
     with torch.enable_grad():
-        outputs = torch.cat([b.map._outputs(b.map._views(leaf), b.map.inputs).reshape(-1) for b in problem.blocks])
+        outputs = torch.cat(
+            [b.map.function.outputs(b.map.function.views(leaf), b.map.inputs).reshape(-1) for b in problem.blocks]
+        )
         residual = problem.residual(outputs)
         scaled = residual if problem.row_scale is None else residual * problem.row_scale.to(theta.dtype)
         cost = scaled.square().sum() / (2.0 * problem.n_samples)

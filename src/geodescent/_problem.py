@@ -8,9 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from geodescent._errors import InputError
+from geodescent._inputs import Inputs
 from geodescent._jacobian import Jacobian, stacked
 from geodescent._linalg import dot, total
-from geodescent._outputs import Inputs, SampleMap
+from geodescent._outputs import SampleMap
 from geodescent._types import Outputs, Theta
 
 

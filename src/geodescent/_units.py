@@ -9,8 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from geodescent._inputs import leaves_of, take
 from geodescent._jacobian import Jacobian
-from geodescent._outputs import SampleMap, _leaves_of, _take
+from geodescent._outputs import SampleMap
 from geodescent._records import Outer
 from geodescent._types import Theta
 
@@ -122,11 +123,11 @@ def columns_of(outputs: SampleMap, theta: Theta) -> list[tuple[str, list[int], i
         return []
     watcher = _Watcher(outputs.model)
     with watcher.watching(), torch.no_grad():
-        outputs.on(_take(outputs.inputs, [0]))(theta)
+        outputs.on(take(outputs.inputs, [0]))(theta)
     modules = dict(outputs.model.named_modules())
     found, fed = list[tuple[str, list[int], int]](), False
     for layer, given in watcher.fed.items():
-        leaf = _source(given, _leaves_of(_take(outputs.inputs, [0])), _leaves_of(outputs.inputs))
+        leaf = _source(given, leaves_of(take(outputs.inputs, [0])), leaves_of(outputs.inputs))
         if leaf is None:
             continue
         fed = True
@@ -137,7 +138,7 @@ def columns_of(outputs: SampleMap, theta: Theta) -> list[tuple[str, list[int], i
             found.append((layer or "the model", columns, each * len(columns)))
     if fed:
         return found
-    tables = [leaf for leaf in _leaves_of(outputs.inputs) if leaf.dim() == 2 and leaf.dtype.is_floating_point]
+    tables = [leaf for leaf in leaves_of(outputs.inputs) if leaf.dim() == 2 and leaf.dtype.is_floating_point]
     return [("X", columns, 0) for columns in map(_constant_columns, tables) if columns]
 
 
@@ -148,7 +149,7 @@ def seen(maps: list[SampleMap], theta: Theta) -> dict[str, Sight]:
         for start in range(0, outputs.n_samples, CHUNK):
             chunk = list(range(start, min(start + CHUNK, outputs.n_samples)))
             with watcher.watching(), torch.no_grad():
-                watcher.close(outputs.on(_take(outputs.inputs, chunk))(theta))
+                watcher.close(outputs.on(take(outputs.inputs, chunk))(theta))
     return watcher.sights
 
 

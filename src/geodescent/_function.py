@@ -1,0 +1,105 @@
+"""A module as a pure function of θ: it is never re-pointed, its parameters are written with copy_."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from geodescent._errors import InputError
+from geodescent._inputs import Inputs, n_samples_of, require_tensor
+from geodescent._types import Theta
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """Where a trainable parameter stands in θ."""
+
+    name: str
+    offset: int
+    shape: torch.Size
+
+    @property
+    def entries(self) -> slice:
+        return slice(self.offset, self.offset + math.prod(self.shape))
+
+
+@dataclass(frozen=True)
+class ModelFunction:
+    """`(θ, X) ↦ outputs (N, Q)` for a module, with θ as flat views, leaves or a copy.
+
+    Attributes:
+        model: the module.
+        parameters: its trainable parameters, tied ones once, in the order of `named_parameters`.
+        select: picks the outputs from what the model returns, or None.
+        dtype, device: of parameters and outputs.
+    """
+
+    model: nn.Module
+    parameters: tuple[Parameter, ...]
+    select: Callable[[Any], Tensor] | None
+    dtype: torch.dtype
+    device: torch.device
+
+    @property
+    def n_params(self) -> int:
+        """K."""
+        return sum(math.prod(p.shape) for p in self.parameters)
+
+    @property
+    def theta(self) -> Theta:
+        """The module's own parameters, a flat copy (K,)."""
+        own = dict(self.model.named_parameters())
+        return torch.cat([own[p.name].detach().reshape(-1) for p in self.parameters])
+
+    def write(self, theta: Theta) -> None:
+        """Copies θ into the module's parameters."""
+        own = dict(self.model.named_parameters())
+        with torch.no_grad():
+            for p in self.parameters:
+                own[p.name].copy_(theta[p.entries].view(p.shape))
+
+    def views(self, theta: Theta) -> dict[str, Tensor]:
+        """θ cut into the module's parameters, without a copy."""
+        return {p.name: theta[p.entries].view(p.shape) for p in self.parameters}
+
+    def leaves(self, theta: Theta) -> dict[str, Tensor]:
+        """The same as leaves of a new graph."""
+        return {name: view.detach().requires_grad_() for name, view in self.views(theta).items()}
+
+    def entries(self, parameter: Parameter) -> Tensor:
+        """Where the parameter's entries stand in θ, in its shape."""
+        entries = torch.arange(parameter.entries.start, parameter.entries.stop, device=self.device)
+        return entries.view(parameter.shape)
+
+    def call(self, parameters: dict[str, Tensor], inputs: Inputs) -> Any:
+        """What the model returns."""
+        with sdpa_kernel(SDPBackend.MATH):  # the one attention kernel with derivatives of every kind
+            if isinstance(inputs, dict):
+                return functional_call(self.model, parameters, (), inputs)
+            return functional_call(self.model, parameters, inputs)
+
+    def selected(self, returned: Any, n_samples: int) -> Tensor:
+        """The outputs in what the model returned, in the model's own shape."""
+        return require_tensor(returned if self.select is None else self.select(returned), n_samples)
+
+    def outputs(self, parameters: dict[str, Tensor], inputs: Inputs) -> Tensor:
+        """The outputs, (N, Q)."""
+        outputs = self.selected(self.call(parameters, inputs), n_samples_of(inputs))
+        return outputs.flatten(1) if outputs.dim() > 1 else outputs[:, None]
+
+
+def parameters_of(model: nn.Module) -> tuple[Parameter, ...]:
+    """The trainable parameters and their places in θ."""
+    found, offset = list[Parameter](), 0
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            found.append(Parameter(name, offset, parameter.shape))
+            offset += parameter.numel()
+    if not found:
+        raise InputError("no parameter of the model requires grad: there is nothing to fit. Call requires_grad_(True).")
+    return tuple(found)

@@ -1,0 +1,96 @@
+"""Inputs of a model: a tensor, tuple or dict of tensors with the samples first; and what is asked of them."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from geodescent._errors import InputError
+
+Inputs = Tensor | tuple[Any, ...] | list[Any] | dict[str, Any]
+
+
+def leaves_of(inputs: Inputs) -> list[Tensor]:
+    """The tensors of the inputs."""
+    values = inputs.values() if isinstance(inputs, dict) else inputs if isinstance(inputs, tuple) else (inputs,)
+    for value in values:
+        if not isinstance(value, Tensor):
+            raise InputError(f"X must hold tensors, not {type(value).__name__}: convert with torch.as_tensor.")
+    return list(values)
+
+
+def map_inputs(f: Callable[[Tensor], Tensor], inputs: Inputs) -> Inputs:
+    """The inputs with f applied to each tensor."""
+    if isinstance(inputs, dict):
+        return {key: f(value) for key, value in inputs.items()}
+    return tuple(f(value) for value in inputs) if isinstance(inputs, tuple) else f(inputs)  # type: ignore[arg-type]
+
+
+def take(inputs: Inputs, samples: list[int]) -> Inputs:
+    """These samples alone."""
+    return map_inputs(lambda t: t[samples], inputs)
+
+
+def n_samples_of(inputs: Inputs) -> int:
+    """N, the same for every tensor."""
+    leaves = leaves_of(inputs)
+    if not leaves or any(t.dim() == 0 for t in leaves):
+        raise InputError("X must be a tensor, tuple or dict of tensors with the samples on the first axis.")
+    sizes = {len(t) for t in leaves}
+    if len(sizes) > 1 or 0 in sizes:
+        raise InputError(f"the tensors of X hold {sorted(sizes)} samples: all need the same number, at least one.")
+    return sizes.pop()
+
+
+def kind_of(model: nn.Module, inputs: Inputs) -> tuple[torch.dtype, torch.device]:
+    """The one floating dtype and device of the parameters and inputs."""
+    tensors: list[tuple[str, Tensor]] = [(f"parameter {n}", p) for n, p in model.named_parameters()]
+    tensors += [("an input", t) for t in leaves_of(inputs)]
+    floating = [(what, t) for what, t in tensors if t.dtype.is_floating_point or t.dtype.is_complex]
+    what0, first = floating[0]
+    if first.dtype not in (torch.float32, torch.float64):
+        raise InputError(
+            f"{what0} is {first.dtype}; float32 and float64 are supported. Convert the model: model.double()."
+        )
+    for what, tensor in floating:
+        if tensor.dtype != first.dtype:
+            raise InputError(
+                f"{what} is {tensor.dtype} but {what0} is {first.dtype}: model and data need one floating dtype. "
+                "Convert one, for example model.double() or X.double()."
+            )
+    for what, tensor in tensors:
+        if tensor.device != first.device:
+            raise InputError(f"{what} is on {tensor.device} but {what0} is on {first.device}: move them to one device.")
+    for tensor in leaves_of(inputs):
+        if tensor.dtype.is_floating_point and not bool(torch.isfinite(tensor).all()):
+            bad = int((~torch.isfinite(tensor)).sum())
+            raise InputError(f"X holds {bad} NaN or infinite values of {tensor.numel()}. Remove or impute them.")
+    return first.dtype, first.device
+
+
+def require_tensor(outputs: Any, n_samples: int) -> Tensor:
+    """What a model returned, if it is one real tensor with the samples first."""
+    if not isinstance(outputs, Tensor):
+        raise InputError(
+            f"the model returns {type(outputs).__name__}, not a tensor. Wrap it, or say which part is meant: "
+            "SampleMap(model, X, select=lambda out: out[0])."
+        )
+    if outputs.dtype.is_complex:
+        raise InputError(f"the model returns {outputs.dtype}: stack real and imaginary parts, torch.view_as_real.")
+    if outputs.dim() == 0 or len(outputs) != n_samples:
+        raise InputError(
+            f"the model returns shape {tuple(outputs.shape)} for {n_samples} samples: samples must come first."
+        )
+    return outputs
+
+
+def forward_failed(inputs: Inputs, dtype: torch.dtype, error: Exception) -> str:
+    """Why the first call of a model failed, in words."""
+    integer = [t for t in leaves_of(inputs) if not t.dtype.is_floating_point]
+    if integer:
+        return (
+            f"the model could not be called on X of {integer[0].dtype}, and its parameters are {dtype}: "
+            f"convert X, for example X.to({dtype}). ({error})"
+        )
+    return f"the model could not be called on two samples of X: {error}"
