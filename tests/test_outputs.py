@@ -184,6 +184,27 @@ def test_outputs_that_cancel_are_no_mixing() -> None:
     assert float(jacobian.row_squares().min()) > 1.0
 
 
+def test_mixing_is_noticed_where_the_first_samples_are_alike() -> None:
+    """Three equal samples do not see each other; the check looks at samples from all over X."""
+    x = normal(20, 4)
+    x[1:3] = x[0]
+    assert_refused(Applied(lambda y: y - y.mean(0)), x, JacobianError, r"^layer: .* by layers differs.*mixes samples")
+
+
+def test_mixing_is_noticed_where_the_first_samples_are_alike() -> None:
+    """Three equal samples do not see each other; the check looks at samples from all over X."""
+    x = normal(20, 4)
+    x[1:3] = x[0]
+    assert_refused(Applied(lambda y: y - y.mean(0)), x, JacobianError, r"^layer: .* by layers differs.*mixes samples")
+
+
+def test_mixing_is_noticed_where_the_first_samples_are_alike() -> None:
+    """Three equal samples do not see each other; the check looks at samples from all over X."""
+    x = normal(20, 4)
+    x[1:3] = x[0]
+    assert_refused(Applied(lambda y: y - y.mean(0)), x, JacobianError, r"^layer: .* by layers differs.*mixes samples")
+
+
 def test_nothing_to_fit() -> None:
     assert_refused(
         mlp()[0].requires_grad_(False), normal(5, 5), InputError, r"no parameter .* grad.*requires_grad_\(True\)"

@@ -80,7 +80,7 @@ class Parabola(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.theta = nn.Parameter(torch.zeros((), dtype=F64))
+        self.theta = nn.Parameter(torch.zeros(1, dtype=F64))
 
     def forward(self, rows: Tensor) -> Tensor:
         return rows[:, :1] * self.theta - 0.5 * rows[:, 1:] * self.theta**2
@@ -306,7 +306,7 @@ def test_1_5_the_cost_falls_by_the_projected_residual(name: str) -> None:
     slope = -float(seen @ seen) / problem.n_samples
     assert slope < 0.0
     deviations = []
-    for h in (2e-2, 1e-2):
+    for h in (2e-3, 1e-3):
         ahead, behind = (problem.cost(problem.outputs(problem.theta + s * velocity)) for s in (h, -h))
         deviations.append(abs((ahead - behind) / (2.0 * h) - slope))
     assert_rate(*deviations, expected=4.0)
@@ -407,7 +407,7 @@ def test_1_7_a_relative_cut_keeps_the_singular_values_above_it() -> None:
     for rcond, rank in [(1e-1, 2), (1e-2, 3), (1e-3, 4), (1e-8, 6)]:
         lifted = gd.GramLift(rcond=rcond).prepare(jacobian).lift(residual, damping=0.0)
         assert lifted.rank == rank
-        assert_close(lifted.velocity, torch.linalg.pinv(rows, rtol=rcond) @ residual, 1e-8)
+        assert_close(lifted.velocity, torch.linalg.pinv(rows, rtol=rcond) @ residual, 1e-6)
         assert gd.NormalLift(rcond=rcond).prepare(jacobian).lift(residual, damping=0.0).rank == rank
         assert gd.certify(Linear(8), rows, problem.target[:, None], rcond=rcond).rank == rank
 

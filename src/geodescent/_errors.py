@@ -5,10 +5,6 @@ class InputError(ValueError):
     """A question that cannot be asked: shapes, dtypes, devices, non-finite data."""
 
 
-class RankError(ValueError):
-    """A solve that needs full rank met a singular matrix."""
-
-
 class JacobianError(ValueError):
     """The Jacobian by layers disagrees with autograd, or the outputs are no function of one sample alone."""
 

@@ -132,6 +132,8 @@ def flow(
     problem = Problem.of(model, X, y, weights=weights)
     chosen = method or Method(lift=PlannedLift(krylov=KrylovLift()))
     cost0 = problem.cost(problem.outputs(problem.theta))
+    if not (math.isfinite(cost0) and cost0 > 0.0):
+        raise InputError(f"the cost at the start is {cost0}: the flow needs a positive, finite one to fall from.")
     floor = _flow.start_floor(problem, chosen.lift)
     end = until or stopping_time(cost0, target_cost or floor + DEFAULT_FALL * (cost0 - floor), floor=floor)
     bound = _stopping(target_cost, 0, max_seconds).max_seconds
@@ -210,7 +212,7 @@ def _notes(problem: Problem, target_cost: float, floor: float) -> list[str]:
 def _stats(
     problem: Problem, lift: Lift, solve_dtype: torch.dtype, counts: Counter[str], notes: list[str]
 ) -> dict[str, object]:
-    theta, few = problem.theta, problem.blocks[0].map
+    theta = problem.theta
     chosen = lift.choice(problem.n_residuals, problem.n_params, dtype=solve_dtype, device=theta.device)
     return {
         "lift": chosen.name,
@@ -220,7 +222,7 @@ def _stats(
         "float32_matmul_precision": torch.get_float32_matmul_precision(),
         "n_residuals": problem.n_residuals,
         "n_params": problem.n_params,
-        "per_sample_parameters": few.routes.per_sample,
+        "routes": problem.linearise(theta)[1].routes(),
         "threads": torch.get_num_threads(),
         "notes": notes,
         **counts,

@@ -32,12 +32,14 @@ class Lifted:
         misfit: `s(Dθ̇ − v)`, (m,): what the linear model leaves, for inexact solves taken from D θ̇ itself.
         rank: the rank kept, or None where nothing was asked for it.
         iterations: of an iterative solve, 0 for a direct one.
+        converged: False where an iterative solve ran out of iterations, so that the misfit bounds nothing.
     """
 
     velocity: Theta
     misfit: Outputs
     rank: int | None = None
     iterations: int = 0
+    converged: bool = True
 
 
 class Prepared(Protocol):
@@ -247,7 +249,7 @@ class _PreparedKrylov:
             solution = solved.solution
         else:
             solution = jacobian.rmv(solved.solution)
-        return Lifted(self.metrics.leave(solution), jacobian.mv(solution) - v, None, solved.count)
+        return Lifted(self.metrics.leave(solution), jacobian.mv(solution) - v, None, solved.count, solved.converged)
 
     def _conjugate_gradients(self, v: Outputs, damping: float) -> linalg.Iterations | None:
         """The solution z, or None where there is no damping and G is (or turns out) singular."""

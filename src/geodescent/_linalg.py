@@ -7,8 +7,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from geodescent._errors import RankError
-
 Operator = Callable[[Tensor], Tensor]
 
 
@@ -135,21 +133,6 @@ def factor(matrix: Tensor, *, damping: float = 0.0, rcond: float | None = None) 
         if found is not None:
             return found
     return eigh(matrix, damping=damping, rcond=rcond)
-
-
-def full_rank_factor(matrix: Tensor) -> CholeskyFactor:
-    """The Cholesky factor of a matrix that must have full rank.
-
-    Raises:
-        RankError: it is singular to rounding.
-    """
-    found = cholesky(matrix)
-    if found is None:
-        raise RankError(
-            f"damping = 0 and rcond = None ask for full rank, but the matrix is singular to rounding "
-            f"(n = {len(matrix)}). Pass damping > 0 or rcond, or remove what repeats."
-        )
-    return found
 
 
 # --- iterations -----------------------------------------------------------------------------------------------------

@@ -72,6 +72,7 @@ class Trial:
     cost: float
     predicted: float
     gain_ratio: float
+    converged: bool
 
 
 class Clock:
@@ -147,7 +148,7 @@ def _step(problem: Problem, state: State, method: Method, counts: Counter[str]) 
     damping, scale = state.damping, prepared.scale
     while damping <= method.control.largest_damping:
         trial = _propose(problem, state, method, prepared, velocity, damping * scale, counts)
-        if state.cost - trial.predicted <= STATIONARY * state.cost:
+        if trial.converged and state.cost - trial.predicted <= STATIONARY * state.cost:
             return _standstill(problem, state, method, prepared, velocity, counts)
         verdict = method.control.judge(trial.gain_ratio, damping)
         if verdict.accepted:
@@ -174,7 +175,7 @@ def _propose(
     predicted = dot(lifted.misfit, lifted.misfit) / (2.0 * problem.n_samples)
     fall = state.cost - predicted
     gain = (state.cost - cost) / fall if fall > 0.0 else -math.inf
-    return Trial(theta, cost, predicted, gain if math.isfinite(cost) else -math.inf)
+    return Trial(theta, cost, predicted, gain if math.isfinite(cost) else -math.inf, lifted.converged)
 
 
 def _standstill(
@@ -186,7 +187,8 @@ def _standstill(
     lifted = prepared.lift(velocity, damping=method.control.least_damping * prepared.scale)
     counts["solves"] += 1
     predicted = dot(lifted.misfit, lifted.misfit) / (2.0 * problem.n_samples)
-    return Result.stationary if state.cost - predicted <= STATIONARY * state.cost else Result.no_progress
+    arrived = lifted.converged and state.cost - predicted <= STATIONARY * state.cost
+    return Result.stationary if arrived else Result.no_progress
 
 
 def _record(
