@@ -12,7 +12,8 @@ from sklearn.datasets import load_diabetes
 from torch import Tensor, nn
 
 import geodescent as gd
-from geodescent import _checkpoint, _memory
+from geodescent import _checkpoint, _memory, _problem
+from geodescent._solution import Record
 
 F64 = torch.float64
 Result = gd.Result
@@ -45,7 +46,7 @@ def theta_of(model: nn.Module) -> Tensor:
 
 
 def stop_after(steps: int, error: type[BaseException] = StopIteration):
-    def callback(record: gd.Record) -> None:
+    def callback(record: Record) -> None:
         if record.step >= steps:
             raise error
 
@@ -73,7 +74,7 @@ def test_the_cost_is_the_models_and_never_rises() -> None:
 
 
 def test_the_records_are_the_history() -> None:
-    seen: list[gd.Record] = []
+    seen: list[Record] = []
     solution = gd.fit(*problem(), max_steps=4, callback=seen.append)
     assert [r.cost for r in seen] == list(solution.history["cost"][1:])
     assert [r.predicted for r in seen] == list(solution.history["predicted"][1:])
@@ -172,9 +173,9 @@ def test_a_callback_that_ends_it(error: type[BaseException], result: Result) -> 
 
 def test_an_exception_in_the_callback_leaves_the_best_point() -> None:
     model, x, y = problem()
-    seen: list[gd.Record] = []
+    seen: list[Record] = []
 
-    def callback(record: gd.Record) -> None:
+    def callback(record: Record) -> None:
         seen.append(record)
         if record.step == 3:
             raise RuntimeError("of the user's own")
@@ -371,7 +372,6 @@ REFUSED = {
     "dtype of y": (lambda: (M, X, Y.float()), r"y is torch\.float32 but the model computes in torch\.float64"),
     "complex X": (lambda: (M, X.to(torch.complex128), Y), r"torch\.complex128"),
     "complex y": (lambda: (M, X, Y.to(torch.complex128)), r"y is torch\.complex128"),
-    "device of y": (lambda: (M, X, torch.empty(8, 1, dtype=F64, device="meta")), r"y is on meta .*one device"),
     "None": (lambda: (Returns(lambda y: None).double(), X, Y), "returns NoneType, not a tensor"),
     "tuple": (lambda: (Returns(lambda y: (y, y)).double(), X, Y), "returns tuple, not a tensor"),
     "no tensor": (lambda: (M, X, Y.tolist()), "y must be a tensor, not list"),
@@ -388,6 +388,12 @@ def test_bad_input_is_refused_before_any_work(name: str, door: Any) -> None:
     with pytest.raises(gd.InputError, match=message):
         door(model, x, y)
     assert torch.equal(theta_of(model), before)
+
+
+def test_targets_on_another_device_are_refused() -> None:
+    elsewhere = torch.empty(8, 1, dtype=F64, device="meta")
+    with pytest.raises(gd.InputError, match=r"y is on meta but the model is on cpu: move them to one device"):
+        _problem._checked_target(gd.SampleMap(M, X), elsewhere)
 
 
 @pytest.mark.parametrize(

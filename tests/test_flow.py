@@ -9,6 +9,7 @@ from sklearn.datasets import load_diabetes
 from torch import Tensor, nn
 
 import geodescent as gd
+from geodescent._solution import Record
 
 F64 = torch.float64
 ARRAYS = ("time", "cost", "predicted_cost", "rank", "sigma_min", "path_bound", "displacement")
@@ -70,7 +71,10 @@ def test_the_spectrum_along_the_way_is_that_of_the_dense_jacobian() -> None:
     model, x, y = problem()
     flow = gd.flow(model, x, y, until=1.0)
     outputs = model(x)[:, 0]
-    rows = [torch.cat([g.reshape(-1) for g in torch.autograd.grad(o, model.parameters(), retain_graph=True)]) for o in outputs]
+    rows = [
+        torch.cat([g.reshape(-1) for g in torch.autograd.grad(o, model.parameters(), retain_graph=True)])
+        for o in outputs
+    ]
     values = torch.linalg.svdvals(torch.stack(rows))
     assert flow.sigma_min[-1] == pytest.approx(float(values[-1]), rel=1e-8)
     assert flow.rank[-1] == len(x)
@@ -174,7 +178,7 @@ def test_a_callback_that_ends_it_keeps_the_point(error: type[BaseException], res
     model, x, y = problem(8)
     seen = []
 
-    def callback(record: gd.Record) -> None:
+    def callback(record: Record) -> None:
         seen.append(record)
         if record.time > 1.0:
             raise error
@@ -183,8 +187,8 @@ def test_a_callback_that_ends_it_keeps_the_point(error: type[BaseException], res
     assert flow.result is result
     assert 1.0 < flow.time[-1] < 3.0
     assert flow.cost[-1] == pytest.approx(cost_of(model, x, y), rel=1e-12)
-    assert [r.step for r in seen] == list(range(1, len(flow.time)))
-    assert [r.cost for r in seen] == list(flow.cost[1:])
-    assert [r.time for r in seen] == list(flow.time[1:])
+    assert [r.step for r in seen] == list(range(len(flow.time)))  # the start first
+    assert [r.cost for r in seen] == list(flow.cost)
+    assert [r.time for r in seen] == list(flow.time)
     assert [r.rank for r in seen] == [8] * len(seen)
-    assert np.allclose([r.predicted for r in seen], flow.predicted_cost[1:], rtol=1e-13)
+    assert np.allclose([r.predicted for r in seen], flow.predicted_cost, rtol=1e-13)

@@ -1,5 +1,6 @@
 """Every lift answers one question: against a dense Penrose inverse, over ranks, shapes, weights and metrics."""
 
+import itertools
 from dataclasses import dataclass
 
 import pytest
@@ -41,7 +42,7 @@ EVERY_CASE = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 
 def made(case: Case, *, scale: float = 1.0, weighted: bool = False) -> tuple[gd.Problem, Tensor]:
     """The problem and its D by autograd."""
-    layers = [layer for a, b in zip(case.sizes, case.sizes[1:], strict=False) for layer in (nn.Linear(a, b), nn.Tanh())]
+    layers = [layer for a, b in itertools.pairwise(case.sizes) for layer in (nn.Linear(a, b), nn.Tanh())]
     model = nn.Sequential(*layers[:-1], Times(scale)).double()
     x = torch.randn(case.n, case.sizes[0], dtype=F64)
     for i in range(case.duplicates):
@@ -152,7 +153,7 @@ def test_the_rank_is_told_without_damping(case: Case, lift: Lift) -> None:
 
 @pytest.mark.parametrize("case", [CASES[1], CASES[3]], ids=lambda case: case.name)
 def test_krylov_without_damping_is_lsmr_where_rank_is_lost(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Conjugate gradients on a singular G diverge off its range: the answer comes from D, and it is the least-norm one."""
+    """Conjugate gradients on a singular G diverge off its range: D gives the least-norm answer."""
     called = []
     lsmr = gd._lift.linalg.lsmr
 

@@ -3,6 +3,7 @@
 Limits are tested by their rate, everything else against dense oracles in float64.
 """
 
+import itertools
 import math
 
 import numpy as np
@@ -27,7 +28,7 @@ FULL_RANK = [s for s in ZOO if s.name not in LOSES_RANK]
 
 
 def network(*sizes: int, act: type[nn.Module] = nn.Tanh) -> nn.Module:
-    layers = [layer for a, b in zip(sizes, sizes[1:], strict=False) for layer in (nn.Linear(a, b), act())]
+    layers = [layer for a, b in itertools.pairwise(sizes) for layer in (nn.Linear(a, b), act())]
     return nn.Sequential(*layers[:-1]).double()
 
 
@@ -471,9 +472,7 @@ def test_1_8_the_push_through_identity(name: str, relative: float) -> None:
     assert left.scale == pytest.approx(right.scale, rel=1e-12)
     residual = residual_at(problem, problem.theta)
     damping = relative * left.scale
-    assert_close(
-        left.lift(residual, damping=damping).velocity, right.lift(residual, damping=damping).velocity, 1e-9
-    )
+    assert_close(left.lift(residual, damping=damping).velocity, right.lift(residual, damping=damping).velocity, 1e-9)
 
 
 @pytest.mark.parametrize("name", PROBLEMS)
@@ -528,10 +527,10 @@ def test_1_9_a_margin_above_one_keeps_the_flow_in_its_ball() -> None:
     assert certificate.margin == pytest.approx(sigma**2 / (2.0 * curvature * y), rel=1e-12)
     assert certificate.guaranteed is True
     bound = (sigma - math.sqrt(sigma**2 - 2.0 * curvature * y)) / curvature
-    flow = gd.flow(Parabola(), rows, target, until=14.0)
+    flow = gd.flow(Parabola(), rows, target, until=8.0)
     assert np.all(flow.displacement <= bound)
-    assert flow.displacement[-1] == pytest.approx(bound, rel=1e-5)
-    assert flow.max_relative_deviation < 1e-6
+    assert flow.displacement[-1] == pytest.approx(bound, rel=1e-3)
+    assert flow.max_relative_deviation < 1e-8
 
 
 # --- 2.1 the homotopy to gradient descent, 2.2 the straight line ----------------------------------------------------

@@ -1,0 +1,169 @@
+"""What is written is true: the table of theorems, the README's code, the rooms of the house."""
+
+import ast
+import importlib
+import re
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+SOURCE = ROOT / "src" / "geodescent"
+LAZY = ("sklearn", "polars", "typer", "rich", "matplotlib", "scipy")
+MODULES = sorted(p for p in SOURCE.rglob("*.py") if p.name != "__init__.py")
+
+
+# --- the table of theorems ------------------------------------------------------------------------------------------
+
+
+def table() -> list[list[str]]:
+    """Rows of docs/theory.md: number, statement, functions, tests."""
+    lines = (ROOT / "docs" / "theory.md").read_text().splitlines()
+    rows = [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines if re.match(r"\| \d", line)]
+    assert all(len(row) == 4 for row in rows)
+    return rows
+
+
+def named(cell: str) -> list[str]:
+    return re.findall(r"`([^`]+)`", cell)
+
+
+def test_the_table_has_every_theorem() -> None:
+    assert {row[0].strip("| ") for row in table()} >= {*(f"1.{i}" for i in range(1, 10)), "2.1", "2.2"}
+
+
+def test_the_functions_of_the_table_import() -> None:
+    names = {name for row in table() for name in named(row[2])}
+    assert len(names) > 10
+    for name in names:
+        assert found(name) is not None
+
+
+def found(name: str) -> Any:
+    """The object of a dotted name: a module first, then its attributes."""
+    parts = name.split(".")
+    for cut in range(len(parts), 0, -1):
+        try:
+            thing: Any = importlib.import_module(".".join(parts[:cut]))
+        except ModuleNotFoundError:
+            continue
+        for attribute in parts[cut:]:
+            thing = getattr(thing, attribute)
+        return thing
+    raise AssertionError(f"{name} cannot be imported")
+
+
+def test_the_tests_of_the_table_exist() -> None:
+    rows = [name.split("::") for row in table() for name in named(row[3])]
+    assert len(rows) >= len(table())
+    for path, test in rows:
+        assert test in functions_of(ROOT / path), (path, test)
+
+
+def test_every_theorem_tested_is_in_the_table() -> None:
+    listed = {name.split("::")[1] for row in table() for name in named(row[3])}
+    tested = {name for name in functions_of(ROOT / "tests" / "test_theorems.py") if name.startswith("test_")}
+    assert tested == listed
+
+
+def functions_of(path: Path) -> set[str]:
+    return {node.name for node in ast.parse(path.read_text()).body if isinstance(node, ast.FunctionDef)}
+
+
+# --- the README -----------------------------------------------------------------------------------------------------
+
+
+def test_the_readme_is_short() -> None:
+    assert len((ROOT / "README.md").read_text().splitlines()) <= 120
+
+
+def test_the_readmes_code_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    """Every block, in one namespace; warnings are errors."""
+    blocks = re.findall(r"^```python\n(.*?)^```", (ROOT / "README.md").read_text(), re.DOTALL | re.MULTILINE)
+    assert blocks
+    namespace: dict[str, Any] = {}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for number, block in enumerate(blocks):
+            exec(compile(block, f"README.md, block {number}", "exec"), namespace)
+    assert capsys.readouterr().out
+
+
+@pytest.mark.parametrize("page", ["README.md", *(f"docs/{p.name}" for p in (ROOT / "docs").glob("*.md"))])
+def test_links_lead_somewhere(page: str) -> None:
+    here = ROOT / page
+    for target in re.findall(r"\]\(([^)#]+)[^)]*\)", here.read_text()):
+        assert target.startswith("http") or (here.parent / target).exists(), target
+
+
+# --- the rooms ------------------------------------------------------------------------------------------------------
+
+
+def rooms() -> dict[str, int]:
+    """Module → room, from the plan in docs/architecture.md; a line without a number belongs to the one above."""
+    plan = (ROOT / "docs" / "architecture.md").read_text().split("src/geodescent/\n")[1].split("```")[0]
+    number, found = -1, {}
+    for line in plan.splitlines():
+        start = re.match(r" *(\d+) ", line)
+        number = int(start[1]) if start else number
+        found |= dict.fromkeys((name.removesuffix(".py") for name in re.findall(r"\w+\.py|report(?=/)", line)), number)
+    return found
+
+
+def room_name(path: Path) -> str:
+    """`_lift` for _lift.py, `report` for everything in report/."""
+    return path.relative_to(SOURCE).parts[0].removesuffix(".py")
+
+
+def imported(path: Path) -> set[str]:
+    """The modules of geodescent that a module imports, at once or when called; those for types only are left out."""
+    tree = ast.parse(path.read_text())
+    typed = [n for n in ast.walk(tree) if isinstance(n, ast.If) and ast.unparse(n.test) == "TYPE_CHECKING"]
+    skipped = {id(inner) for branch in typed for node in branch.body for inner in ast.walk(node)}
+    names: set[str] = set()
+    for node in ast.walk(tree):
+        if id(node) in skipped:
+            continue
+        if isinstance(node, ast.ImportFrom) and node.module:
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+        elif isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+    return {name.split(".")[1] for name in names if name.startswith("geodescent.")} & set(map(room_name, MODULES))
+
+
+def test_every_module_has_a_room() -> None:
+    assert set(map(room_name, MODULES)) == set(rooms())
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(SOURCE)))
+def test_no_module_imports_from_a_later_room(path: Path) -> None:
+    here = rooms()[room_name(path)]
+    assert {name for name in imported(path) if rooms()[name] > here} == set()
+
+
+# --- what an import costs -------------------------------------------------------------------------------------------
+
+
+def test_the_import_brings_nothing_of_the_command_and_no_scipy() -> None:
+    loaded = python(f"import sys, geodescent; print(*[m for m in {LAZY!r} if m in sys.modules])")
+    assert loaded.strip() == ""
+
+
+def test_the_import_is_quick() -> None:
+    """Less than 0.1 s on top of torch, or than a tenth of torch's own on a busy machine; the best of three."""
+    code = """if True:
+        from time import perf_counter as now
+        a = now(); import torch, numpy
+        b = now(); import geodescent
+        print((now() - b) / max(0.1, 0.1 * (b - a)))
+    """
+    assert min(float(python(code)) for _ in range(3)) < 1.0
+
+
+def python(code: str) -> str:
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
+    return run.stdout
