@@ -4,6 +4,9 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
+# Threads that wait for each other sleep: on a busy machine spinning ones cost several times the run.
+export OMP_WAIT_POLICY ?= PASSIVE
+
 .PHONY: demo test
 .DELETE_ON_ERROR:
 

@@ -224,9 +224,10 @@ def test_a_lift_asked_for_by_name_is_the_one_used() -> None:
 )
 def test_a_lift_that_memory_does_not_hold(lift: Lift, message: str, monkeypatch: pytest.MonkeyPatch) -> None:
     problem, _ = made(CASES[0])
+    _, jacobian = problem.linearise(problem.theta)
     monkeypatch.setattr(_memory, "available_bytes", lambda device: 1000)
     with pytest.raises(gd.MemoryPlanError, match=message):
-        prepared(lift, problem)
+        lift.prepare(jacobian)
 
 
 # --- inexact steps --------------------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ A parameter goes by rule only if every use of it in autograd's graph is the call
 sample axis is known. All others go through per-sample derivatives (`per_sample_rows`), so that every model works.
 """
 
+import math
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge, Node, get_gradient_edge
 
 from geodescent._layers import RULES
+from geodescent._memory import require
 from geodescent._records import Record
 
 
@@ -79,6 +81,9 @@ def cotangents(outputs: Tensor, calls: list[Call], layouts: list[Layout]) -> lis
     if not calls:
         return []
     shapes = [layout.samples_first(_shell(call, outputs), n).shape for call, layout in zip(calls, layouts, strict=True)]
+    n_bytes = outputs.dtype.itemsize * n * q * sum(math.prod(shape[1:]) for shape in shapes)
+    what = f"the cotangents of {len(calls)} layers for {n} samples × {q} outputs"
+    require(n_bytes, outputs.device, what=what, instead="Use fewer samples at a time.")
     collected = [outputs.new_zeros(n, q, *shape[1:]) for shape in shapes]
     direction = torch.zeros_like(outputs)
     for k in range(q):

@@ -136,7 +136,7 @@ def certificate_of(
         point = point_at(problem, theta, spectrum, ratio, cost=cost, rounding_floor=floor_of_digits)
     reasons = [spectrum.reason, why_no_time, *not_looked_for(problem)]
     return Certificate(
-        regime="overparametrised" if problem.n_params >= _rows_wanted(problem) else "underparametrised",
+        regime="overparametrised" if problem.n_params >= problem.n_rows_wanted else "underparametrised",
         guaranteed=_guaranteed(lost, spectrum, margin, finished=finished, full_rank_so_far=full_rank_so_far),
         n_residuals=problem.n_residuals,
         n_params=problem.n_params,
@@ -195,14 +195,9 @@ def _floor(problem: Problem, spectrum: Spectrum, residual: Outputs) -> float | N
     return dot(rest, rest) / (2.0 * problem.n_samples)
 
 
-def _rows_wanted(problem: Problem) -> int:
-    """m, without rows of weight zero: they ask for nothing."""
-    return problem.n_residuals if problem.row_scale is None else int((problem.row_scale > 0.0).sum())
-
-
 def _lost(problem: Problem, spectrum: Spectrum, causes: tuple[Cause, ...]) -> str | None:
     """Why rank < m here, or None where it is full or not known."""
-    wanted = _rows_wanted(problem)
+    wanted = problem.n_rows_wanted
     if spectrum.rank is not None and spectrum.rank < wanted:
         return f"rank {spectrum.rank} < m = {wanted}"
     if problem.n_params < wanted:
@@ -269,6 +264,8 @@ def _number(value: float | None) -> str:
 
 
 def _guarantee_sentence(c: Certificate) -> str:
+    if c.guaranteed is False and c.n_params < c.n_residuals:
+        return "no: fewer parameters than residuals, the row rank cannot be full"
     if c.guaranteed is False:
         return "no: rank is lost here, the law cannot hold"
     if c.guaranteed:

@@ -88,6 +88,6 @@ def _newest(folder: Path) -> Path | None:
             with safe_open(folder / name, "pt") as file:
                 json.loads(file.metadata()["state"])
             return folder / name
-        except (OSError, SafetensorError):  # absent, or torn
+        except (OSError, SafetensorError, TypeError, KeyError, ValueError):  # absent, or torn
             continue
     return None

@@ -6,6 +6,7 @@ import os
 import time as clock
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -17,7 +18,7 @@ from geodescent._checkpoint import Keeper, read_state
 from geodescent._errors import InputError
 from geodescent._flow import Flow
 from geodescent._inputs import Inputs
-from geodescent._lift import KrylovLift, Lift, PlannedLift
+from geodescent._lift import Lift
 from geodescent._linalg import norm
 from geodescent._problem import Problem, held_out
 from geodescent._solution import Callback, Record, Result, Solution, history_of
@@ -28,6 +29,7 @@ from geodescent._types import Theta
 logger = logging.getLogger("geodescent")
 
 DEFAULT_FALL = 1e-12  # of C/C₀, where a flow is asked for neither a time nor a target
+TARGET_MARGIN = 1e-6  # the flow's end may miss its target by this share: the integration's own error
 
 
 def fit(
@@ -64,8 +66,9 @@ def fit(
     Raises:
         InputError, JacobianError, MemoryPlanError: before any work, with the numbers and the way out.
     """
-    begin, method = clock.perf_counter(), method or Method()
+    begin, method = clock.perf_counter(), _checked_method(method)
     stopping = _stopping(target_cost, max_steps, max_seconds)
+    _require_folder(checkpoint)
     problem = Problem.of(model, X, y, weights=weights)
     judge = _held_out_cost(problem, validation)
     state = read_state(checkpoint, problem) or _solve.start(problem, method, judge)
@@ -120,7 +123,7 @@ def flow(
         model, X, y, weights, callback: as in `fit`.
         until: τ at which to stop, in e-folds of the residual.
         target_cost: stop at `½ ln(C₀/target)` instead. Neither: C/C₀ = 1e-12.
-        tol: local error of the outputs against ‖x − y‖.
+        tol: local error of the outputs against ‖x − y‖; at least 1e3·eps of the model's dtype.
         max_seconds: bound of the run; where D nears singularity the flow turns stiff and slow.
         method: its field (`StraightLineField` walks t = 1 − e^{−τ}) and its lift are used.
 
@@ -128,30 +131,33 @@ def flow(
         InputError: bad input, or a target below the instant floor.
     """
     begin = clock.perf_counter()
-    _flow.checked_until(until, target_cost)
+    _flow.checked_until(until, target_cost, tol)
     problem = Problem.of(model, X, y, weights=weights)
-    chosen = method or Method(lift=PlannedLift(krylov=KrylovLift()))
+    chosen = _checked_method(method)
+    lift = chosen.lift.exact()
     cost0 = problem.cost(problem.outputs(problem.theta))
     if not (math.isfinite(cost0) and cost0 > 0.0):
         raise InputError(f"the cost at the start is {cost0}: the flow needs a positive, finite one to fall from.")
-    floor = _flow.start_floor(problem, chosen.lift)
-    end = until or stopping_time(cost0, target_cost or floor + DEFAULT_FALL * (cost0 - floor), floor=floor)
+    floor = _flow.start_floor(problem, lift)
+    end = _end(until, target_cost, cost0, floor)
     bound = _stopping(target_cost, 0, max_seconds).max_seconds
-    velocity = _flow.Velocity(problem, chosen.field, chosen.lift, max_seconds=bound)
+    velocity = _flow.Velocity(problem, chosen.field, lift, max_seconds=bound)
     points, result = _flow.follow(velocity, end, tol=tol, callback=callback or _silent, floor=floor)
     problem.write(points[-1].theta)
     scale = 1.0 if problem.row_scale is None else problem.row_scale
     arrays = _flow.columns(points, cost0, floor, norm(velocity.residual0 * scale))
-    full = bool(np.all(arrays["rank"] == problem.n_residuals))
+    full = bool(np.all(arrays["rank"] == problem.n_rows_wanted)) and result is Result.time_reached
+    if result is Result.time_reached and target_cost and arrays["cost"][-1] <= target_cost * (1.0 + TARGET_MARGIN):
+        result = Result.target_reached
     counts = Counter({"evaluations": velocity.evaluations})
     return Flow(
         **arrays,
         max_relative_deviation=float(np.max(np.abs(arrays["cost"] / arrays["predicted_cost"] - 1.0))),
         cost0=cost0,
         floor=floor,
-        result=Result.target_reached if result is Result.time_reached and target_cost else result,
+        result=result,
         certificate=certificate_of(problem, target_cost=target_cost, finished=True, full_rank_so_far=full),
-        stats=_stats(problem, chosen.lift, torch.float64, counts, []),
+        stats=_stats(problem, lift, torch.float64, counts, []),
         seconds=clock.perf_counter() - begin,
     )
 
@@ -178,8 +184,33 @@ def certify(
     return certificate_of(problem, target_cost=target_cost, rcond=rcond, lipschitz=lipschitz, finished=True)
 
 
+def _end(until: float | None, target_cost: float | None, cost0: float, floor: float) -> float:
+    """The τ at which a flow is to end; 0 where it is there already, or where nothing moves."""
+    if until is not None:
+        return until
+    if target_cost is None and cost0 - floor <= DEFAULT_FALL * cost0:
+        return 0.0
+    return stopping_time(cost0, target_cost or floor + DEFAULT_FALL * (cost0 - floor), floor=floor)
+
+
 def _silent(record: Record) -> None:
     """No callback."""
+
+
+def _checked_method(method: Method | None) -> Method:
+    if method is not None and not isinstance(method, Method):
+        raise InputError(f"method must be a gd.Method, not {method!r}: for example gd.Method(lift=gd.KrylovLift()).")
+    return method or Method()
+
+
+def _require_folder(checkpoint: str | os.PathLike[str] | None) -> None:
+    """Raises InputError, before any work, where nothing could be saved."""
+    if checkpoint is None:
+        return
+    try:
+        Path(checkpoint).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"the checkpoint folder {checkpoint} cannot be made: {error.strerror}.") from error
 
 
 def _stopping(target_cost: float | None, max_steps: int, max_seconds: float | None) -> Stopping:
@@ -193,7 +224,13 @@ def _stopping(target_cost: float | None, max_steps: int, max_seconds: float | No
 def _held_out_cost(problem: Problem, validation: tuple[Inputs, Tensor] | None) -> Callable[[Theta], float | None]:
     if validation is None:
         return lambda theta: None
+    if not (isinstance(validation, tuple) and len(validation) == 2):
+        raise InputError(f"validation must be a pair (X, y), not {type(validation).__name__}.")
     other = held_out(problem, *validation)
+    try:
+        other.outputs(problem.theta)
+    except RuntimeError as error:
+        raise InputError(f"the model could not be called on the validation X: {error}") from error
     return lambda theta: other.cost(other.outputs(theta))
 
 

@@ -25,6 +25,8 @@ Array = NDArray[np.float64]
 
 LEAST_STEPS = 20  # accepted steps at least: the path is cut into as many pieces
 PIECE = 0.7  # of τ, at most: the cost falls fourfold, so does the tolerance
+STILL = 1e-12  # a start whose cost is its floor to this share is a critical point
+LEAST_TOL = 1e3  # of eps: below it the integrator would chase rounding
 SPECTRUM_LIMIT = 3000  # residuals up to which the spectrum is taken at every accepted step
 
 
@@ -67,7 +69,7 @@ class Flow:
 
 
 @dataclass(frozen=True)
-class Point:
+class PathPoint:
     """One accepted step of the integration."""
 
     theta: Theta
@@ -99,31 +101,33 @@ class Velocity:
 
 
 def integrate(velocity: Velocity, until: float, *, tol: float) -> Iterator[tuple[float, Array]]:
-    """`(τ or t, θ)` at every accepted step of an eighth-order Runge–Kutta pair, in pieces of τ.
+    """`(τ, θ)` at every accepted step of an eighth-order Runge–Kutta pair, in pieces of τ.
 
     In each piece the absolute tolerance on θ is `tol·‖x − y‖/(σ_max √K)` at its start, so that it shrinks with the
     residual: a constant one spoils the law below C/C₀ ≈ 1e-8.
 
+    Raises: ArithmeticError, where no step size keeps the tolerance.
     Source: Hairer, Nørsett & Wanner, *Solving ODEs I*, DOP853 as in SciPy.
     """
     from scipy.integrate import DOP853  # slow to import, and only a flow needs it
 
     pieces = max(LEAST_STEPS, math.ceil(until / PIECE))
     ends = [velocity.field.clock(until * k / pieces) for k in range(pieces + 1)]
+    if any(begin == end for begin, end in pairwise(ends)):
+        raise InputError(f"until = {until}: t = 1 − e^(−τ) no longer moves there in float64. Ask for τ below 36.")
+    tol = max(tol, LEAST_TOL * float(torch.finfo(velocity.problem.theta.dtype).eps))
+    least_rtol = 100.0 * float(np.finfo(np.float64).eps)  # the smallest that SciPy takes
     theta, step = velocity.problem.theta.double().cpu().numpy(), None
     for begin, end in pairwise(ends):
         atol = tol * _output_scale(velocity.problem, theta) / math.sqrt(len(theta))
         step = None if step is None else min(step, end - begin)
-        solver = DOP853(velocity, begin, theta, end, rtol=_LEAST_RTOL, atol=atol, first_step=step)
+        solver = DOP853(velocity, begin, theta, end, rtol=least_rtol, atol=atol, first_step=step)
         while solver.status == "running":
             solver.step()
             if solver.status == "failed":
-                return
-            yield solver.t, solver.y
+                raise ArithmeticError("the step size fell below the spacing of floats")
+            yield until if solver.t == ends[-1] else velocity.field.time(solver.t), solver.y
         theta, step = solver.y, float(solver.h_abs)
-
-
-_LEAST_RTOL = 100.0 * float(np.finfo(np.float64).eps)  # the smallest that SciPy takes
 
 
 def _output_scale(problem: Problem, theta: Array) -> float:
@@ -132,53 +136,57 @@ def _output_scale(problem: Problem, theta: Array) -> float:
     scaled = jacobian.to(torch.float64).scaled(rows=problem.row_scale)
     residual = problem.residual(outputs).double()
     residual = residual if problem.row_scale is None else residual * problem.row_scale
-    start = torch.ones_like(residual) + residual / max(linalg.norm(residual), 1e-300)
+    start = torch.ones_like(residual) + 0.5 * residual / max(linalg.norm(residual), 1e-300)
     largest, _ = linalg.lanczos_extremes(lambda u: scaled.mv(scaled.rmv(u)), start, iterations=8)
-    return linalg.norm(residual) / math.sqrt(largest)
+    return linalg.norm(residual) / math.sqrt(max(largest, torch.finfo(torch.float64).tiny))
 
 
 def follow(
     velocity: Velocity, until: float, *, tol: float, callback: Callback, floor: float
-) -> tuple[list[Point], Result]:
+) -> tuple[list[PathPoint], Result]:
     """The points of the flow up to τ = until, and how it ended."""
     problem, begin = velocity.problem, clock.perf_counter()
     points = [_point(problem, problem.theta, 0.0)]
     cost0 = points[0].cost
+    if cost0 - floor <= STILL * cost0:
+        return points, Result.stationary
     try:
         callback(_record(points, cost0, 0.0))
-        for own_time, theta in integrate(velocity, until, tol=tol):
-            point = torch.from_numpy(theta.copy()).to(problem.theta)
-            points.append(_point(problem, point, velocity.field.time(own_time)))
+        if until == 0.0:
+            return points, Result.time_reached
+        for tau, theta in integrate(velocity, until, tol=tol):
+            points.append(_point(problem, torch.from_numpy(theta.copy()).to(problem.theta), tau))
             law = predicted_cost(cost0, points[-1].time, floor=floor)
             callback(_record(points, law, clock.perf_counter() - begin))
     except TimeoutError:
         return points, Result.max_seconds
+    except ArithmeticError:
+        return points, Result.not_integrable
     except StopIteration:
         return points, Result.stopped
     except KeyboardInterrupt:
         return points, Result.interrupted
-    arrived = points[-1].time >= until * (1.0 - 1e-12)
-    return points, Result.time_reached if arrived else Result.no_progress
+    return points, Result.time_reached
 
 
-def _point(problem: Problem, theta: Theta, tau: float) -> Point:
+def _point(problem: Problem, theta: Theta, tau: float) -> PathPoint:
     cost = problem.cost(problem.outputs(theta))
     _, jacobian = problem.linearise(theta)
-    rank, sigma_min = _spectrum(jacobian.to(torch.float64).scaled(rows=problem.row_scale))
-    return Point(theta, tau, cost, rank, sigma_min)
+    rank, sigma_min = _spectrum(jacobian.to(torch.float64).scaled(rows=problem.row_scale), problem.n_rows_wanted)
+    return PathPoint(theta, tau, cost, rank, sigma_min)
 
 
-def _spectrum(jacobian: Jacobian) -> tuple[float, float]:
-    """`(rank, σ_min)` through G, σ_min the m-th singular value (0 where the rank is below m)."""
+def _spectrum(jacobian: Jacobian, wanted: int) -> tuple[float, float]:
+    """`(rank, σ_min)` through G, σ_min the last of the singular values wanted (0 where the rank is below them)."""
     m = jacobian.n_residuals
     if m > SPECTRUM_LIMIT:
         return math.nan, math.nan
     values = torch.linalg.eigvalsh(jacobian.gram())
     rank = int((values > m * torch.finfo(values.dtype).eps * values[-1]).sum())
-    return float(rank), math.sqrt(float(values[0])) if rank == m else 0.0
+    return float(rank), math.sqrt(float(values[m - wanted])) if rank == wanted else 0.0
 
 
-def _record(points: list[Point], law: float, seconds: float) -> Record:
+def _record(points: list[PathPoint], law: float, seconds: float) -> Record:
     point = points[-1]
     rank = None if math.isnan(point.rank) else int(point.rank)
     return Record(len(points) - 1, point.time, point.cost, law, 0.0, math.nan, rank, None, seconds)
@@ -190,13 +198,13 @@ def start_floor(problem: Problem, lift: Lift) -> float:
     residual = problem.residual(outputs).double()
     prepared = lift.prepare(jacobian.to(torch.float64), row_scale=problem.row_scale)
     lifted = prepared.lift(-residual, damping=0.0)
-    if lifted.rank == problem.n_residuals:
+    if lifted.rank == problem.n_rows_wanted:
         return 0.0
     floor = linalg.dot(lifted.misfit, lifted.misfit) / (2.0 * problem.n_samples)
     return floor if floor > 1e-24 * problem.cost(outputs) else 0.0
 
 
-def columns(points: list[Point], cost0: float, floor: float, residual0: float) -> dict[str, Array]:
+def columns(points: list[PathPoint], cost0: float, floor: float, residual0: float) -> dict[str, Array]:
     """The arrays of a Flow."""
     time = np.array([p.time for p in points])
     sigma_min = np.array([p.sigma_min for p in points])
@@ -220,8 +228,10 @@ def _path_integral(line_time: Array, sigma_min: Array) -> Array:
     return np.concatenate([[0.0], np.cumsum(pieces)])
 
 
-def checked_until(until: float | None, target: float | None) -> None:
-    """Raises InputError for times and targets that mean nothing."""
+def checked_until(until: float | None, target: float | None, tol: float) -> None:
+    """Raises InputError for times, targets and tolerances that mean nothing."""
+    if not 0.0 < tol < 1.0:
+        raise InputError(f"tol = {tol}: a relative tolerance between 0 and 1 is needed.")
     if until is not None and target is not None:
         raise InputError(f"until = {until} and target_cost = {target} both say when to stop: pass one of them.")
     if until is not None and not (math.isfinite(until) and until > 0.0):

@@ -66,6 +66,9 @@ def kind_of(model: nn.Module, inputs: Inputs) -> tuple[torch.dtype, torch.device
         if tensor.dtype.is_floating_point and not bool(torch.isfinite(tensor).all()):
             bad = int((~torch.isfinite(tensor)).sum())
             raise InputError(f"X holds {bad} NaN or infinite values of {tensor.numel()}. Remove or impute them.")
+    for what, tensor in tensors:
+        if tensor.dtype.is_floating_point and not bool(torch.isfinite(tensor).all()):
+            raise InputError(f"{what} holds NaN or infinite values: start from finite parameters.")
     return first.dtype, first.device
 
 
@@ -88,7 +91,7 @@ def require_tensor(outputs: Any, n_samples: int) -> Tensor:
 def forward_failed(inputs: Inputs, dtype: torch.dtype, error: Exception) -> str:
     """Why the first call of a model failed, in words."""
     integer = [t for t in leaves_of(inputs) if not t.dtype.is_floating_point]
-    if integer:
+    if integer and "dtype" in str(error):
         return (
             f"the model could not be called on X of {integer[0].dtype}, and its parameters are {dtype}: "
             f"convert X, for example X.to({dtype}). ({error})"

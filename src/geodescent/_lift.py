@@ -19,6 +19,7 @@ from geodescent._jacobian import Jacobian
 from geodescent._memory import fits, require
 from geodescent._types import Outputs, Theta
 
+DENSE_MATRICES = 5.0  # a matrix, its eigenvectors, their copy and the workspace: what the dense lifts may come to
 DENSE_LIMIT = 6000  # the largest Gram or normal matrix that is factorised where a cheaper lift exists
 NORMAL_PIVOTS = 1e-7  # a smaller pivot ratio of DᵀD loses too many digits: go through D itself
 
@@ -33,6 +34,7 @@ class Lifted:
         rank: the rank kept, or None where nothing was asked for it.
         iterations: of an iterative solve, 0 for a direct one.
         converged: False where an iterative solve ran out of iterations, so that the misfit bounds nothing.
+        fallback: whether the first choice of factor was not to be trusted, and another answered the same question.
     """
 
     velocity: Theta
@@ -40,6 +42,7 @@ class Lifted:
     rank: int | None = None
     iterations: int = 0
     converged: bool = True
+    fallback: bool = False
 
 
 class Prepared(Protocol):
@@ -70,6 +73,10 @@ class Lift(Protocol):
 
     def choice(self, m: int, k: int, *, dtype: torch.dtype, device: torch.device) -> "Lift":
         """The lift that is really used for m residuals and K parameters: itself, or what a plan picks."""
+        return self
+
+    def exact(self) -> "Lift":
+        """The lift for a flow, whose steps nothing judges: itself, or a plan without inexact solves."""
         return self
 
 
@@ -114,7 +121,7 @@ class GramLift(Lift):
 
     def prepare(self, jacobian: Jacobian, *, row_scale: Outputs | None = None, metric: Theta | None = None) -> Prepared:
         m = jacobian.n_residuals
-        need = 2.0 * m * m * jacobian.dtype.itemsize
+        need = DENSE_MATRICES * m * m * jacobian.dtype.itemsize
         require(need, jacobian.device, what=f"the Gram lift of {m} residuals", instead="Use KrylovLift().")
         metrics = Metrics.of(jacobian, row_scale, metric)
         return _PreparedGram(metrics, metrics.jacobian.gram(), self.rcond)
@@ -137,7 +144,8 @@ class _PreparedGram:
         z = z + factor.solve(v - self._damped(z, damping))  # one refinement: what the factor lost to conditioning
         theta_velocity = self.metrics.leave(self.metrics.jacobian.rmv(z))
         rank = factor.rank if damping == 0.0 or self.rcond is not None else None
-        return Lifted(theta_velocity, self.gram @ z - v, rank)
+        fallback = self.rcond is None and isinstance(factor, linalg.EighFactor)
+        return Lifted(theta_velocity, self.gram @ z - v, rank, fallback=fallback)
 
     def _damped(self, z: Outputs, damping: float) -> Outputs:
         return torch.add(self.gram @ z, z, alpha=damping)
@@ -147,13 +155,13 @@ class _PreparedGram:
 class NormalLift(Lift):
     """`θ̇ = (BᵀB + μ)⁻¹ Bᵀ v` through the K × K normal matrix: for K < m.
 
-    Where the pivots say that squaring the conditioning lost too many digits, the singular value decomposition of B
-    answers instead, with the cut max(m, K)·eps on σ.
+    Where the pivots say that squaring the conditioning lost too many digits, the singular values of B itself answer
+    instead (QR in chunks of rows, then the triangle's), with the cut max(m, K)·eps on σ.
 
     Args:
         rcond: relative cut on σ where the rank is wanted; None as above.
 
-    Cost: mK² for the matrix, in chunks of rows; K³/3 a damping.
+    Cost: mK² for the matrix, in chunks of rows; K³/3 a damping, 2mK² through B itself.
     """
 
     rcond: float | None = None
@@ -161,7 +169,7 @@ class NormalLift(Lift):
 
     def prepare(self, jacobian: Jacobian, *, row_scale: Outputs | None = None, metric: Theta | None = None) -> Prepared:
         k = jacobian.n_params
-        need = 2.0 * k * k * jacobian.dtype.itemsize
+        need = DENSE_MATRICES * k * k * jacobian.dtype.itemsize
         require(need, jacobian.device, what=f"the normal lift of {k} parameters", instead="Use KrylovLift().")
         metrics = Metrics.of(jacobian, row_scale, metric)
         return _PreparedNormal(metrics, metrics.jacobian.normal(), self.rcond)
@@ -180,23 +188,29 @@ class _PreparedNormal:
     def lift(self, velocity: Outputs, *, damping: float) -> Lifted:
         v = self.metrics.enter(velocity)
         found = None if self.rcond is not None else linalg.cholesky(self.normal, damping=damping)
-        if found is not None and found.pivot_ratio > NORMAL_PIVOTS:
+        trusted = found is not None and found.pivot_ratio > NORMAL_PIVOTS
+        if found is not None and trusted:
             solution, rank = found.solve(self.metrics.jacobian.rmv(v)), found.rank
         else:
             solution, rank = self._through_d(v, damping)
         misfit = self.metrics.jacobian.mv(solution) - v
-        return Lifted(self.metrics.leave(solution), misfit, rank if damping == 0.0 else None)
+        rank_kept = rank if damping == 0.0 or self.rcond is not None else None
+        fallback = self.rcond is None and not trusted
+        return Lifted(self.metrics.leave(solution), misfit, rank_kept, fallback=fallback)
 
     def _through_d(self, v: Outputs, damping: float) -> tuple[Theta, int]:
-        left, values, right = self._svd
+        """The same from the singular values of B itself, by the triangle R of `[B v] = QR`, in chunks of rows."""
+        k, start = self.metrics.jacobian.n_params, 0
+        triangle = v.new_zeros(0, k + 1)
+        for rows in self.metrics.jacobian.row_chunks():
+            joined = torch.cat([rows, v[start : start + len(rows), None]], 1)
+            triangle = torch.linalg.qr(torch.cat([triangle, joined]), mode="r").R
+            start += len(rows)
+        left, values, right = torch.linalg.svd(triangle[:, :k], full_matrices=False)
         rcond = max(self.metrics.jacobian.shape) * torch.finfo(values.dtype).eps if self.rcond is None else self.rcond
         keep = values > rcond * values[0]
         s = values[keep]
-        return right[keep].T @ ((s / (s * s + damping)) * (left[:, keep].T @ v)), int(keep.sum())
-
-    @cached_property
-    def _svd(self) -> tuple[Tensor, Tensor, Tensor]:
-        return torch.linalg.svd(self.metrics.jacobian.dense(), full_matrices=False)
+        return right[keep].T @ ((s / (s * s + damping)) * (left[:, keep].T @ triangle[:, k])), int(keep.sum())
 
 
 @dataclass(frozen=True)
@@ -242,6 +256,7 @@ class _PreparedKrylov:
     def lift(self, velocity: Outputs, *, damping: float) -> Lifted:
         jacobian, v = self.metrics.jacobian, self.metrics.enter(velocity)
         solved = self._conjugate_gradients(v, damping)
+        fallback = solved is None
         if solved is None:
             solved = linalg.lsmr(
                 jacobian.mv, jacobian.rmv, v, tol=self.method.tol, max_iterations=4 * self.method.max_iterations
@@ -249,7 +264,8 @@ class _PreparedKrylov:
             solution = solved.solution
         else:
             solution = jacobian.rmv(solved.solution)
-        return Lifted(self.metrics.leave(solution), jacobian.mv(solution) - v, None, solved.count, solved.converged)
+        misfit = jacobian.mv(solution) - v
+        return Lifted(self.metrics.leave(solution), misfit, None, solved.count, solved.converged, fallback)
 
     def _conjugate_gradients(self, v: Outputs, damping: float) -> linalg.Iterations | None:
         """The solution z, or None where there is no damping and G is (or turns out) singular."""
@@ -274,10 +290,9 @@ class _PreparedKrylov:
         if self.averaged is None:
             diagonal = self.metrics.jacobian.row_squares() + damping
             return lambda z: z / diagonal
-        found = linalg.cholesky(self.averaged, damping=damping)
-        if found is None and damping == 0.0:
+        factor = linalg.definite(self.averaged, damping=damping)
+        if damping == 0.0 and isinstance(factor, linalg.EighFactor):
             return None
-        factor = linalg.eigh(self.averaged, damping=damping) if found is None else found
         n = len(self.averaged)
         return lambda z: factor.solve(z.reshape(n, -1)).reshape(-1)
 
@@ -312,6 +327,9 @@ class PlannedLift(Lift):
     def choice(self, m: int, k: int, *, dtype: torch.dtype, device: torch.device) -> Lift:
         """The lift for m residuals and K parameters on this device."""
         smaller = min(m, k)
-        if smaller > DENSE_LIMIT or not fits(2.0 * smaller**2 * dtype.itemsize, device):
+        if smaller > DENSE_LIMIT or not fits(DENSE_MATRICES * smaller**2 * dtype.itemsize, device):
             return self.krylov
         return GramLift() if m <= k else NormalLift()
+
+    def exact(self) -> Lift:
+        return PlannedLift(krylov=KrylovLift())

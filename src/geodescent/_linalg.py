@@ -123,7 +123,19 @@ def eigh(matrix: Tensor, *, damping: float = 0.0, rcond: float | None = None) ->
     level = len(matrix) * torch.finfo(matrix.dtype).eps
     cut = max(level, (rcond or 0.0) ** 2) * largest
     keep = values > cut
-    return EighFactor(values[keep], vectors[:, keep], damping, math.sqrt(level * largest))
+    if not bool(keep.all()):  # a copy only where something is cut
+        values, vectors = values[keep], vectors[:, keep]
+    return EighFactor(values, vectors, damping, math.sqrt(level * largest))
+
+
+def definite(matrix: Tensor, *, damping: float) -> Factor:
+    """A factor that is positive definite whatever the rank, for a preconditioner: A + μI, μ raised to n·eps·λ_max."""
+    found = cholesky(matrix, damping=damping)
+    if found is not None:
+        return found
+    values, vectors = torch.linalg.eigh(matrix)
+    level = len(matrix) * torch.finfo(matrix.dtype).eps * float(values[-1].clamp(min=torch.finfo(matrix.dtype).tiny))
+    return EighFactor(values.clamp(min=0.0), vectors, max(damping, level), math.sqrt(level))
 
 
 def factor(matrix: Tensor, *, damping: float = 0.0, rcond: float | None = None) -> Factor:
@@ -174,7 +186,7 @@ def conjugate_gradients(
     while best_norm > max(tol * scale, slack * norm(best)) and count < max_iterations:
         q = operator(p)
         curvature = dot(p, q)
-        if not curvature > 0.0 or not math.isfinite(rho):
+        if not (curvature > 0.0 and rho > 0.0 and math.isfinite(rho)):
             break
         step = rho / curvature
         z = torch.add(z, p, alpha=step)

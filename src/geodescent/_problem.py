@@ -60,9 +60,9 @@ class Problem:
 
         Raises: InputError, before any work, for what cannot be fitted.
         """
-        _require_finite(target, "y")
         outputs = SampleMap(model, inputs, select=select, check=check)
         y = _checked_target(outputs, target)
+        _require_finite(y, "y")
         return cls((RowBlock("data", outputs, y, _checked_weights(weights, y)),))
 
     @property
@@ -74,6 +74,11 @@ class Problem:
     def n_residuals(self) -> int:
         """m."""
         return sum(block.target.numel() for block in self.blocks)
+
+    @property
+    def n_rows_wanted(self) -> int:
+        """m without rows of weight zero, which ask for nothing: what full row rank means."""
+        return self.n_residuals if self.row_scale is None else int((self.row_scale > 0.0).sum())
 
     @property
     def n_outputs(self) -> int:
@@ -134,9 +139,10 @@ class Problem:
 
 def held_out(problem: Problem, inputs: Inputs, target: Tensor) -> Problem:
     """The same map on other samples: what a fit is judged on and never sees."""
-    _require_finite(target, "the validation y")
     outputs = problem.blocks[0].map.on(inputs)
-    return Problem((RowBlock("held out", outputs, _checked_target(outputs, target)),))
+    y = _checked_target(outputs, target)
+    _require_finite(y, "the validation y")
+    return Problem((RowBlock("held out", outputs, y),))
 
 
 def _checked_target(outputs: SampleMap, target: Tensor) -> Outputs:
@@ -155,6 +161,11 @@ def _checked_target(outputs: SampleMap, target: Tensor) -> Outputs:
             f"y is {target.dtype} but the model computes in {outputs.dtype}: convert, y.to({outputs.dtype})."
         )
     expected = (n, *outputs.output_shape)
+    if q > 1 and target.shape == (n,):
+        raise InputError(
+            f"y has shape {tuple(target.shape)} and the outputs have shape {expected}. If y holds class labels, pass "
+            f"torch.nn.functional.one_hot(y.long(), {q}).to({outputs.dtype})."
+        )
     if tuple(target.shape) != expected and not (q == 1 and target.shape == (n,)):
         raise InputError(
             f"y has shape {tuple(target.shape)} and the outputs have shape {expected}; nothing is broadcast. "
@@ -172,6 +183,8 @@ def _checked_target(outputs: SampleMap, target: Tensor) -> Outputs:
 def _checked_weights(weights: Tensor | None, target: Outputs) -> Tensor | None:
     if weights is None:
         return None
+    if not isinstance(weights, Tensor):
+        raise InputError(f"weights must be a tensor, not {type(weights).__name__}: convert with torch.as_tensor.")
     if weights.shape != (len(target),):
         raise InputError(f"weights has shape {tuple(weights.shape)}; one weight a sample is needed, ({len(target)},).")
     _require_finite(weights, "weights")

@@ -42,6 +42,10 @@ class DenseInputs:
         """`a · a'` of all pairs of positions, `(N·P, N'·P')`."""
         return self.values.flatten(0, 1) @ other.dense().flatten(0, 1).T
 
+    def inner_own(self) -> Tensor:
+        """`a · a'` of the positions of each sample, `(N, P, P)`."""
+        return self.values @ self.values.transpose(1, 2)
+
     def apply(self, matrix: Tensor) -> Tensor:
         """`(o, d) → (N, P, o)`: the matrix applied to every input."""
         return self.values @ matrix.T
@@ -76,6 +80,9 @@ class IndexInputs:
         if not isinstance(other, IndexInputs):
             return other.inner(self).T
         return (self.indices.reshape(-1, 1) == other.indices.reshape(1, -1)).to(self.dtype)
+
+    def inner_own(self) -> Tensor:
+        return (self.indices[:, :, None] == self.indices[:, None, :]).to(self.dtype)
 
     def apply(self, matrix: Tensor) -> Tensor:
         return matrix.T[self.indices]
@@ -118,7 +125,7 @@ class Rows:
 
     def averaged(self) -> "Rows":
         n, q, k = self.values.shape
-        return replace(self, values=self.values.reshape(n, 1, q * k) / q**0.5)
+        return replace(self, values=self.values.reshape(n, 1, q * k) / q**0.5, index=self.index.repeat(q))
 
     def mv(self, v: Tensor) -> Tensor:
         return self.values @ v[self.index]
@@ -219,10 +226,8 @@ class Outer:
         p = self.inputs.positions
         if self.scale is not None or p * p > self.width:
             return self.rows().row_squares()
-        g, a = self.cotangents, self.inputs.dense()
-        if p == 1:
-            return g.square().sum((2, 3)) * a.square().sum((1, 2))[:, None]
-        return ((g @ g.transpose(2, 3)) * (a @ a.transpose(1, 2))[:, None]).sum((2, 3))
+        g = self.cotangents
+        return ((g @ g.transpose(2, 3)) * self.inputs.inner_own()[:, None]).sum((2, 3))
 
     def add_block(self, other: "Outer", out: Tensor) -> None:
         """`out += Σ_{p,p'} (a·a')(g·g')`: the block of G without D (THEORY 5.1)."""

@@ -15,6 +15,7 @@ class Result(Enum):
 
     target_reached = "The cost reached the target."
     time_reached = "The flow reached the time that was asked for."
+    not_integrable = "The integrator could not keep its tolerance: the path turns too sharply, as where rank is lost."
     stationary = "No direction lowers the cost to first order: this is a critical point with cost above zero."
     rounding_floor = "The cost has reached the rounding floor: more digits do not exist in this precision."
     no_progress = "No damping, however large, gave a step that lowers the cost."
@@ -22,7 +23,7 @@ class Result(Enum):
     max_seconds = "The time ran out before the target was reached."
     stopped = "The callback ended the run."
     interrupted = "The run was interrupted; the best point is kept."
-    nonfinite = "The outputs became infinite or NaN; the best point is kept."
+    nonfinite = "The outputs or their derivatives became infinite or NaN; the best point is kept."
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,9 @@ from geodescent._types import Theta
 from geodescent._walk import EulerWalk, Walk
 
 STATIONARY = 1e-12  # relative fall of the cost that the undamped linear model still promises: ‖P(x−y)‖ ≤ 1e-6 ‖x−y‖
+LOST = 1e-15  # a promised fall below this share of the cost is lost in rounding
 AT_FLOOR = 4.0  # a cost below this many rounding floors has arrived
+NOISE = 10.0  # a promised fall below this many times the rounding noise of C cannot be seen
 NEAR_FLOOR = 1e4  # below this many, a step that fails is the floor's doing
 
 
@@ -146,10 +148,15 @@ def _step(problem: Problem, state: State, method: Method, counts: Counter[str]) 
     velocity = method.field.velocity(residual, residual)
     counts["linearisations"] += 1
     damping, scale = state.damping, prepared.scale
+    if not math.isfinite(scale):
+        return Result.nonfinite
     while damping <= method.control.largest_damping:
         trial = _propose(problem, state, method, prepared, velocity, damping * scale, counts)
-        if trial.converged and state.cost - trial.predicted <= STATIONARY * state.cost:
-            return _standstill(problem, state, method, prepared, velocity, counts)
+        promised = state.cost - trial.predicted
+        if trial.converged and promised <= STATIONARY * state.cost:
+            result = _standstill(problem, state, method, prepared, velocity, counts)
+            if result is not Result.no_progress or promised <= LOST * state.cost:
+                return result
         verdict = method.control.judge(trial.gain_ratio, damping)
         if verdict.accepted:
             return trial, verdict.damping, damping * scale
@@ -170,6 +177,7 @@ def _propose(
     lifted = prepared.lift(velocity, damping=damping)
     counts["solves"] += 1
     counts["iterations"] += lifted.iterations
+    counts["fallbacks"] += lifted.fallback
     theta = method.walk.step(state.theta, lifted.velocity)
     cost = problem.cost(problem.outputs(theta)) if bool(torch.isfinite(theta).all()) else math.inf
     predicted = dot(lifted.misfit, lifted.misfit) / (2.0 * problem.n_samples)
@@ -187,8 +195,11 @@ def _standstill(
     lifted = prepared.lift(velocity, damping=method.control.least_damping * prepared.scale)
     counts["solves"] += 1
     predicted = dot(lifted.misfit, lifted.misfit) / (2.0 * problem.n_samples)
-    arrived = lifted.converged and state.cost - predicted <= STATIONARY * state.cost
-    return Result.stationary if arrived else Result.no_progress
+    promised = state.cost - predicted
+    if lifted.converged and promised <= STATIONARY * state.cost:
+        return Result.stationary
+    noise = 2.0 * math.sqrt(state.floor * state.cost)  # of C: rounding moves x by √(2N·floor), C by ⟨x − y, δx⟩/N
+    return Result.rounding_floor if promised <= NOISE * noise else Result.no_progress
 
 
 def _record(

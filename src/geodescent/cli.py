@@ -28,7 +28,8 @@ from geodescent.report.progress import ProgressBar
 WIDTH = 80
 INTERRUPTED = 130
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
+HELP = "Fits networks to data by geometrically adapted gradient descent: no learning rate, and a certificate."
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=HELP)
 
 Activation = Literal["tanh", "relu", "gelu", "silu", "sigmoid"]
 Dtype = Literal["float64", "float32"]
@@ -41,7 +42,7 @@ ActivationOption = Annotated[Activation, typer.Option("--activation", help="Betw
 TestSizeOption = Annotated[float, typer.Option("--test-size", help="Fraction held out.")]
 DtypeOption = Annotated[Dtype, typer.Option("--dtype", help="Of parameters and data.")]
 DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, …")]
-SeedOption = Annotated[int, typer.Option("--seed", min=0, help="Of the split and of the start.")]
+SeedOption = Annotated[int, typer.Option("--seed", min=0, max=2**32 - 1, help="Of the split and of the start.")]
 OutOption = Annotated[str | None, typer.Option("--out", metavar="DIR", help="The run's folder (default: runs/…).")]
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object last, all else on standard error.")]
 SecondsOption = Annotated[float | None, typer.Option("--max-seconds", min=0.0, help="Wall time.")]
@@ -271,6 +272,8 @@ def _device(name: str) -> str:
         return "cuda" if torch.cuda.is_available() else "cpu"
     if name.startswith("cuda") and not torch.cuda.is_available():
         raise InputError(f"--device {name}: torch sees no CUDA device here. Use --device cpu or auto.")
+    if name != "cpu" and not name.startswith("cuda"):
+        raise InputError(f"--device {name}: cpu, cuda, cuda:0 … or auto are known.")
     return name
 
 
