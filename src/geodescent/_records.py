@@ -178,9 +178,10 @@ class Outer:
 
     def rows(self) -> Rows:
         """The same columns, formed: N·Q·P·o·d multiply-adds."""
-        a, g = self.inputs.dense()[:, None], self.cotangents
-        one_position = g.shape[2] == 1
-        outer = g[:, :, 0, :, None] * a[:, :, 0, None, :] if one_position else g.transpose(2, 3) @ a
+        a, g = self.inputs.dense(), self.cotangents
+        n, q, p, o = g.shape
+        joined = g.transpose(2, 3).reshape(n, q * o, p)  # one product a sample: a is not repeated for each output
+        outer = (joined @ a).view(n, q, o, -1)
         outer = outer if self.scale is None else outer * self.scale
         return Rows(outer.flatten(2), self.index.reshape(-1), self.label)
 
