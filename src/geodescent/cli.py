@@ -372,6 +372,10 @@ def _row(name: str, text: str) -> str:
 
 
 def _peak_mb() -> float:
-    """Peak resident memory of this process; ru_maxrss counts bytes on macOS and KiB elsewhere."""
+    """Peak resident memory of this program: VmHWM on Linux, where ru_maxrss also counts whoever started it."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        fields = dict(line.split(":", 1) for line in status.read_text().splitlines() if ":" in line)
+        return float(fields["VmHWM"].split()[0]) / 2**10
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / 2**20 if sys.platform == "darwin" else peak / 2**10
