@@ -7,7 +7,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c c
 # Threads that wait for each other sleep: on a busy machine spinning ones cost several times the run.
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: demo test
+.PHONY: demo test sabotage
 .DELETE_ON_ERROR:
 
 demo: .venv/.stamp-app
@@ -23,6 +23,10 @@ test: .venv/.stamp-dev
 	@$(BIN)/mypy src
 	@echo "test 4/4: pytest"
 	@$(BIN)/python -m pytest
+
+sabotage: .venv/.stamp-dev
+	@echo "sabotage: one wrong formula for each theorem, and the test that must notice it"
+	@$(BIN)/python tests/sabotage.py
 
 $(BIN)/python:
 	@echo "setup: creating .venv with $(PYTHON)"

@@ -344,6 +344,7 @@ def test_1_5_the_curve_where_rank_is_lost() -> None:
     assert flow.law.startswith("F + (C₀ − F)")
     law = spread + (flow.cost0 - spread) * np.exp(-2.0 * flow.time)
     assert float(np.max(np.abs(flow.cost / law - 1.0))) < 1e-8
+    assert float(np.max(np.abs(flow.predicted_cost / law - 1.0))) < 1e-10
     assert flow.cost[-1] > spread
 
 

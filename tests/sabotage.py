@@ -1,0 +1,63 @@
+"""`make sabotage`: for each theorem one wrong formula, and the test that must notice it.
+
+Each sabotage is made in a copy of the package; the file in the tree is never touched.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+TESTS = ROOT / "tests" / "test_theorems.py"
+
+# theorem, file, right, wrong, the test that must fail
+SABOTAGES = [
+    ("1.1", "_field.py", "return -residual\n", "return -2.0 * residual\n", "test_1_1_the_measured_cost_follows"),
+    ("1.2", "_theory.py", "return 0.5 * math.log", "return math.log", "test_1_2_the_stopping_time_inverts"),
+    ("1.3", "_records.py", "(u[:, None, :] @ self.cotangents", "(2.0 * u[:, None, :] @ self.cotangents", "test_1_3"),
+    (
+        "1.4",
+        "_lift.py",
+        "found.solve(self.metrics.jacobian.rmv(v))",
+        "found.solve(2.0 * self.metrics.jacobian.rmv(v))",
+        "test_1_4",
+    ),
+    ("1.5", "_theory.py", "(cost0 - floor) * np.exp", "cost0 * np.exp", "test_1_5_the_curve_where_rank_is_lost"),
+    ("1.6", "_flow.py", "linalg.norm(p.theta - origin)", "linalg.norm(p.theta)", "test_1_6 or test_2_2"),
+    ("1.7", "_linalg.py", "not smallest > n * eps * largest", "not smallest > 0.0", "test_1_7_a_cholesky"),
+    ("1.8", "_walk.py", "theta + self.step_size * velocity", "theta + velocity", "test_1_8_an_euler_step"),
+    ("1.9", "_margin.py", "sigma**2 / (2.0 * lipschitz", "sigma**2 / (0.5 * lipschitz", "test_1_9"),
+    ("2.1", "_lift.py", "torch.add(self.gram @ z, z, alpha=damping)", "self.gram @ z", "test_2_1"),
+    ("2.2", "_field.py", "return -residual0", "return -residual", "test_2_2_the_same_path"),
+]
+
+
+def main() -> int:
+    """Prints a line for each sabotage; the number of those that nobody noticed."""
+    survivors = 0
+    for theorem, file, right, wrong, test in SABOTAGES:
+        noticed = _noticed(file, right, wrong, test)
+        survivors += not noticed
+        print(f"{theorem}  {file}: {right.strip()!r} -> {wrong.strip()!r}: {'noticed' if noticed else 'SURVIVED'}")
+    return survivors
+
+
+def _noticed(file: str, right: str, wrong: str, test: str) -> bool:
+    with tempfile.TemporaryDirectory() as folder:
+        shutil.copytree(ROOT / "src", Path(folder) / "src")
+        path = Path(folder) / "src" / "geodescent" / file
+        text = path.read_text()
+        if right not in text:
+            raise SystemExit(f"{file} no longer holds {right!r}: mend the list in {__file__}")
+        path.write_text(text.replace(right, wrong))
+        command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", str(TESTS), "-k", test]
+        environment = {**os.environ, "PYTHONPATH": str(Path(folder) / "src")}
+        done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True)
+    return done.returncode == 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
