@@ -20,7 +20,7 @@ SABOTAGES = [
     ("1.3", "_records.py", "(u[:, None, :] @ self.cotangents", "(2.0 * u[:, None, :] @ self.cotangents", "test_1_3"),
     (
         "1.4",
-        "_lift.py",
+        "_dense_lifts.py",
         "found.solve(self.metrics.jacobian.rmv(v))",
         "found.solve(2.0 * self.metrics.jacobian.rmv(v))",
         "test_1_4",
@@ -30,7 +30,7 @@ SABOTAGES = [
     ("1.7", "_linalg.py", "not smallest > n * eps * largest", "not smallest > 0.0", "test_1_7_a_cholesky"),
     ("1.8", "_walk.py", "theta + self.step_size * velocity", "theta + velocity", "test_1_8_an_euler_step"),
     ("1.9", "_margin.py", "sigma**2 / (2.0 * lipschitz", "sigma**2 / (0.5 * lipschitz", "test_1_9"),
-    ("2.1", "_lift.py", "torch.add(self.gram @ z, z, alpha=damping)", "self.gram @ z", "test_2_1"),
+    ("2.1", "_dense_lifts.py", "torch.add(self.gram @ z, z, alpha=damping)", "self.gram @ z", "test_2_1"),
     ("2.2", "_field.py", "return -residual0", "return -residual", "test_2_2_the_same_path"),
 ]
 

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 import geodescent as gd
 from geodescent import _memory
-from geodescent._lift import DENSE_LIMIT, INEXACT, Lift, PlannedLift
+from geodescent._lift import Lift
+from geodescent._plan import DENSE_LIMIT, INEXACT, PlannedLift
 
 F64 = torch.float64
 CPU = torch.device("cpu")
@@ -155,13 +156,13 @@ def test_the_rank_is_told_without_damping(case: Case, lift: Lift) -> None:
 def test_krylov_without_damping_is_lsmr_where_rank_is_lost(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
     """Conjugate gradients on a singular G diverge off its range: D gives the least-norm answer."""
     called = []
-    lsmr = gd._lift.linalg.lsmr
+    lsmr = gd._krylov_lift.iterations.lsmr
 
     def counted(*arguments, **options):
         called.append(1)
         return lsmr(*arguments, **options)
 
-    monkeypatch.setattr(gd._lift.linalg, "lsmr", counted)
+    monkeypatch.setattr(gd._krylov_lift.iterations, "lsmr", counted)
     problem, dense = made(case)
     residual = residual_of(problem)
     lifted = prepared(gd.KrylovLift(), problem).lift(-residual, damping=0.0)

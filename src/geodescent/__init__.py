@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from geodescent._certificate import Certificate
 from geodescent._control import GainRatio
+from geodescent._dense_lifts import GramLift, NormalLift
 from geodescent._errors import InputError, JacobianError, MemoryPlanError
 from geodescent._field import AdaptedField, StraightLineField
 from geodescent._fit import certify, fit, flow
 from geodescent._flow import Flow
 from geodescent._jacobian import Jacobian
-from geodescent._lift import GramLift, KrylovLift, NormalLift
+from geodescent._krylov_lift import KrylovLift
 from geodescent._outputs import OutputMap, SampleMap
 from geodescent._problem import Problem
 from geodescent._solution import Result, Solution

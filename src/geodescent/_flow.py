@@ -14,6 +14,7 @@ from geodescent import _linalg as linalg
 from geodescent._certificate import Certificate
 from geodescent._errors import InputError
 from geodescent._field import Field
+from geodescent._iterations import lanczos_extremes
 from geodescent._jacobian import Jacobian
 from geodescent._lift import Lift
 from geodescent._problem import Problem
@@ -137,7 +138,7 @@ def _output_scale(problem: Problem, theta: Array) -> float:
     residual = problem.residual(outputs).double()
     residual = residual if problem.row_scale is None else residual * problem.row_scale
     start = torch.ones_like(residual) + 0.5 * residual / max(linalg.norm(residual), 1e-300)
-    largest, _ = linalg.lanczos_extremes(lambda u: scaled.mv(scaled.rmv(u)), start, iterations=8)
+    largest, _ = lanczos_extremes(lambda u: scaled.mv(scaled.rmv(u)), start, iterations=8)
     return linalg.norm(residual) / math.sqrt(max(largest, torch.finfo(torch.float64).tiny))
 
 

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from geodescent._linalg import lanczos_extremes, norm
+from geodescent._iterations import lanczos_extremes
+from geodescent._linalg import norm
 from geodescent._problem import Problem
 from geodescent._spectrum import Spectrum
 from geodescent._types import Theta

@@ -12,8 +12,9 @@ from torch import Tensor
 
 from geodescent._control import Control, GainRatio
 from geodescent._field import AdaptedField, Field
-from geodescent._lift import Lift, PlannedLift, Prepared
+from geodescent._lift import Lift, Prepared
 from geodescent._linalg import dot
+from geodescent._plan import PlannedLift
 from geodescent._problem import Problem
 from geodescent._rounding import rounding_floor
 from geodescent._solution import Callback, Record, Result

@@ -6,8 +6,9 @@ from typing import Literal
 
 import torch
 
+from geodescent._iterations import lanczos_extremes
 from geodescent._jacobian import Jacobian
-from geodescent._linalg import eigh, lanczos_extremes, norm
+from geodescent._linalg import eigh, norm
 from geodescent._memory import fits
 from geodescent._types import Outputs, Theta
 

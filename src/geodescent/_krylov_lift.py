@@ -1,0 +1,105 @@
+"""The lift that only multiplies: conjugate gradients with the output-averaged preconditioner, and LSMR."""
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from geodescent import _iterations as iterations
+from geodescent import _linalg as linalg
+from geodescent._jacobian import Jacobian
+from geodescent._lift import Lift, Lifted, Metrics, Prepared
+from geodescent._memory import fits
+from geodescent._types import Outputs, Theta
+
+
+@dataclass(frozen=True)
+class KrylovLift(Lift):
+    """`(BBᵀ + μ) z = v` by conjugate gradients through products with B, preconditioned by `K̄ ⊗ I_Q` (THEORY 5.3).
+
+    Without damping, and where the iteration shows that BBᵀ is singular, LSMR on B gives the least-norm solution.
+
+    Args:
+        tol: relative residual at which to stop.
+        max_iterations: a bound on the products.
+        slack: stop also where the residual is below this share of the damping's own misfit μ‖z‖: a step that is
+            damped that much gains nothing from a better solve. 0 for the exact lift.
+        products: dtype of the products with B on the way; None for the Jacobian's own. The misfit, and with it C_lin,
+            is always taken in the Jacobian's own.
+
+    Cost: K̄ and its factor, N³/3 a damping; two passes over the records an iteration.
+    """
+
+    tol: float = 1e-12
+    max_iterations: int = 2000
+    slack: float = 0.0
+    products: torch.dtype | None = None
+    name: str = field(default="krylov", init=False)
+
+    def prepare(self, jacobian: Jacobian, *, row_scale: Outputs | None = None, metric: Theta | None = None) -> Prepared:
+        metrics = Metrics.of(jacobian, row_scale, metric)
+        inner = metrics.jacobian if self.products is None else metrics.jacobian.to(self.products)
+        return _PreparedKrylov(metrics, inner, _averaged(metrics.jacobian), self)
+
+
+@dataclass(frozen=True)
+class _PreparedKrylov:
+    metrics: Metrics
+    inner: Jacobian
+    averaged: Tensor | None
+    method: KrylovLift
+
+    @property
+    def scale(self) -> float:
+        return self.metrics.scale
+
+    def lift(self, velocity: Outputs, *, damping: float) -> Lifted:
+        jacobian, v = self.metrics.jacobian, self.metrics.enter(velocity)
+        solved = self._conjugate_gradients(v, damping)
+        fallback = solved is None
+        if solved is None:
+            solved = iterations.lsmr(
+                jacobian.mv, jacobian.rmv, v, tol=self.method.tol, max_iterations=4 * self.method.max_iterations
+            )
+            solution = solved.solution
+        else:
+            solution = jacobian.rmv(solved.solution)
+        misfit = jacobian.mv(solution) - v
+        return Lifted(self.metrics.leave(solution), misfit, None, solved.count, solved.converged, fallback)
+
+    def _conjugate_gradients(self, v: Outputs, damping: float) -> iterations.Iterations | None:
+        """The solution z, or None where there is no damping and G is (or turns out) singular."""
+        jacobian = self.metrics.jacobian
+        if damping == 0.0 and jacobian.n_params < jacobian.n_residuals:
+            return None
+        preconditioner = self._preconditioner(damping)
+        if preconditioner is None:
+            return None
+        inner = self.inner
+        solved = iterations.conjugate_gradients(
+            lambda z: torch.add(inner.mv(inner.rmv(z.to(inner.dtype))).to(z.dtype), z, alpha=damping),
+            v,
+            preconditioner=preconditioner,
+            tol=self.method.tol,
+            max_iterations=self.method.max_iterations,
+            slack=self.method.slack * damping,
+        )
+        return solved if solved.converged or damping > 0.0 else None
+
+    def _preconditioner(self, damping: float) -> iterations.Operator | None:
+        if self.averaged is None:
+            diagonal = self.metrics.jacobian.row_squares() + damping
+            return lambda z: z / diagonal
+        factor = linalg.definite(self.averaged, damping=damping)
+        if damping == 0.0 and isinstance(factor, linalg.EighFactor):
+            return None
+        n = len(self.averaged)
+        return lambda z: factor.solve(z.reshape(n, -1)).reshape(-1)
+
+
+def _averaged(jacobian: Jacobian) -> Tensor | None:
+    """K̄, or None where there are several blocks of rows or K̄ does not fit."""
+    n = jacobian.blocks[0].n_samples
+    if len(jacobian.blocks) > 1 or not fits(2.0 * n * n * jacobian.dtype.itemsize, jacobian.device):
+        return None
+    return jacobian.mean_gram()

@@ -1,0 +1,42 @@
+"""Which lift: from m, K and memory."""
+
+from dataclasses import dataclass, field
+
+import torch
+
+from geodescent._dense_lifts import GramLift, NormalLift
+from geodescent._jacobian import Jacobian
+from geodescent._krylov_lift import KrylovLift
+from geodescent._lift import DENSE_MATRICES, Lift, Prepared
+from geodescent._memory import fits
+from geodescent._types import Outputs, Theta
+
+DENSE_LIMIT = 6000  # the largest Gram or normal matrix that is factorised where a cheaper lift exists
+INEXACT = KrylovLift(tol=1e-2, slack=0.5, products=torch.float32)  # for damped steps (docs/decisions.md)
+
+
+@dataclass(frozen=True)
+class PlannedLift(Lift):
+    """The lift that m, K and memory ask for: Gram for m ≤ K, normal for K < m, Krylov where neither is affordable.
+
+    Args:
+        krylov: the Krylov lift to use; inexact for a descent that judges each step, exact for the flow.
+    """
+
+    krylov: KrylovLift = INEXACT
+    name: str = field(default="auto", init=False)
+
+    def prepare(self, jacobian: Jacobian, *, row_scale: Outputs | None = None, metric: Theta | None = None) -> Prepared:
+        m, k = jacobian.shape
+        chosen = self.choice(m, k, dtype=jacobian.dtype, device=jacobian.device)
+        return chosen.prepare(jacobian, row_scale=row_scale, metric=metric)
+
+    def choice(self, m: int, k: int, *, dtype: torch.dtype, device: torch.device) -> Lift:
+        """The lift for m residuals and K parameters on this device."""
+        smaller = min(m, k)
+        if smaller > DENSE_LIMIT or not fits(DENSE_MATRICES * smaller**2 * dtype.itemsize, device):
+            return self.krylov
+        return GramLift() if m <= k else NormalLift()
+
+    def exact(self) -> Lift:
+        return PlannedLift(krylov=KrylovLift())
