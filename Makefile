@@ -7,7 +7,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c c
 # Threads that wait for each other sleep: on a busy machine spinning ones cost several times the run.
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: demo test sabotage
+.PHONY: demo test sabotage bench bench-full bench-plan
 .DELETE_ON_ERROR:
 
 demo: .venv/.stamp-app
@@ -28,6 +28,26 @@ sabotage: .venv/.stamp-dev
 	@echo "sabotage: one wrong formula for each theorem, and the test that must notice it"
 	@$(BIN)/python tests/sabotage.py
 
+# The peers live in two environments of their own: .venv-bench with torch, .venv-jax without.
+BENCH := .venv-bench/bin
+JAX := .venv-jax/bin
+BENCH_READY := .venv-bench/.stamp .venv-jax/.stamp
+
+bench: $(BENCH_READY)
+	@echo "bench: the quick set, benchmarks/quick.jsonl (what is there already is not run again)"
+	@$(BENCH)/python benchmarks/run.py --quick
+	@$(BENCH)/python benchmarks/table.py --quick
+
+bench-full: $(BENCH_READY)
+	@echo "bench-full: everything, benchmarks/results.jsonl; goes on where it stopped"
+	@$(BENCH)/python benchmarks/run.py
+	@$(BENCH)/python benchmarks/scaling.py
+	@$(BENCH)/python benchmarks/table.py
+
+bench-plan: $(BENCH_READY)
+	@$(BENCH)/python benchmarks/run.py --plan
+	@$(BENCH)/python benchmarks/run.py --plan --quick
+
 $(BIN)/python:
 	@echo "setup: creating .venv with $(PYTHON)"
 	@$(PYTHON) -c 'import sys; sys.exit("geodescent needs Python >= 3.11: make PYTHON=python3.11 ...") if sys.version_info < (3, 11) else None'
@@ -42,3 +62,19 @@ $(BIN)/python:
 	@echo "setup: installing geodescent[app,dev] with the exact versions of constraints.txt"
 	@$(INSTALL) -e '.[app,dev]'
 	@touch .venv/.stamp-app $@
+
+$(BENCH)/python:
+	@$(PYTHON) -m venv .venv-bench
+
+$(JAX)/python:
+	@$(PYTHON) -m venv .venv-jax
+
+.venv-bench/.stamp: pyproject.toml benchmarks/constraints-torch.txt | $(BENCH)/python
+	@echo "setup: installing geodescent[app,bench] with the exact versions of benchmarks/constraints-torch.txt"
+	@$(BENCH)/python -m pip install --quiet --disable-pip-version-check -c benchmarks/constraints-torch.txt -e '.[app,bench]'
+	@touch $@
+
+.venv-jax/.stamp: benchmarks/constraints-jax.txt | $(JAX)/python
+	@echo "setup: installing the JAX peers with the exact versions of benchmarks/constraints-jax.txt"
+	@$(JAX)/python -m pip install --quiet --disable-pip-version-check -c benchmarks/constraints-jax.txt jax optimistix kfac-jax
+	@touch $@

@@ -1,22 +1,30 @@
-"""The lifts that factorise: through the Gram matrix, or through the normal matrix and the singular values of D."""
+"""The lifts that factorise: through the Gram matrix, through the normal matrix, and through D where these end."""
 
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
 from geodescent import _linalg as linalg
+from geodescent._accurate import TwiceFactored, TwiceSolver
 from geodescent._jacobian import Jacobian
-from geodescent._lift import DENSE_MATRICES, Lift, Lifted, Metrics, Prepared
-from geodescent._memory import require
+from geodescent._lift import DENSE_MATRICES, Damped, Lift, Lifted, Metrics, Prepared
+from geodescent._memory import fits, require
 from geodescent._types import Outputs, Theta
 
 NORMAL_PIVOTS = 1e-7  # a smaller pivot ratio of DᵀD loses too many digits: go through D itself
+PRODUCT_DAMPING = 1e-13  # of the trace: what a Cholesky factor of G or DᵀD resolves with some digits to spare
+LEAST_DAMPING = 5e-28  # of the trace: the same through D itself
+LEAST_OF_PRODUCT = 1e-15  # where D itself is too large
+ROWS_BYTES = 1e9  # D and its whitened copy may come to this
 
 
 @dataclass(frozen=True)
 class GramLift(Lift):
     """`θ̇ = Bᵀ(BBᵀ + μ)⁻¹ v` through the m × m Gram matrix: for K ≥ m.
+
+    Dampings below 1e-13·‖B‖_F² go through B itself (`TwiceFactored`), where it is small enough.
 
     Args:
         rcond: relative cut on σ where the rank is wanted; None: Cholesky where it can be trusted.
@@ -36,35 +44,12 @@ class GramLift(Lift):
 
 
 @dataclass(frozen=True)
-class _PreparedGram:
-    metrics: Metrics
-    gram: Tensor
-    rcond: float | None
-
-    @property
-    def scale(self) -> float:
-        return linalg.total(self.gram.diagonal()) / len(self.gram)
-
-    def lift(self, velocity: Outputs, *, damping: float) -> Lifted:
-        factor = linalg.factor(self.gram, damping=damping, rcond=self.rcond)
-        v = self.metrics.enter(velocity)
-        z = factor.solve(v)
-        z = z + factor.solve(v - self._damped(z, damping))  # one refinement: what the factor lost to conditioning
-        theta_velocity = self.metrics.leave(self.metrics.jacobian.rmv(z))
-        rank = factor.rank if damping == 0.0 or self.rcond is not None else None
-        fallback = self.rcond is None and isinstance(factor, linalg.EighFactor)
-        return Lifted(theta_velocity, self.gram @ z - v, rank, fallback=fallback)
-
-    def _damped(self, z: Outputs, damping: float) -> Outputs:
-        return torch.add(self.gram @ z, z, alpha=damping)
-
-
-@dataclass(frozen=True)
 class NormalLift(Lift):
     """`θ̇ = (BᵀB + μ)⁻¹ Bᵀ v` through the K × K normal matrix: for K < m.
 
-    Where the pivots say that squaring the conditioning lost too many digits, the singular values of B itself answer
-    instead (QR in chunks of rows, then the triangle's), with the cut max(m, K)·eps on σ.
+    Dampings below 1e-13·‖B‖_F² go through B itself. Without damping, and where the pivots say that squaring the
+    conditioning lost too many digits, the singular values of B answer instead (QR in chunks of rows, then the
+    triangle's), with the cut max(m, K)·eps on σ.
 
     Args:
         rcond: relative cut on σ where the rank is wanted; None as above.
@@ -84,38 +69,131 @@ class NormalLift(Lift):
 
 
 @dataclass(frozen=True)
-class _PreparedNormal:
+class _PreparedDense(Prepared):
+    """B, its product A (BBᵀ or BᵀB), and what is common to both."""
+
     metrics: Metrics
-    normal: Tensor
+    product: Tensor
     rcond: float | None
+
+    @cached_property
+    def trace(self) -> float:
+        return linalg.total(self.product.diagonal())
 
     @property
     def scale(self) -> float:
-        return linalg.total(self.normal.diagonal()) / self.metrics.jacobian.n_residuals
+        return self.trace / self.metrics.jacobian.n_residuals
 
-    def lift(self, velocity: Outputs, *, damping: float) -> Lifted:
-        v = self.metrics.enter(velocity)
-        found = None if self.rcond is not None else linalg.cholesky(self.normal, damping=damping)
-        trusted = found is not None and found.pivot_ratio > NORMAL_PIVOTS
-        if found is not None and trusted:
-            solution, rank = found.solve(self.metrics.jacobian.rmv(v)), found.rank
-        else:
-            solution, rank = self._through_d(v, damping)
-        misfit = self.metrics.jacobian.mv(solution) - v
-        rank_kept = rank if damping == 0.0 or self.rcond is not None else None
-        fallback = self.rcond is None and not trusted
-        return Lifted(self.metrics.leave(solution), misfit, rank_kept, fallback=fallback)
+    @property
+    def least_damping(self) -> float:
+        return self.trace * (LEAST_DAMPING if self._rows_fit else LEAST_OF_PRODUCT)
 
-    def _through_d(self, v: Outputs, damping: float) -> tuple[Theta, int]:
-        """The same from the singular values of B itself, by the triangle R of `[B v] = QR`, in chunks of rows."""
-        k, start = self.metrics.jacobian.n_params, 0
+    @property
+    def direct(self) -> bool:
+        return True
+
+    @cached_property
+    def _rows_fit(self) -> bool:
+        jacobian = self.metrics.jacobian
+        need = 2.0 * jacobian.n_residuals * jacobian.n_params * jacobian.dtype.itemsize
+        return need <= ROWS_BYTES and fits(need, jacobian.device)
+
+    @cached_property
+    def _twice(self) -> TwiceFactored | None:
+        return TwiceFactored.of(self.metrics.jacobian, self.product, wide=isinstance(self, _PreparedGram))
+
+    def through_rows(self, damping: float) -> TwiceSolver | None:
+        """The accurate solver, where this damping needs it and B is small enough."""
+        wanted = 0.0 < damping < PRODUCT_DAMPING * self.trace and self.rcond is None and self._rows_fit
+        return self._twice.damped(damping) if wanted and self._twice is not None else None
+
+
+@dataclass(frozen=True)
+class _PreparedGram(_PreparedDense):
+    def damped(self, damping: float) -> Damped:
+        solver = self.through_rows(damping)
+        if solver is not None:
+            return _ThroughRows(self.metrics, solver)
+        return _DampedGram(self, linalg.factor(self.product, damping=damping, rcond=self.rcond), damping)
+
+
+@dataclass(frozen=True)
+class _PreparedNormal(_PreparedDense):
+    def damped(self, damping: float) -> Damped:
+        solver = self.through_rows(damping)
+        if solver is not None:
+            return _ThroughRows(self.metrics, solver)
+        found = None if self.rcond is not None else linalg.cholesky(self.product, damping=damping)
+        if found is not None and (found.pivot_ratio > NORMAL_PIVOTS or damping > 0.0):
+            return _DampedNormal(self.metrics, found, damping)
+        return _SingularValues(self.metrics, damping, self.rcond)
+
+
+@dataclass(frozen=True)
+class _ThroughRows:
+    metrics: Metrics
+    solver: TwiceSolver
+
+    def lift(self, velocity: Outputs) -> Lifted:
+        solution, misfit = self.solver.lift(self.metrics.enter(velocity))
+        return Lifted(self.metrics.leave(solution), misfit)
+
+
+@dataclass(frozen=True)
+class _DampedGram:
+    prepared: _PreparedGram
+    factor: linalg.Factor
+    damping: float
+
+    def lift(self, velocity: Outputs) -> Lifted:
+        metrics, gram = self.prepared.metrics, self.prepared.product
+        v = metrics.enter(velocity)
+        z = self.factor.solve(v)
+        missing = torch.addmv(v, gram, z, alpha=-1.0).sub_(z, alpha=self.damping)
+        z += self.factor.solve(missing)  # one refinement: what the factor lost to conditioning
+        ranked = self.damping == 0.0 or self.prepared.rcond is not None
+        fallback = self.prepared.rcond is None and isinstance(self.factor, linalg.EighFactor)
+        misfit = torch.addmv(v, gram, z, beta=-1.0)
+        rank = self.factor.rank if ranked else None
+        return Lifted(metrics.leave(metrics.jacobian.rmv(z)), misfit, rank, fallback=fallback)
+
+
+@dataclass(frozen=True)
+class _DampedNormal:
+    metrics: Metrics
+    factor: linalg.CholeskyFactor
+    damping: float
+
+    def lift(self, velocity: Outputs) -> Lifted:
+        v, jacobian = self.metrics.enter(velocity), self.metrics.jacobian
+        solution = self.factor.solve(jacobian.rmv(v))
+        misfit = jacobian.mv(solution) - v
+        solution -= self.factor.solve(torch.add(jacobian.rmv(misfit), solution, alpha=self.damping))  # one refinement
+        misfit = jacobian.mv(solution) - v
+        return Lifted(self.metrics.leave(solution), misfit, self.factor.rank if self.damping == 0.0 else None)
+
+
+@dataclass(frozen=True)
+class _SingularValues:
+    """From the singular values of B itself, by the triangle R of `[B v] = QR`, in chunks of rows."""
+
+    metrics: Metrics
+    damping: float
+    rcond: float | None
+
+    def lift(self, velocity: Outputs) -> Lifted:
+        jacobian, v = self.metrics.jacobian, self.metrics.enter(velocity)
+        k, start = jacobian.n_params, 0
         triangle = v.new_zeros(0, k + 1)
-        for rows in self.metrics.jacobian.row_chunks():
+        for rows in jacobian.row_chunks():
             joined = torch.cat([rows, v[start : start + len(rows), None]], 1)
             triangle = torch.linalg.qr(torch.cat([triangle, joined]), mode="r").R
             start += len(rows)
         left, values, right = torch.linalg.svd(triangle[:, :k], full_matrices=False)
-        rcond = max(self.metrics.jacobian.shape) * torch.finfo(values.dtype).eps if self.rcond is None else self.rcond
+        rcond = max(jacobian.shape) * torch.finfo(values.dtype).eps if self.rcond is None else self.rcond
         keep = values > rcond * values[0]
         s = values[keep]
-        return right[keep].T @ ((s / (s * s + damping)) * (left[:, keep].T @ triangle[:, k])), int(keep.sum())
+        solution = right[keep].T @ ((s / (s * s + self.damping)) * (left[:, keep].T @ triangle[:, k]))
+        rank = int(keep.sum()) if self.damping == 0.0 or self.rcond is not None else None
+        misfit = jacobian.mv(solution) - v
+        return Lifted(self.metrics.leave(solution), misfit, rank, fallback=self.rcond is None)

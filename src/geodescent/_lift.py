@@ -41,14 +41,38 @@ class Lifted:
     fallback: bool = False
 
 
-class Prepared(Protocol):
-    """A lift at one point: factorised for each damping, solved for any velocity."""
+class Damped(Protocol):
+    """A lift at one point and one damping: the factor is there, solved for any velocity."""
 
-    def lift(self, velocity: Outputs, *, damping: float) -> Lifted: ...
+    def lift(self, velocity: Outputs) -> Lifted:
+        """The parameter velocity of this output velocity."""
+        ...
+
+
+class Prepared(Protocol):
+    """A lift at one point: factorised for each damping."""
+
+    def damped(self, damping: float) -> Damped:
+        """The factor at the absolute damping μ ≥ 0."""
+        ...
+
+    def lift(self, velocity: Outputs, *, damping: float) -> Lifted:
+        """One velocity at one damping."""
+        return self.damped(damping).lift(velocity)
 
     @property
     def scale(self) -> float:
         """`‖B‖_F²/m`: what relative damping refers to, on every route (THEORY 1.8)."""
+        ...
+
+    @property
+    def least_damping(self) -> float:
+        """The absolute damping below which rounding decides, in float64."""
+        ...
+
+    @property
+    def direct(self) -> bool:
+        """Whether solves are exact to rounding, so that their small differences can be compared."""
         ...
 
 

@@ -1,0 +1,248 @@
+"""The door initialise: the scale of the first layer, chosen by leave-one-out of the linear model at the start."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from geodescent._causes import conflict_cost, identical_groups
+from geodescent._errors import InputError
+from geodescent._inputs import Inputs, map_inputs, take
+from geodescent._jacobian import Jacobian
+from geodescent._leave_one_out import LeaveOneOut, leave_one_out, modes_of_gram, modes_of_rows
+from geodescent._outputs import SampleMap
+from geodescent._probing import left_as_found, probe
+from geodescent._problem import Problem, RowBlock
+from geodescent._types import Outputs, Theta
+
+GAINS = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
+LEAST_SAMPLES, MOST_SAMPLES = 300, 2000  # left out in turn: as many as the flops below allow, within these
+ROWS_FLOPS = 1e8  # of m·K·min(m, K): D is decomposed in some 0.05 s
+ROWS_LIMIT = 1e9  # and never above this: G alone
+BLOCK_ROWS = 1200  # with several outputs: the largest G that is decomposed, else K̄
+BLOCK_NUMBERS = 1e5  # of all diagonal blocks together, at one ridge
+SMALL_PART = 0.25  # of the weight: too few samples make every function look smoother and gains below 1 look better
+TIE = 1.1  # errors this close are the same: the gain nearest to the network's own start is kept
+LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """What one gain promises.
+
+    Attributes:
+        gain: factor on the weights and biases of the first layer.
+        error: the cost that the linear model leaves out, in the units of C, at its best ridge; infinite where the
+            outputs or D are not finite.
+        ridge: that ridge, relative to λ_max(G).
+        rank: of D, or of K̄, on the samples that were looked at.
+        route: what was decomposed: `rows`, D, where it has few columns or G is singular to rounding; `gram`, G;
+            `mean gram`, K̄, with `K̄ ⊗ I` in place of G.
+    """
+
+    gain: float
+    error: float
+    ridge: float
+    rank: int
+    route: str
+
+
+@dataclass(frozen=True)
+class Start:
+    """What `initialise` found, and what it changed.
+
+    Attributes:
+        gain: the factor chosen; 1 where nothing was changed.
+        layers: the layers it was applied to.
+        candidates: one per gain, ascending.
+        n_samples, n_given: distinct samples left out in turn, and samples given.
+        reason: why there was nothing to choose, or None.
+    """
+
+    gain: float
+    layers: tuple[str, ...]
+    candidates: tuple[Candidate, ...]
+    n_samples: int
+    n_given: int
+    reason: str | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON: None where a number is not finite."""
+        rows = [{k: None if v in (math.inf, -math.inf) else v for k, v in asdict(c).items()} for c in self.candidates]
+        return asdict(self) | {"candidates": rows}
+
+    def __str__(self) -> str:
+        if self.reason is not None:
+            return f"start: nothing changed\nbecause {self.reason}"
+        more = f" and {len(self.layers) - 1} more" if len(self.layers) > 1 else ""
+        lines = [
+            f"start: layer {self.layers[0] or '(the model)'}{more} times {self.gain:g}",
+            f"each of {self.n_samples} samples left out in turn ({self.n_given} given), by the linear model",
+            f"{'gain':>8}  {'cost left out':>13}  {'ridge':>7}  {'rank':>5}  from",
+        ]
+        (chosen,) = (c for c in self.candidates if c.gain == self.gain)
+        for c in self.candidates:
+            held_back = c.gain < 1.0 and TIE * c.error < chosen.error
+            mark = "  <- chosen" if c is chosen else "  <- only from more samples" if held_back else ""
+            lines.append(f"{c.gain:8g}  {c.error:13.2e}  {c.ridge:7.0e}  {c.rank:5d}  {c.route}{mark}")
+        return "\n".join(lines)
+
+
+def initialise(
+    model: nn.Module,
+    X: Inputs,
+    y: Tensor,
+    *,
+    weights: Tensor | None = None,
+    select: Callable[[Any], Tensor] | None = None,
+    gains: Sequence[float] = GAINS,
+    max_samples: int = MOST_SAMPLES,
+    seed: int = 0,
+) -> Start:
+    """Multiplies the first layer, in place, by the gain whose linear model leaves out the least cost.
+
+    At each gain: `min_λ Σ_i ‖B_ii⁻¹[(G + λ)⁻¹(x − y)]_i‖²/(2N)` (THEORY 5.4); the outputs of a sample are left out
+    together, and so are samples with identical inputs. The first layer is every linear or convolutional layer that is
+    called on what depends on no parameter. Errors within 10 % of the least count as equal to it, and of these the gain
+    nearest to 1 is taken. Gains below 1 are not taken on the word of less than a quarter of the samples.
+
+    Args:
+        model, X, y, weights: as in `fit`; nothing but the first layer is changed.
+        select: picks the outputs from what the model returns, where that is not one tensor.
+        gains: candidates, > 0.
+        max_samples: at most this many samples, a random part of them, are left out in turn.
+        seed: of that random part; the global random state is not touched.
+
+    Returns:
+        What was found and changed; its str is for people. Without a first layer, or with less than two distinct
+        samples, nothing is changed and `reason` says so.
+
+    Raises: InputError, JacobianError, MemoryPlanError: with the numbers and the way out; the model is as it was.
+    Cost: for each gain, D or G of a part of the samples and its decomposition: 0.02 to 0.2 s of one core on the
+        cases measured.
+    """
+    _check(gains, max_samples)
+    problem = Problem.of(model, X, y, weights=weights, select=select)
+    first = first_layer(problem.blocks[0].map)
+    part, spread = _part(problem, max_samples, seed)
+    counts = len(part.blocks[0].target), len(problem.blocks[0].target)
+    if not first:
+        return Start(1.0, (), (), *counts, "no linear or convolutional layer is called on the inputs themselves.")
+    if counts[0] < 2:
+        return Start(
+            1.0, (), (), *counts, f"{counts[0]} distinct sample of positive weight leaves nothing to learn from."
+        )
+    theta, entries = problem.theta, torch.cat(list(first.values()))
+    candidates = tuple(_candidate(part, _scaled(theta, entries, gain), gain, spread) for gain in sorted(set(gains)))
+    gain = _chosen(candidates, small=part.n_samples < SMALL_PART * problem.n_samples)
+    if gain is None:
+        return Start(1.0, (), candidates, *counts, "no gain gives finite outputs and derivatives.")
+    problem.write(_scaled(theta, entries, gain))
+    return Start(gain, tuple(first), candidates, *counts)
+
+
+def first_layer(outputs: SampleMap) -> dict[str, Tensor]:
+    """Name → entries of θ, of the layers that are called on what depends on no parameter, in the order of the calls."""
+    found = dict[str, Tensor]()
+
+    def look_at(name: str) -> Callable[[nn.Module, tuple[Any, ...], dict[str, Any]], None]:
+        def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+            if not (args[0] if args else kwargs["input"]).requires_grad:
+                found.setdefault(name, torch.cat([e.reshape(-1) for e in outputs.routes.index[name].values()]))
+
+        return hook
+
+    layers = {name: m for name, m in outputs.routes.modules.items() if isinstance(m, LAYERS)}
+    handles = [m.register_forward_pre_hook(look_at(name), with_kwargs=True) for name, m in layers.items()]
+    try:
+        with left_as_found(outputs.model, outputs.device), torch.enable_grad():
+            leaves = outputs.function.leaves(outputs.theta)
+            outputs.function.outputs(leaves, map_inputs(torch.Tensor.detach, probe(outputs.inputs, 2)))
+    finally:
+        for handle in handles:
+            handle.remove()
+    return found
+
+
+def _part(problem: Problem, max_samples: int, seed: int) -> tuple[Problem, float]:
+    """Some of the samples of positive weight, identical ones merged, and the cost that merging hides."""
+    (block,) = problem.blocks
+    weights = torch.ones_like(block.target[:, 0]) if block.weights is None else block.weights.to(block.target)
+    active = torch.nonzero(weights > 0)[:, 0].cpu()
+    order = torch.randperm(len(active), generator=torch.Generator().manual_seed(seed))
+    kept = active[order[: min(max_samples, _affordable(problem))].sort().values].tolist()
+    drawn = replace(
+        block, map=block.map.on(take(block.map.inputs, kept)), target=block.target[kept], weights=weights[kept]
+    )
+    groups = identical_groups(drawn)
+    spread = sum(conflict_cost(Problem((drawn,)), drawn, group) for group in groups)
+    return Problem((_merged(drawn, weights[kept], groups),)), spread
+
+
+def _merged(block: RowBlock, weights: Tensor, groups: list[list[int]]) -> RowBlock:
+    """Each group as one sample of the group's weight and mean target: all that a ridge solution sees of it."""
+    target, weights = block.target.clone(), weights.clone()
+    for group in groups:
+        first, share = group[0], weights[group, None] / weights[group].sum()
+        target[first] += (share * (target[group] - target[first])).sum(0)
+        weights[first] = weights[group].sum()
+    repeated = {i for group in groups for i in group[1:]}
+    rest = [i for i in range(len(target)) if i not in repeated]
+    return RowBlock(block.name, block.map.on(take(block.map.inputs, rest)), target[rest], weights[rest])
+
+
+def _affordable(problem: Problem) -> int:
+    """How many samples the flops allow."""
+    k, q = problem.n_params, problem.n_outputs
+    rows = max(math.sqrt(ROWS_FLOPS / k), ROWS_FLOPS / k**2)  # the first where m ≤ K, else the second
+    return max(LEAST_SAMPLES, int(rows / q))
+
+
+def _scaled(theta: Theta, entries: Tensor, gain: float) -> Theta:
+    scaled = theta.clone()
+    scaled[entries] *= gain
+    return scaled
+
+
+def _candidate(part: Problem, theta: Theta, gain: float, spread: float) -> Candidate:
+    outputs, jacobian = part.linearise(theta)
+    scale = part.row_scale
+    residual = part.residual(outputs).double() * (1.0 if scale is None else scale)
+    rows = jacobian.to(torch.float64).scaled(rows=scale)
+    found, route = _left_out(rows, residual, part, torch.finfo(theta.dtype).eps)
+    return Candidate(gain, found.error + spread, found.ridge, found.rank, route)
+
+
+def _left_out(rows: Jacobian, residual: Outputs, part: Problem, eps: float) -> tuple[LeaveOneOut, str]:
+    """By D where it has few columns; else by G, and by D where G is singular to rounding: it hides small ridges."""
+    n, q, (m, k) = part.n_samples, part.n_outputs, rows.shape
+    if not bool(torch.isfinite(residual).all() and torch.isfinite(rows.row_squares()).all()):
+        return LeaveOneOut(math.inf, math.inf, 0), "nothing"
+    column, small = residual[:, None], m * k * min(m, k) <= ROWS_LIMIT and m * q <= BLOCK_NUMBERS
+    if not (small and k < m):
+        if q > 1 and m > BLOCK_ROWS:
+            modes = modes_of_gram(rows.mean_gram(), eps=eps)
+            return leave_one_out(modes, residual.reshape(-1, q), n_samples=n, block=1), "mean gram"
+        modes = modes_of_gram(rows.gram(), eps=eps)
+        if modes.rank == m or not small:
+            return leave_one_out(modes, column, n_samples=n, block=q), "gram"
+    return leave_one_out(modes_of_rows(rows.dense(), eps=eps), column, n_samples=n, block=q), "rows"
+
+
+def _chosen(candidates: tuple[Candidate, ...], *, small: bool) -> float | None:
+    """The gain nearest to 1 among those whose error is the least, or as good as; none below 1 from a small part."""
+    finite = [c for c in candidates if math.isfinite(c.error)]
+    offered = [c for c in finite if c.gain >= 1.0 or not small] or finite
+    least = min((c.error for c in offered), default=math.inf)
+    tied = (c.gain for c in offered if c.error <= TIE * least)
+    return min(tied, key=lambda gain: abs(math.log(gain)), default=None)
+
+
+def _check(gains: Sequence[float], max_samples: int) -> None:
+    if not gains or not all(math.isfinite(gain) and gain > 0.0 for gain in gains):
+        raise InputError(f"gains = {tuple(gains)}: positive, finite factors are needed, for example (0.5, 1, 2, 4).")
+    if max_samples < 2:
+        raise InputError(f"max_samples = {max_samples}: at least 2 are needed to leave one out.")
