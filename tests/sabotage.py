@@ -21,16 +21,22 @@ SABOTAGES = [
     (
         "1.4",
         "_dense_lifts.py",
-        "found.solve(self.metrics.jacobian.rmv(v))",
-        "found.solve(2.0 * self.metrics.jacobian.rmv(v))",
+        "solution = self.factor.solve(jacobian.rmv(v))",
+        "solution = self.factor.solve(2.0 * jacobian.rmv(v))",
         "test_1_4",
     ),
     ("1.5", "_theory.py", "(cost0 - floor) * np.exp", "cost0 * np.exp", "test_1_5_the_curve_where_rank_is_lost"),
     ("1.6", "_flow.py", "linalg.norm(p.theta - origin)", "linalg.norm(p.theta)", "test_1_6 or test_2_2"),
     ("1.7", "_linalg.py", "not smallest > n * eps * largest", "not smallest > 0.0", "test_1_7_a_cholesky"),
-    ("1.8", "_walk.py", "theta + self.step_size * velocity", "theta + velocity", "test_1_8_an_euler_step"),
+    ("1.8", "_walk.py", "Displacement(self.step_size * velocity)", "Displacement(velocity)", "test_1_8_an_euler_step"),
     ("1.9", "_margin.py", "sigma**2 / (2.0 * lipschitz", "sigma**2 / (0.5 * lipschitz", "test_1_9"),
-    ("2.1", "_dense_lifts.py", "torch.add(self.gram @ z, z, alpha=damping)", "self.gram @ z", "test_2_1"),
+    (
+        "2.1",
+        "_dense_lifts.py",
+        "linalg.factor(self.product, damping=damping,",
+        "linalg.factor(self.product, damping=0.5 * damping,",
+        "test_2_1",
+    ),
     ("2.2", "_field.py", "return -residual0", "return -residual", "test_2_2_the_same_path"),
 ]
 

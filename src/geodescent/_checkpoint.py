@@ -6,6 +6,7 @@ import time
 from dataclasses import asdict
 from pathlib import Path
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
@@ -46,10 +47,12 @@ class Keeper:
 
 def write_state(folder: Path, state: State) -> None:
     """One safetensors file: θ as its tensor, everything else as JSON in its metadata."""
-    rest = {"cost": state.cost, "damping": state.damping, "floor": state.floor}
-    rest["records"] = [asdict(record) for record in state.records]  # type: ignore[assignment]
+    numbers = ("cost", "best_cost", "damping", "reference", "floor", "returns")
+    rest = {name: getattr(state, name) for name in numbers}
+    rest["records"] = [asdict(record) for record in state.records]
     fresh = folder / (STATE + ".part")
-    save_file({"theta": state.theta.detach().cpu().contiguous()}, fresh, metadata={"state": json.dumps(rest)})
+    points = {"theta": state.theta.cpu().contiguous(), "best": state.best.cpu().clone()}
+    save_file(points, fresh, metadata={"state": json.dumps(rest)})
     if (folder / STATE).exists():
         os.replace(folder / STATE, folder / PREVIOUS)
     os.replace(fresh, folder / STATE)
@@ -65,20 +68,21 @@ def read_state(folder: str | os.PathLike[str] | None, problem: Problem) -> State
         return None
     with safe_open(found, "pt") as file:
         rest = json.loads(file.metadata()["state"])
-        theta = file.get_tensor("theta").to(problem.theta.device)
+        theta, best = (file.get_tensor(name).to(problem.theta.device) for name in ("theta", "best"))
     if len(theta) != problem.n_params or theta.dtype != problem.theta.dtype:
         raise InputError(
             f"the checkpoint holds {len(theta)} parameters of {theta.dtype} and the model has {problem.n_params} of "
             f"{problem.theta.dtype}: it belongs to another run. Choose another folder."
         )
-    cost = problem.cost(problem.outputs(theta))
-    if not abs(cost - rest["cost"]) <= 1e-6 * rest["cost"] + 1e2 * rest["floor"]:
+    cost = problem.cost(problem.outputs(best))
+    if not abs(cost - rest["best_cost"]) <= 1e-6 * rest["best_cost"] + 1e2 * rest["floor"]:
         raise InputError(
-            f"the checkpoint was saved at cost {rest['cost']:.6g} and has cost {cost:.6g} on these data: "
+            f"the checkpoint was saved at cost {rest['best_cost']:.6g} and has cost {cost:.6g} on these data: "
             "it belongs to another run. Choose another folder."
         )
-    records = tuple(Record(**record) for record in rest["records"])
-    return State(theta, rest["cost"], rest["damping"], rest["floor"], records)
+    records = tuple(Record(**record) for record in rest.pop("records"))
+    theta = best if torch.equal(theta, best) else theta
+    return State(theta=theta, best=best, records=records, **rest)
 
 
 def _newest(folder: Path) -> Path | None:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -75,6 +76,7 @@ class _PreparedDense(Prepared):
     metrics: Metrics
     product: Tensor
     rcond: float | None
+    wide: ClassVar[bool]
 
     @cached_property
     def trace(self) -> float:
@@ -100,7 +102,7 @@ class _PreparedDense(Prepared):
 
     @cached_property
     def _twice(self) -> TwiceFactored | None:
-        return TwiceFactored.of(self.metrics.jacobian, self.product, wide=isinstance(self, _PreparedGram))
+        return TwiceFactored.of(self.metrics.jacobian, self.product, wide=self.wide)
 
     def through_rows(self, damping: float) -> TwiceSolver | None:
         """The accurate solver, where this damping needs it and B is small enough."""
@@ -110,6 +112,8 @@ class _PreparedDense(Prepared):
 
 @dataclass(frozen=True)
 class _PreparedGram(_PreparedDense):
+    wide = True
+
     def damped(self, damping: float) -> Damped:
         solver = self.through_rows(damping)
         if solver is not None:
@@ -119,6 +123,8 @@ class _PreparedGram(_PreparedDense):
 
 @dataclass(frozen=True)
 class _PreparedNormal(_PreparedDense):
+    wide = False
+
     def damped(self, damping: float) -> Damped:
         solver = self.through_rows(damping)
         if solver is not None:

@@ -86,11 +86,11 @@ def fit(
             save=keeper,
         )
     finally:
-        problem.write(keeper.state.theta)
+        problem.write(keeper.state.best)
         keeper.write()
     certificate = certificate_of(problem, target_cost=target_cost, finished=True)
     return Solution(
-        cost=state.cost,
+        cost=state.best_cost,
         cost0=state.records[0].cost,
         result=result,
         history=history_of(list(state.records)),

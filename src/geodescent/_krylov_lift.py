@@ -8,9 +8,11 @@ from torch import Tensor
 from geodescent import _iterations as iterations
 from geodescent import _linalg as linalg
 from geodescent._jacobian import Jacobian
-from geodescent._lift import Lift, Lifted, Metrics, Prepared
+from geodescent._lift import Damped, Lift, Lifted, Metrics, Prepared
 from geodescent._memory import fits
 from geodescent._types import Outputs, Theta
+
+LEAST_DAMPING = 1e-16  # of ‖B‖_F²/m: what products in this precision still see
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,7 @@ class KrylovLift(Lift):
 
 
 @dataclass(frozen=True)
-class _PreparedKrylov:
+class _PreparedKrylov(Prepared):
     metrics: Metrics
     inner: Jacobian
     averaged: Tensor | None
@@ -53,48 +55,67 @@ class _PreparedKrylov:
     def scale(self) -> float:
         return self.metrics.scale
 
-    def lift(self, velocity: Outputs, *, damping: float) -> Lifted:
-        jacobian, v = self.metrics.jacobian, self.metrics.enter(velocity)
-        solved = self._conjugate_gradients(v, damping)
-        fallback = solved is None
-        if solved is None:
-            solved = iterations.lsmr(
-                jacobian.mv, jacobian.rmv, v, tol=self.method.tol, max_iterations=4 * self.method.max_iterations
-            )
-            solution = solved.solution
-        else:
-            solution = jacobian.rmv(solved.solution)
-        misfit = jacobian.mv(solution) - v
-        return Lifted(self.metrics.leave(solution), misfit, None, solved.count, solved.converged, fallback)
+    @property
+    def least_damping(self) -> float:
+        return LEAST_DAMPING * self.metrics.scale
 
-    def _conjugate_gradients(self, v: Outputs, damping: float) -> iterations.Iterations | None:
-        """The solution z, or None where there is no damping and G is (or turns out) singular."""
+    @property
+    def direct(self) -> bool:
+        return False
+
+    def damped(self, damping: float) -> Damped:
+        return _DampedKrylov(self, damping, self._preconditioner(damping))
+
+    def _preconditioner(self, damping: float) -> iterations.Operator | None:
+        """Of BBᵀ + μ; None where there is no damping and G is singular."""
         jacobian = self.metrics.jacobian
         if damping == 0.0 and jacobian.n_params < jacobian.n_residuals:
             return None
-        preconditioner = self._preconditioner(damping)
-        if preconditioner is None:
-            return None
-        inner = self.inner
-        solved = iterations.conjugate_gradients(
-            lambda z: torch.add(inner.mv(inner.rmv(z.to(inner.dtype))).to(z.dtype), z, alpha=damping),
-            v,
-            preconditioner=preconditioner,
-            tol=self.method.tol,
-            max_iterations=self.method.max_iterations,
-            slack=self.method.slack * damping,
-        )
-        return solved if solved.converged or damping > 0.0 else None
-
-    def _preconditioner(self, damping: float) -> iterations.Operator | None:
         if self.averaged is None:
-            diagonal = self.metrics.jacobian.row_squares() + damping
+            diagonal = jacobian.row_squares() + damping
             return lambda z: z / diagonal
         factor = linalg.definite(self.averaged, damping=damping)
         if damping == 0.0 and isinstance(factor, linalg.EighFactor):
             return None
         n = len(self.averaged)
         return lambda z: factor.solve(z.reshape(n, -1)).reshape(-1)
+
+
+@dataclass(frozen=True)
+class _DampedKrylov:
+    prepared: _PreparedKrylov
+    damping: float
+    preconditioner: iterations.Operator | None
+
+    def lift(self, velocity: Outputs) -> Lifted:
+        metrics, method = self.prepared.metrics, self.prepared.method
+        jacobian, v = metrics.jacobian, metrics.enter(velocity)
+        solved = self._conjugate_gradients(v)
+        fallback = solved is None
+        if solved is None:
+            solved = iterations.lsmr(
+                jacobian.mv, jacobian.rmv, v, tol=method.tol, max_iterations=4 * method.max_iterations
+            )
+            solution = solved.solution
+        else:
+            solution = jacobian.rmv(solved.solution)
+        misfit = jacobian.mv(solution) - v
+        return Lifted(metrics.leave(solution), misfit, None, solved.count, solved.converged, fallback)
+
+    def _conjugate_gradients(self, v: Outputs) -> iterations.Iterations | None:
+        """The solution z, or None where there is no damping and G is (or turns out) singular."""
+        if self.preconditioner is None:
+            return None
+        inner, damping, method = self.prepared.inner, self.damping, self.prepared.method
+        solved = iterations.conjugate_gradients(
+            lambda z: torch.add(inner.mv(inner.rmv(z.to(inner.dtype))).to(z.dtype), z, alpha=damping),
+            v,
+            preconditioner=self.preconditioner,
+            tol=method.tol,
+            max_iterations=method.max_iterations,
+            slack=method.slack * damping,
+        )
+        return solved if solved.converged or damping > 0.0 else None
 
 
 def _averaged(jacobian: Jacobian) -> Tensor | None:

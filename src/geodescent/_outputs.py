@@ -131,6 +131,10 @@ class SampleMap:
         block = Block(tuple(joined), self.n_samples, self.n_outputs)
         return outputs.detach(), Jacobian((block,), self.n_params, self.dtype, self.device)
 
+    def second_derivative(self, theta: Theta, direction: Theta) -> Outputs:
+        """`d²x[θ + t·direction]/dt²` at t = 0, (N, Q); some six forward passes."""
+        return self.function.second_derivative(theta, direction, self.inputs)
+
     def on(self, inputs: Inputs) -> "SampleMap":
         """The same map on other samples, with the routes already found."""
         other = object.__new__(SampleMap)

@@ -119,6 +119,10 @@ class Problem:
         pairs = [block.map.linearise(theta) for block in self.blocks]
         return torch.cat([x.reshape(-1) for x, _ in pairs]), stacked([jacobian for _, jacobian in pairs])
 
+    def second_derivative(self, theta: Theta, direction: Theta) -> Outputs:
+        """`d²x[θ + t·direction]/dt²` at t = 0, (m,), rows not scaled."""
+        return torch.cat([block.map.second_derivative(theta, direction).reshape(-1) for block in self.blocks])
+
     def residual(self, outputs: Outputs) -> Outputs:
         """`x − y`, (m,), rows not scaled."""
         return outputs - self.target
@@ -126,8 +130,12 @@ class Problem:
     def cost(self, outputs: Outputs) -> float:
         """`C = ‖s(x − y)‖²/(2N)`, summed in float64."""
         residual = self.residual(outputs).double()
-        scaled = residual if self.row_scale is None else residual * self.row_scale
-        return dot(scaled, scaled) / (2.0 * self.n_samples)
+        return self.cost_of(residual if self.row_scale is None else residual * self.row_scale)
+
+    def cost_of(self, rows: Outputs) -> float:
+        """`‖rows‖²/(2N)` of a residual whose rows are scaled already."""
+        rows = rows.double()
+        return dot(rows, rows) / (2.0 * self.n_samples)
 
     def _scale_of(self, block: RowBlock) -> Tensor:
         n, q = block.target.shape

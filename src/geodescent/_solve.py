@@ -1,4 +1,4 @@
-"""The loop: linearise, propose, judge, record. Every way of descending goes through it."""
+"""The loop: linearise, step, record. Every way of descending goes through it."""
 
 import dataclasses
 import math
@@ -8,23 +8,21 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
-from torch import Tensor
 
-from geodescent._control import Control, GainRatio
+from geodescent._control import STATIONARY, Control, PlannedControl, Standing, Trial
 from geodescent._field import AdaptedField, Field
-from geodescent._lift import Lift, Prepared
-from geodescent._linalg import dot
+from geodescent._lift import Lift
+from geodescent._linearised import Linearised
 from geodescent._plan import PlannedLift
 from geodescent._problem import Problem
 from geodescent._rounding import rounding_floor
 from geodescent._solution import Callback, Record, Result
 from geodescent._types import Theta
-from geodescent._walk import EulerWalk, Walk
+from geodescent._walk import GeodesicWalk, Walk
 
-STATIONARY = 1e-12  # relative fall of the cost that the undamped linear model still promises: ‖P(x−y)‖ ≤ 1e-6 ‖x−y‖
-LOST = 1e-15  # a promised fall below this share of the cost is lost in rounding
 AT_FLOOR = 4.0  # a cost below this many rounding floors has arrived
 NOISE = 10.0  # a promised fall below this many times the rounding noise of C cannot be seen
+PROGRESS = 0.9  # a best cost above this share of the last one is no reason to begin again
 NEAR_FLOOR = 1e4  # below this many, a step that fails is the floor's doing
 
 
@@ -34,8 +32,8 @@ class Method:
 
     field: Field = dataclasses.field(default_factory=AdaptedField)
     lift: Lift = dataclasses.field(default_factory=PlannedLift)
-    walk: Walk = dataclasses.field(default_factory=EulerWalk)
-    control: Control = dataclasses.field(default_factory=GainRatio)
+    walk: Walk = dataclasses.field(default_factory=GeodesicWalk)
+    control: Control = dataclasses.field(default_factory=PlannedControl)
     solve_dtype: torch.dtype = torch.float64
 
 
@@ -53,29 +51,24 @@ class State:
     """Where a run stands: all that the next step depends on.
 
     Attributes:
-        theta: the best point, (K,).
-        cost: C there.
+        theta, cost: the point of the last step, (K,), and C there.
+        best, best_cost: the best point so far. A control may walk through worse ones.
         damping: relative, for the next step.
-        records: of the accepted steps, the start first.
+        reference: the larger of the cost at the start and that of outputs 0: what "small" is measured by.
         floor: the rounding floor, estimated at the start and again near it.
+        records: of the accepted steps, the start first.
+        returns: to the best point, since it last fell by a tenth.
     """
 
     theta: Theta
     cost: float
+    best: Theta
+    best_cost: float
     damping: float
+    reference: float
     floor: float
     records: tuple[Record, ...] = ()
-
-
-@dataclass(frozen=True)
-class Trial:
-    """A step that could be taken."""
-
-    theta: Theta
-    cost: float
-    predicted: float
-    gain_ratio: float
-    converged: bool
+    returns: int = 0
 
 
 class Clock:
@@ -93,7 +86,9 @@ def start(problem: Problem, method: Method, held_out: Callable[[Theta], float | 
     theta = problem.theta
     cost = problem.cost(problem.outputs(theta))
     record = Record(0, 0.0, cost, cost, math.nan, math.nan, None, held_out(theta), 0.0)
-    return State(theta, cost, method.control.initial_damping, rounding_floor(problem, theta), (record,))
+    reference = max(cost, problem.cost(torch.zeros_like(problem.target)))
+    floor = rounding_floor(problem, theta)
+    return State(theta, cost, theta, cost, method.control.initial_damping, reference, floor, (record,))
 
 
 def descend(
@@ -107,19 +102,22 @@ def descend(
     counts: Counter[str],
     save: Callable[[State], None],
 ) -> tuple[State, Result]:
-    """Steps until something ends the run; the state returned is the best point.
+    """Steps until something ends the run; the state returned holds the best point.
 
     Raises nothing on the way: what stops a run is a Result.
     """
     clock = Clock(state.records[-1].seconds)
     try:
         while (result := _ended(state, stopping, clock)) is None:
-            outcome = _step(problem, state, method, counts)
+            here = Linearised.at(problem, state.theta, lift=method.lift, dtype=method.solve_dtype, tally=counts)
+            outcome = advance(here, state, method)
             if isinstance(outcome, Result):
                 return state, outcome
-            trial, damping, absolute = outcome
-            record = _record(state, trial, absolute, method, held_out(trial.theta), clock())
-            state = _advanced(problem, state, trial, damping, record)
+            trial, state = outcome
+            if trial is None:
+                continue
+            record = _record(state, trial, here.cost, method, held_out(trial.theta), clock())
+            state = replace(state, records=(*state.records, record))
             save(state)
             callback(record)
     except StopIteration:
@@ -129,91 +127,55 @@ def descend(
     return state, result
 
 
+def advance(here: Linearised, state: State, method: Method) -> tuple[Trial | None, State] | Result:
+    """One step from `here`: the trial and the state after it; a return to the best point; or why there is none."""
+    trial = None
+    if math.isfinite(here.trace):
+        trial = method.control.step(here, method.walk, Standing(state.damping, state.best_cost, state.reference))
+    if trial is not None and here.cost - trial.predicted > STATIONARY * here.cost:
+        return trial, _advanced(here.problem, state, trial)
+    damping = method.control.restart(here, state.returns)
+    if damping is not None and (state.theta is not state.best or state.returns > 0 or trial is None):
+        back = replace(state, theta=state.best, cost=state.best_cost, damping=damping, returns=state.returns + 1)
+        return None, back
+    return _standstill(here, state, method) if math.isfinite(here.trace) else Result.nonfinite
+
+
 def _ended(state: State, stopping: Stopping, clock: Clock) -> Result | None:
     if not math.isfinite(state.cost):
         return Result.nonfinite
-    if state.cost <= stopping.target_cost:
+    if state.best_cost <= stopping.target_cost:
         return Result.target_reached
-    if state.cost <= AT_FLOOR * state.floor:
+    if state.best_cost <= AT_FLOOR * state.floor:
         return Result.rounding_floor
     if state.records[-1].step >= stopping.max_steps:
         return Result.max_steps
     return Result.max_seconds if clock() >= stopping.max_seconds else None
 
 
-def _step(problem: Problem, state: State, method: Method, counts: Counter[str]) -> tuple[Trial, float, float] | Result:
-    """The next accepted trial, the relative damping after it and its own absolute one; or why there is none."""
-    outputs, jacobian = problem.linearise(state.theta)
-    residual = problem.residual(outputs).to(method.solve_dtype)
-    prepared = method.lift.prepare(jacobian.to(method.solve_dtype), row_scale=problem.row_scale)
-    velocity = method.field.velocity(residual, residual)
-    counts["linearisations"] += 1
-    damping, scale = state.damping, prepared.scale
-    if not math.isfinite(scale):
-        return Result.nonfinite
-    while damping <= method.control.largest_damping:
-        trial = _propose(problem, state, method, prepared, velocity, damping * scale, counts)
-        promised = state.cost - trial.predicted
-        if trial.converged and promised <= STATIONARY * state.cost:
-            result = _standstill(problem, state, method, prepared, velocity, counts)
-            if result is not Result.no_progress or promised <= LOST * state.cost:
-                return result
-        verdict = method.control.judge(trial.gain_ratio, damping)
-        if verdict.accepted:
-            return trial, verdict.damping, damping * scale
-        damping = verdict.damping
-        counts["rejections"] += 1
-    return _standstill(problem, state, method, prepared, velocity, counts)
-
-
-def _propose(
-    problem: Problem,
-    state: State,
-    method: Method,
-    prepared: Prepared,
-    velocity: Tensor,
-    damping: float,
-    counts: Counter[str],
-) -> Trial:
-    lifted = prepared.lift(velocity, damping=damping)
-    counts["solves"] += 1
-    counts["iterations"] += lifted.iterations
-    counts["fallbacks"] += lifted.fallback
-    theta = method.walk.step(state.theta, lifted.velocity)
-    cost = problem.cost(problem.outputs(theta)) if bool(torch.isfinite(theta).all()) else math.inf
-    predicted = dot(lifted.misfit, lifted.misfit) / (2.0 * problem.n_samples)
-    fall = state.cost - predicted
-    gain = (state.cost - cost) / fall if fall > 0.0 else -math.inf
-    return Trial(theta, cost, predicted, gain if math.isfinite(cost) else -math.inf, lifted.converged)
-
-
-def _standstill(
-    problem: Problem, state: State, method: Method, prepared: Prepared, velocity: Tensor, counts: Counter[str]
-) -> Result:
+def _standstill(here: Linearised, state: State, method: Method) -> Result:
     """Why no step is left: a critical point if even the least damped linear model promises nothing, or rounding."""
-    if state.cost <= NEAR_FLOOR * state.floor:
+    if state.best_cost <= NEAR_FLOOR * state.floor:
         return Result.rounding_floor
-    lifted = prepared.lift(velocity, damping=method.control.least_damping * prepared.scale)
-    counts["solves"] += 1
-    predicted = dot(lifted.misfit, lifted.misfit) / (2.0 * problem.n_samples)
-    promised = state.cost - predicted
-    if lifted.converged and promised <= STATIONARY * state.cost:
+    lifted = here.lift(here.damped(here.prepared.least_damping), -here.residual)
+    promised = here.cost - here.predicted(lifted)
+    if lifted.converged and promised <= STATIONARY * here.cost:
         return Result.stationary
-    noise = 2.0 * math.sqrt(state.floor * state.cost)  # of C: rounding moves x by √(2N·floor), C by ⟨x − y, δx⟩/N
+    noise = 2.0 * math.sqrt(state.floor * here.cost)  # of C: rounding moves x by √(2N·floor), C by ⟨x − y, δx⟩/N
     return Result.rounding_floor if promised <= NOISE * noise else Result.no_progress
 
 
-def _record(
-    state: State, trial: Trial, damping: float, method: Method, held_out: float | None, seconds: float
-) -> Record:
-    last = state.records[-1]
+def _record(state: State, trial: Trial, cost: float, method: Method, held_out: float | None, seconds: float) -> Record:
+    last, ratio = state.records[-1], trial.gain_ratio(cost)
     moved = last.time + method.walk.step_size
-    return Record(last.step + 1, moved, trial.cost, trial.predicted, damping, trial.gain_ratio, None, held_out, seconds)
+    return Record(last.step + 1, moved, trial.cost, trial.predicted, trial.damping, ratio, None, held_out, seconds)
 
 
-def _advanced(problem: Problem, state: State, trial: Trial, damping: float, record: Record) -> State:
+def _advanced(problem: Problem, state: State, trial: Trial) -> State:
     near = trial.cost <= NEAR_FLOOR * state.floor
     floor = rounding_floor(problem, trial.theta) if near else state.floor
-    return replace(
-        state, theta=trial.theta, cost=trial.cost, damping=damping, floor=floor, records=(*state.records, record)
-    )
+    state = replace(state, theta=trial.theta, cost=trial.cost, damping=trial.next_damping, floor=floor)
+    if not trial.cost < state.best_cost:
+        return state
+    returns = state.returns if trial.cost > PROGRESS * state.best_cost else 0
+    return replace(state, best=trial.theta, best_cost=trial.cost, returns=returns)

@@ -1,9 +1,25 @@
-"""Walks: from a lifted velocity to the next point."""
+"""Walks: from a lifted velocity to a displacement of θ."""
 
 from dataclasses import dataclass
 from typing import Protocol
 
+from geodescent._lift import Damped
+from geodescent._linalg import norm
+from geodescent._linearised import Linearised
 from geodescent._types import Theta
+
+
+@dataclass(frozen=True)
+class Displacement:
+    """A step in θ.
+
+    Attributes:
+        theta: the displacement, (K,).
+        bend: ‖a‖/‖v‖, how far the path turns on this step; None for a walk that does not know.
+    """
+
+    theta: Theta
+    bend: float | None = None
 
 
 class Walk(Protocol):
@@ -12,14 +28,32 @@ class Walk(Protocol):
     @property
     def step_size(self) -> float: ...
 
-    def step(self, theta: Theta, velocity: Theta) -> Theta: ...
+    def displacement(self, here: Linearised, damped: Damped, velocity: Theta) -> Displacement:
+        """The step from `here` along `velocity`, which `damped` lifted."""
+        ...
 
 
 @dataclass(frozen=True)
 class EulerWalk:
-    """`θ + h θ̇`. A step of h = 1 along the adapted field is the full (damped) Gauss–Newton step (THEORY 1.8)."""
+    """`h θ̇`. A step of h = 1 along the adapted field is the full (damped) Gauss–Newton step (THEORY 1.8)."""
 
     step_size: float = 1.0
 
-    def step(self, theta: Theta, velocity: Theta) -> Theta:
-        return theta + self.step_size * velocity.to(theta.dtype)
+    def displacement(self, here: Linearised, damped: Damped, velocity: Theta) -> Displacement:
+        return Displacement(self.step_size * velocity)
+
+
+@dataclass(frozen=True)
+class GeodesicWalk:
+    """`h v + h² a` with `a = −½ D_μ d²x[θ + tv]/dt²`: the path's second-order term, by the factor at hand.
+
+    Cost: one pass of second derivatives and one solve more than Euler's.
+    Source: Transtrum & Sethna, arXiv:1201.5885 (their a has no ½), with the exact second derivative.
+    """
+
+    step_size: float = 1.0
+
+    def displacement(self, here: Linearised, damped: Damped, velocity: Theta) -> Displacement:
+        bend = here.lift(damped, here.second_derivative(velocity)).velocity
+        length, turned, h = norm(velocity), 0.5 * norm(bend), self.step_size
+        return Displacement(h * velocity - (0.5 * h * h) * bend, h * turned / length if length > 0.0 else 0.0)
