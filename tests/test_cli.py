@@ -56,7 +56,8 @@ def wine_flow(tmp_path_factory):
 
 def test_fit_answers_with_one_strict_object(wine_fit):
     folder, answer = wine_fit
-    assert set(answer) == COMMON_KEYS
+    assert set(answer) == COMMON_KEYS | {"start"}
+    assert answer["start"]["gain"] in (0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
     assert answer["run"] == str(folder)
     assert answer["cost"] < answer["cost0"]
     assert 1 <= answer["steps"] <= 5

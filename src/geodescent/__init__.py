@@ -7,20 +7,20 @@
 from typing import TYPE_CHECKING, Any
 
 from geodescent._certificate import Certificate
-from geodescent._control import GainRatio
+from geodescent._control import GainRatio, NaturalControl
 from geodescent._dense_lifts import GramLift, NormalLift
-from geodescent._errors import InputError, JacobianError, MemoryPlanError
+from geodescent._errors import InputError, MemoryPlanError
 from geodescent._field import AdaptedField, StraightLineField
 from geodescent._fit import certify, fit, flow
 from geodescent._flow import Flow
-from geodescent._jacobian import Jacobian
+from geodescent._initialise import initialise
 from geodescent._krylov_lift import KrylovLift
-from geodescent._outputs import OutputMap, SampleMap
+from geodescent._outputs import SampleMap
 from geodescent._problem import Problem
 from geodescent._solution import Result, Solution
 from geodescent._solve import Method
 from geodescent._theory import predicted_cost, stopping_time
-from geodescent._walk import EulerWalk
+from geodescent._walk import EulerWalk, GeodesicWalk
 
 if TYPE_CHECKING:
     from geodescent._runs import load
@@ -31,6 +31,7 @@ __all__ = [  # noqa: RUF022 - in the order a reader meets them
     "fit",
     "flow",
     "certify",
+    "initialise",
     "load",
     "predicted_cost",
     "stopping_time",
@@ -44,14 +45,13 @@ __all__ = [  # noqa: RUF022 - in the order a reader meets them
     "GramLift",
     "NormalLift",
     "KrylovLift",
+    "GeodesicWalk",
     "EulerWalk",
+    "NaturalControl",
     "GainRatio",
     "SampleMap",
-    "OutputMap",
-    "Jacobian",
     "Problem",
     "InputError",
-    "JacobianError",
     "MemoryPlanError",
 ]
 

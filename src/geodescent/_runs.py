@@ -41,7 +41,7 @@ class Config:
     test_size: float
     input_scaling: dict[str, list[float]]
     target_scaling: dict[str, list[float]] | None
-    options: dict[str, float | None]
+    options: dict[str, Any]
     versions: dict[str, str]
 
     def network(self) -> nn.Sequential:

@@ -46,6 +46,9 @@ SeedOption = Annotated[int, typer.Option("--seed", min=0, max=2**32 - 1, help="O
 OutOption = Annotated[str | None, typer.Option("--out", metavar="DIR", help="The run's folder (default: runs/…).")]
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object last, all else on standard error.")]
 SecondsOption = Annotated[float | None, typer.Option("--max-seconds", min=0.0, help="Wall time.")]
+StartOption = Annotated[
+    Literal["data", "torch"], typer.Option("--start", help="Scale of the first layer: chosen by the data, or torch's.")
+]
 TargetOption = Annotated[float | None, typer.Option("--target-cost", metavar="C", help="Stop at this cost.")]
 
 
@@ -54,6 +57,7 @@ def fit(
     data: DataArgument,
     hidden: HiddenOption = None,
     activation: ActivationOption = "tanh",
+    start: StartOption = "data",
     target_cost: TargetOption = 1e-12,
     max_steps: Annotated[int, typer.Option("--max-steps", min=1, help="Accepted steps.")] = 500,
     max_seconds: SecondsOption = None,
@@ -66,9 +70,12 @@ def fit(
 ) -> None:
     """Train to the least-squares minimum, as fast as possible; no learning rate."""
     with _answering(as_json) as answer:
-        options = {"target_cost": target_cost, "max_steps": max_steps, "max_seconds": max_seconds}
+        options = {"target_cost": target_cost, "max_steps": max_steps, "max_seconds": max_seconds, "start": start}
         job = _job("fit", data, test_size, seed, options, _network_choice(data, hidden, activation, dtype, device), out)
         answer.say(job.opening())
+        chosen = gd.initialise(job.model, *job.training) if start == "data" else None
+        if chosen is not None:
+            answer.say(f"\n{chosen}\n")
         with ProgressBar("C_lin", target_cost) as bar:
             solution = gd.fit(
                 job.model,
@@ -81,7 +88,8 @@ def fit(
             )
         title = f"{job.name()} · {solution.result.value}"
         curve = png(draw_fit(solution.history, cost0=solution.cost0, target_cost=target_cost, title=title))
-        facts = {"cost": solution.cost, "steps": solution.steps, "target_cost": target_cost}
+        facts: dict[str, Any] = {"cost": solution.cost, "steps": solution.steps, "target_cost": target_cost}
+        facts["start"] = None if chosen is None else chosen.as_dict()
         _close(job, solution, facts, curve, answer)
 
 
@@ -282,7 +290,7 @@ def _job(
     data: str,
     test_size: float,
     seed: int,
-    options: Mapping[str, float | None],
+    options: Mapping[str, float | str | None],
     choice: NetworkChoice,
     out: str | None,
 ) -> Job:
