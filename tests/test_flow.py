@@ -9,6 +9,7 @@ from sklearn.datasets import load_diabetes
 from torch import Tensor, nn
 
 import geodescent as gd
+from geodescent._field import AdaptedField
 from geodescent._solution import Record
 
 F64 = torch.float64
@@ -116,7 +117,7 @@ def test_it_is_the_same_twice() -> None:
 
 def test_the_straight_line_ends_where_the_flow_ends() -> None:
     ends = []
-    for field in (gd.AdaptedField(), gd.StraightLineField()):
+    for field in (AdaptedField(), gd.StraightLineField()):
         model, x, y = problem(8)
         flow = gd.flow(model, x, y, until=3.0, method=gd.Method(field=field, lift=gd.GramLift()))
         assert flow.time[-1] == pytest.approx(3.0, rel=1e-10)

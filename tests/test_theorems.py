@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 import geodescent as gd
 from geodescent import _flow, _linalg
+from geodescent._field import AdaptedField
 from geodescent._jacobian import Jacobian
 from geodescent._lift import Lift
 from geodescent._linearised import Linearised
@@ -189,7 +190,7 @@ def test_1_1_the_outputs_walk_a_straight_line() -> None:
     model, x, y = full_rank()
     problem = gd.Problem.of(model, x, y)
     start = residual_at(problem, problem.theta)
-    velocity = _flow.Velocity(problem, gd.AdaptedField(), gd.GramLift())
+    velocity = _flow.Velocity(problem, AdaptedField(), gd.GramLift())
     for tau, theta in _flow.integrate(velocity, 3.0, tol=1e-10):
         assert_close(residual_at(problem, torch.from_numpy(theta.copy())), math.exp(-tau) * start, 1e-9)
 
@@ -580,7 +581,7 @@ def test_2_2_the_same_path_as_a_straight_line_in_finite_time() -> None:
         t = velocity.field.clock(tau)
         assert_close(residual_at(problem, torch.from_numpy(theta.copy())), (1.0 - t) * start, 1e-7)
     assert t == pytest.approx(1.0 - math.exp(-3.0), rel=1e-12)
-    clocked = _flow.Velocity(problem, gd.AdaptedField(), gd.GramLift())
+    clocked = _flow.Velocity(problem, AdaptedField(), gd.GramLift())
     *_, (_, end) = _flow.integrate(clocked, 3.0, tol=1e-10)
     assert_close(torch.from_numpy(theta.copy()), torch.from_numpy(end.copy()), 1e-8)
 

@@ -10,7 +10,7 @@ from geodescent._certificate import Certificate
 from geodescent._control import GainRatio, NaturalControl
 from geodescent._dense_lifts import GramLift, NormalLift
 from geodescent._errors import InputError, MemoryPlanError
-from geodescent._field import AdaptedField, StraightLineField
+from geodescent._field import StraightLineField
 from geodescent._fit import certify, fit, flow
 from geodescent._flow import Flow
 from geodescent._initialise import initialise
@@ -19,6 +19,7 @@ from geodescent._outputs import SampleMap
 from geodescent._problem import Problem
 from geodescent._solution import Result, Solution
 from geodescent._solve import Method
+from geodescent._spring import Spring
 from geodescent._theory import predicted_cost, stopping_time
 from geodescent._walk import EulerWalk, GeodesicWalk
 
@@ -40,7 +41,6 @@ __all__ = [  # noqa: RUF022 - in the order a reader meets them
     "Certificate",
     "Result",
     "Method",
-    "AdaptedField",
     "StraightLineField",
     "GramLift",
     "NormalLift",
@@ -49,6 +49,7 @@ __all__ = [  # noqa: RUF022 - in the order a reader meets them
     "EulerWalk",
     "NaturalControl",
     "GainRatio",
+    "Spring",
     "SampleMap",
     "Problem",
     "InputError",

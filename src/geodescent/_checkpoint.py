@@ -11,9 +11,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from geodescent._errors import InputError
-from geodescent._problem import Problem
 from geodescent._solution import Record
 from geodescent._solve import State
+from geodescent._source import Source
 
 EVERY_SECONDS = 30.0
 STATE, PREVIOUS = "state.safetensors", "state.previous.safetensors"
@@ -52,29 +52,33 @@ def write_state(folder: Path, state: State) -> None:
     rest["records"] = [asdict(record) for record in state.records]
     fresh = folder / (STATE + ".part")
     points = {"theta": state.theta.cpu().contiguous(), "best": state.best.cpu().clone()}
+    if state.momentum is not None:
+        points["momentum"] = state.momentum.cpu().contiguous()
     save_file(points, fresh, metadata={"state": json.dumps(rest)})
     if (folder / STATE).exists():
         os.replace(folder / STATE, folder / PREVIOUS)
     os.replace(fresh, folder / STATE)
 
 
-def read_state(folder: str | os.PathLike[str] | None, problem: Problem) -> State | None:
+def read_state(folder: str | os.PathLike[str] | None, source: Source) -> State | None:
     """The last whole state in the folder, or None where there is none.
 
     Raises: InputError, where it belongs to another problem.
     """
-    found = None if folder is None else _newest(Path(folder))
+    found, problem = None if folder is None else _newest(Path(folder)), source.first
     if found is None:
         return None
     with safe_open(found, "pt") as file:
         rest = json.loads(file.metadata()["state"])
-        theta, best = (file.get_tensor(name).to(problem.theta.device) for name in ("theta", "best"))
+        names = list(file.keys())
+        points = {name: file.get_tensor(name).to(problem.theta.device) for name in names}
+    theta, best = points["theta"], points["best"]
     if len(theta) != problem.n_params or theta.dtype != problem.theta.dtype:
         raise InputError(
             f"the checkpoint holds {len(theta)} parameters of {theta.dtype} and the model has {problem.n_params} of "
             f"{problem.theta.dtype}: it belongs to another run. Choose another folder."
         )
-    cost = problem.cost(problem.outputs(best))
+    cost = source.cost(best)
     if not abs(cost - rest["best_cost"]) <= 1e-6 * rest["best_cost"] + 1e2 * rest["floor"]:
         raise InputError(
             f"the checkpoint was saved at cost {rest['best_cost']:.6g} and has cost {cost:.6g} on these data: "
@@ -82,7 +86,7 @@ def read_state(folder: str | os.PathLike[str] | None, problem: Problem) -> State
         )
     records = tuple(Record(**record) for record in rest.pop("records"))
     theta = best if torch.equal(theta, best) else theta
-    return State(theta=theta, best=best, records=records, **rest)
+    return State(theta=theta, best=best, records=records, momentum=points.get("momentum"), **rest)
 
 
 def _newest(folder: Path) -> Path | None:

@@ -32,11 +32,15 @@ class Standing:
         damping: relative to the control's own unit; where the next step begins to try.
         best_cost: the least cost so far.
         reference_cost: the larger of the cost at the start and that of the outputs 0: what "small" is measured by.
+        steps: taken so far.
+        momentum: what the last step left for this one, (K,), of a control that has momentum.
     """
 
     damping: float
     best_cost: float
     reference_cost: float
+    steps: int = 0
+    momentum: Theta | None = None
 
 
 @dataclass(frozen=True)
@@ -49,6 +53,7 @@ class Trial:
         predicted: C_lin.
         damping: μ, absolute.
         next_damping: relative, for the next step.
+        momentum: for the next step, (K,), or None.
     """
 
     theta: Theta
@@ -56,6 +61,7 @@ class Trial:
     predicted: float
     damping: float
     next_damping: float
+    momentum: Theta | None = None
 
     def gain_ratio(self, cost: float) -> float:
         """`(C − C_new)/(C − C_lin)`."""

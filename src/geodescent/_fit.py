@@ -7,14 +7,17 @@ import time as clock
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 
 from geodescent import _flow, _solve
 from geodescent._certificate import Certificate, certificate_of
 from geodescent._checkpoint import Keeper, read_state
+from geodescent._dense_lifts import NormalLift
 from geodescent._errors import InputError
 from geodescent._flow import Flow
 from geodescent._inputs import Inputs
@@ -23,6 +26,9 @@ from geodescent._linalg import norm
 from geodescent._problem import Problem, held_out
 from geodescent._solution import Callback, Record, Result, Solution, history_of
 from geodescent._solve import Method, Stopping
+from geodescent._source import BatchSource, FixedSource, Source
+from geodescent._spring import Spring
+from geodescent._streamed import StreamedSource
 from geodescent._theory import stopping_time
 from geodescent._types import Theta
 
@@ -34,8 +40,8 @@ TARGET_MARGIN = 1e-6  # the flow's end may miss its target by this share: the in
 
 def fit(
     model: nn.Module,
-    X: Inputs,
-    y: Tensor,
+    X: "Inputs | DataLoader[Any]",
+    y: Tensor | None = None,
     *,
     target_cost: float | None = None,
     max_steps: int = 500,
@@ -48,12 +54,17 @@ def fit(
 ) -> Solution:
     """Trains the model in place to the least-squares minimum of `C = ‖x[θ] − y‖²/(2N)`; no learning rate.
 
-    Full damped Gauss–Newton steps, `θ ← θ − D_μ(x − y)`, the damping set by the gain ratio (THEORY 1.8). The model
-    is left at the best point, also after an exception.
+    Damped Gauss–Newton steps bent along the geodesic, `θ ← θ − D_μ(x − y) − ½D_μ d²x`, judged by comparing corrections
+    (`NaturalControl`) where solves are exact, by the gain ratio elsewhere. The path need not be monotone; the model is
+    left at the best point, also after an exception.
+
+    Over a DataLoader each step is taken on one batch, with the momentum of SPRING (`Spring`), and C of everything is
+    measured once a pass. With `method=Method(lift=NormalLift())` the steps are those of the full batch, exact, `DᵀD`
+    being summed over the batches.
 
     Args:
         model: any module whose output for a sample depends on that sample alone.
-        X: tensor, tuple or dict of tensors, samples first.
+        X: tensor, tuple or dict of tensors, samples first; or a DataLoader of pairs (X, y).
         y: targets in exactly the outputs' shape; (N,) for one output.
         target_cost: absolute, in the units of C; None goes on to the rounding floor.
         max_steps, max_seconds: bounds of the run.
@@ -66,17 +77,18 @@ def fit(
     Raises:
         InputError, JacobianError, MemoryPlanError: before any work, with the numbers and the way out.
     """
-    begin, method = clock.perf_counter(), _checked_method(method)
+    begin = clock.perf_counter()
     stopping = _stopping(target_cost, max_steps, max_seconds)
     _require_folder(checkpoint)
-    problem = Problem.of(model, X, y, weights=weights)
+    source, method = _source(model, X, y, weights, method)
+    problem = source.first
     judge = _held_out_cost(problem, validation)
-    state = read_state(checkpoint, problem) or _solve.start(problem, method, judge)
+    state = read_state(checkpoint, source) or _solve.start(source, method, judge)
     notes = _notes(problem, stopping.target_cost, state.floor)
     keeper, counts = Keeper(checkpoint, state), Counter[str]()
     try:
         state, result = _solve.descend(
-            problem,
+            source,
             state,
             method=method,
             stopping=stopping,
@@ -182,6 +194,26 @@ def certify(
     """
     problem = Problem.of(model, X, y, weights=weights)
     return certificate_of(problem, target_cost=target_cost, rcond=rcond, lipschitz=lipschitz, finished=True)
+
+
+def _source(
+    model: nn.Module,
+    X: "Inputs | DataLoader[Any]",
+    y: Tensor | None,
+    weights: Tensor | None,
+    method: Method | None,
+) -> tuple[Source, Method]:
+    """The problem of each step, and the method that goes with it where none was asked for."""
+    if not isinstance(X, DataLoader):
+        if y is None:
+            raise InputError("y is missing: pass fit(model, X, y), or a DataLoader of pairs (X, y).")
+        return FixedSource(Problem.of(model, X, y, weights=weights)), _checked_method(method)
+    if y is not None or weights is not None:
+        raise InputError("a DataLoader brings its own targets and no weights: pass fit(model, loader).")
+    chosen = Method(control=Spring()) if method is None else _checked_method(method)
+    if isinstance(chosen.lift, NormalLift) and not isinstance(chosen.control, Spring):
+        return StreamedSource.of(model, X), chosen
+    return BatchSource.of(model, X), chosen
 
 
 def _end(until: float | None, target_cost: float | None, cost0: float, floor: float) -> float:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 import torch
 
+from geodescent._jacobian import Jacobian
 from geodescent._lift import Damped, Lift, Lifted, Prepared
 from geodescent._linalg import dot
 from geodescent._problem import Problem
@@ -20,6 +21,7 @@ class Linearised:
         theta: where, (K,).
         residual: r = s(x − y), (m,), in the solve's dtype.
         cost: C = ‖r‖²/(2N).
+        jacobian: B = s D, (m, K).
         prepared: the lift at θ.
         tally: counts of solves and passes, added to by whoever makes them.
     """
@@ -28,6 +30,7 @@ class Linearised:
     theta: Theta
     residual: Outputs
     cost: float
+    jacobian: Jacobian
     prepared: Prepared
     tally: Counter[str] = field(default_factory=Counter)
 
@@ -40,8 +43,8 @@ class Linearised:
         residual = _scaled(problem, problem.residual(outputs).to(dtype))
         tally = Counter[str]() if tally is None else tally
         tally["linearisations"] += 1
-        prepared = lift.prepare(jacobian.to(dtype).scaled(rows=problem.row_scale))
-        return cls(problem, theta, residual, problem.cost_of(residual), prepared, tally)
+        rows = jacobian.to(dtype).scaled(rows=problem.row_scale)
+        return cls(problem, theta, residual, problem.cost_of(residual), rows, lift.prepare(rows), tally)
 
     @property
     def trace(self) -> float:

@@ -1,6 +1,6 @@
 """What is fitted: named blocks of rows, each an output map and its target, stacked and weighted (THEORY §0)."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,13 +54,18 @@ class Problem:
         *,
         weights: Tensor | None = None,
         select: Callable[[Any], Tensor] | None = None,
+        parameters: Iterable[Tensor] | None = None,
         check: bool = True,
     ) -> "Problem":
         """One block `data`: a module, its inputs and targets.
 
         Raises: InputError, before any work, for what cannot be fitted.
         """
-        outputs = SampleMap(model, inputs, select=select, check=check)
+        return cls.over(SampleMap(model, inputs, select=select, parameters=parameters, check=check), target, weights)
+
+    @classmethod
+    def over(cls, outputs: SampleMap, target: Tensor, weights: Tensor | None = None) -> "Problem":
+        """One block `data`: a map that is there already, and its targets."""
         y = _checked_target(outputs, target)
         _require_finite(y, "y")
         return cls((RowBlock("data", outputs, y, _checked_weights(weights, y)),))
@@ -117,6 +122,8 @@ class Problem:
     def linearise(self, theta: Theta) -> tuple[Outputs, Jacobian]:
         """`x[θ]`, (m,), and D, rows not scaled."""
         pairs = [block.map.linearise(theta) for block in self.blocks]
+        if len(pairs) == 1:
+            return pairs[0][0].reshape(-1), pairs[0][1]
         return torch.cat([x.reshape(-1) for x, _ in pairs]), stacked([jacobian for _, jacobian in pairs])
 
     def second_derivative(self, theta: Theta, direction: Theta) -> Outputs:
@@ -151,6 +158,13 @@ def held_out(problem: Problem, inputs: Inputs, target: Tensor) -> Problem:
     y = _checked_target(outputs, target)
     _require_finite(y, "the validation y")
     return Problem((RowBlock("held out", outputs, y),))
+
+
+def batch_of(problem: Problem, inputs: Inputs, target: Tensor) -> Problem:
+    """The same map on another batch of samples."""
+    (block,) = problem.blocks
+    outputs = block.map.on(inputs)
+    return Problem((RowBlock(block.name, outputs, _checked_target(outputs, target)),))
 
 
 def _checked_target(outputs: SampleMap, target: Tensor) -> Outputs:

@@ -17,6 +17,7 @@ from geodescent._plan import PlannedLift
 from geodescent._problem import Problem
 from geodescent._rounding import rounding_floor
 from geodescent._solution import Callback, Record, Result
+from geodescent._source import Source
 from geodescent._types import Theta
 from geodescent._walk import GeodesicWalk, Walk
 
@@ -58,6 +59,7 @@ class State:
         floor: the rounding floor, estimated at the start and again near it.
         records: of the accepted steps, the start first.
         returns: to the best point, since it last fell by a tenth.
+        momentum: what the last step left for the next, (K,), or None.
     """
 
     theta: Theta
@@ -69,6 +71,7 @@ class State:
     floor: float
     records: tuple[Record, ...] = ()
     returns: int = 0
+    momentum: Theta | None = None
 
 
 class Clock:
@@ -81,10 +84,10 @@ class Clock:
         return time.perf_counter() - self._start
 
 
-def start(problem: Problem, method: Method, held_out: Callable[[Theta], float | None]) -> State:
-    """The state at the problem's own parameters."""
-    theta = problem.theta
-    cost = problem.cost(problem.outputs(theta))
+def start(source: Source, method: Method, held_out: Callable[[Theta], float | None]) -> State:
+    """The state at the model's own parameters."""
+    problem, theta = source.first, source.first.theta
+    cost = source.cost(theta)
     record = Record(0, 0.0, cost, cost, math.nan, math.nan, None, held_out(theta), 0.0)
     reference = max(cost, problem.cost(torch.zeros_like(problem.target)))
     floor = rounding_floor(problem, theta)
@@ -92,7 +95,7 @@ def start(problem: Problem, method: Method, held_out: Callable[[Theta], float | 
 
 
 def descend(
-    problem: Problem,
+    source: Source,
     state: State,
     *,
     method: Method,
@@ -109,8 +112,9 @@ def descend(
     clock = Clock(state.records[-1].seconds)
     try:
         while (result := _ended(state, stopping, clock)) is None:
+            problem = source.at(state.records[-1].step)
             here = Linearised.at(problem, state.theta, lift=method.lift, dtype=method.solve_dtype, tally=counts)
-            outcome = advance(here, state, method)
+            outcome = advance(here, state, method, source.judged)
             if isinstance(outcome, Result):
                 return state, outcome
             trial, state = outcome
@@ -127,13 +131,28 @@ def descend(
     return state, result
 
 
-def advance(here: Linearised, state: State, method: Method) -> tuple[Trial | None, State] | Result:
-    """One step from `here`: the trial and the state after it; a return to the best point; or why there is none."""
-    trial = None
+def its_own(step: int, theta: Theta, cost: float) -> float | None:
+    """The cost of the step's own problem is the cost of everything."""
+    return cost
+
+
+def advance(
+    here: Linearised, state: State, method: Method, judged: Callable[[int, Theta, float], float | None] = its_own
+) -> tuple[Trial | None, State] | Result:
+    """One step from `here`: the trial and the state after it; a return to the best point; or why there is none.
+
+    Args:
+        here: the state's point, linearised on the step's own problem.
+        state: before the step.
+        method: its walk and control take it.
+        judged: C of everything after the step, where that is known (`Source.judged`).
+    """
+    trial, step = None, state.records[-1].step
     if math.isfinite(here.trace):
-        trial = method.control.step(here, method.walk, Standing(state.damping, state.best_cost, state.reference))
+        standing = Standing(state.damping, state.best_cost, state.reference, step, state.momentum)
+        trial = method.control.step(here, method.walk, standing)
     if trial is not None and here.cost - trial.predicted > STATIONARY * here.cost:
-        return trial, _advanced(here.problem, state, trial)
+        return trial, _advanced(here.problem, state, trial, judged(step + 1, trial.theta, trial.cost))
     damping = method.control.restart(here, state.returns)
     if damping is not None and (state.theta is not state.best or state.returns > 0 or trial is None):
         back = replace(state, theta=state.best, cost=state.best_cost, damping=damping, returns=state.returns + 1)
@@ -171,11 +190,11 @@ def _record(state: State, trial: Trial, cost: float, method: Method, held_out: f
     return Record(last.step + 1, moved, trial.cost, trial.predicted, trial.damping, ratio, None, held_out, seconds)
 
 
-def _advanced(problem: Problem, state: State, trial: Trial) -> State:
-    near = trial.cost <= NEAR_FLOOR * state.floor
-    floor = rounding_floor(problem, trial.theta) if near else state.floor
-    state = replace(state, theta=trial.theta, cost=trial.cost, damping=trial.next_damping, floor=floor)
-    if not trial.cost < state.best_cost:
+def _advanced(problem: Problem, state: State, trial: Trial, cost: float | None) -> State:
+    state = replace(state, theta=trial.theta, cost=trial.cost, damping=trial.next_damping, momentum=trial.momentum)
+    if cost is None or not cost < state.best_cost:
         return state
-    returns = state.returns if trial.cost > PROGRESS * state.best_cost else 0
-    return replace(state, best=trial.theta, best_cost=trial.cost, returns=returns)
+    near = cost <= NEAR_FLOOR * state.floor
+    floor = rounding_floor(problem, trial.theta) if near else state.floor
+    returns = state.returns if cost > PROGRESS * state.best_cost else 0
+    return replace(state, best=trial.theta, best_cost=cost, returns=returns, floor=floor)

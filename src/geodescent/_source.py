@@ -1,0 +1,103 @@
+"""Sources: the problem of each step. The loop asks for it, whether it is one problem, or batches of a loader."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from geodescent._errors import InputError
+from geodescent._inputs import Inputs
+from geodescent._problem import Problem, batch_of
+from geodescent._types import Theta
+
+
+class Source(Protocol):
+    """Gives the problem of each step, and says what a step's cost means for the whole."""
+
+    @property
+    def first(self) -> Problem:
+        """The problem that stands for all in what is said once: shapes, dtype, rounding floor, certificate."""
+        ...
+
+    def at(self, step: int) -> Problem:
+        """The problem on which the step after `step` is taken."""
+        ...
+
+    def cost(self, theta: Theta) -> float:
+        """C of everything."""
+        ...
+
+    def judged(self, step: int, theta: Theta, cost: float) -> float | None:
+        """C of everything after that step, whose own problem has `cost`; None where it is not the time to know."""
+        ...
+
+
+@dataclass(frozen=True)
+class FixedSource:
+    """One problem for every step."""
+
+    first: Problem
+
+    def at(self, step: int) -> Problem:
+        return self.first
+
+    def cost(self, theta: Theta) -> float:
+        return self.first.cost(self.first.outputs(theta))
+
+    def judged(self, step: int, theta: Theta, cost: float) -> float | None:
+        return cost
+
+
+@dataclass
+class BatchSource:
+    """The batches of a loader, one a step; C of everything once a pass, by forward passes alone.
+
+    Args:
+        loader: yields pairs (X, y); its order, shuffled or not, is its own.
+        first: its first batch as a problem, whose routes the others share.
+
+    Memory: one batch at a time.
+    """
+
+    loader: DataLoader[Any]
+    first: Problem
+    _batches: Iterator[Any] | None = field(default=None, init=False)
+    _per_pass: int = field(default=0, init=False)  # a loader need not have a length; the first cost counts
+
+    @classmethod
+    def of(cls, model: nn.Module, loader: DataLoader[Any]) -> "BatchSource":
+        """Raises InputError, where the loader is empty or does not yield pairs (X, y)."""
+        for batch in loader:
+            return cls(loader, Problem.of(model, *pair(batch)))
+        raise InputError("the DataLoader yields no batch: it needs at least one pair (X, y).")
+
+    def at(self, step: int) -> Problem:
+        if self._batches is None:
+            self._batches = iter(self.loader)
+        batch = next(self._batches, None)
+        if batch is None:
+            self._batches = iter(self.loader)
+            batch = next(self._batches)
+        return batch_of(self.first, *pair(batch))
+
+    def cost(self, theta: Theta) -> float:
+        total, n_samples = 0.0, 0.0
+        for count, batch in enumerate(self.loader, 1):
+            self._per_pass = count
+            problem = batch_of(self.first, *pair(batch))
+            total += problem.n_samples * problem.cost(problem.outputs(theta))
+            n_samples += problem.n_samples
+        return total / n_samples
+
+    def judged(self, step: int, theta: Theta, cost: float) -> float | None:
+        return self.cost(theta) if self._per_pass and step % self._per_pass == 0 else None
+
+
+def pair(batch: Any) -> tuple[Inputs, Tensor]:
+    """X and y of what a loader yields."""
+    if not (isinstance(batch, (tuple, list)) and len(batch) == 2):
+        kind = f"{type(batch).__name__} of {len(batch)}" if hasattr(batch, "__len__") else type(batch).__name__
+        raise InputError(f"the DataLoader yields a {kind}: it must yield pairs (X, y).")
+    return batch[0], batch[1]

@@ -1,0 +1,68 @@
+"""Mini-batches: SPRING, a damped step of each batch that keeps what earlier batches asked for."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+
+from geodescent._control import Standing, Trial
+from geodescent._linearised import Linearised
+from geodescent._types import Theta
+from geodescent._walk import Walk
+
+
+@dataclass(frozen=True)
+class Spring:
+    """`ζ = −r − βDφ`, `φ ← βφ + D_μ ζ`, `θ ← θ + hφ/√(1 − β^{2k})`, r and D of the step's own batch.
+
+    φ minimises `‖r + Dφ'‖² + μ‖φ' − βφ‖²`: the batch is fitted as near as possible to where the momentum goes, so
+    that what other batches determined is kept. The damping follows the gain ratio on the batch itself, relative to
+    `‖B‖_F²/m`; a step that raises the batch's cost is taken again with more, at last without the momentum.
+
+    Args:
+        momentum: β in [0, 1).
+        step_size: h; the walk's own multiplies it.
+
+    Source: arXiv:2505.12149, whose λ is our μ divided by the batch's size.
+    """
+
+    momentum: float = 0.5
+    initial_damping: float = 1e-3
+    least_damping: float = 1e-12
+    largest_damping: float = 1e6
+    accept: float = 1e-4
+    fall: float = 0.1
+    rise: float = 4.0
+    largest_bend: float = 0.375
+
+    def step(self, here: Linearised, walk: Walk, standing: Standing) -> Trial | None:
+        damping, phi = standing.damping, standing.momentum
+        while damping <= self.largest_damping:
+            trial = self._trial(here, walk, damping, phi, standing.steps + 1)
+            ratio = trial.gain_ratio(here.cost)
+            if ratio > self.accept:
+                factor = max(self.fall, 1.0 - (2.0 * min(ratio, 1.0) - 1.0) ** 3)
+                after = max(self.least_damping, damping * factor)
+                return Trial(trial.theta, trial.cost, trial.predicted, trial.damping, after, trial.momentum)
+            here.tally["rejections"] += 1
+            phi, damping = None, damping * self.rise
+        return None
+
+    def restart(self, here: Linearised, count: int) -> float | None:
+        return None
+
+    def _trial(self, here: Linearised, walk: Walk, damping: float, phi: Theta | None, k: int) -> Trial:
+        absolute = damping * here.prepared.scale
+        damped = here.damped(absolute)
+        kept = None if phi is None else self.momentum * phi
+        asked = -here.residual if kept is None else -here.residual - here.jacobian.mv(kept)
+        velocity = here.lift(damped, asked).velocity
+        phi = velocity if kept is None else velocity + kept
+        size = 1.0 if kept is None else 1.0 / math.sqrt(1.0 - self.momentum ** (2 * k))
+        moved = walk.displacement(here, damped, size * phi)
+        theta = here.theta + moved.theta.to(here.theta.dtype)
+        bent = moved.bend is not None and moved.bend > self.largest_bend
+        known = not bent and bool(torch.isfinite(theta).all())
+        cost = here.cost_of(here.residual_at(theta)) if known else math.inf
+        predicted = here.cost_of(here.residual + here.jacobian.mv(walk.step_size * size * phi))
+        return Trial(theta, cost, predicted, absolute, damping, phi)

@@ -1,0 +1,151 @@
+"""Fits over a DataLoader: batches with momentum, and all batches as one exact problem."""
+
+import math
+from collections import Counter
+
+import pytest
+import torch
+from laws import assert_close
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, TensorDataset
+
+import geodescent as gd
+from geodescent._control import Standing
+from geodescent._linearised import Linearised
+from geodescent._solve import Method
+from geodescent._source import BatchSource
+from geodescent._streamed import StreamedSource
+
+F64 = torch.float64
+
+
+def network(seed: int = 0, *, dtype: torch.dtype = F64) -> nn.Module:
+    torch.manual_seed(seed)
+    return nn.Sequential(nn.Linear(1, 12), nn.Tanh(), nn.Linear(12, 1)).to(dtype)
+
+
+def data(n: int = 600, *, dtype: torch.dtype = F64) -> tuple[Tensor, Tensor]:
+    x = torch.linspace(-1, 1, n, dtype=dtype)[:, None]
+    return x, torch.sin(3 * x)
+
+
+def loader(n: int = 600, batch: int = 100, *, shuffle: bool = True, dtype: torch.dtype = F64) -> DataLoader:
+    generator = torch.Generator().manual_seed(0)
+    return DataLoader(TensorDataset(*data(n, dtype=dtype)), batch_size=batch, shuffle=shuffle, generator=generator)
+
+
+def cost_of(model: nn.Module, x: Tensor, y: Tensor) -> float:
+    return 0.5 * float((model(x).detach() - y).square().sum()) / len(x)
+
+
+def linearised(problem: gd.Problem, lift: object, theta: Tensor | None = None) -> Linearised:
+    return Linearised.at(problem, problem.theta if theta is None else theta, lift=lift, dtype=F64)  # type: ignore[arg-type]
+
+
+# --- SPRING ---------------------------------------------------------------------------------------------------------
+
+
+def test_batches_reach_a_small_cost_and_the_cost_is_that_of_all_data() -> None:
+    model = network()
+    solution = gd.fit(model, loader(), target_cost=1e-7, max_steps=600)
+    assert solution.result is gd.Result.target_reached
+    assert solution.cost <= 1e-7
+    assert solution.cost == pytest.approx(cost_of(model, *data()), rel=1e-9)
+
+
+def test_the_cost_at_the_start_is_that_of_all_data() -> None:
+    model = network()
+    expected = cost_of(model, *data())
+    assert gd.fit(model, loader(), max_steps=1).cost0 == pytest.approx(expected, rel=1e-12)
+
+
+def test_one_step_minimises_the_proximal_objective() -> None:
+    """`φ = argmin ‖r + Dφ‖² + μ‖φ − βφ₀‖²`, by the Gram and by the normal route."""
+    problem = gd.Problem.of(network(), *data(20))
+    phi0 = torch.randn(problem.n_params, dtype=F64) * 1e-2
+    control, found = gd.Spring(momentum=0.7), []
+    for lift in (gd.GramLift(), gd.NormalLift()):
+        here = linearised(problem, lift)
+        trial = control._trial(here, gd.EulerWalk(), 1e-2, phi0, 3)
+        assert trial.momentum is not None
+        found.append(trial.momentum)
+        dense = here.jacobian.dense()
+        root = math.sqrt(trial.damping)
+        rows = torch.cat([dense, root * torch.eye(problem.n_params, dtype=F64)])
+        wanted = torch.cat([-here.residual, root * 0.7 * phi0])
+        oracle = torch.linalg.lstsq(rows, wanted[:, None], driver="gelsd").solution[:, 0]
+        assert_close(trial.momentum, oracle, 1e-9)
+        moved = (trial.theta - here.theta) * math.sqrt(1 - 0.7**6)
+        assert_close(moved, oracle, 1e-9)
+    assert_close(found[0], found[1], 1e-9)
+
+
+def test_without_momentum_the_step_is_the_damped_gauss_newton_step() -> None:
+    problem = gd.Problem.of(network(), *data(20))
+    here = linearised(problem, gd.NormalLift())
+    trial = gd.Spring().step(here, gd.EulerWalk(), Standing(1e-3, here.cost, here.cost))
+    assert trial is not None
+    lifted = here.prepared.lift(-here.residual, damping=trial.damping)
+    assert_close(trial.theta - here.theta, lifted.velocity, 1e-10)
+
+
+# --- all batches as one ---------------------------------------------------------------------------------------------
+
+
+def test_the_streamed_jacobian_is_the_jacobian() -> None:
+    model, (x, y) = network(), data(70)
+    whole = StreamedSource.of(model, loader(70, 16)).whole
+    here, there = linearised(whole, gd.NormalLift()), linearised(gd.Problem.of(model, x, y), gd.NormalLift())
+    v, u = torch.randn(whole.n_params, dtype=F64), torch.randn(70, dtype=F64)
+    assert_close(here.residual, there.residual, 1e-14)
+    assert_close(here.jacobian.mv(v), there.jacobian.mv(v), 1e-13)
+    assert_close(here.jacobian.rmv(u), there.jacobian.rmv(u), 1e-13)
+    assert_close(here.jacobian.normal(), there.jacobian.normal(), 1e-13)
+    assert_close(here.jacobian.row_squares(), there.jacobian.row_squares(), 1e-13)
+    assert_close(here.second_derivative(v), there.second_derivative(v), 1e-13)
+
+
+def test_the_normal_lift_over_a_loader_is_the_full_batch() -> None:
+    """Same steps, to rounding, while the problem is well conditioned."""
+    x, y = data(200)
+    method = Method(lift=gd.NormalLift(), control=gd.GainRatio())
+    streamed, whole = network(), network()
+    over = gd.fit(streamed, loader(200, 32), method=method, max_steps=6)
+    full = gd.fit(whole, x, y, method=method, max_steps=6)
+    assert over.history["cost"] == pytest.approx(full.history["cost"], rel=1e-6)
+    assert_close(streamed[0].weight.detach(), whole[0].weight.detach(), 1e-5)
+
+
+def test_a_gram_lift_over_batches_steps_on_each_batch() -> None:
+    source = BatchSource.of(network(), loader(100, 32, shuffle=False))
+    sizes = [source.at(step).n_residuals for step in range(5)]
+    assert sizes == [32, 32, 32, 4, 32]
+
+
+def test_a_cost_of_everything_once_a_pass() -> None:
+    source = BatchSource.of(network(), loader(100, 25, shuffle=False))
+    theta = source.first.theta
+    source.cost(theta)
+    assert [source.judged(step, theta, 1.0) is None for step in range(1, 5)] == [True, True, True, False]
+    assert source.cost(theta) == pytest.approx(cost_of(network(), *data(100)), rel=1e-12)
+
+
+# --- refusals -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ((data()[0],), "y is missing"),
+        ((loader(), data()[1]), "brings its own targets"),
+        ((DataLoader(TensorDataset(data()[0]), batch_size=10),), "must yield pairs"),
+    ],
+)
+def test_what_is_not_a_pair_is_refused(arguments: tuple, sentence: str) -> None:
+    with pytest.raises(ValueError, match=sentence):
+        gd.fit(network(), *arguments)
+
+
+def test_counts_name_the_batches() -> None:
+    counts = Counter(gd.fit(network(), loader(), max_steps=7).stats)  # type: ignore[arg-type]
+    assert counts["linearisations"] == 7
