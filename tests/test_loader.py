@@ -59,6 +59,13 @@ def test_the_cost_at_the_start_is_that_of_all_data() -> None:
     assert gd.fit(model, loader(), max_steps=1).cost0 == pytest.approx(expected, rel=1e-12)
 
 
+def test_a_run_that_ends_within_a_pass_keeps_its_last_point() -> None:
+    model = network()
+    solution = gd.fit(model, loader(), max_steps=3)
+    assert solution.cost < 0.1 * solution.cost0
+    assert solution.cost == pytest.approx(cost_of(model, *data()), rel=1e-9)
+
+
 def test_one_step_minimises_the_proximal_objective() -> None:
     """`φ = argmin ‖r + Dφ‖² + μ‖φ − βφ₀‖²`, by the Gram and by the normal route."""
     problem = gd.Problem.of(network(), *data(20))

@@ -116,7 +116,8 @@ def descend(
             here = Linearised.at(problem, state.theta, lift=method.lift, dtype=method.solve_dtype, tally=counts)
             outcome = advance(here, state, method, source.judged)
             if isinstance(outcome, Result):
-                return state, outcome
+                result = outcome
+                break
             trial, state = outcome
             if trial is None:
                 continue
@@ -125,10 +126,21 @@ def descend(
             save(state)
             callback(record)
     except StopIteration:
-        return state, Result.stopped
+        result = Result.stopped
     except KeyboardInterrupt:
-        return state, Result.interrupted
+        result = Result.interrupted
+    state = _settled(source, state)
+    save(state)
     return state, result
+
+
+def _settled(source: Source, state: State) -> State:
+    """The state with the cost of everything known at its last point too."""
+    known = source.judged(state.records[-1].step, state.theta, state.cost)
+    if state.theta is state.best or known is not None:
+        return state
+    cost = source.cost(state.theta)
+    return replace(state, best=state.theta, best_cost=cost) if cost < state.best_cost else state
 
 
 def its_own(step: int, theta: Theta, cost: float) -> float | None:

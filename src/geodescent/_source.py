@@ -79,7 +79,9 @@ class BatchSource:
         batch = next(self._batches, None)
         if batch is None:
             self._batches = iter(self.loader)
-            batch = next(self._batches)
+            batch = next(self._batches, None)
+        if batch is None:
+            raise InputError("the DataLoader gave nothing on its second pass: it must be readable again and again.")
         return batch_of(self.first, *pair(batch))
 
     def cost(self, theta: Theta) -> float:
