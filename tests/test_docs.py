@@ -110,7 +110,9 @@ def rooms() -> dict[str, int]:
     for line in plan.splitlines():
         start = re.match(r" *(\d+) ", line)
         number = int(start[1]) if start else number
-        found |= dict.fromkeys((name.removesuffix(".py") for name in re.findall(r"\w+\.py|report(?=/)", line)), number)
+        found |= dict.fromkeys(
+            (name.removesuffix(".py") for name in re.findall(r"\w+\.py|(?:report|optim)(?=/)", line)), number
+        )
     return found
 
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 import geodescent as gd
 from geodescent import _checkpoint, _memory, _problem
+from geodescent._errors import MemoryPlanError
 from geodescent._solution import Record
 
 F64 = torch.float64
@@ -425,6 +426,6 @@ def test_a_lift_that_memory_does_not_hold_is_refused(monkeypatch: pytest.MonkeyP
     model, x, y = problem(30)
     before = theta_of(model)
     monkeypatch.setattr(_memory, "available_bytes", lambda device: 10_000)
-    with pytest.raises(gd.MemoryPlanError, match=r"the Gram lift of 30 residuals needs"):
+    with pytest.raises(MemoryPlanError, match=r"the Gram lift of 30 residuals needs"):
         gd.fit(model, x, y, method=gd.Method(lift=gd.GramLift()))
     assert torch.equal(theta_of(model), before)

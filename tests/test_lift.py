@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 import geodescent as gd
 from geodescent import _memory
+from geodescent._errors import MemoryPlanError
 from geodescent._lift import Lift
 from geodescent._plan import DENSE_LIMIT, INEXACT, PlannedLift
 
@@ -227,7 +228,7 @@ def test_a_lift_that_memory_does_not_hold(lift: Lift, message: str, monkeypatch:
     problem, _ = made(CASES[0])
     _, jacobian = problem.linearise(problem.theta)
     monkeypatch.setattr(_memory, "available_bytes", lambda device: 1000)
-    with pytest.raises(gd.MemoryPlanError, match=message):
+    with pytest.raises(MemoryPlanError, match=message):
         lift.prepare(jacobian)
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from geodescent._certificate import Certificate
 from geodescent._control import GainRatio, NaturalControl
 from geodescent._dense_lifts import GramLift, NormalLift
-from geodescent._errors import InputError, MemoryPlanError
+from geodescent._errors import InputError
 from geodescent._field import StraightLineField
 from geodescent._fit import certify, fit, flow
 from geodescent._flow import Flow
@@ -22,6 +22,7 @@ from geodescent._solve import Method
 from geodescent._spring import Spring
 from geodescent._theory import predicted_cost, stopping_time
 from geodescent._walk import EulerWalk, GeodesicWalk
+from geodescent.optim import GeoDescent
 
 if TYPE_CHECKING:
     from geodescent._runs import load
@@ -33,6 +34,7 @@ __all__ = [  # noqa: RUF022 - in the order a reader meets them
     "flow",
     "certify",
     "initialise",
+    "GeoDescent",
     "load",
     "predicted_cost",
     "stopping_time",
@@ -53,7 +55,6 @@ __all__ = [  # noqa: RUF022 - in the order a reader meets them
     "SampleMap",
     "Problem",
     "InputError",
-    "MemoryPlanError",
 ]
 
 

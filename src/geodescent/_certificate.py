@@ -14,7 +14,7 @@ from geodescent._linalg import dot, norm
 from geodescent._margin import Margin, margin_at
 from geodescent._point import Point, point_at
 from geodescent._problem import Problem
-from geodescent._rounding import rounding_floor
+from geodescent._rounding import forecast_floor, rounding_floor
 from geodescent._spectrum import Level, Spectrum, spectrum_of
 from geodescent._theory import stopping_time
 from geodescent._types import Outputs, Theta
@@ -92,6 +92,9 @@ class Certificate:
         return "\n".join(_wrapped(name, text) for name, text in rows if text)
 
 
+FAR = 1e6  # a cost above this many rounding floors has its way before it: the floor there is a forecast
+
+
 def certificate_of(
     problem: Problem,
     *,
@@ -119,6 +122,8 @@ def certificate_of(
     theta = problem.theta if theta is None else theta
     outputs, jacobian, failure = _linearised(problem, theta)
     cost, floor_of_digits = problem.cost(outputs), rounding_floor(problem, theta)
+    if jacobian is not None and cost > FAR * floor_of_digits:
+        floor_of_digits = forecast_floor(problem, theta)
     residual = _scaled(problem, problem.residual(outputs).double())
     spectrum = Spectrum("not computed", reason=failure)
     if jacobian is not None:

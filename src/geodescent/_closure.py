@@ -70,7 +70,9 @@ class Asked:
 
     def _require_real(self, outputs: Tensor) -> None:
         if outputs.dim() == 0:
-            raise InputError(f"the closure returned a single number, a loss: least squares needs what it is of. {PARTS}")
+            raise InputError(
+                f"the closure returned a single number, a loss: least squares needs what it is of. {PARTS}"
+            )
         if len(outputs) == 0:
             raise InputError(f"the closure returned shape {tuple(outputs.shape)}, no samples: at least one is needed.")
         if outputs.dtype != self._dtype or outputs.device != self._device:

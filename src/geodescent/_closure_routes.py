@@ -46,15 +46,15 @@ def ruled_modules(function: ModelFunction) -> dict[str, nn.Module]:
     return {name: m for name, m in function.model.named_modules() if type(m) in RULES and _owned(function, m)}
 
 
-def plan_of(function: ModelFunction, calls: list[capture.Call], without: Iterable[str] = ()) -> Plan:
-    """By rule goes every parameter of a layer that was called, but those in `without`."""
+def plan_of(function: ModelFunction, calls: list[capture.Call], used: set[str], without: Iterable[str] = ()) -> Plan:
+    """By rule goes every parameter of a layer that was called, but those in `without`; the others used by rows."""
     left, index = set(without), dict[str, dict[str, Tensor]]()
     where = {p.name: p for p in function.parameters}
     for call in calls:
         owned = _owned(function, call.module)
         index[call.name] = {own: function.entries(where[p]) for own, p in owned.items() if p not in left}
     ruled = {int(entries.reshape(-1)[0]) for own in index.values() for entries in own.values()}
-    return Plan(index, tuple(p.name for p in function.parameters if p.offset not in ruled))
+    return Plan(index, tuple(p.name for p in function.parameters if p.name in used and p.offset not in ruled))
 
 
 def jacobian_by(

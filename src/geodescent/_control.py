@@ -6,7 +6,7 @@ from typing import Protocol
 
 import torch
 
-from geodescent._lift import Damped
+from geodescent._lift import Damped, Lifted
 from geodescent._linalg import norm
 from geodescent._linearised import Linearised
 from geodescent._types import Outputs, Theta
@@ -20,6 +20,8 @@ RESTARTS = (1e-3, 1e-6, 1e-9, 1e-12)  # dampings of the returns to the best poin
 LARGEST_BEND = 1.0  # ‖a‖/‖v‖: beyond it the second-order path means nothing
 RESOLVED_BENDS, UNSEEN = 2.0, 0.03  # a correction longer than both is noise: the path's own error is of higher order
 HIGH, HOPEFUL = 1e-4, 0.99  # of the reference; of C: what the linear model leaves where there is no valley to cross
+CLEARLY_LOWER = 0.25
+LARGEST_DAMPING = 1e2  # of the trace: more leaves nothing of a step
 CONTRACTION, NEGLIGIBLE = 0.8, 1e-3
 ROUNDING = 1e4  # times eps²: D is known to eps of σ_max at best, with some digits to spare
 
@@ -84,6 +86,11 @@ class Control(Protocol):
         ...
 
 
+def aim(here: Linearised, lifted: Lifted, step_size: float) -> Outputs:
+    """`r + hDv = (1 − h)r + h(r + Dv)`: what the linear model leaves of r after a step of h along a lifted −r."""
+    return lifted.misfit if step_size == 1.0 else torch.lerp(here.residual, lifted.misfit, step_size)
+
+
 @dataclass(frozen=True)
 class GainRatio:
     """Levenberg–Marquardt's control: the cost's fall against the linear model's, `ρ = (C − C_new)/(C − C_lin)`.
@@ -130,7 +137,8 @@ class GainRatio:
         theta = here.theta + moved.theta.to(here.theta.dtype)
         cost = here.cost_of(here.residual_at(theta)) if bool(torch.isfinite(theta).all()) else math.inf
         bent = moved.bend is not None and moved.bend > self.largest_bend
-        return Trial(theta, cost, here.predicted(lifted), absolute, damping), lifted.converged, bent
+        predicted = here.cost_of(aim(here, lifted, walk.step_size))
+        return Trial(theta, cost, predicted, absolute, damping), lifted.converged, bent
 
     def _is_over(self, here: Linearised, promised: float) -> bool:
         """Whether less damping would promise no more."""
@@ -185,6 +193,8 @@ class NaturalControl:
                     return trial
                 here.tally["rejections"] += 1
             damping *= RETREAT
+            if damping > LARGEST_DAMPING:
+                break
         return self._descend(here, walk, standing.damping) if self._is_high(here, standing) else None
 
     def restart(self, here: Linearised, count: int) -> float | None:
@@ -200,7 +210,8 @@ class NaturalControl:
         absolute = relative * here.trace
         damped = here.damped(absolute)
         lifted = here.lift(damped, -here.residual)
-        length, predicted = norm(lifted.velocity), here.predicted(lifted)
+        wanted, length = aim(here, lifted, walk.step_size), walk.step_size * norm(lifted.velocity)
+        predicted = here.cost_of(wanted)
         moved = walk.displacement(here, damped, lifted.velocity)
         if not (math.isfinite(length) and (moved.bend is None or moved.bend <= LARGEST_BEND)):
             return None
@@ -208,13 +219,16 @@ class NaturalControl:
         residual = here.residual_at(theta)
         if not here.cost_of(residual) <= max(30.0 * standing.best_cost, 0.1 * standing.reference_cost):
             return None
-        correction = here.lift(damped, lifted.misfit - residual).velocity
+        correction = here.lift(damped, wanted - residual).velocity
         asked = norm(correction) / length if length > 0.0 else 0.0
         noise = moved.bend is not None and asked > max(RESOLVED_BENDS * moved.bend, UNSEEN)
-        if not asked <= self.allowance or noise:
+        lower = here.cost_of(residual) <= CLEARLY_LOWER * here.cost  # then noise or not, the step is a good one
+        if not asked <= self.allowance or (noise and not lower):
             return None
-        theta, residual = self._corrected(here, damped, theta, residual, correction, (lifted.misfit, length))
-        return Trial(theta, here.cost_of(residual), predicted, absolute, relative)
+        theta, residual = self._corrected(here, damped, theta, residual, correction, (wanted, length))
+        cost = here.cost_of(residual)
+        idle = predicted > HOPEFUL * here.cost and not cost < here.cost  # as at the rounding floor, with much damping
+        return None if idle else Trial(theta, cost, predicted, absolute, relative)
 
     def _is_high(self, here: Linearised, standing: Standing) -> bool:
         return here.cost > HIGH * standing.reference_cost
@@ -239,10 +253,10 @@ class NaturalControl:
         theta: Theta,
         residual: Outputs,
         correction: Theta,
-        aim: tuple[Outputs, float],
+        goal: tuple[Outputs, float],
     ) -> tuple[Theta, Outputs]:
         """Chord steps towards r_lin while each is clearly shorter than the last and not yet negligible."""
-        wanted, length = aim
+        wanted, length = goal
         for _ in range(self.corrections):
             if norm(correction) < NEGLIGIBLE * length:
                 break

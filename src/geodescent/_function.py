@@ -1,7 +1,7 @@
 """A module as a pure function of θ: it is never re-pointed, its parameters are written with copy_."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,9 +34,10 @@ class ModelFunction:
 
     Attributes:
         model: the module.
-        parameters: its trainable parameters, tied ones once, in the order of `named_parameters`.
+        parameters: its trainable parameters or some of them, tied ones once, in the order of `named_parameters`.
         select: picks the outputs from what the model returns, or None.
         dtype, device: of parameters and outputs.
+        partial: whether others of the module's parameters require grad too: for this function they are constants.
     """
 
     model: nn.Module
@@ -44,6 +45,7 @@ class ModelFunction:
     select: Callable[[Any], Tensor] | None
     dtype: torch.dtype
     device: torch.device
+    partial: bool = False
 
     @property
     def n_params(self) -> int:
@@ -78,6 +80,9 @@ class ModelFunction:
 
     def call(self, parameters: dict[str, Tensor], inputs: Inputs) -> Any:
         """What the model returns."""
+        if self.partial:
+            rest = {name: p.detach() for name, p in self.model.named_parameters() if p.requires_grad}
+            parameters = {**rest, **parameters}
         with sdpa_kernel(SDPBackend.MATH):  # the one attention kernel with derivatives of every kind
             if isinstance(inputs, dict):
                 return functional_call(self.model, parameters, (), inputs)
@@ -108,10 +113,11 @@ class ModelFunction:
             try:
                 return jvp(first, (theta,), (direction,))[1]
             except (NotImplementedError, RuntimeError):
-                return _central_difference(outputs, theta, direction)
+                return central_difference(outputs, theta, direction)
 
 
-def _central_difference(outputs: Callable[[Theta], Tensor], theta: Theta, direction: Theta) -> Tensor:
+def central_difference(outputs: Callable[[Theta], Tensor], theta: Theta, direction: Theta) -> Tensor:
+    """`(x[θ + hv] − 2x[θ] + x[θ − hv])/h²`, ‖hv‖ = eps^¼ of θ's size: where no derivative is to be had."""
     length = float(direction.norm())
     if length == 0.0:
         return torch.zeros_like(outputs(theta))
@@ -120,11 +126,12 @@ def _central_difference(outputs: Callable[[Theta], Tensor], theta: Theta, direct
     return (ahead - 2.0 * outputs(theta) + behind) / h**2
 
 
-def parameters_of(model: nn.Module) -> tuple[Parameter, ...]:
-    """The trainable parameters and their places in θ."""
+def parameters_of(model: nn.Module, among: Iterable[Tensor] | None = None) -> tuple[Parameter, ...]:
+    """The trainable parameters, of these or of all, and their places in θ."""
     found, offset = list[Parameter](), 0
+    wanted = {id(parameter) for parameter in (model.parameters() if among is None else among)}
     for name, parameter in model.named_parameters():
-        if parameter.requires_grad:
+        if parameter.requires_grad and id(parameter) in wanted:
             found.append(Parameter(name, offset, parameter.shape))
             offset += parameter.numel()
     if not found:

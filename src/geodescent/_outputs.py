@@ -1,7 +1,7 @@
 """Output maps: what a network says, stacked, as a pure function of θ."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
 import torch
@@ -54,6 +54,7 @@ class SampleMap:
         model: any module; its trainable parameters are θ, tied ones once, in the order of `named_parameters`.
         inputs: a tensor, a tuple (positional arguments) or a dict (keyword arguments) of tensors, samples first.
         select: picks the outputs from what the model returns, where that is not one tensor.
+        parameters: those that make up θ, in the model's order; None for all that require grad.
         check: compare the Jacobian by layers with autograd on a few samples, once, now.
 
     Raises:
@@ -69,10 +70,13 @@ class SampleMap:
         inputs: Inputs,
         *,
         select: Callable[[Any], Tensor] | None = None,
+        parameters: Iterable[Tensor] | None = None,
         check: bool = True,
     ) -> None:
         self.inputs = tuple(inputs) if isinstance(inputs, list) else inputs
-        self.function = ModelFunction(model, parameters_of(model), select, *kind_of(model, self.inputs))
+        places, kind = parameters_of(model, parameters), kind_of(model, self.inputs)
+        partial = len(places) < sum(p.requires_grad for p in model.parameters())
+        self.function = ModelFunction(model, places, select, *kind, partial)
         self.n_samples = n_samples_of(self.inputs)
         with left_as_found(model, self.device):
             self.output_shape = output_shape(self.function, self.inputs)

@@ -1,13 +1,19 @@
 """The rounding floor: the cost below which the digits of a precision end."""
 
+import math
+
 import torch
 from torch import Tensor
 
+from geodescent._krylov_lift import KrylovLift
 from geodescent._linalg import dot
+from geodescent._linearised import Linearised
+from geodescent._plan import PlannedLift
 from geodescent._problem import Problem
 from geodescent._types import Outputs, Theta
 
 DRAWS = 4
+FORECAST_DAMPING = 1e-5  # of the trace: the modes that a fit moves along on its way, not those it only ends in
 
 
 def rounding_floor(problem: Problem, theta: Theta) -> float:
@@ -32,6 +38,28 @@ def rounding_floor(problem: Problem, theta: Theta) -> float:
         moved += _square(problem, problem.outputs(nudged) - outputs) / DRAWS
     stored = _square(problem, eps * torch.maximum(outputs.abs(), problem.target.abs())) / 12.0
     return (moved + stored) / (2.0 * problem.n_samples)
+
+
+def forecast_floor(problem: Problem, theta: Theta) -> float:
+    """The floor to expect where a fit from θ ends: the larger of that at θ and at `θ + D_μ(y − x)`, μ = 1e-5·‖B‖_F².
+
+    Parameters and sensitivities grow on the way; the linear model's damped step says roughly how far. A forecast:
+    within a factor of ten on the cases measured. Where D is too large for a dense lift, the floor at θ.
+
+    Cost: one linearisation, one factor and ten forward passes.
+    """
+    here = rounding_floor(problem, theta)
+    lift = PlannedLift().choice(*_shape(problem), dtype=torch.float64, device=theta.device)
+    if isinstance(lift, KrylovLift):
+        return here
+    point = Linearised.at(problem, theta, lift=lift, dtype=torch.float64)
+    step = point.lift(point.damped(FORECAST_DAMPING * point.trace), -point.residual).velocity
+    there = rounding_floor(problem, theta + step.to(theta.dtype))
+    return max(here, there) if math.isfinite(there) else here
+
+
+def _shape(problem: Problem) -> tuple[int, int]:
+    return problem.n_residuals, problem.n_params
 
 
 def _square(problem: Problem, rows: Outputs) -> float:
