@@ -119,15 +119,17 @@ class GainRatio:
                 return None
             ratio = trial.gain_ratio(here.cost)
             if ratio > self.accept and not bent:
-                factor = max(self.fall, 1.0 - (2.0 * min(ratio, 1.0) - 1.0) ** 3)
-                after = max(self.least_damping, damping * factor)
-                return Trial(trial.theta, trial.cost, trial.predicted, trial.damping, after)
+                return replace(trial, next_damping=self.after(ratio, damping))
             damping *= self.rise
             here.tally["rejections"] += 1
         return None
 
     def restart(self, here: Linearised, count: int) -> float | None:
         return None
+
+    def after(self, ratio: float, damping: float) -> float:
+        """The damping after a step of this gain ratio."""
+        return max(self.least_damping, damping * max(self.fall, 1.0 - (2.0 * min(ratio, 1.0) - 1.0) ** 3))
 
     def _trial(self, here: Linearised, walk: Walk, damping: float) -> tuple[Trial, bool, bool]:
         absolute = damping * here.prepared.scale

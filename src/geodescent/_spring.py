@@ -1,11 +1,11 @@
 """Mini-batches: SPRING, a damped step of each batch that keeps what earlier batches asked for."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
-from geodescent._control import Standing, Trial
+from geodescent._control import GainRatio, Standing, Trial
 from geodescent._linearised import Linearised
 from geodescent._types import Theta
 from geodescent._walk import Walk
@@ -19,33 +19,29 @@ class Spring:
     that what other batches determined is kept. The damping follows the gain ratio on the batch itself, relative to
     `‖B‖_F²/m`; a step that raises the batch's cost is taken again with more, at last without the momentum.
 
-    Args:
+    Attributes:
         momentum: β in [0, 1).
-        step_size: h; the walk's own multiplies it.
+        rule: how the gain ratio sets the damping.
 
     Source: arXiv:2505.12149, whose λ is our μ divided by the batch's size.
     """
 
     momentum: float = 0.5
-    initial_damping: float = 1e-3
-    least_damping: float = 1e-12
-    largest_damping: float = 1e6
-    accept: float = 1e-4
-    fall: float = 0.1
-    rise: float = 4.0
-    largest_bend: float = 0.375
+    rule: GainRatio = GainRatio(least_damping=1e-12, largest_damping=1e6)
+
+    @property
+    def initial_damping(self) -> float:
+        return self.rule.initial_damping
 
     def step(self, here: Linearised, walk: Walk, standing: Standing) -> Trial | None:
         damping, phi = standing.damping, standing.momentum
-        while damping <= self.largest_damping:
+        while damping <= self.rule.largest_damping:
             trial = self._trial(here, walk, damping, phi, standing.steps + 1)
             ratio = trial.gain_ratio(here.cost)
-            if ratio > self.accept:
-                factor = max(self.fall, 1.0 - (2.0 * min(ratio, 1.0) - 1.0) ** 3)
-                after = max(self.least_damping, damping * factor)
-                return Trial(trial.theta, trial.cost, trial.predicted, trial.damping, after, trial.momentum)
+            if ratio > self.rule.accept:
+                return replace(trial, next_damping=self.rule.after(ratio, damping))
             here.tally["rejections"] += 1
-            phi, damping = None, damping * self.rise
+            phi, damping = None, damping * self.rule.rise
         return None
 
     def restart(self, here: Linearised, count: int) -> float | None:
@@ -61,7 +57,7 @@ class Spring:
         size = 1.0 if kept is None else 1.0 / math.sqrt(1.0 - self.momentum ** (2 * k))
         moved = walk.displacement(here, damped, size * phi)
         theta = here.theta + moved.theta.to(here.theta.dtype)
-        bent = moved.bend is not None and moved.bend > self.largest_bend
+        bent = moved.bend is not None and moved.bend > self.rule.largest_bend
         known = not bent and bool(torch.isfinite(theta).all())
         cost = here.cost_of(here.residual_at(theta)) if known else math.inf
         predicted = here.cost_of(here.residual + here.jacobian.mv(walk.step_size * size * phi))
