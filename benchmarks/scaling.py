@@ -6,8 +6,6 @@ callback, which interleaves the pairs.
 """
 
 import sys
-import time
-from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
@@ -15,13 +13,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from cases import mlp
 from job import Job, environment, product_rate
+from pairs import interleaved
 from recorder import as_line
 from results import HERE, read
-from torch import Tensor, nn
-
-import geodescent as gd
 
 THREADS = 2
 SERIES = {
@@ -31,14 +26,6 @@ SERIES = {
 }
 
 
-@dataclass(frozen=True)
-class Pairs:
-    """Seconds of interleaved steps of `gd.fit` and of Adam."""
-
-    fit: list[float]
-    adam: list[float]
-
-
 def main(file: Path) -> None:
     """Measures the pairs at one size, then the three series; nothing where all of it is there already."""
     known = {line["what"] for line in read(file) if line["phase"] == "scaling"}
@@ -46,11 +33,10 @@ def main(file: Path) -> None:
         return
     torch.set_num_threads(THREADS)
     pairs = interleaved(1000, (8, 256, 256, 1), steps=21)
-    ratio = median(a / b for a, b in zip(pairs.fit, pairs.adam, strict=True))
     milliseconds = [1e3 * median(part) for part in (pairs.fit, pairs.adam)]
-    text = f"{ratio:.1f} Adam steps (median of {len(pairs.fit)} interleaved pairs; {milliseconds[0]:.1f} and "
+    text = f"{pairs.ratio:.1f} Adam steps (median of {len(pairs.fit)} interleaved pairs; {milliseconds[0]:.1f} and "
     text += f"{milliseconds[1]:.1f} ms)"
-    write(file, {"what": "One step of gd.fit at N = 1000, 8-256-256-1", "text": text, "ratio": ratio})
+    write(file, {"what": "One step of gd.fit at N = 1000, 8-256-256-1", "text": text, "ratio": pairs.ratio})
     for variable, (what, members) in SERIES.items():
         write(file, series(variable, what, members))
 
@@ -73,42 +59,6 @@ def exponent(sizes: list[int], seconds: list[float]) -> float:
     """Slope of log seconds over log size, on the upper half of the sizes."""
     half = len(sizes) // 2
     return float(np.polyfit(np.log(sizes[half:]), np.log(seconds[half:]), 1)[0])
-
-
-def interleaved(n: int, widths: tuple[int, ...], *, steps: int) -> Pairs:
-    """Steps of both on noise, where no step is the last; the first pair is the warm-up."""
-    torch.manual_seed(0)
-    x, y = torch.randn(n, widths[0], dtype=torch.float64), torch.randn(n, widths[-1], dtype=torch.float64)
-    model, twin = mlp(*widths).double(), mlp(*widths).double()
-    step, pairs, begin = adam_step(twin, x, y), Pairs([], []), time.perf_counter()
-
-    def callback(record: Any) -> None:
-        nonlocal begin
-        fitted = time.perf_counter() - begin
-        seconds = step()
-        if record.step > 1:
-            pairs.fit.append(fitted)
-            pairs.adam.append(seconds)
-        begin = time.perf_counter()
-
-    gd.fit(model, x, y, max_steps=steps, callback=callback)
-    return pairs
-
-
-def adam_step(model: nn.Module, x: Tensor, y: Tensor) -> Any:
-    """One full-batch Adam step, which returns its seconds."""
-    optimizer = torch.optim.Adam(model.parameters(), fused=True)
-
-    def step() -> float:
-        begin = time.perf_counter()
-        loss = (model(x) - y).square().sum() / (2 * len(x))
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        return time.perf_counter() - begin
-
-    step()
-    return step
 
 
 def write(file: Path, figures: dict[str, Any]) -> None:

@@ -19,9 +19,9 @@ from torch import nn
 from geodescent import _jacobian as jacobian_module
 from geodescent import _memory as memory
 from geodescent._errors import JacobianError, MemoryPlanError
-from geodescent._jacobian import Jacobian, stacked
+from geodescent._jacobian import Block, Jacobian, stacked
 from geodescent._outputs import SampleMap
-from geodescent._records import Outer, Rows
+from geodescent._records import DenseInputs, IndexInputs, Outer, Rows, Workspace
 
 EXACT, SINGLE = 1e-12, 1e-4
 pytestmark = pytest.mark.filterwarnings("ignore:Using padding=.same. with even kernel")
@@ -153,6 +153,49 @@ def test_the_cheaper_route_by_counted_flops_is_taken() -> None:
     conv = nn.Sequential(nn.Conv1d(1, 2, 3), nn.Flatten(), nn.Linear(2 * 98, 1)).double()
     rows = linearised(conv, normal(20, 1, 100)).routes()
     assert rows[0] == {"module": "0", "route": "rows", "params": 8, "flops": 2 * (2 * 20 * 98 + 20 * 20) * 8}
+
+
+@pytest.mark.parametrize("tile", [4, 16, 256])
+@pytest.mark.parametrize("n_outputs", [1, 3])
+def test_gram_of_many_tiles_with_weights_columns_and_blocks(
+    monkeypatch: pytest.MonkeyPatch, n_outputs: int, tile: int
+) -> None:
+    """Contracted layers, formed rows and scaled columns add up in the same tiles; no entry is left unwritten."""
+    monkeypatch.setattr(jacobian_module, "TILE", tile)
+    model = nn.Sequential(nn.Linear(3, 20), nn.Tanh(), nn.Linear(20, 20), nn.Tanh(), nn.Linear(20, n_outputs)).double()
+    x = normal(41, 3)
+    outputs = SampleMap(model, x)
+    jacobian, dense = outputs.linearise()[1], naive_jacobian(model, x)
+    assert {r["route"] for r in jacobian.routes()} == ({"rows", "contracted"} if n_outputs == 1 else {"contracted"})
+    assert_same_jacobian(jacobian, dense, EXACT)
+    assert_mean_gram(jacobian, dense, EXACT)
+    assert_scaled(jacobian, EXACT)
+    assert_cross_blocks(jacobian, outputs.on(x[:23]).linearise()[1], EXACT)
+    both = stacked([outputs.on(x[:17]).linearise()[1], outputs.on(x[17:]).linearise()[1]])
+    assert_same_jacobian(both, dense, EXACT)
+    assert torch.equal(both.gram(), both.gram().T)
+    assert torch.equal(jacobian.normal(), jacobian.normal().T)
+
+
+def test_gram_of_a_map_without_records_is_zero() -> None:
+    empty = Jacobian((Block((), 2, 3),), 4, torch.float64, torch.device("cpu"))
+    assert torch.equal(empty.gram(), torch.zeros(6, 6, dtype=torch.float64))
+
+
+def test_indexed_inputs_meet_dense_ones() -> None:
+    """One-hot inputs as indices and written out are the same layer."""
+    index, g = torch.tensor([[0, 2], [1, 1], [2, 0]]), normal(3, 1, 2, 5)
+    where = torch.arange(15).view(5, 3)
+    indexed = Outer(IndexInputs(index, 3, torch.float64), g, where, "")
+    dense = Outer(DenseInputs(indexed.inputs.dense()), g, where, "")
+    rows = indexed.rows().values.flatten(0, 1)
+    for left in (indexed, dense):
+        for right in (indexed, dense):
+            out = torch.full((3, 3), torch.nan, dtype=torch.float64)
+            left.add_block(right, out, Workspace(out.dtype, out.device), fresh=True)
+            assert_close(out, rows @ rows.T, EXACT)
+            left.add_block(right, out, Workspace(out.dtype, out.device), fresh=False)
+            assert_close(out, 2.0 * rows @ rows.T, EXACT)
 
 
 # --- blocks ----------------------------------------------------------------------------------------------------------

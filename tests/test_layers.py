@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from geodescent._errors import JacobianError
 from geodescent._layers import RULES, Rule
 from geodescent._outputs import SampleMap
-from geodescent._records import DenseInputs, Outer, Record
+from geodescent._records import DenseInputs, Outer, Record, Workspace
 
 pytestmark = pytest.mark.filterwarnings("ignore:Using padding=.same. with even kernel")
 each_specimen = pytest.mark.parametrize("specimen", ZOO, ids=[s.name for s in ZOO])
@@ -130,7 +130,8 @@ def test_a_rule_that_breaks_the_gram_alone_is_noticed(rules: dict[type[nn.Module
     """Dᵀu is right and G u is not: a record whose samples have changed places in the block of G."""
 
     class Wrong(Outer):
-        def add_block(self, other: Outer, out: Tensor) -> None:
+        def add_block(self, other: Outer, out: Tensor, work: Workspace, *, fresh: bool) -> None:
+            super().add_block(other, out, work, fresh=fresh)
             out.add_(1.0)
 
     def broken(module: nn.Module, a: Tensor, g: Tensor, index: dict[str, Tensor], label: str) -> list[Record]:

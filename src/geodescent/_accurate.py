@@ -94,7 +94,8 @@ class TwiceSolver:
         return torch.linalg.solve_triangular(self.first.lower.T, u[:, None], upper=True)[:, 0]
 
     def _inner(self, u: Tensor) -> Tensor:
-        return torch.cholesky_solve(u[:, None], self.lower)[:, 0]
+        half = torch.linalg.solve_triangular(self.lower, u[:, None], upper=False)
+        return torch.linalg.solve_triangular(self.lower.T, half, upper=True)[:, 0]
 
 
 def _shifted_cholesky(product: Tensor) -> Tensor | None:

@@ -80,15 +80,22 @@ def cotangents(outputs: Tensor, calls: list[Call], layouts: list[Layout]) -> lis
     n, q = outputs.shape
     if not calls:
         return []
-    shapes = [layout.samples_first(_shell(call, outputs), n).shape for call, layout in zip(calls, layouts, strict=True)]
-    n_bytes = outputs.dtype.itemsize * n * q * sum(math.prod(shape[1:]) for shape in shapes)
+    pairs = zip(calls, layouts, strict=True)
+    shapes = [(n, q, *layout.samples_first(_shell(call, outputs), n).shape[1:]) for call, layout in pairs]
+    n_bytes = outputs.dtype.itemsize * sum(math.prod(shape) for shape in shapes)
     what = f"the cotangents of {len(calls)} layers for {n} samples × {q} outputs"
     require(n_bytes, outputs.device, what=what, instead="Use fewer samples at a time.")
-    collected = [outputs.new_zeros(n, q, *shape[1:]) for shape in shapes]
+    edges = [call.edge for call in calls]
+    if q == 1:  # what autograd returns, without a copy
+        found = torch.autograd.grad(outputs, edges, torch.ones_like(outputs), allow_unused=True)
+        return [
+            outputs.new_zeros(shape) if g is None else layout.samples_first(g, n)[:, None]
+            for g, layout, shape in zip(found, layouts, shapes, strict=True)
+        ]
+    collected = [outputs.new_zeros(shape) for shape in shapes]
     direction = torch.zeros_like(outputs)
     for k in range(q):
         direction.zero_()[:, k] = 1.0
-        edges = [call.edge for call in calls]
         found = torch.autograd.grad(outputs, edges, direction, retain_graph=k < q - 1, allow_unused=True)
         for target, gradient, layout in zip(collected, found, layouts, strict=True):
             if gradient is not None:

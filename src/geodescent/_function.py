@@ -12,6 +12,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from geodescent._errors import InputError
 from geodescent._inputs import Inputs, n_samples_of, require_tensor
+from geodescent._second_order import along_chain
 from geodescent._types import Theta
 
 
@@ -98,7 +99,7 @@ class ModelFunction:
         return outputs.flatten(1) if outputs.dim() > 1 else outputs[:, None]
 
     def second_derivative(self, theta: Theta, direction: Theta, inputs: Inputs) -> Tensor:
-        """`d²/dt² outputs(θ + t·direction)` at t = 0, (N, Q): forward over forward.
+        """`d²/dt² outputs(θ + t·direction)` at t = 0, (N, Q): by rules along a chain, else forward over forward.
 
         Where an operation has no forward derivative, the central difference of length `eps^¼` instead.
         """
@@ -110,6 +111,11 @@ class ModelFunction:
             return jvp(outputs, (at,), (direction,))[1]
 
         with torch.no_grad():
+            found = None
+            if self.select is None:
+                found = along_chain(self.model, self.views(theta), self.views(direction), inputs)
+            if found is not None:
+                return found.flatten(1) if found.dim() > 1 else found[:, None]
             try:
                 return jvp(first, (theta,), (direction,))[1]
             except (NotImplementedError, RuntimeError):

@@ -1,5 +1,6 @@
 """The Jacobian `D = ∂x/∂θ` as blocks of rows × records of layers: products and Gram matrices, never D unless asked."""
 
+from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
@@ -9,12 +10,15 @@ from torch import Tensor
 
 from geodescent._errors import JacobianError
 from geodescent._memory import require
-from geodescent._records import Record, Rows, same_columns
+from geodescent._records import Record, Rows, Workspace, same_columns
 from geodescent._types import Gram, Outputs, Theta
 
-TILE = 1024  # rows of one tile of G: two buffers of 8 MB, small enough to stay near the cores
+TILE = 256  # rows of one tile of G: what lies above the diagonal is computed in tiles that cross it alone
+ASPECT = 4  # columns of a tile to its rows: long products are faster, and two buffers of 2 MB stay near the cores
 ROWS_LIMIT = 2**24  # numbers in rows formed at once, 128 MB in float64
 ROWS_MARGIN = 2.0  # forming rows may cost this much more flops: contraction is bound by memory traffic (THEORY 5.1)
+
+Pair = tuple[Record, Record]  # of two blocks, for the same entries of θ
 
 
 @dataclass(frozen=True)
@@ -92,7 +96,7 @@ class Jacobian:
         m, m2 = self.n_residuals, right.n_residuals
         size = self.dtype.itemsize
         require(m * m2 * size, self.device, what=f"the Gram matrix of {m} × {m2} rows", instead="Use the Krylov lift.")
-        out = torch.zeros(m, m2, dtype=self.dtype, device=self.device)
+        out = torch.empty(m, m2, dtype=self.dtype, device=self.device)
         for i, (block, rows) in enumerate(zip(self.blocks, self._offsets(), strict=True)):
             for j, (block2, rows2) in enumerate(zip(right.blocks, right._offsets(), strict=True)):
                 if other is not None or j <= i:
@@ -108,7 +112,7 @@ class Jacobian:
     def normal(self) -> Tensor:
         """`DᵀD` (K, K), accumulated over chunks of samples.
 
-        Cost: m·K² multiply-adds, K² numbers and a chunk of rows.
+        Cost: m·K²/2 multiply-adds, by the lower triangle; K² numbers and a chunk of rows.
         Raises: MemoryPlanError, where it does not fit.
         """
         k = self.n_params
@@ -116,8 +120,9 @@ class Jacobian:
         require(size, self.device, what=f"the normal matrix of {k} × {k}", instead="Use another lift.")
         out = torch.zeros(k, k, dtype=self.dtype, device=self.device)
         for rows in self.row_chunks():
-            out.addmm_(rows.T, rows)
-        return out
+            for strip in _chunks(k, TILE):
+                out[strip, : strip.stop].addmm_(rows[:, strip].T, rows[:, : strip.stop])
+        return _mirrored(out)
 
     def dense(self) -> Tensor:
         """`D` itself, (m, K). Raises MemoryPlanError where it does not fit."""
@@ -200,17 +205,39 @@ def stacked(jacobians: list[Jacobian]) -> Jacobian:
 
 
 def _fill(block: Block, other: Block, out: Tensor, *, lower: bool) -> None:
-    """Adds `D D'ᵀ` of two blocks to `out`; with `lower`, only the tiles on and below the diagonal."""
-    for record, record2 in _pairs(block, other):
-        if not _by_rows(record, record2, other.n_rows):
-            _tiles(record, record2, block, other, out, lower=lower)
-            continue
-        same = record is record2
-        pieces: list[Record] = [*record.parts(ROWS_LIMIT)]
-        pieces2 = pieces if same else _cut_alike(record2, pieces)
-        for piece, piece2 in zip(pieces, pieces2, strict=True):
-            rows = piece.rows()
-            _tiles(rows, rows if same else piece2.rows(), block, other, out, lower=lower)
+    """Writes `D D'ᵀ` of two blocks to `out`; with `lower`, only the tiles on and below the diagonal."""
+    work, fresh = Workspace(out.dtype, out.device), True
+    for group in _groups(block, other):
+        _tiles(group, block, other, out, work, lower=lower, fresh=fresh)
+        fresh = False
+    if fresh:
+        out.zero_()
+
+
+def _groups(block: Block, other: Block) -> Iterator[list[Pair]]:
+    """The pairs of records that are added to one tile after the other: as many rows as may be formed at once."""
+    by_rows, by_positions = list[Pair](), defaultdict[tuple[int, int], list[Pair]](list)
+    for pair in _pairs(block, other):
+        contracted = by_positions[_positions(pair[0]), _positions(pair[1])]
+        (by_rows if _by_rows(*pair, other.n_rows) else contracted).append(pair)
+    group, held = by_positions.pop((1, 1), []), 0
+    yield from filter(None, by_positions.values())
+    for rows, rows2 in (formed for pair in by_rows for formed in _formed(*pair)):
+        if held + rows.values.numel() > ROWS_LIMIT and held:
+            yield group
+            group, held = [], 0
+        group, held = [*group, (rows, rows2)], held + rows.values.numel()
+    if group:
+        yield group
+
+
+def _formed(record: Record, other: Record) -> Iterator[tuple[Rows, Rows]]:
+    """Both records as rows, in pieces of the same columns."""
+    pieces: list[Record] = [*record.parts(ROWS_LIMIT)]
+    same = record is other
+    for piece, piece2 in zip(pieces, pieces if same else _cut_alike(other, pieces), strict=True):
+        rows = piece.rows()
+        yield rows, rows if same else piece2.rows()
 
 
 def _cut_alike(record: Record, pieces: list[Record]) -> list[Record]:
@@ -225,20 +252,25 @@ def _cut_alike(record: Record, pieces: list[Record]) -> list[Record]:
     return cut
 
 
-def _tiles(a: Record, b: Record, block: Block, other: Block, out: Tensor, *, lower: bool) -> None:
+def _tiles(
+    pairs: list[Pair], block: Block, other: Block, out: Tensor, work: Workspace, *, lower: bool, fresh: bool
+) -> None:
     q, q2 = block.n_outputs, other.n_outputs
-    step = max(1, TILE // (q * _positions(a)))
-    step2 = max(1, TILE // (q2 * _positions(b)))
-    for start in range(0, block.n_samples, step):
-        rows = slice(start, min(start + step, block.n_samples))
-        left = a.samples(rows)
-        for start2 in range(0, rows.stop if lower else other.n_samples, step2):
-            columns = slice(start2, min(start2 + step2, other.n_samples))
+    p, p2 = _positions(pairs[0][0]), _positions(pairs[0][1])
+    for rows in _chunks(block.n_samples, TILE // (q * p)):
+        left = [a.samples(rows) for a, _ in pairs]
+        for columns in _chunks(rows.stop if lower else other.n_samples, ASPECT * TILE // (q2 * p2)):
             tile = out[rows.start * q : rows.stop * q, columns.start * q2 : columns.stop * q2]
-            left.add_block(b.samples(columns), tile)  # type: ignore[arg-type]
+            for k, (a, (_, b)) in enumerate(zip(left, pairs, strict=True)):
+                a.add_block(b.samples(columns), tile, work, fresh=fresh and k == 0)  # type: ignore[arg-type]
 
 
-def _pairs(block: Block, other: Block) -> list[tuple[Record, Record]]:
+def _chunks(n: int, step: int) -> Iterator[slice]:
+    step = max(1, step)
+    return (slice(start, min(start + step, n)) for start in range(0, n, step))
+
+
+def _pairs(block: Block, other: Block) -> list[Pair]:
     """The records of two blocks that belong to the same parameters."""
     if block.records is other.records:
         return [(r, r) for r in block.records]
@@ -272,10 +304,12 @@ def _positions(record: Record) -> int:
 
 def _mirrored(lower: Tensor) -> Tensor:
     """The symmetric matrix whose lower triangle is given, by tiles in place."""
-    n = len(lower)
-    for start in range(0, n, TILE):
-        rows = slice(start, min(start + TILE, n))
+    size = min(TILE, len(lower))
+    below = torch.ones(size, size, dtype=torch.bool, device=lower.device).tril_()
+    for rows in _chunks(len(lower), TILE):
         diagonal = lower[rows, rows]
-        diagonal.copy_(torch.tril(diagonal) + torch.tril(diagonal, -1).T)
-        lower[: rows.start, rows].copy_(lower[rows, : rows.start].T)
+        height = len(diagonal)
+        diagonal.copy_(torch.where(below[:height, :height], diagonal, diagonal.T))
+        for columns in _chunks(rows.start, TILE):
+            lower[columns, rows].copy_(lower[rows, columns].T)
     return lower

@@ -42,7 +42,8 @@ class CholeskyFactor:
     def solve(self, b: Tensor) -> Tensor:
         """`(A + μI)⁻¹ b`, b of shape (n,) or (n, k)."""
         columns = b.reshape(len(b), -1)
-        return torch.cholesky_solve(columns, self.lower).reshape(b.shape)
+        half = torch.linalg.solve_triangular(self.lower, columns, upper=False)
+        return torch.linalg.solve_triangular(self.lower.mT, half, upper=True).reshape(b.shape)
 
 
 @dataclass(frozen=True)
@@ -86,13 +87,13 @@ def cholesky(matrix: Tensor, *, damping: float = 0.0) -> CholeskyFactor | None:
     rank (THEORY 1.7).
 
     Args:
-        matrix: A, symmetric positive semidefinite, (n, n); only the lower triangle is read.
+        matrix: A, symmetric positive semidefinite, (n, n); only the upper triangle is read.
         damping: μ ≥ 0.
 
     Cost: n³/3 flops, one n × n buffer.
     """
     n = len(matrix)
-    lower = matrix.clone()
+    lower = matrix.mT.clone()  # the same numbers in the memory order of LAPACK, which then works in place
     lower.diagonal().add_(damping)
     info = torch.zeros((), dtype=torch.int32, device=matrix.device)
     torch.linalg.cholesky_ex(lower, out=(lower, info))

@@ -15,6 +15,25 @@ import torch
 from torch import Tensor
 
 
+class Workspace:
+    """Two buffers for the tiles of G, taken anew only where a larger tile is asked for: fresh memory costs more to
+    touch than a product costs to compute."""
+
+    def __init__(self, dtype: torch.dtype, device: torch.device) -> None:
+        self._buffers = [torch.empty(0, dtype=dtype, device=device) for _ in range(2)]
+
+    def weights(self, rows: int, columns: int) -> Tensor:
+        return self._take(0, rows, columns)
+
+    def products(self, rows: int, columns: int) -> Tensor:
+        return self._take(1, rows, columns)
+
+    def _take(self, which: int, rows: int, columns: int) -> Tensor:
+        if self._buffers[which].numel() < rows * columns:
+            self._buffers[which] = self._buffers[which].new_empty(rows * columns)
+        return self._buffers[which][: rows * columns].view(rows, columns)
+
+
 @dataclass(frozen=True)
 class DenseInputs:
     """Layer inputs a, `(N, P, d)`: P positions (tokens, pixels) of each sample."""
@@ -38,9 +57,9 @@ class DenseInputs:
     def dense(self) -> Tensor:
         return self.values
 
-    def inner(self, other: "Inputs") -> Tensor:
-        """`a · a'` of all pairs of positions, `(N·P, N'·P')`."""
-        return self.values.flatten(0, 1) @ other.dense().flatten(0, 1).T
+    def inner(self, other: "Inputs", out: Tensor) -> Tensor:
+        """`a · a'` of all pairs of positions, `(N·P, N'·P')`, written to `out`."""
+        return torch.mm(self.values.flatten(0, 1), other.dense().flatten(0, 1).T, out=out)
 
     def inner_own(self) -> Tensor:
         """`a · a'` of the positions of each sample, `(N, P, P)`."""
@@ -76,10 +95,10 @@ class IndexInputs:
     def dense(self) -> Tensor:
         return torch.nn.functional.one_hot(self.indices, self.size).to(self.dtype)
 
-    def inner(self, other: "Inputs") -> Tensor:
+    def inner(self, other: "Inputs", out: Tensor) -> Tensor:
         if not isinstance(other, IndexInputs):
-            return other.inner(self).T
-        return (self.indices.reshape(-1, 1) == other.indices.reshape(1, -1)).to(self.dtype)
+            return torch.mm(self.dense().flatten(0, 1), other.dense().flatten(0, 1).T, out=out)
+        return out.copy_(self.indices.reshape(-1, 1) == other.indices.reshape(1, -1))
 
     def inner_own(self) -> Tensor:
         return (self.indices[:, :, None] == self.indices[:, None, :]).to(self.dtype)
@@ -136,8 +155,9 @@ class Rows:
     def row_squares(self) -> Tensor:
         return self.values.square().sum(2)
 
-    def add_block(self, other: "Rows", out: Tensor) -> None:
-        out.addmm_(self.values.flatten(0, 1), other.values.flatten(0, 1).T)
+    def add_block(self, other: "Rows", out: Tensor, work: Workspace, *, fresh: bool) -> None:
+        """`out += D D'ᵀ`; with `fresh`, whatever `out` held is overwritten."""
+        out.addmm_(self.values.flatten(0, 1), other.values.flatten(0, 1).T, beta=0.0 if fresh else 1.0)
 
     def add_dense(self, out: Tensor) -> None:
         out.index_add_(1, self.index, self.values.flatten(0, 1))
@@ -180,8 +200,10 @@ class Outer:
         """The same columns, formed: N·Q·P·o·d multiply-adds."""
         a, g = self.inputs.dense(), self.cotangents
         n, q, p, o = g.shape
-        joined = g.transpose(2, 3).reshape(n, q * o, p)  # one product a sample: a is not repeated for each output
-        outer = (joined @ a).view(n, q, o, -1)
+        if p == 1:
+            outer = g[:, :, 0, :, None] * a[:, :, None, :]
+        else:  # one product a sample: a is not repeated for each output
+            outer = (g.transpose(2, 3).reshape(n, q * o, p) @ a).view(n, q, o, -1)
         outer = outer if self.scale is None else outer * self.scale
         return Rows(outer.flatten(2), self.index.reshape(-1), self.label)
 
@@ -216,8 +238,7 @@ class Outer:
         return (self.cotangents.flatten(2) @ self.inputs.apply(matrix).flatten(1)[:, :, None])[:, :, 0]
 
     def rmv(self, u: Tensor, out: Tensor) -> None:
-        n, _, p, o = self.cotangents.shape
-        weighted = (u[:, None, :] @ self.cotangents.flatten(2)).reshape(n, p, o)
+        weighted = torch.einsum("nq,nqpo->npo", u, self.cotangents)
         matrix = self.inputs.collect(weighted)
         matrix = matrix if self.scale is None else matrix * self.scale
         out.index_add_(0, self.index.reshape(-1), matrix.reshape(-1))
@@ -230,18 +251,24 @@ class Outer:
         g = self.cotangents
         return ((g @ g.transpose(2, 3)) * self.inputs.inner_own()[:, None]).sum((2, 3))
 
-    def add_block(self, other: "Outer", out: Tensor) -> None:
-        """`out += Σ_{p,p'} (a·a')(g·g')`: the block of G without D (THEORY 5.1)."""
+    def add_block(self, other: "Outer", out: Tensor, work: Workspace, *, fresh: bool) -> None:
+        """`out += Σ_{p,p'} (a·a')(g·g')`: the block of G without D (THEORY 5.1); with `fresh`, `out` is overwritten."""
         n, q, p, _ = self.cotangents.shape
         n2, q2, p2, _ = other.cotangents.shape
-        products = self.cotangents.flatten(0, 2) @ other.cotangents.flatten(0, 2).T
-        weights = self.inputs.inner(other.inputs)
-        if p == p2 == 1:
-            blocks = out.unflatten(0, (n, q)).unflatten(2, (n2, q2))
-            blocks.addcmul_(products.view(n, q, n2, q2), weights.view(n, 1, n2, 1))
+        weights = self.inputs.inner(other.inputs, work.weights(n * p, n2 * p2)).view(n, 1, p, n2, 1, p2)
+        single = p == p2 == 1
+        products = out if fresh and single else work.products(n * q * p, n2 * q2 * p2)
+        torch.mm(self.cotangents.flatten(0, 2), other.cotangents.flatten(0, 2).T, out=products)
+        by_sample = products.unflatten(1, (n2, q2, p2)).unflatten(0, (n, q, p))
+        if single and not fresh:
+            out.unflatten(1, (n2, q2)).unflatten(0, (n, q)).addcmul_(
+                by_sample[:, :, 0, ..., 0], weights[:, :, 0, ..., 0]
+            )
             return
-        products = products.view(n, q, p, n2, q2, p2).mul_(weights.view(n, 1, p, n2, 1, p2))
-        out.add_(products.sum((2, 5)).view(n * q, n2 * q2))
+        by_sample.mul_(weights)
+        if not single:
+            summed = by_sample.sum((2, 5)).view(n * q, n2 * q2)
+            out.copy_(summed) if fresh else out.add_(summed)
 
     def add_dense(self, out: Tensor) -> None:
         self.rows().add_dense(out)

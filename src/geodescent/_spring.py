@@ -1,7 +1,7 @@
 """Mini-batches: SPRING, a damped step of each batch that keeps what earlier batches asked for."""
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 
@@ -27,7 +27,7 @@ class Spring:
     """
 
     momentum: float = 0.5
-    rule: GainRatio = GainRatio(least_damping=1e-12, largest_damping=1e6)
+    rule: GainRatio = field(default_factory=lambda: GainRatio(least_damping=1e-12, largest_damping=1e6))
 
     @property
     def initial_damping(self) -> float:

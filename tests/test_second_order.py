@@ -1,0 +1,110 @@
+"""Second derivatives by rules along chains of layers are those of autograd, and other models are left to it."""
+
+import pytest
+import torch
+from laws import assert_close
+from models import normal
+from torch import Tensor, nn
+from torch.func import functional_call, jvp
+
+from geodescent import _second_order as second_order
+from geodescent._second_order import along_chain
+
+EXACT = 1e-13
+pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")  # of torch's own, at the first jvp
+
+
+class ByHand(nn.Module):
+    """SiLU as a product: torch's own has no second forward derivative."""
+
+    def forward(self, z: Tensor) -> Tensor:
+        return z * torch.sigmoid(z)
+
+
+def chain(activation: nn.Module, *, bias: bool = True) -> nn.Sequential:
+    inner = nn.Sequential(nn.Linear(5, 6), activation)
+    return nn.Sequential(nn.Flatten(), nn.Linear(6, 5, bias=bias), activation, inner, nn.Linear(6, 2)).double()
+
+
+def moves(model: nn.Module) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    parameters = {n: p.detach() for n, p in model.named_parameters() if p.requires_grad}
+    return parameters, {n: normal(*p.shape) for n, p in parameters.items()}
+
+
+def by_autograd(model: nn.Module, parameters: dict[str, Tensor], direction: dict[str, Tensor], x: Tensor) -> Tensor:
+    def first(at: dict[str, Tensor]) -> Tensor:
+        return jvp(lambda p: functional_call(model, p, x), (at,), (direction,))[1]
+
+    return jvp(first, (parameters,), (direction,))[1]
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("activation", [nn.Tanh(), nn.Sigmoid(), nn.SiLU(), nn.GELU(), nn.ReLU(), nn.Identity()])
+def test_rules_along_a_chain_give_the_second_derivative_of_autograd(activation: nn.Module, bias: bool) -> None:
+    model, x = chain(activation, bias=bias), normal(7, 2, 3)
+    parameters, direction = moves(model)
+    oracle = model
+    if isinstance(activation, nn.SiLU):
+        oracle = chain(ByHand(), bias=bias)
+    expected = by_autograd(oracle, parameters, direction, x)
+    assert_close(along_chain(model, parameters, direction, x), expected, EXACT)
+
+
+@pytest.mark.parametrize("frozen", ["1.weight", "1.bias", "3.0.weight", "4.bias", "4.weight"])
+def test_frozen_parameters_do_not_move(frozen: str) -> None:
+    model, x = chain(nn.Tanh()), normal(7, 6)
+    dict(model.named_parameters())[frozen].requires_grad_(False)
+    parameters, direction = moves(model)
+    assert frozen not in parameters
+    assert_close(along_chain(model, parameters, direction, x), by_autograd(model, parameters, direction, x), EXACT)
+
+
+def test_only_biases_of_the_first_layer_move() -> None:
+    model, x = chain(nn.Tanh()), normal(7, 6)
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(name == "1.bias")
+    parameters, direction = moves(model)
+    assert_close(along_chain(model, parameters, direction, x), by_autograd(model, parameters, direction, x), EXACT)
+
+
+def test_a_linear_model_has_no_second_derivative() -> None:
+    model, x = nn.Linear(3, 2).double(), normal(4, 3)
+    assert torch.equal(along_chain(model, *moves(model), x), x.new_zeros(4, 2))
+
+
+def test_tied_and_sequence_layers() -> None:
+    shared = nn.Linear(4, 4)
+    model, x = nn.Sequential(shared, nn.Tanh(), shared, nn.Tanh(), nn.Linear(4, 1)).double(), normal(5, 3, 4)
+    parameters, direction = moves(model)
+    assert_close(along_chain(model, parameters, direction, x), by_autograd(model, parameters, direction, x), EXACT)
+
+
+def test_what_is_no_chain_of_known_layers_is_left_alone() -> None:
+    class Own(nn.Sequential):
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(x) ** 2
+
+    layer = nn.Linear(3, 2)
+    hooked, nested = nn.Linear(3, 2), nn.Sequential(nn.Linear(3, 2), nn.Tanh())
+    hooked.register_forward_hook(lambda module, args, output: output**2)
+    nested.register_forward_pre_hook(lambda module, args: (args[0] ** 2,))
+    dropout, rough = nn.Sequential(layer, nn.Dropout()), nn.Sequential(layer, nn.GELU(approximate="tanh"))
+    for model in (Own(layer), nn.Sequential(hooked), nn.Sequential(nested), dropout, rough, ByHand()):
+        model.double()
+        assert along_chain(model, *moves(model), normal(4, 3)) is None
+    assert along_chain(layer, *moves(layer), {"input": normal(4, 3)}) is None
+
+
+def test_curves_are_the_derivatives_of_their_layers() -> None:
+    z = torch.linspace(-6.0, 6.0, 41, dtype=torch.float64)
+    for kind, curve in second_order.CURVES.items():
+        module = ByHand() if kind is nn.SiLU else kind()
+        value, slope, bend = curve(z)
+        ones, zeros = torch.ones_like(z), torch.zeros_like(z)
+
+        def first(at: Tensor, step: Tensor, module: nn.Module = module) -> Tensor:
+            return jvp(module, (at,), (step,))[1]
+
+        assert_close(value, module(z), EXACT)
+        assert_close(slope, first(z, ones), EXACT)
+        assert_close(bend, jvp(first, (z, ones), (ones, zeros))[1], EXACT)
