@@ -105,11 +105,11 @@ def test_jacobian_vector_product_is_the_derivative_along_a_line() -> None:
 # --- tiles, parts and chunks change nothing --------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("tile", [1, 2, 3, 7, 8, 64])
+@pytest.mark.parametrize("tile", [7, 64])
 @pytest.mark.parametrize("make", [mlp, wide, sequence, conv_groups])
 def test_gram_does_not_depend_on_tiles(monkeypatch: pytest.MonkeyPatch, make, tile: int) -> None:
     model, x = make()
-    outputs = SampleMap(model.double(), x)
+    outputs = SampleMap(model.double(), x[:9])
     jacobian, other = outputs.linearise()[1], outputs.on(x[:2]).linearise()[1]
     expected, dense = jacobian.gram(), jacobian.dense()
     monkeypatch.setattr(jacobian_module, "TILE", tile)
