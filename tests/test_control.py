@@ -9,11 +9,12 @@ from torch import Tensor, nn
 
 import geodescent as gd
 from geodescent._accurate import TwiceFactored
-from geodescent._control import PlannedControl, Standing, aim
+from geodescent._control import Standing, aim
 from geodescent._dense_lifts import PRODUCT_DAMPING
 from geodescent._function import central_difference
 from geodescent._jacobian import Block, Jacobian
 from geodescent._linearised import Linearised
+from geodescent._natural import PlannedControl
 from geodescent._records import Rows
 
 F64 = torch.float64

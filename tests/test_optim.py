@@ -15,10 +15,11 @@ from torch.optim.lr_scheduler import LambdaLR, StepLR
 
 import geodescent as gd
 from geodescent._closure_map import ClosureMap, ClosureRoutes
-from geodescent._control import Control, PlannedControl, Standing, Trial
+from geodescent._control import Control, Standing, Trial
 from geodescent._errors import JacobianError
 from geodescent._function import ModelFunction, parameters_of
 from geodescent._linearised import Linearised
+from geodescent._natural import PlannedControl
 from geodescent._walk import GeodesicWalk, Walk
 from geodescent.optim import GeoDescent
 

@@ -7,14 +7,15 @@
 from typing import TYPE_CHECKING, Any
 
 from geodescent._certificate import Certificate
-from geodescent._control import GainRatio, NaturalControl
 from geodescent._dense_lifts import GramLift, NormalLift
 from geodescent._errors import InputError
 from geodescent._field import StraightLineField
 from geodescent._fit import certify, fit, flow
 from geodescent._flow import Flow
+from geodescent._gain_ratio import GainRatio
 from geodescent._initialise import initialise
 from geodescent._krylov_lift import KrylovLift
+from geodescent._natural import NaturalControl
 from geodescent._outputs import SampleMap
 from geodescent._problem import Problem
 from geodescent._solution import Result, Solution

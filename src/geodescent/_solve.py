@@ -9,10 +9,11 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from geodescent._control import STATIONARY, Control, PlannedControl, Standing, Trial
+from geodescent._control import STATIONARY, Control, Standing, Trial
 from geodescent._field import AdaptedField, Field
 from geodescent._lift import Lift
 from geodescent._linearised import Linearised
+from geodescent._natural import PlannedControl
 from geodescent._plan import PlannedLift
 from geodescent._problem import Problem
 from geodescent._rounding import rounding_floor

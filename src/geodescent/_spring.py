@@ -5,7 +5,8 @@ from dataclasses import dataclass, field, replace
 
 import torch
 
-from geodescent._control import GainRatio, Standing, Trial
+from geodescent._control import Standing, Trial
+from geodescent._gain_ratio import GainRatio
 from geodescent._linearised import Linearised
 from geodescent._types import Theta
 from geodescent._walk import Walk
