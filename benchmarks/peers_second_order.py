@@ -35,7 +35,8 @@ def ours(task: Task, recorder: Recorder, *, initialise: bool) -> None:
         task.inputs,
         task.targets,
         target_cost=target,
-        max_seconds=max(recorder.budget - recorder.elapsed(), 0.0),
+        max_seconds=max(recorder.budget - recorder.elapsed(), 0.0) if recorder.budget else None,
+        max_steps=500 if recorder.budget else 2,  # without a budget it is the warm-up
         callback=lambda record: noted(recorder, record.cost),
     )
     recorder.result = solution.result.name
