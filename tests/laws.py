@@ -57,6 +57,16 @@ def assert_mean_gram(jacobian: Jacobian, dense: Tensor, tol: float) -> None:
     assert_close(jacobian.mean_gram(), expected, tol)
 
 
+def assert_mixed(jacobian: Jacobian, dense: Tensor, tol: float) -> None:
+    """The outputs' coupling is Σ_i D_i D_iᵀ, and other outputs are combinations of rows."""
+    q = jacobian.blocks[0].n_outputs
+    by_sample = dense.view(-1, q, dense.shape[1])
+    assert_close(jacobian.coupling(), (by_sample @ by_sample.transpose(1, 2)).sum(0), tol)
+    matrix = _direction(dense, 2 * q).view(q, 2)
+    mixed = torch.einsum("nqk,qr->nrk", by_sample, matrix)
+    assert_close(jacobian.mixed(matrix).dense(), mixed.reshape(-1, dense.shape[1]), tol)
+
+
 def assert_adjoint(jacobian: Jacobian, tol: float) -> None:
     """⟨Dv, u⟩ = ⟨v, Dᵀu⟩."""
     m, k = jacobian.shape
@@ -91,6 +101,7 @@ def assert_scaled(jacobian: Jacobian, tol: float) -> None:
     assert_same_jacobian(jacobian.scaled(rows=rows, columns=columns), both, tol)
     assert_same_jacobian(jacobian.scaled(columns=columns).scaled(columns=columns), dense * columns**2, tol)
     assert_mean_gram(jacobian.scaled(rows=rows, columns=columns), both, tol)
+    assert_mixed(jacobian.scaled(rows=rows, columns=columns), both, tol)
     assert_cross_blocks(jacobian.scaled(columns=columns), jacobian, tol)
     assert_same_jacobian(jacobian.scaled(columns=torch.full_like(columns, 2.0)), 2.0 * dense, tol)
     assert jacobian.scaled() is jacobian

@@ -12,10 +12,11 @@ from geodescent._accurate import TwiceFactored
 from geodescent._control import Standing, aim
 from geodescent._dense_lifts import PRODUCT_DAMPING
 from geodescent._function import central_difference
-from geodescent._jacobian import Block, Jacobian
+from geodescent._jacobian import Jacobian
 from geodescent._linearised import Linearised
 from geodescent._natural import PlannedControl
 from geodescent._records import Rows
+from geodescent._tiles import Block
 
 F64 = torch.float64
 
@@ -85,11 +86,11 @@ def test_the_geodesic_step_is_of_third_order_and_euler_of_second() -> None:
     x, y = torch.randn(20, 10, dtype=F64), torch.randn(20, 1, dtype=F64)
     here = at(nn.Sequential(nn.Linear(10, 16), nn.Tanh(), nn.Linear(16, 1)).double(), x, y)
     damped = here.damped(0.0)
-    v = here.lift(damped, -here.residual).velocity
+    lifted = here.lift(damped, -here.residual)
     deviations: dict[str, list[float]] = {"euler": [], "geodesic": []}
     for h in (2e-2, 1e-2):
         for name, walk in (("euler", gd.EulerWalk(h)), ("geodesic", gd.GeodesicWalk(h))):
-            moved = here.residual_at(here.theta + walk.displacement(here, damped, v).theta)
+            moved = here.residual_at(here.theta + walk.displacement(here, damped, lifted).theta)
             deviations[name].append(float((moved - (1 - h) * here.residual).norm()))
     assert 3.5 < deviations["euler"][0] / deviations["euler"][1] < 4.5
     assert 7.0 < deviations["geodesic"][0] / deviations["geodesic"][1] < 9.0
@@ -98,8 +99,9 @@ def test_the_geodesic_step_is_of_third_order_and_euler_of_second() -> None:
 def test_the_bend_is_the_length_of_a_against_v() -> None:
     here = at(*smooth())
     damped = here.damped(1e-3 * here.trace)
-    v = here.lift(damped, -here.residual).velocity
-    moved = gd.GeodesicWalk().displacement(here, damped, v)
+    lifted = here.lift(damped, -here.residual)
+    v = lifted.velocity
+    moved = gd.GeodesicWalk().displacement(here, damped, lifted)
     a = -0.5 * here.prepared.lift(here.second_derivative(v), damping=1e-3 * here.trace).velocity
     assert_close(moved.theta, v + a, 1e-12)
     assert moved.bend == pytest.approx(float(a.norm() / v.norm()), rel=1e-10)

@@ -7,6 +7,7 @@ from laws import (
     assert_close,
     assert_cross_blocks,
     assert_mean_gram,
+    assert_mixed,
     assert_same_jacobian,
     assert_scaled,
     assert_symmetric_positive,
@@ -16,12 +17,14 @@ from laws import (
 from models import ZOO, Specimen, conv_groups, made, mlp, normal, sequence, taken, wide
 from torch import nn
 
-from geodescent import _jacobian as jacobian_module
 from geodescent import _memory as memory
+from geodescent import _tiles as tiles_module
 from geodescent._errors import JacobianError, MemoryPlanError
-from geodescent._jacobian import Block, Jacobian, stacked
+from geodescent._jacobian import Jacobian, stacked
+from geodescent._layer_inputs import DenseInputs, IndexInputs
 from geodescent._outputs import SampleMap
-from geodescent._records import DenseInputs, IndexInputs, Outer, Rows, Workspace
+from geodescent._records import Outer, Rows, Workspace
+from geodescent._tiles import Block
 
 EXACT, SINGLE = 1e-12, 1e-4
 pytestmark = pytest.mark.filterwarnings("ignore:Using padding=.same. with even kernel")
@@ -40,6 +43,7 @@ def test_jacobian_is_that_of_autograd_in_float64(specimen: Specimen) -> None:
     assert_close(outputs.reshape(-1), called(model, inputs).detach().reshape(-1), EXACT)
     assert_same_jacobian(jacobian, dense, EXACT)
     assert_mean_gram(jacobian, dense, EXACT)
+    assert_mixed(jacobian, dense, EXACT)
     assert_adjoint(jacobian, EXACT)
     assert_symmetric_positive(jacobian.gram(), EXACT)
     assert jacobian.dtype == torch.float64 and jacobian.gram().dtype == torch.float64
@@ -112,8 +116,8 @@ def test_gram_does_not_depend_on_tiles(monkeypatch: pytest.MonkeyPatch, make, ti
     outputs = SampleMap(model.double(), x[:9])
     jacobian, other = outputs.linearise()[1], outputs.on(x[:2]).linearise()[1]
     expected, dense = jacobian.gram(), jacobian.dense()
-    monkeypatch.setattr(jacobian_module, "TILE", tile)
-    monkeypatch.setattr(jacobian_module, "ROWS_LIMIT", 50)
+    monkeypatch.setattr(tiles_module, "TILE", tile)
+    monkeypatch.setattr(tiles_module, "ROWS_LIMIT", 50)
     assert_close(expected, dense @ dense.T, EXACT)
     assert_same_jacobian(jacobian, dense, EXACT)
     assert_symmetric_positive(jacobian.gram(), EXACT)
@@ -126,7 +130,7 @@ def test_gram_does_not_depend_on_tiles(monkeypatch: pytest.MonkeyPatch, make, ti
 def test_both_routes_give_the_same_gram(monkeypatch: pytest.MonkeyPatch, specimen: Specimen, margin: float) -> None:
     """Contracting positions and forming rows are two ways to one matrix."""
     model, inputs = made(specimen, torch.float64)
-    monkeypatch.setattr(jacobian_module, "ROWS_MARGIN", margin)
+    monkeypatch.setattr(tiles_module, "ROWS_MARGIN", margin)
     jacobian = linearised(model, inputs)
     chosen = {
         str(r["route"])
@@ -161,7 +165,7 @@ def test_gram_of_many_tiles_with_weights_columns_and_blocks(
     monkeypatch: pytest.MonkeyPatch, n_outputs: int, tile: int
 ) -> None:
     """Contracted layers, formed rows and scaled columns add up in the same tiles; no entry is left unwritten."""
-    monkeypatch.setattr(jacobian_module, "TILE", tile)
+    monkeypatch.setattr(tiles_module, "TILE", tile)
     model = nn.Sequential(nn.Linear(3, 20), nn.Tanh(), nn.Linear(20, 20), nn.Tanh(), nn.Linear(20, n_outputs)).double()
     x = normal(41, 3)
     outputs = SampleMap(model, x)
@@ -203,7 +207,7 @@ def test_indexed_inputs_meet_dense_ones() -> None:
 
 @pytest.mark.parametrize("tile", [3, 1024])
 def test_stacked_blocks_are_rows_one_under_the_other(monkeypatch: pytest.MonkeyPatch, tile: int) -> None:
-    monkeypatch.setattr(jacobian_module, "TILE", tile)
+    monkeypatch.setattr(tiles_module, "TILE", tile)
     model, x = mlp()
     outputs = SampleMap(model.double(), x)
     parts = [outputs.on(x[:2]).linearise()[1], outputs.on(x[2:]).linearise()[1]]

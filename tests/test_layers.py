@@ -10,9 +10,10 @@ from models import ZOO, Embedded, Specimen, made, normal, text, transformer
 from torch import Tensor, nn
 
 from geodescent._errors import JacobianError
+from geodescent._layer_inputs import DenseInputs
 from geodescent._layers import RULES, Rule
 from geodescent._outputs import SampleMap
-from geodescent._records import DenseInputs, Outer, Record, Workspace
+from geodescent._records import Outer, Record, Workspace
 
 pytestmark = pytest.mark.filterwarnings("ignore:Using padding=.same. with even kernel")
 each_specimen = pytest.mark.parametrize("specimen", ZOO, ids=[s.name for s in ZOO])

@@ -9,10 +9,12 @@ from laws import assert_close, naive_jacobian
 from torch import Tensor, nn
 
 import geodescent as gd
-from geodescent import _memory
+from geodescent import _iterations as iterations
+from geodescent import _memory, _preconditioner
 from geodescent._errors import MemoryPlanError
 from geodescent._lift import Lift
 from geodescent._plan import DENSE_LIMIT, INEXACT, PlannedLift
+from geodescent._preconditioner import OutputBlocks
 
 F64 = torch.float64
 CPU = torch.device("cpu")
@@ -52,6 +54,17 @@ def made(case: Case, *, scale: float = 1.0, weighted: bool = False) -> tuple[gd.
     y = scale * torch.randn(len(x), case.sizes[-1], dtype=F64)
     weights = torch.rand(len(x), dtype=F64) + 0.1 if weighted else None
     return gd.Problem.of(model, x, y, weights=weights), naive_jacobian(model, x)
+
+
+class Mixed(nn.Module):
+    """Outputs that are fixed combinations of the inputs."""
+
+    def __init__(self, matrix: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("matrix", matrix)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x @ self.matrix.T
 
 
 class Times(nn.Module):
@@ -230,6 +243,60 @@ def test_a_lift_that_memory_does_not_hold(lift: Lift, message: str, monkeypatch:
     monkeypatch.setattr(_memory, "available_bytes", lambda device: 1000)
     with pytest.raises(MemoryPlanError, match=message):
         lift.prepare(jacobian)
+
+
+# --- the preconditioner ---------------------------------------------------------------------------------------------
+
+
+def test_output_blocks_are_exact_where_outputs_do_not_couple() -> None:
+    """A linear model has `G = K ⊗ (M Mᵀ)`, M the later layers: rotated by M's singular vectors G is its blocks."""
+    model = nn.Sequential(nn.Linear(5, 4), Mixed(torch.randn(3, 4, dtype=F64))).double()
+    problem = gd.Problem.of(model, torch.randn(9, 5, dtype=F64), torch.randn(9, 3, dtype=F64))
+    _, jacobian = problem.linearise(problem.theta)
+    damped = jacobian.gram() + 0.1 * torch.eye(27, dtype=F64)
+    z = torch.randn(27, dtype=F64)
+    blocks, averaged = OutputBlocks.rotated(jacobian), OutputBlocks.averaged(jacobian)
+    assert len(blocks.blocks) == 3 and len(averaged.blocks) == 1
+    assert_close(blocks.damped(0.1)(damped @ z), z, 1e-4)  # float32
+    kronecker = torch.kron(jacobian.mean_gram().contiguous(), torch.eye(3, dtype=F64))
+    assert_close(averaged.damped(0.1)(kronecker @ z + 0.1 * z), z, 1e-4)
+    assert float((averaged.damped(0.1)(damped @ z) - z).norm()) > 0.1 * float(z.norm())
+
+
+@pytest.mark.parametrize(("room", "count"), [(1e9, 4), (2.5, 2), (1.2, 1)])
+def test_output_blocks_are_shared_where_memory_is_short(
+    room: float, count: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    problem, dense = made(Case("four outputs", 10, (3, 12, 4), rank=40))
+    _, jacobian = problem.linearise(problem.theta)
+    monkeypatch.setattr(_preconditioner, "BLOCKS_BYTES", room * 1.5 * 8 * 100)
+    blocks = OutputBlocks.rotated(jacobian)
+    assert len(blocks.blocks) == count
+    damped = dense @ dense.T + 0.1 * torch.eye(40, dtype=F64)
+    values = torch.linalg.eigvals(torch.stack([blocks.damped(0.1)(row) for row in damped]))
+    assert values.imag.abs().max() < 1e-3 and values.real.min() > 0.0  # the inverse of a definite matrix
+
+
+def test_rotated_blocks_save_iterations() -> None:
+    """Where outputs couple and damping is weak, in the same solve to the same tolerance."""
+    torch.manual_seed(0)
+    mix = torch.randn(6, 6, dtype=F64) @ torch.logspace(0, -2, 6, dtype=F64).diag()
+    net = [nn.Linear(8, 40), nn.Tanh(), nn.Linear(40, 40), nn.Tanh(), nn.Linear(40, 6), Mixed(mix)]
+    problem = gd.Problem.of(nn.Sequential(*net).double(), torch.randn(60, 8, dtype=F64), torch.randn(60, 6, dtype=F64))
+    _, jacobian = problem.linearise(problem.theta)
+    residual, counts = residual_of(problem), list[int]()
+    for blocks in (OutputBlocks.averaged(jacobian), OutputBlocks.rotated(jacobian)):
+        damping = 1e-5 * float(jacobian.row_squares().mean())
+        solved = iterations.conjugate_gradients(
+            lambda z: jacobian.mv(jacobian.rmv(z)) + damping * z,  # noqa: B023
+            residual,
+            preconditioner=blocks.damped(damping),
+            tol=1e-6,
+            max_iterations=2000,
+        )
+        assert solved.converged
+        counts.append(solved.count)
+    assert counts[1] < 0.5 * counts[0], counts
 
 
 # --- inexact steps --------------------------------------------------------------------------------------------------

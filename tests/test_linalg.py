@@ -199,6 +199,30 @@ def test_conjugate_gradients_stop_at_negative_curvature() -> None:
     assert not found.converged and found.count == 0
 
 
+def test_conjugate_gradients_know_how_far_they_are_from_the_least_damped_misfit() -> None:
+    """The duality gap of `‖Bv − b‖² + μ‖v‖²` at v = Bᵀz is the square of the residual; both tests hold at the stop."""
+    wide, b, damping, slack = vector(12 * 20).view(12, 20), vector(12, 5), 0.3, 0.1
+
+    def left(v: Tensor) -> float:
+        return float((wide @ v - b).square().sum() + damping * v.square().sum())
+
+    damped = wide @ wide.T + damping * torch.eye(12, dtype=torch.float64)
+    found = iterations.conjugate_gradients(
+        lambda z: damped @ z,
+        b,
+        preconditioner=lambda r: r,
+        tol=1e-12,
+        max_iterations=50,
+        damping=damping,
+        slack=slack,
+    )
+    residual = float((b - damped @ found.solution).norm())
+    value, least = left(wide.T @ found.solution), left(wide.T @ torch.linalg.solve(damped, b))
+    assert found.converged and 0 < found.count < 12
+    assert 0.0 <= value - least <= residual**2
+    assert residual <= slack * math.sqrt(min(value, float(b @ b) - value)) * (1.0 + 1e-9)
+
+
 @pytest.mark.parametrize("count", [1, 2, 5, 12, 40])
 def test_lanczos_values_lie_inside_the_spectrum(count: int) -> None:
     matrix = with_spectrum(SPECTRUM)

@@ -453,7 +453,7 @@ def euler(problem: gd.Problem, h: float) -> Tensor:
     lift = gd.GramLift() if problem.n_residuals <= problem.n_params else gd.NormalLift()
     here = Linearised.at(problem, problem.theta, lift=lift, dtype=F64)
     damped = here.damped(0.0)
-    return gd.EulerWalk(h).displacement(here, damped, here.lift(damped, -here.residual).velocity).theta
+    return gd.EulerWalk(h).displacement(here, damped, here.lift(damped, -here.residual)).theta
 
 
 @pytest.mark.parametrize("name", ["full rank"])

@@ -104,6 +104,7 @@ def certificate_of(
     lipschitz: float | None = None,
     full_rank_so_far: bool | None = None,
     finished: bool = False,
+    forecast: bool = False,
 ) -> Certificate:
     """The certificate of a problem at θ.
 
@@ -114,6 +115,7 @@ def certificate_of(
         lipschitz: a proven L ≥ 0 of θ ↦ D(θ), rows scaled, on the ball of radius σ₀/L (THEORY 1.9).
         full_rank_so_far: of a run: whether D had full rank at every step.
         finished: say what kind of point this is.
+        forecast: give the rounding floor where a fit from here is likely to end, for the price of a step.
 
     Raises: InputError.
     Cost: a decomposition of D where its size allows (`spectrum_of`), and eight more Jacobians for the margin.
@@ -122,7 +124,7 @@ def certificate_of(
     theta = problem.theta if theta is None else theta
     outputs, jacobian, failure = _linearised(problem, theta)
     cost, floor_of_digits = problem.cost(outputs), rounding_floor(problem, theta)
-    if jacobian is not None and cost > FAR * floor_of_digits:
+    if forecast and jacobian is not None and cost > FAR * floor_of_digits:
         floor_of_digits = forecast_floor(problem, theta)
     residual = _scaled(problem, problem.residual(outputs).double())
     spectrum = Spectrum("not computed", reason=failure)

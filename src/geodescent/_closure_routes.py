@@ -13,9 +13,10 @@ from torch import Tensor, nn
 from geodescent import _capture as capture
 from geodescent import _double_backward as backward
 from geodescent._function import ModelFunction
-from geodescent._jacobian import Block, Jacobian
+from geodescent._jacobian import Jacobian
 from geodescent._layers import RULES
 from geodescent._records import Record, Rows, merged
+from geodescent._tiles import Block
 
 Signature = tuple[tuple[str, torch.Size, torch.Size], ...]
 UNFIT = (RuntimeError, ValueError, IndexError)  # what a rule raises on shapes it was not made for

@@ -140,7 +140,7 @@ class _ThroughRows:
     metrics: Metrics
     solver: TwiceSolver
 
-    def lift(self, velocity: Outputs) -> Lifted:
+    def lift(self, velocity: Outputs, *, within: float = 0.0) -> Lifted:
         solution, misfit = self.solver.lift(self.metrics.enter(velocity))
         return Lifted(self.metrics.leave(solution), misfit)
 
@@ -151,7 +151,7 @@ class _DampedGram:
     factor: linalg.Factor
     damping: float
 
-    def lift(self, velocity: Outputs) -> Lifted:
+    def lift(self, velocity: Outputs, *, within: float = 0.0) -> Lifted:
         metrics, gram = self.prepared.metrics, self.prepared.product
         v = metrics.enter(velocity)
         z = self.factor.solve(v)
@@ -170,7 +170,7 @@ class _DampedNormal:
     factor: linalg.CholeskyFactor
     damping: float
 
-    def lift(self, velocity: Outputs) -> Lifted:
+    def lift(self, velocity: Outputs, *, within: float = 0.0) -> Lifted:
         v, jacobian = self.metrics.enter(velocity), self.metrics.jacobian
         solution = self.factor.solve(jacobian.rmv(v))
         misfit = jacobian.mv(solution) - v
@@ -187,7 +187,7 @@ class _SingularValues:
     damping: float
     rcond: float | None
 
-    def lift(self, velocity: Outputs) -> Lifted:
+    def lift(self, velocity: Outputs, *, within: float = 0.0) -> Lifted:
         jacobian, v = self.metrics.jacobian, self.metrics.enter(velocity)
         k, start = jacobian.n_params, 0
         triangle = v.new_zeros(0, k + 1)

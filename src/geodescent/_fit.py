@@ -193,7 +193,9 @@ def certify(
         lipschitz: a proven Lipschitz constant L of D on the ball of radius σ_min/L (THEORY 1.9).
     """
     problem = Problem.of(model, X, y, weights=weights)
-    return certificate_of(problem, target_cost=target_cost, rcond=rcond, lipschitz=lipschitz, finished=True)
+    return certificate_of(
+        problem, target_cost=target_cost, rcond=rcond, lipschitz=lipschitz, finished=True, forecast=True
+    )
 
 
 def _source(

@@ -56,7 +56,7 @@ class GainRatio(Control):
         absolute = damping * here.prepared.scale
         damped = here.damped(absolute)
         lifted = here.lift(damped, -here.residual)
-        moved = walk.displacement(here, damped, lifted.velocity)
+        moved = walk.displacement(here, damped, lifted)
         theta = here.theta + moved.theta.to(here.theta.dtype)
         cost = here.cost_of(here.residual_at(theta)) if bool(torch.isfinite(theta).all()) else math.inf
         bent = moved.bend is not None and moved.bend > self.largest_bend

@@ -29,21 +29,38 @@ def conjugate_gradients(
     preconditioner: Operator,
     tol: float,
     max_iterations: int,
+    damping: float = 0.0,
     slack: float = 0.0,
+    within: float = 0.0,
 ) -> Iterations:
-    """Solves `A z = b`, A symmetric positive definite, by preconditioned conjugate gradients until ‖b − Az‖ ≤ tol·‖b‖.
+    """Solves `(G + μ) z = b`, G = BBᵀ, by preconditioned conjugate gradients.
+
+    Stops at a residual ‖ρ‖ ≤ max(tol·‖b‖, within), or where ‖ρ‖² is below slack² of both what is left and what was
+    gained of `φ(v) = ‖Bv − b‖² + μ‖v‖²`: at v = Bᵀz, φ is `‖ρ‖² + μ⟨z, b + ρ⟩`, and the duality gap, a bound on how
+    far that is from the least φ, is exactly ‖ρ‖².
+
+    Args:
+        operator: z ↦ (G + μ) z.
+        damping: μ, for the second test.
 
     Source: Golub & Van Loan, *Matrix Computations*, algorithm 11.5.1, with the Polak–Ribière quotient, which keeps
     its footing where the preconditioner is inexact.
     """
     scale = norm(b)
+
+    def enough(z: Tensor, residual: Tensor, size: float) -> bool:
+        if size <= max(tol * scale, within):
+            return True
+        left = size**2 + damping * (dot(z, b) + dot(z, residual)) if slack > 0.0 else 0.0
+        return size**2 <= slack**2 * min(left, scale**2 - left)
+
     z, r = torch.zeros_like(b), b.clone()
     if scale == 0.0:
         return Iterations(z, 0, 0.0, True)
     s = preconditioner(r)
     p, rho = s.clone(), dot(r, s)
-    best, best_norm, count = z, norm(r), 0
-    while best_norm > max(tol * scale, slack * norm(best)) and count < max_iterations:
+    best, best_norm, count, done = z, scale, 0, enough(z, r, scale)
+    while not done and count < max_iterations:
         q = operator(p)
         curvature = dot(p, q)
         if not (curvature > 0.0 and rho > 0.0 and math.isfinite(rho)):
@@ -56,9 +73,11 @@ def conjugate_gradients(
         rho, rho_previous = dot(r, s), rho
         p.mul_((rho - dot(previous, s)) / rho_previous).add_(s)
         count += 1
-        if norm(r) < best_norm:
-            best, best_norm = z, norm(r)
-    return Iterations(best, count, best_norm / scale, best_norm <= max(tol * scale, slack * norm(best)))
+        size = norm(r)
+        done = enough(z, r, size)
+        if done or size < best_norm:
+            best, best_norm = z, size
+    return Iterations(best, count, best_norm / scale, done)
 
 
 def lsmr(mv: Operator, rmv: Operator, b: Tensor, *, tol: float, max_iterations: int) -> Iterations:

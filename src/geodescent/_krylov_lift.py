@@ -1,17 +1,17 @@
 """The lift that only multiplies: conjugate gradients with the output-averaged preconditioner, and LSMR."""
 
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import torch
-from torch import Tensor
 
 from geodescent import _iterations as iterations
-from geodescent import _linalg as linalg
 from geodescent._jacobian import Jacobian
 from geodescent._lift import Damped, Lift, Lifted, Metrics, Prepared
-from geodescent._memory import fits
+from geodescent._preconditioner import OutputBlocks
 from geodescent._types import Outputs, Theta
 
+STRONG = 1e-2  # of ‖B‖_F²/m: above it the average over outputs preconditions well enough
 LEAST_DAMPING = 1e-16  # of ‖B‖_F²/m: what products in this precision still see
 
 
@@ -24,8 +24,8 @@ class KrylovLift(Lift):
     Args:
         tol: relative residual at which to stop.
         max_iterations: a bound on the products.
-        slack: stop also where the residual is below this share of the damping's own misfit μ‖z‖: a step that is
-            damped that much gains nothing from a better solve. 0 for the exact lift.
+        slack: stop also where the residual is below this share of what the damped step leaves, and of what it gains:
+            a step that is damped that much gains little from a better solve. 0 for the exact lift.
         products: dtype of the products with B on the way; None for the Jacobian's own. The misfit, and with it C_lin,
             is always taken in the Jacobian's own.
 
@@ -41,14 +41,13 @@ class KrylovLift(Lift):
     def prepare(self, jacobian: Jacobian, *, row_scale: Outputs | None = None, metric: Theta | None = None) -> Prepared:
         metrics = Metrics.of(jacobian, row_scale, metric)
         inner = metrics.jacobian if self.products is None else metrics.jacobian.to(self.products)
-        return _PreparedKrylov(metrics, inner, _averaged(metrics.jacobian), self)
+        return _PreparedKrylov(metrics, inner, self)
 
 
 @dataclass(frozen=True)
 class _PreparedKrylov(Prepared):
     metrics: Metrics
     inner: Jacobian
-    averaged: Tensor | None
     method: KrylovLift
 
     @property
@@ -71,14 +70,19 @@ class _PreparedKrylov(Prepared):
         jacobian = self.metrics.jacobian
         if damping == 0.0 and jacobian.n_params < jacobian.n_residuals:
             return None
-        if self.averaged is None:
-            diagonal = jacobian.row_squares() + damping
-            return lambda z: z / diagonal
-        factor = linalg.definite(self.averaged, damping=damping)
-        if damping == 0.0 and isinstance(factor, linalg.EighFactor):
-            return None
-        n = len(self.averaged)
-        return lambda z: factor.solve(z.reshape(n, -1)).reshape(-1)
+        blocks = self._averaged if damping > STRONG * self.scale else self._rotated
+        if blocks is not None:
+            return blocks.damped(damping)
+        diagonal = jacobian.row_squares() + damping
+        return lambda z: z / diagonal
+
+    @cached_property
+    def _averaged(self) -> OutputBlocks | None:
+        return OutputBlocks.averaged(self.metrics.jacobian)
+
+    @cached_property
+    def _rotated(self) -> OutputBlocks | None:
+        return OutputBlocks.rotated(self.metrics.jacobian)
 
 
 @dataclass(frozen=True)
@@ -87,10 +91,10 @@ class _DampedKrylov:
     damping: float
     preconditioner: iterations.Operator | None
 
-    def lift(self, velocity: Outputs) -> Lifted:
+    def lift(self, velocity: Outputs, *, within: float = 0.0) -> Lifted:
         metrics, method = self.prepared.metrics, self.prepared.method
         jacobian, v = metrics.jacobian, metrics.enter(velocity)
-        solved = self._conjugate_gradients(v)
+        solved = self._conjugate_gradients(v, within)
         fallback = solved is None
         if solved is None:
             solved = iterations.lsmr(
@@ -102,7 +106,7 @@ class _DampedKrylov:
         misfit = jacobian.mv(solution) - v
         return Lifted(metrics.leave(solution), misfit, None, solved.count, solved.converged, fallback)
 
-    def _conjugate_gradients(self, v: Outputs) -> iterations.Iterations | None:
+    def _conjugate_gradients(self, v: Outputs, within: float) -> iterations.Iterations | None:
         """The solution z, or None where there is no damping and G is (or turns out) singular."""
         if self.preconditioner is None:
             return None
@@ -110,17 +114,11 @@ class _DampedKrylov:
         solved = iterations.conjugate_gradients(
             lambda z: torch.add(inner.mv(inner.rmv(z.to(inner.dtype))).to(z.dtype), z, alpha=damping),
             v,
+            damping=damping,
             preconditioner=self.preconditioner,
             tol=method.tol,
+            within=within,
             max_iterations=method.max_iterations,
-            slack=method.slack * damping,
+            slack=method.slack,
         )
         return solved if solved.converged or damping > 0.0 else None
-
-
-def _averaged(jacobian: Jacobian) -> Tensor | None:
-    """K̄, or None where there are several blocks of rows or K̄ does not fit."""
-    n = jacobian.blocks[0].n_samples
-    if len(jacobian.blocks) > 1 or not fits(2.0 * n * n * jacobian.dtype.itemsize, jacobian.device):
-        return None
-    return jacobian.mean_gram()

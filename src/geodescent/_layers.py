@@ -18,7 +18,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from geodescent._records import DenseInputs, IndexInputs, Outer, Record, Rows
+from geodescent._layer_inputs import DenseInputs, IndexInputs
+from geodescent._records import Outer, Record, Rows
 
 Index = dict[str, Tensor]
 Apply = Callable[[Any, Tensor, Tensor, Index, str], list[Record]]
@@ -164,7 +165,7 @@ def _channels_last(tensor: Tensor, axis: int) -> Tensor:
 def _positions_last_but_one(cotangents: Tensor) -> Tensor:
     """`(N, Q, c, C, …) → (N, Q, P, C)`."""
     n, q = cotangents.shape[:2]
-    return cotangents.movedim(3, -1).reshape(n, q, -1, cotangents.shape[3])
+    return cotangents.movedim(3, -1).reshape(n, q, -1, cotangents.shape[3]).contiguous()  # many products follow
 
 
 def _padded(module: Any, inputs: Tensor) -> Tensor:

@@ -44,8 +44,8 @@ class Lifted:
 class Damped(Protocol):
     """A lift at one point and one damping: the factor is there, solved for any velocity."""
 
-    def lift(self, velocity: Outputs) -> Lifted:
-        """The parameter velocity of this output velocity."""
+    def lift(self, velocity: Outputs, *, within: float = 0.0) -> Lifted:
+        """The parameter velocity of this output velocity; an iterative solve may stop at the residual `within`."""
         ...
 
 

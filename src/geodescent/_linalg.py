@@ -1,7 +1,7 @@
 """Factor once, solve many. Tensors only, no networks."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -39,6 +39,10 @@ class CholeskyFactor:
     rank: int
     pivot_ratio: float
 
+    def to(self, dtype: torch.dtype) -> "CholeskyFactor":
+        """The same factor in another precision, in the memory order that a triangular solve works on in place."""
+        return replace(self, lower=self.lower.mT.to(dtype).contiguous().mT)
+
     def solve(self, b: Tensor) -> Tensor:
         """`(A + μI)⁻¹ b`, b of shape (n,) or (n, k)."""
         columns = b.reshape(len(b), -1)
@@ -65,6 +69,10 @@ class EighFactor:
     @property
     def rank(self) -> int:
         return len(self.values)
+
+    def to(self, dtype: torch.dtype) -> "EighFactor":
+        """The same factor in another precision."""
+        return replace(self, values=self.values.to(dtype), vectors=self.vectors.to(dtype))
 
     def solve(self, b: Tensor) -> Tensor:
         """`Σ vᵢ (λᵢ + μ)⁻¹ ⟨vᵢ, b⟩` over the eigenvalues kept: the Penrose inverse at μ = 0."""

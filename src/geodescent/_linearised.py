@@ -67,9 +67,9 @@ class Linearised:
         self.tally["factors"] += 1
         return self.prepared.damped(damping)
 
-    def lift(self, damped: Damped, velocity: Outputs) -> Lifted:
-        """One solve."""
-        lifted = damped.lift(velocity)
+    def lift(self, damped: Damped, velocity: Outputs, *, within: float = 0.0) -> Lifted:
+        """One solve; an iterative one may stop at the residual `within`."""
+        lifted = damped.lift(velocity, within=within)
         self.tally["solves"] += 1
         self.tally["iterations"] += lifted.iterations
         self.tally["fallbacks"] += lifted.fallback

@@ -89,7 +89,7 @@ class NaturalControl:
         lifted = here.lift(damped, -here.residual)
         wanted, length = aim(here, lifted, walk.step_size), walk.step_size * norm(lifted.velocity)
         predicted = here.cost_of(wanted)
-        moved = walk.displacement(here, damped, lifted.velocity)
+        moved = walk.displacement(here, damped, lifted)
         if not (math.isfinite(length) and (moved.bend is None or moved.bend <= LARGEST_BEND)):
             return None
         theta = here.theta + moved.theta.to(here.theta.dtype)

@@ -11,11 +11,12 @@ from geodescent import _capture as capture
 from geodescent._agreement import check_agreement
 from geodescent._function import ModelFunction, parameters_of
 from geodescent._inputs import Inputs, kind_of, n_samples_of, take
-from geodescent._jacobian import Block, Jacobian
+from geodescent._jacobian import Jacobian
 from geodescent._per_sample import per_sample_rows
 from geodescent._probing import left_as_found, output_shape
 from geodescent._records import Record, merged
 from geodescent._routes import Routes, find_routes
+from geodescent._tiles import Block
 from geodescent._types import Outputs, Theta
 
 CHECK_SAMPLES = 8  # the agreement check looks at this many samples: a wrong rule is wrong on any

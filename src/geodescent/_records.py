@@ -14,6 +14,10 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from geodescent._layer_inputs import DenseInputs, IndexInputs, Inputs
+
+ROWS_LIMIT = 2**24  # numbers in rows formed at once, 128 MB in float64
+
 
 class Workspace:
     """Two buffers for the tiles of G, taken anew only where a larger tile is asked for: fresh memory costs more to
@@ -32,86 +36,6 @@ class Workspace:
         if self._buffers[which].numel() < rows * columns:
             self._buffers[which] = self._buffers[which].new_empty(rows * columns)
         return self._buffers[which][: rows * columns].view(rows, columns)
-
-
-@dataclass(frozen=True)
-class DenseInputs:
-    """Layer inputs a, `(N, P, d)`: P positions (tokens, pixels) of each sample."""
-
-    values: Tensor
-
-    @property
-    def size(self) -> int:
-        return self.values.shape[2]
-
-    @property
-    def positions(self) -> int:
-        return self.values.shape[1]
-
-    def samples(self, chunk: slice) -> "DenseInputs":
-        return DenseInputs(self.values[chunk])
-
-    def to(self, dtype: torch.dtype) -> "DenseInputs":
-        return DenseInputs(self.values.to(dtype))
-
-    def dense(self) -> Tensor:
-        return self.values
-
-    def inner(self, other: "Inputs", out: Tensor) -> Tensor:
-        """`a · a'` of all pairs of positions, `(N·P, N'·P')`, written to `out`."""
-        return torch.mm(self.values.flatten(0, 1), other.dense().flatten(0, 1).T, out=out)
-
-    def inner_own(self) -> Tensor:
-        """`a · a'` of the positions of each sample, `(N, P, P)`."""
-        return self.values @ self.values.transpose(1, 2)
-
-    def apply(self, matrix: Tensor) -> Tensor:
-        """`(o, d) → (N, P, o)`: the matrix applied to every input."""
-        return self.values @ matrix.T
-
-    def collect(self, cotangents: Tensor) -> Tensor:
-        """`(N, P, o) → (o, d)`: `Σ g aᵀ`."""
-        return cotangents.flatten(0, 1).T @ self.values.flatten(0, 1)
-
-
-@dataclass(frozen=True)
-class IndexInputs:
-    """One-hot layer inputs kept as indices `(N, P)` into d rows: an embedding's."""
-
-    indices: Tensor
-    size: int
-    dtype: torch.dtype
-
-    @property
-    def positions(self) -> int:
-        return self.indices.shape[1]
-
-    def samples(self, chunk: slice) -> "IndexInputs":
-        return replace(self, indices=self.indices[chunk])
-
-    def to(self, dtype: torch.dtype) -> "IndexInputs":
-        return replace(self, dtype=dtype)
-
-    def dense(self) -> Tensor:
-        return torch.nn.functional.one_hot(self.indices, self.size).to(self.dtype)
-
-    def inner(self, other: "Inputs", out: Tensor) -> Tensor:
-        if not isinstance(other, IndexInputs):
-            return torch.mm(self.dense().flatten(0, 1), other.dense().flatten(0, 1).T, out=out)
-        return out.copy_(self.indices.reshape(-1, 1) == other.indices.reshape(1, -1))
-
-    def inner_own(self) -> Tensor:
-        return (self.indices[:, :, None] == self.indices[:, None, :]).to(self.dtype)
-
-    def apply(self, matrix: Tensor) -> Tensor:
-        return matrix.T[self.indices]
-
-    def collect(self, cotangents: Tensor) -> Tensor:
-        out = cotangents.new_zeros(self.size, cotangents.shape[2])
-        return out.index_add_(0, self.indices.reshape(-1), cotangents.flatten(0, 1)).T
-
-
-Inputs = DenseInputs | IndexInputs
 
 
 @dataclass(frozen=True)
@@ -141,6 +65,14 @@ class Rows:
     def scaled(self, rows: Tensor | None, columns: Tensor | None) -> "Rows":
         values = self.values if rows is None else self.values * rows[:, :, None]
         return replace(self, values=values if columns is None else values * columns[self.index])
+
+    def mixed(self, matrix: Tensor) -> "Rows":
+        return replace(self, values=torch.einsum("nqk,qr->nrk", self.values, matrix))
+
+    def coupling(self) -> Tensor:
+        """`Σ_i D_i D_iᵀ`, (Q, Q): how much the outputs of a sample move together."""
+        by_output = self.values.transpose(0, 1).flatten(1)
+        return by_output @ by_output.T
 
     def averaged(self) -> "Rows":
         n, q, k = self.values.shape
@@ -227,6 +159,20 @@ class Outer:
             return replace(self, cotangents=g * scale[0, 0], scale=None)
         return replace(self, cotangents=g, scale=scale)
 
+    def mixed(self, matrix: Tensor) -> "Outer":
+        """The record of other outputs, each a combination of these: column r of the matrix, (Q, R), gives output r."""
+        n, q = self.cotangents.shape[:2]
+        mixed = matrix.T @ self.cotangents.reshape(n, q, -1)
+        return replace(self, cotangents=mixed.view(n, -1, *self.cotangents.shape[2:]))
+
+    def coupling(self) -> Tensor:
+        """`Σ_i D_i D_iᵀ`, (Q, Q): how much the outputs of a sample move together."""
+        p, g = self.inputs.positions, self.cotangents
+        if self.scale is not None or p * p > self.width:
+            return sum((part.rows().coupling() for part in self.parts(ROWS_LIMIT)), g.new_zeros(()))
+        weighted = torch.einsum("npt,nqto->nqpo", self.inputs.inner_own(), g)
+        return g.transpose(0, 1).flatten(1) @ weighted.transpose(0, 1).flatten(1).T
+
     def averaged(self) -> "Outer":
         n, q, p, o = self.cotangents.shape
         g = self.cotangents.transpose(1, 2).reshape(n, 1, p, q * o) / q**0.5
@@ -235,11 +181,12 @@ class Outer:
 
     def mv(self, v: Tensor) -> Tensor:
         matrix = v[self.index] if self.scale is None else v[self.index] * self.scale
-        return (self.cotangents.flatten(2) @ self.inputs.apply(matrix).flatten(1)[:, :, None])[:, :, 0]
+        moved = self.inputs.apply(matrix).flatten(1)[:, None]
+        return (moved @ self.cotangents.flatten(2).transpose(1, 2))[:, 0]
 
     def rmv(self, u: Tensor, out: Tensor) -> None:
-        weighted = torch.einsum("nq,nqpo->npo", u, self.cotangents)
-        matrix = self.inputs.collect(weighted)
+        n, _, p, o = self.cotangents.shape
+        matrix = self.inputs.collect((u[:, None] @ self.cotangents.flatten(2)).view(n, p, o))
         matrix = matrix if self.scale is None else matrix * self.scale
         out.index_add_(0, self.index.reshape(-1), matrix.reshape(-1))
 

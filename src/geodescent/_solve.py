@@ -191,7 +191,9 @@ def _standstill(here: Linearised, state: State, method: Method) -> Result:
         return Result.rounding_floor
     lifted = here.lift(here.damped(here.prepared.least_damping), -here.residual)
     promised = here.cost - here.predicted(lifted)
-    if lifted.converged and promised <= STATIONARY * here.cost:
+    if not lifted.converged:
+        return Result.no_progress
+    if promised <= STATIONARY * here.cost:
         return Result.stationary
     noise = 2.0 * math.sqrt(state.floor * here.cost)  # of C: rounding moves x by √(2N·floor), C by ⟨x − y, δx⟩/N
     return Result.rounding_floor if promised <= NOISE * noise else Result.no_progress

@@ -53,10 +53,10 @@ class Spring:
         damped = here.damped(absolute)
         kept = None if phi is None else self.momentum * phi
         asked = -here.residual if kept is None else -here.residual - here.jacobian.mv(kept)
-        velocity = here.lift(damped, asked).velocity
-        phi = velocity if kept is None else velocity + kept
+        lifted = here.lift(damped, asked)
+        phi = lifted.velocity if kept is None else lifted.velocity + kept
         size = 1.0 if kept is None else 1.0 / math.sqrt(1.0 - self.momentum ** (2 * k))
-        moved = walk.displacement(here, damped, size * phi)
+        moved = walk.displacement(here, damped, replace(lifted, velocity=size * phi))
         theta = here.theta + moved.theta.to(here.theta.dtype)
         bent = moved.bend is not None and moved.bend > self.rule.largest_bend
         known = not bent and bool(torch.isfinite(theta).all())

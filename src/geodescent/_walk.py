@@ -3,10 +3,12 @@
 from dataclasses import dataclass
 from typing import Protocol
 
-from geodescent._lift import Damped
+from geodescent._lift import Damped, Lifted
 from geodescent._linalg import norm
 from geodescent._linearised import Linearised
 from geodescent._types import Theta
+
+BEND_SLACK = 0.5  # of ‖r + Dv‖: what the velocity itself leaves, the bend need not resolve
 
 
 @dataclass(frozen=True)
@@ -28,8 +30,8 @@ class Walk(Protocol):
     @property
     def step_size(self) -> float: ...
 
-    def displacement(self, here: Linearised, damped: Damped, velocity: Theta) -> Displacement:
-        """The step from `here` along `velocity`, which `damped` lifted."""
+    def displacement(self, here: Linearised, damped: Damped, lifted: Lifted) -> Displacement:
+        """The step from `here` along a velocity that `damped` lifted."""
         ...
 
 
@@ -39,8 +41,8 @@ class EulerWalk:
 
     step_size: float = 1.0
 
-    def displacement(self, here: Linearised, damped: Damped, velocity: Theta) -> Displacement:
-        return Displacement(self.step_size * velocity)
+    def displacement(self, here: Linearised, damped: Damped, lifted: Lifted) -> Displacement:
+        return Displacement(self.step_size * lifted.velocity)
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,8 @@ class GeodesicWalk:
 
     step_size: float = 1.0
 
-    def displacement(self, here: Linearised, damped: Damped, velocity: Theta) -> Displacement:
-        bend = here.lift(damped, here.second_derivative(velocity)).velocity
+    def displacement(self, here: Linearised, damped: Damped, lifted: Lifted) -> Displacement:
+        velocity, within = lifted.velocity, BEND_SLACK * norm(lifted.misfit)
+        bend = here.lift(damped, here.second_derivative(velocity), within=within).velocity
         length, turned, h = norm(velocity), 0.5 * norm(bend), self.step_size
         return Displacement(h * velocity - (0.5 * h * h) * bend, h * turned / length if length > 0.0 else 0.0)

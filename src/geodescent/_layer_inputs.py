@@ -1,0 +1,86 @@
+"""What a layer was given: inputs as numbers, or one-hot inputs kept as indices."""
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class DenseInputs:
+    """Layer inputs a, `(N, P, d)`: P positions (tokens, pixels) of each sample."""
+
+    values: Tensor
+
+    @property
+    def size(self) -> int:
+        return self.values.shape[2]
+
+    @property
+    def positions(self) -> int:
+        return self.values.shape[1]
+
+    def samples(self, chunk: slice) -> "DenseInputs":
+        return DenseInputs(self.values[chunk])
+
+    def to(self, dtype: torch.dtype) -> "DenseInputs":
+        return DenseInputs(self.values.to(dtype))
+
+    def dense(self) -> Tensor:
+        return self.values
+
+    def inner(self, other: "Inputs", out: Tensor) -> Tensor:
+        """`a · a'` of all pairs of positions, `(N·P, N'·P')`, written to `out`."""
+        return torch.mm(self.values.flatten(0, 1), other.dense().flatten(0, 1).T, out=out)
+
+    def inner_own(self) -> Tensor:
+        """`a · a'` of the positions of each sample, `(N, P, P)`."""
+        return self.values @ self.values.transpose(1, 2)
+
+    def apply(self, matrix: Tensor) -> Tensor:
+        """`(o, d) → (N, P, o)`: the matrix applied to every input."""
+        return self.values @ matrix.T
+
+    def collect(self, cotangents: Tensor) -> Tensor:
+        """`(N, P, o) → (o, d)`: `Σ g aᵀ`."""
+        return cotangents.flatten(0, 1).T @ self.values.flatten(0, 1)
+
+
+@dataclass(frozen=True)
+class IndexInputs:
+    """One-hot layer inputs kept as indices `(N, P)` into d rows: an embedding's."""
+
+    indices: Tensor
+    size: int
+    dtype: torch.dtype
+
+    @property
+    def positions(self) -> int:
+        return self.indices.shape[1]
+
+    def samples(self, chunk: slice) -> "IndexInputs":
+        return replace(self, indices=self.indices[chunk])
+
+    def to(self, dtype: torch.dtype) -> "IndexInputs":
+        return replace(self, dtype=dtype)
+
+    def dense(self) -> Tensor:
+        return torch.nn.functional.one_hot(self.indices, self.size).to(self.dtype)
+
+    def inner(self, other: "Inputs", out: Tensor) -> Tensor:
+        if not isinstance(other, IndexInputs):
+            return torch.mm(self.dense().flatten(0, 1), other.dense().flatten(0, 1).T, out=out)
+        return out.copy_(self.indices.reshape(-1, 1) == other.indices.reshape(1, -1))
+
+    def inner_own(self) -> Tensor:
+        return (self.indices[:, :, None] == self.indices[:, None, :]).to(self.dtype)
+
+    def apply(self, matrix: Tensor) -> Tensor:
+        return matrix.T[self.indices]
+
+    def collect(self, cotangents: Tensor) -> Tensor:
+        out = cotangents.new_zeros(self.size, cotangents.shape[2])
+        return out.index_add_(0, self.indices.reshape(-1), cotangents.flatten(0, 1)).T
+
+
+Inputs = DenseInputs | IndexInputs
