@@ -103,6 +103,15 @@ def test_rmse_and_r2_shown_are_those_of_the_run_opened_again(tmp_path):
     assert answer["test"]["r2"] == pytest.approx(r2_score(truth, raw), rel=1e-10)
 
 
+def test_noisy_regression_is_ended_by_held_out_cost_unless_asked_otherwise(tmp_path):
+    """diabetes is noise by half: fitted to the end the network predicts worse than the mean."""
+    asked = ("fit", "diabetes", "--json", "--out")
+    stopped, ended = (strict_object(geodescent(*asked, tmp_path / s, "--stop", s).stdout) for s in ("auto", "cost"))
+    assert stopped["result"] == "held_out_rose" and stopped["test"]["r2"] > 0.25
+    assert ended["result"] == "target_reached" and ended["test"]["r2"] < 0.0
+    assert gd.load(tmp_path / "auto").config.options["stop"] == "auto"
+
+
 def test_flow_answers_with_its_deviation_and_points(wine_flow):
     folder, answer = wine_flow
     assert set(answer) == COMMON_KEYS | {"max_relative_deviation", "points"}

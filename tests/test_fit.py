@@ -11,6 +11,7 @@ import torch
 from laws import assert_close
 from sklearn.datasets import load_diabetes
 from torch import Tensor, nn
+from torch.utils.data import DataLoader, TensorDataset
 
 import geodescent as gd
 from geodescent import _checkpoint, _memory, _problem
@@ -272,6 +273,80 @@ def test_the_module_is_left_without_traces() -> None:
     assert model.training
     assert all(p.grad is None for p in model.parameters())
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
+
+
+# --- stopping by held-out cost -------------------------------------------------------------------------------------
+
+
+def noisy(n: int = 200) -> tuple[nn.Module, Tensor, Tensor, Tensor, Tensor]:
+    """A sine with noise of a third of its size, a network wide enough to fit the noise, and the sine itself."""
+    torch.manual_seed(0)
+    x, xt = torch.rand(n, 1, dtype=torch.float64) * 2 - 1, torch.linspace(-1, 1, 100, dtype=torch.float64)[:, None]
+    y = torch.sin(4 * x) + 0.3 * torch.randn(n, 1, dtype=torch.float64)
+    model = nn.Sequential(nn.Linear(1, 60), nn.Tanh(), nn.Linear(60, 60), nn.Tanh(), nn.Linear(60, 1)).double()
+    return model, x, y, xt, torch.sin(4 * xt)
+
+
+def test_noise_is_not_fitted_where_held_out_cost_ends_the_run() -> None:
+    to_the_end, x, y, xt, yt = noisy()
+    gd.fit(to_the_end, x, y, max_steps=100)
+    model = noisy()[0]
+    solution = gd.fit(model, x, y, stop="held_out")
+    assert solution.result is gd.Result.held_out_rose
+    assert cost_of(model, xt, yt) < 0.005 < 0.25 * cost_of(to_the_end, xt, yt)
+    history = solution.history
+    kept = int(np.argmin(history["held_out"]))
+    assert solution.cost == history["cost"][kept]
+    assert solution.steps == kept + 6 and history["cost"][-1] < solution.cost
+
+
+def test_the_validation_data_given_are_those_that_judge() -> None:
+    model, x, y, xt, yt = noisy()
+    solution = gd.fit(model, x, y, stop="held_out", validation=(xt, yt))
+    assert cost_of(model, xt, yt) == pytest.approx(float(np.min(solution.history["held_out"])), rel=1e-10)
+    assert cost_of(model, x, y) == pytest.approx(solution.cost, rel=1e-10)
+
+
+def test_a_run_that_held_out_cost_ends_goes_on_after_a_break(tmp_path: Path) -> None:
+    whole, x, y, _, _ = noisy()
+    full = gd.fit(whole, x, y, stop="held_out")
+    gd.fit(noisy()[0], x, y, stop="held_out", checkpoint=tmp_path, callback=stop_after(9))
+    fresh = noisy()[0]
+    resumed = gd.fit(fresh, x, y, stop="held_out", checkpoint=tmp_path)
+    assert resumed.result is full.result and resumed.steps == full.steps
+    assert_close(theta_of(fresh), theta_of(whole), 1e-6)
+
+
+def test_weights_are_held_apart_with_their_samples() -> None:
+    model, x, y, xt, yt = noisy()
+    weights = torch.ones(len(x), dtype=torch.float64)
+    spoilt, weights[::7] = y.clone(), 0.0
+    spoilt[::7] += 100.0
+    solution = gd.fit(model, x, spoilt, weights=weights, stop="held_out", validation=(xt, yt))
+    assert cost_of(model, xt, yt) < 0.005 and solution.certificate.n_residuals == 200
+    apart = gd.fit(noisy()[0], x, y, weights=torch.ones_like(weights), stop="held_out", max_steps=1)
+    assert apart.certificate.n_residuals == 160
+
+
+def test_what_cannot_be_held_apart() -> None:
+    model, x, y, _, _ = noisy()
+    with pytest.raises(gd.InputError, match=r"9 samples are too few to hold a fifth of them out: pass validation"):
+        gd.fit(model, x[:9], y[:9], stop="held_out")
+    loader = DataLoader(TensorDataset(x, y), batch_size=50)
+    with pytest.raises(gd.InputError, match=r'stop="held_out" over a DataLoader needs validation'):
+        gd.fit(model, loader, stop="held_out")
+    with pytest.raises(
+        gd.InputError, match=r'stop must be "cost" or "held_out", not "late"'.replace('"late"', "'late'")
+    ):
+        gd.fit(model, x, y, stop="late")
+
+
+def test_batches_too_are_ended_by_held_out_cost() -> None:
+    model, x, y, xt, yt = noisy()
+    loader = DataLoader(TensorDataset(x, y), batch_size=50)
+    solution = gd.fit(model, loader, stop="held_out", validation=(xt, yt), max_steps=60)
+    assert solution.cost == pytest.approx(cost_of(model, x, y), rel=1e-10)
+    assert cost_of(model, xt, yt) == pytest.approx(float(np.min(solution.history["held_out"])), rel=1e-10)
 
 
 # --- checkpoints ----------------------------------------------------------------------------------------------------

@@ -5,9 +5,8 @@ import math
 import os
 import time as clock
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -20,20 +19,22 @@ from geodescent._checkpoint import Keeper, read_state
 from geodescent._dense_lifts import NormalLift
 from geodescent._errors import InputError
 from geodescent._flow import Flow
+from geodescent._gain_ratio import GainRatio
+from geodescent._held_out import apart, judge_of
 from geodescent._inputs import Inputs
 from geodescent._lift import Lift
 from geodescent._linalg import norm
-from geodescent._problem import Problem, held_out
+from geodescent._problem import Problem
 from geodescent._solution import Callback, Record, Result, Solution, history_of
 from geodescent._solve import Method, Stopping
 from geodescent._source import BatchSource, FixedSource, Source
 from geodescent._spring import Spring
 from geodescent._streamed import StreamedSource
 from geodescent._theory import stopping_time
-from geodescent._types import Theta
 
 logger = logging.getLogger("geodescent")
 
+GENTLE = GainRatio(initial_damping=1e4, fall=0.3)  # the path of a fit that held-out cost ends (docs/decisions.md)
 DEFAULT_FALL = 1e-12  # of C/C₀, where a flow is asked for neither a time nor a target
 TARGET_MARGIN = 1e-6  # the flow's end may miss its target by this share: the integration's own error
 
@@ -48,6 +49,7 @@ def fit(
     max_seconds: float | None = None,
     weights: Tensor | None = None,
     validation: tuple[Inputs, Tensor] | None = None,
+    stop: Literal["cost", "held_out"] = "cost",
     method: Method | None = None,
     callback: Callback | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
@@ -62,6 +64,10 @@ def fit(
     measured once a pass. With `method=Method(lift=NormalLift())` the steps are those of the full batch, exact, `DᵀD`
     being summed over the batches.
 
+    Noisy data are better not fitted to the end. With `stop="held_out"` the model is left at the least held-out cost and
+    the run ends when that has risen for six steps; the damping then falls gently from far above ‖B‖², so that the path
+    passes from the smoothest fit to the closest (`GainRatio(initial_damping=1e4, fall=0.3)`).
+
     Args:
         model: any module whose output for a sample depends on that sample alone.
         X: tensor, tuple or dict of tensors, samples first; or a DataLoader of pairs (X, y).
@@ -70,6 +76,8 @@ def fit(
         max_steps, max_seconds: bounds of the run.
         weights: w ≥ 0, (N,): rows are multiplied by √w, N = Σw.
         validation: (X, y) on which the cost is recorded beside each step; never fitted.
+        stop: by the cost, or by the cost of the validation data: where none are given, of a fifth of the samples, drawn
+            by a fixed seed and left out of the fit.
         method: field × lift × walk × control.
         callback: called with the record of each accepted step; StopIteration ends the run.
         checkpoint: a folder to save to every 30 s and at the end, and to resume from.
@@ -78,11 +86,11 @@ def fit(
         InputError, JacobianError, MemoryPlanError: before any work, with the numbers and the way out.
     """
     begin = clock.perf_counter()
-    stopping = _stopping(target_cost, max_steps, max_seconds)
+    stopping = _stopping(target_cost, max_steps, max_seconds, stop)
     _require_folder(checkpoint)
-    source, method = _source(model, X, y, weights, method)
+    source, method, validation = _source(model, X, y, weights, method, validation, held_out=stopping.held_out)
     problem = source.first
-    judge = _held_out_cost(problem, validation)
+    judge = judge_of(problem, validation)
     state = read_state(checkpoint, source) or _solve.start(source, method, judge)
     notes = _notes(problem, stopping.target_cost, state.floor)
     keeper, counts = Keeper(checkpoint, state), Counter[str]()
@@ -145,14 +153,14 @@ def flow(
     begin = clock.perf_counter()
     _flow.checked_until(until, target_cost, tol)
     problem = Problem.of(model, X, y, weights=weights)
-    chosen = _checked_method(method)
+    chosen = _checked_method(method, Method())
     lift = chosen.lift.exact()
     cost0 = problem.cost(problem.outputs(problem.theta))
     if not (math.isfinite(cost0) and cost0 > 0.0):
         raise InputError(f"the cost at the start is {cost0}: the flow needs a positive, finite one to fall from.")
     floor = _flow.start_floor(problem, lift)
     end = _end(until, target_cost, cost0, floor)
-    bound = _stopping(target_cost, 0, max_seconds).max_seconds
+    bound = _stopping(target_cost, 0, max_seconds, "cost").max_seconds
     velocity = _flow.Velocity(problem, chosen.field, lift, max_seconds=bound)
     points, result = _flow.follow(velocity, end, tol=tol, callback=callback or _silent, floor=floor)
     problem.write(points[-1].theta)
@@ -204,18 +212,30 @@ def _source(
     y: Tensor | None,
     weights: Tensor | None,
     method: Method | None,
-) -> tuple[Source, Method]:
-    """The problem of each step, and the method that goes with it where none was asked for."""
+    validation: tuple[Inputs, Tensor] | None,
+    *,
+    held_out: bool,
+) -> tuple[Source, Method, tuple[Inputs, Tensor] | None]:
+    """The problem of each step, the method that goes with it where none was asked for, and the validation data."""
     if not isinstance(X, DataLoader):
         if y is None:
             raise InputError("y is missing: pass fit(model, X, y), or a DataLoader of pairs (X, y).")
-        return FixedSource(Problem.of(model, X, y, weights=weights)), _checked_method(method)
+        problem = Problem.of(model, X, y, weights=weights)
+        if held_out and validation is None:
+            problem, validation = apart(problem, X, y, weights)
+        return (
+            FixedSource(problem),
+            _checked_method(method, Method(control=GENTLE) if held_out else Method()),
+            validation,
+        )
     if y is not None or weights is not None:
         raise InputError("a DataLoader brings its own targets and no weights: pass fit(model, loader).")
-    chosen = Method(control=Spring()) if method is None else _checked_method(method)
+    if held_out and validation is None:
+        raise InputError('stop="held_out" over a DataLoader needs validation=(X, y): its samples are not held apart.')
+    chosen = _checked_method(method, Method(control=Spring()))
     if isinstance(chosen.lift, NormalLift) and not isinstance(chosen.control, Spring):
-        return StreamedSource.of(model, X), chosen
-    return BatchSource.of(model, X), chosen
+        return StreamedSource.of(model, X), chosen, validation
+    return BatchSource.of(model, X), chosen, validation
 
 
 def _end(until: float | None, target_cost: float | None, cost0: float, floor: float) -> float:
@@ -231,10 +251,10 @@ def _silent(record: Record) -> None:
     """No callback."""
 
 
-def _checked_method(method: Method | None) -> Method:
+def _checked_method(method: Method | None, default: Method) -> Method:
     if method is not None and not isinstance(method, Method):
         raise InputError(f"method must be a gd.Method, not {method!r}: for example gd.Method(lift=gd.KrylovLift()).")
-    return method or Method()
+    return method or default
 
 
 def _require_folder(checkpoint: str | os.PathLike[str] | None) -> None:
@@ -247,25 +267,15 @@ def _require_folder(checkpoint: str | os.PathLike[str] | None) -> None:
         raise InputError(f"the checkpoint folder {checkpoint} cannot be made: {error.strerror}.") from error
 
 
-def _stopping(target_cost: float | None, max_steps: int, max_seconds: float | None) -> Stopping:
+def _stopping(target_cost: float | None, max_steps: int, max_seconds: float | None, stop: str) -> Stopping:
+    if stop not in ("cost", "held_out"):
+        raise InputError(f'stop must be "cost" or "held_out", not {stop!r}.')
     if target_cost is not None and not target_cost >= 0.0:
         raise InputError(f"target_cost = {target_cost}: a cost of zero or above is needed.")
     if max_steps < 0 or (max_seconds is not None and not max_seconds >= 0.0):
         raise InputError(f"max_steps = {max_steps} and max_seconds = {max_seconds} must not be negative.")
-    return Stopping(target_cost or 0.0, max_steps, math.inf if max_seconds is None else max_seconds)
-
-
-def _held_out_cost(problem: Problem, validation: tuple[Inputs, Tensor] | None) -> Callable[[Theta], float | None]:
-    if validation is None:
-        return lambda theta: None
-    if not (isinstance(validation, tuple) and len(validation) == 2):
-        raise InputError(f"validation must be a pair (X, y), not {type(validation).__name__}.")
-    other = held_out(problem, *validation)
-    try:
-        other.outputs(problem.theta)
-    except RuntimeError as error:
-        raise InputError(f"the model could not be called on the validation X: {error}") from error
-    return lambda theta: other.cost(other.outputs(theta))
+    seconds = math.inf if max_seconds is None else max_seconds
+    return Stopping(target_cost or 0.0, max_steps, seconds, stop == "held_out")
 
 
 def _notes(problem: Problem, target_cost: float, floor: float) -> list[str]:

@@ -69,6 +69,11 @@ class Start:
     n_given: int
     reason: str | None = None
 
+    @property
+    def cost_left_out(self) -> float:
+        """C of the samples left out in turn, at the gain chosen."""
+        return next(c.error for c in self.candidates if c.gain == self.gain)
+
     def as_dict(self) -> dict[str, Any]:
         """For JSON: None where a number is not finite."""
         rows = [{k: None if v in (math.inf, -math.inf) else v for k, v in asdict(c).items()} for c in self.candidates]

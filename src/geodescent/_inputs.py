@@ -27,7 +27,7 @@ def map_inputs(f: Callable[[Tensor], Tensor], inputs: Inputs) -> Inputs:
     return tuple(f(value) for value in inputs) if isinstance(inputs, tuple) else f(inputs)  # type: ignore[arg-type]
 
 
-def take(inputs: Inputs, samples: list[int]) -> Inputs:
+def take(inputs: Inputs, samples: list[int] | Tensor) -> Inputs:
     """These samples alone."""
     return map_inputs(lambda t: t[samples], inputs)
 

@@ -19,6 +19,7 @@ class Result(Enum):
     stationary = "No direction lowers the cost to first order: this is a critical point with cost above zero."
     rounding_floor = "The cost has reached the rounding floor: more digits do not exist in this precision."
     no_progress = "No damping, however large, gave a step that lowers the cost."
+    held_out_rose = "The held-out cost rose: fitting further hurts. The point before is kept."
     max_steps = "The largest number of steps was taken before the target was reached."
     max_seconds = "The time ran out before the target was reached."
     stopped = "The callback ended the run."

@@ -25,6 +25,7 @@ from geodescent._walk import GeodesicWalk, Walk
 AT_FLOOR = 4.0  # a cost below this many rounding floors has arrived
 NOISE = 10.0  # a promised fall below this many times the rounding noise of C cannot be seen
 PROGRESS = 0.9  # a best cost above this share of the last one is no reason to begin again
+PATIENCE = 6  # accepted steps without a lower held-out cost
 NEAR_FLOOR = 1e4  # below this many, a step that fails is the floor's doing
 
 
@@ -41,11 +42,16 @@ class Method:
 
 @dataclass(frozen=True)
 class Stopping:
-    """When to end: at the target, or when steps or seconds run out."""
+    """When to end: at the target, when steps or seconds run out, or when the held-out cost has risen.
+
+    Attributes:
+        held_out: the best point is that of the least held-out cost, and the run ends `PATIENCE` steps after it.
+    """
 
     target_cost: float = 0.0
     max_steps: int = 500
     max_seconds: float = math.inf
+    held_out: bool = False
 
 
 @dataclass(frozen=True)
@@ -54,7 +60,7 @@ class State:
 
     Attributes:
         theta, cost: the point of the last step, (K,), and C there.
-        best, best_cost: the best point so far. A control may walk through worse ones.
+        best, best_cost: the best point so far, by cost or by held-out cost. A control may walk through worse ones.
         damping: relative, for the next step.
         reference: the larger of the cost at the start and that of outputs 0: what "small" is measured by.
         floor: the rounding floor, estimated at the start and again near it.
@@ -119,10 +125,12 @@ def descend(
             if isinstance(outcome, Result):
                 result = outcome
                 break
-            trial, state = outcome
+            before, (trial, state) = state, outcome
             if trial is None:
                 continue
             record = _record(state, trial, here.cost, method, held_out(trial.theta), clock())
+            if stopping.held_out:
+                state = _best_held_out(before, state, record)
             state = replace(state, records=(*state.records, record))
             save(state)
             callback(record)
@@ -130,14 +138,29 @@ def descend(
         result = Result.stopped
     except KeyboardInterrupt:
         result = Result.interrupted
-    state = _settled(source, state)
+    state = _settled(source, state, stopping)
     save(state)
     return state, result
 
 
-def _settled(source: Source, state: State) -> State:
+def _best_held_out(before: State, state: State, record: Record) -> State:
+    """The state after a step, its best point the one of the least held-out cost."""
+    if not (record.held_out is not None and record.held_out < _least_held_out(before)[0]):
+        return replace(state, best=before.best, best_cost=before.best_cost)
+    return replace(state, best=state.theta, best_cost=state.cost)
+
+
+def _least_held_out(state: State) -> tuple[float, int]:
+    """The least held-out cost so far, and at which step."""
+    known = [(record.held_out, record.step) for record in state.records if record.held_out is not None]
+    return min(known, default=(math.inf, 0))
+
+
+def _settled(source: Source, state: State, stopping: Stopping) -> State:
     """The state with the cost of everything known at its last point too."""
     known = source.judged(state.records[-1].step, state.theta, state.cost)
+    if known is None and stopping.held_out:
+        return replace(state, best_cost=source.cost(state.best))
     if state.theta is state.best or known is not None:
         return state
     cost = source.cost(state.theta)
@@ -180,6 +203,8 @@ def _ended(state: State, stopping: Stopping, clock: Clock) -> Result | None:
         return Result.target_reached
     if state.best_cost <= AT_FLOOR * state.floor:
         return Result.rounding_floor
+    if stopping.held_out and state.records[-1].step - _least_held_out(state)[1] >= PATIENCE:
+        return Result.held_out_rose
     if state.records[-1].step >= stopping.max_steps:
         return Result.max_steps
     return Result.max_seconds if clock() >= stopping.max_seconds else None

@@ -21,6 +21,7 @@ import geodescent as gd
 from geodescent._data import DATA_SETS, Prepared, prepare
 from geodescent._errors import InputError
 from geodescent._fit import DEFAULT_FALL
+from geodescent._initialise import Start
 from geodescent._runs import Config, Run, RunFolder, free_folder, load, strict_json
 from geodescent.report.curves import draw_fit, draw_flow, png
 from geodescent.report.progress import ProgressBar
@@ -49,6 +50,11 @@ SecondsOption = Annotated[float | None, typer.Option("--max-seconds", min=0.0, h
 StartOption = Annotated[
     Literal["data", "torch"], typer.Option("--start", help="Scale of the first layer: chosen by the data, or torch's.")
 ]
+NOISY = 0.05  # of the targets' variance left out by the best start: more is noise, or what such a network cannot learn
+StopOption = Annotated[
+    Literal["auto", "cost", "held-out"],
+    typer.Option("--stop", help="What ends the run; auto: held-out for regression on data that look noisy."),
+]
 TargetOption = Annotated[float | None, typer.Option("--target-cost", metavar="C", help="Stop at this cost.")]
 
 
@@ -58,6 +64,7 @@ def fit(
     hidden: HiddenOption = None,
     activation: ActivationOption = "tanh",
     start: StartOption = "data",
+    stop: StopOption = "auto",
     target_cost: TargetOption = 1e-12,
     max_steps: Annotated[int, typer.Option("--max-steps", min=1, help="Accepted steps.")] = 500,
     max_seconds: SecondsOption = None,
@@ -70,12 +77,14 @@ def fit(
 ) -> None:
     """Train to the least-squares minimum, as fast as possible; no learning rate."""
     with _answering(as_json) as answer:
-        options = {"target_cost": target_cost, "max_steps": max_steps, "max_seconds": max_seconds, "start": start}
+        options: dict[str, Any] = {"target_cost": target_cost, "max_steps": max_steps, "max_seconds": max_seconds}
+        options |= {"start": start, "stop": stop}
         job = _job("fit", data, test_size, seed, options, _network_choice(data, hidden, activation, dtype, device), out)
         answer.say(job.opening())
         chosen = gd.initialise(job.model, *job.training) if start == "data" else None
         if chosen is not None:
             answer.say(f"\n{chosen}\n")
+        by_held_out = _by_held_out(stop, job, chosen, answer)
         with ProgressBar("C_lin", target_cost) as bar:
             solution = gd.fit(
                 job.model,
@@ -83,7 +92,8 @@ def fit(
                 target_cost=target_cost,
                 max_steps=max_steps,
                 max_seconds=max_seconds,
-                validation=job.held_out,
+                validation=None if by_held_out else job.held_out,
+                stop="held_out" if by_held_out else "cost",
                 callback=_both(job.folder.append, bar),
             )
         title = f"{job.name()} · {solution.result.value}"
@@ -91,6 +101,22 @@ def fit(
         facts: dict[str, Any] = {"cost": solution.cost, "steps": solution.steps, "target_cost": target_cost}
         facts["start"] = None if chosen is None else chosen.as_dict()
         _close(job, solution, facts, curve, answer)
+
+
+def _by_held_out(stop: str, job: "Job", chosen: Start | None, answer: "Answer") -> bool:
+    """Whether held-out cost ends the run; where nobody said, whether much is left out of the best linear model."""
+    left_out = None if chosen is None or chosen.reason is not None else chosen.cost_left_out
+    if stop != "auto" or job.config.task != "regression" or left_out is None:
+        return stop == "held-out"
+    y = job.training[1]
+    share = left_out / float(y.square().sum() / (2 * len(y)))
+    if share <= NOISY:
+        return False
+    answer.say(
+        f"stop: by the cost of a fifth of the training samples, held out: {share:.0%} of the targets' variance\n"
+        "cannot be foretold, as with noise. --stop cost fits to the end.\n"
+    )
+    return True
 
 
 @app.command()
