@@ -47,6 +47,11 @@ def assert_same_jacobian(jacobian: Jacobian, dense: Tensor, tol: float) -> None:
     assert_close(jacobian.normal(), dense.T @ dense, tol)
     assert_close(jacobian.row_squares(), dense.square().sum(1), tol)
     assert_close(torch.cat(list(jacobian.row_chunks())), dense, tol)
+    compact = jacobian.compact()
+    assert (compact is jacobian) == (q > 1 or len(jacobian.blocks) > 1)
+    assert_close(compact.mv(v), dense @ v, tol)
+    assert_close(compact.rmv(u), dense.T @ u, tol)
+    assert_close(compact.normal(), dense.T @ dense, tol)
 
 
 def assert_mean_gram(jacobian: Jacobian, dense: Tensor, tol: float) -> None:

@@ -1,6 +1,6 @@
 """The lifts that factorise: through the Gram matrix, through the normal matrix, and through D where these end."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import ClassVar
 
@@ -66,6 +66,7 @@ class NormalLift(Lift):
         need = DENSE_MATRICES * k * k * jacobian.dtype.itemsize
         require(need, jacobian.device, what=f"the normal lift of {k} parameters", instead="Use KrylovLift().")
         metrics = Metrics.of(jacobian, row_scale, metric)
+        metrics = replace(metrics, jacobian=metrics.jacobian.compact())
         return _PreparedNormal(metrics, metrics.jacobian.normal(), self.rcond)
 
 

@@ -9,9 +9,11 @@ from torch import Tensor
 
 from geodescent._memory import require
 from geodescent._normal import add_normal, row_chunks
-from geodescent._records import ROWS_LIMIT, Record
+from geodescent._records import ROWS_LIMIT, Record, Rows
 from geodescent._tiles import Block, by_rows, fill, mirrored, rows_flops
 from geodescent._types import Gram, Outputs, Theta
+
+COMPACT = 2**22  # numbers of D, 32 MB in float64: what is as soon read as made anew from the records
 
 
 @dataclass(frozen=True)
@@ -124,6 +126,15 @@ class Jacobian:
             out[start : start + len(rows)] = rows
             start += len(rows)
         return out
+
+    def compact(self) -> "Jacobian":
+        """The same with its rows formed, where few parameters and one output make them the cheaper way to multiply."""
+        m, k = self.shape
+        if len(self.blocks) > 1 or self.blocks[0].n_outputs > 1 or m * k > COMPACT:
+            return self
+        where = torch.arange(k, device=self.device)
+        rows = Rows(self.dense()[:, None], where, " + ".join(r.label for r in self.records))
+        return Jacobian((Block((rows,), m, 1),), k, self.dtype, self.device)
 
     def row_chunks(self) -> Iterator[Tensor]:
         """D from top to bottom in chunks of whole samples."""

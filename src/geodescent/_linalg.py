@@ -134,8 +134,11 @@ def eigh(matrix: Tensor, *, damping: float = 0.0, rcond: float | None = None) ->
 
 
 def definite(matrix: Tensor, *, damping: float) -> Factor:
-    """A factor that is positive definite whatever the rank, for a preconditioner: A + μI, μ raised to n·eps·λ_max."""
+    """A factor that is positive definite whatever the rank, to precondition with: A + μI, μ raised where it must be."""
     found = cholesky(matrix, damping=damping)
+    if found is None and damping > 0.0:
+        unresolved = len(matrix) * torch.finfo(matrix.dtype).eps * total(matrix.diagonal())
+        found = cholesky(matrix, damping=damping + 2.0 * unresolved)
     if found is not None:
         return found
     values, vectors = torch.linalg.eigh(matrix)

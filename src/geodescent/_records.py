@@ -185,8 +185,10 @@ class Outer:
         return (moved @ self.cotangents.flatten(2).transpose(1, 2))[:, 0]
 
     def rmv(self, u: Tensor, out: Tensor) -> None:
-        n, _, p, o = self.cotangents.shape
-        matrix = self.inputs.collect((u[:, None] @ self.cotangents.flatten(2)).view(n, p, o))
+        n, q, p, o = self.cotangents.shape
+        flat = self.cotangents.flatten(2)
+        weighted = u * flat[:, 0] if q == 1 else (u[:, None] @ flat)[:, 0]  # a product of one row a sample is slow
+        matrix = self.inputs.collect(weighted.view(n, p, o))
         matrix = matrix if self.scale is None else matrix * self.scale
         out.index_add_(0, self.index.reshape(-1), matrix.reshape(-1))
 

@@ -172,6 +172,10 @@ class StreamedJacobian:
         """The diagonal of G: one pass."""
         return torch.cat([part.row_squares() for part in self._parts()])
 
+    def compact(self) -> "StreamedJacobian":
+        """Itself: nothing is held."""
+        return self
+
     def row_chunks(self) -> Iterator[Tensor]:
         """D from top to bottom in chunks of whole samples."""
         for part in self._parts():
