@@ -326,6 +326,7 @@ def test_weights_are_held_apart_with_their_samples() -> None:
     assert cost_of(model, xt, yt) < 0.005 and solution.certificate.n_residuals == 200
     apart = gd.fit(noisy()[0], x, y, weights=torch.ones_like(weights), stop="held_out", max_steps=1)
     assert apart.certificate.n_residuals == 160
+    assert apart.stats["notes"] == ["40 of 200 samples were held apart."]
 
 
 def test_what_cannot_be_held_apart() -> None:

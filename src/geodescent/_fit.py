@@ -88,11 +88,13 @@ def fit(
     begin = clock.perf_counter()
     stopping = _stopping(target_cost, max_steps, max_seconds, stop)
     _require_folder(checkpoint)
-    source, method, validation = _source(model, X, y, weights, method, validation, held_out=stopping.held_out)
+    source, method, judged = _source(model, X, y, weights, method, validation, held_out=stopping.held_out)
     problem = source.first
-    judge = judge_of(problem, validation)
+    judge = judge_of(problem, judged)
     state = read_state(checkpoint, source) or _solve.start(source, method, judge)
     notes = _notes(problem, stopping.target_cost, state.floor)
+    if judged is not None and judged is not validation:
+        notes.append(f"{len(judged[1])} of {len(judged[1]) + len(problem.blocks[0].target)} samples were held apart.")
     keeper, counts = Keeper(checkpoint, state), Counter[str]()
     try:
         state, result = _solve.descend(
