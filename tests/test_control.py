@@ -1,5 +1,6 @@
 """Walks and controls: the geodesic's order, the accurate solves below G, and what natural control takes and refuses."""
 
+import itertools
 import math
 
 import pytest
@@ -158,11 +159,12 @@ def test_the_routes_meet_where_they_change() -> None:
 
 
 def test_natural_control_reaches_digits_where_the_gain_ratio_creeps() -> None:
-    costs = {}
-    for control in (gd.NaturalControl(), gd.GainRatio()):
-        model, x, y = smooth(100, width=24)
-        costs[type(control)] = gd.fit(model, x, y, method=gd.Method(control=control), max_steps=80).cost
-    assert costs[gd.NaturalControl] < 1e-3 * costs[gd.GainRatio]
+    """After 80 steps, mean of three starts in digits: one path alone depends on how its first products round."""
+    digits = []
+    for control, seed in itertools.product((gd.NaturalControl(), gd.GainRatio()), range(3)):
+        model, x, y = smooth(100, width=24, seed=seed)
+        digits.append(math.log10(gd.fit(model, x, y, method=gd.Method(control=control), max_steps=80).cost))
+    assert sum(digits[:3]) / 3 < sum(digits[3:]) / 3 - 2.0
 
 
 def test_the_path_may_rise_and_the_best_point_is_kept() -> None:
