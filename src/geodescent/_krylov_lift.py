@@ -1,4 +1,4 @@
-"""The lift that only multiplies: conjugate gradients with the output-averaged preconditioner, and LSMR."""
+"""The lift that only multiplies: conjugate gradients with the blocks of G as preconditioner, and LSMR."""
 
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -17,8 +17,10 @@ LEAST_DAMPING = 1e-16  # of ‖B‖_F²/m: what products in this precision still
 
 @dataclass(frozen=True)
 class KrylovLift(Lift):
-    """`(BBᵀ + μ) z = v` by conjugate gradients through products with B, preconditioned by `K̄ ⊗ I_Q` (THEORY 5.3).
+    """`(BBᵀ + μ) z = v` by conjugate gradients through products with B, preconditioned by `OutputBlocks`.
 
+    Above a hundredth of ‖B‖_F²/m the damping is strong enough for one block, K̄ ⊗ I_Q (THEORY 5.3); below it each rotated
+    output has its own.
     Without damping, and where the iteration shows that BBᵀ is singular, LSMR on B gives the least-norm solution.
 
     Args:
@@ -29,7 +31,7 @@ class KrylovLift(Lift):
         products: dtype of the products with B on the way; None for the Jacobian's own. The misfit, and with it C_lin,
             is always taken in the Jacobian's own.
 
-    Cost: K̄ and its factor, N³/3 a damping; two passes over the records an iteration.
+    Cost: the blocks and their factors, Q·N³/3 a damping; two passes over the records and N²Q an iteration.
     """
 
     tol: float = 1e-12
