@@ -19,9 +19,9 @@ LEAST_DAMPING = 1e-16  # of ‖B‖_F²/m: what products in this precision still
 class KrylovLift(Lift):
     """`(BBᵀ + μ) z = v` by conjugate gradients through products with B, preconditioned by `OutputBlocks`.
 
-    Above a hundredth of ‖B‖_F²/m the damping is strong enough for one block, K̄ ⊗ I_Q (THEORY 5.3); below it each rotated
-    output has its own.
-    Without damping, and where the iteration shows that BBᵀ is singular, LSMR on B gives the least-norm solution.
+    Above a hundredth of ‖B‖_F²/m the damping is strong enough for one block, K̄ ⊗ I_Q (THEORY 5.3); below it each
+    rotated output has its own. Without damping, and where the iteration shows that BBᵀ is singular, LSMR on B gives
+    the least-norm solution.
 
     Args:
         tol: relative residual at which to stop.
