@@ -3,13 +3,13 @@
 Every peer is swept on seed 0: its settings from torch's own start, then its best one from where `gd.initialise` leads;
 the better of the two starts is kept. The final runs follow, seed after seed. To fit the table into five hours:
 
-- The hardest target of a case is the smallest that any peer reaches on a majority of the seeds. One that some peer has
-  reached already is `settled`: the case's hardest target can only be smaller.
+- The hardest target of a case is the smallest that any peer, geodescent left out, reaches on a majority of the seeds.
+  One that some peer has reached already is `settled`: the case's hardest target can only be smaller.
 - A peer that misses the settled target on a majority of the seeds has no median time to the hardest one, whatever the
   other seeds bring: they are left out. This changes no entry of the column "hardest target".
 - A peer whose first final run ends more than `HOPELESS` times above the settled target gets no second one. This is a
   judgement, not a proof; the table shows its one cost and that it rests on one seed.
-- Geodescent runs on every seed, and comes first in each case, so that there is a settled target to miss.
+- Geodescent runs on every seed, and comes first in each case.
 - Noisy cases are judged on held-out cost at a method's own stopping: all seeds for everyone, and 10 s a run. A peer's
   setting is chosen by the held-out cost itself, which favours the peers.
 - Close relatives (sizes of one problem, two activations, two small tables) share the sweep of the first of them
@@ -164,18 +164,21 @@ def decided(protocol: Protocol, lines: Sequence[Line], case: str, peer: Peer) ->
     if peer.ours or CASES[case].noisy or not runs:
         return False
     target = settled_target(protocol, lines, case)
+    if math.isinf(target):
+        return False
     misses = sum(seconds_to(line, target) is None for line in runs)
     hopeless = len(runs) == 1 and best_cost(runs[0]) > HOPELESS * target
     return misses >= protocol.majority or hopeless
 
 
 def settled_target(protocol: Protocol, lines: Sequence[Line], case: str) -> float:
-    """The smallest target that any peer has reached on a majority of the seeds; infinite where there is none."""
+    """The smallest target that any peer but ours has reached on a majority of the seeds; infinite where none has."""
     reached = [
         target
         for target in TARGETS
         for name in protocol.peers
-        if sum(seconds_to(line, target) is not None for line in finals(lines, case, name)) >= protocol.majority
+        if not PEERS[name].ours
+        and sum(seconds_to(line, target) is not None for line in finals(lines, case, name)) >= protocol.majority
     ]
     return min(reached, default=math.inf)
 

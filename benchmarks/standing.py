@@ -83,5 +83,5 @@ def quartiles(values: Sequence[float]) -> tuple[float, float, float]:
 
 
 def hardest_target(protocol: Protocol, lines: Sequence[Line], case: str) -> float:
-    """The smallest target that any peer, geodescent included, reaches on a majority of the seeds."""
+    """The smallest target that any peer, geodescent left out, reaches on a majority of the seeds."""
     return settled_target(protocol, lines, case)
