@@ -1,5 +1,6 @@
 import json
 import re
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ from sklearn.metrics import accuracy_score, r2_score, root_mean_squared_error
 from typer.testing import CliRunner
 
 import geodescent as gd
+from geodescent import cli
 from geodescent._data import load_table
 from geodescent.cli import app, main
 
@@ -110,6 +112,21 @@ def test_noisy_regression_is_ended_by_held_out_cost_unless_asked_otherwise(tmp_p
     assert stopped["result"] == "held_out_rose" and stopped["test"]["r2"] > 0.25
     assert ended["result"] == "target_reached" and ended["test"]["r2"] < 0.0
     assert gd.load(tmp_path / "auto").config.options["stop"] == "auto"
+
+
+@pytest.mark.parametrize(
+    ("rows", "spread", "expected"),
+    [(40, 1.0, True), (8, 1.0, False), (40, 0.0, False)],
+    ids=["noise", "few", "constant"],
+)
+def test_what_cannot_be_held_apart_is_fitted_to_the_end(rows, spread, expected):
+    torch.manual_seed(0)
+    x, y = torch.randn(rows, 1, dtype=torch.float64), spread * torch.randn(rows, 1, dtype=torch.float64)
+    model = torch.nn.Sequential(torch.nn.Linear(1, 8), torch.nn.Tanh(), torch.nn.Linear(8, 1)).double()
+    job = SimpleNamespace(config=SimpleNamespace(task="regression"), training=(x, y))
+    answer = SimpleNamespace(say=lambda text: None)
+    assert cli._by_held_out("auto", job, gd.initialise(model, x, y), answer) is expected
+    assert cli._by_held_out("held-out", job, None, answer) and not cli._by_held_out("cost", job, None, answer)
 
 
 def test_flow_answers_with_its_deviation_and_points(wine_flow):

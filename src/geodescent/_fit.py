@@ -65,8 +65,8 @@ def fit(
     being summed over the batches.
 
     Noisy data are better not fitted to the end. With `stop="held_out"` the model is left at the least held-out cost and
-    the run ends when that has risen for six steps; the damping then falls gently from far above ‖B‖², so that the path
-    passes from the smoothest fit to the closest (`GainRatio(initial_damping=1e4, fall=0.3)`).
+    the run ends when that has not fallen for six steps; the damping then falls gently from 1e4·‖B‖_F²/m, so that the
+    path passes from the smoothest fit to the closest (`GainRatio(initial_damping=1e4, fall=0.3)`).
 
     Args:
         model: any module whose output for a sample depends on that sample alone.

@@ -21,6 +21,7 @@ import geodescent as gd
 from geodescent._data import DATA_SETS, Prepared, prepare
 from geodescent._errors import InputError
 from geodescent._fit import DEFAULT_FALL
+from geodescent._held_out import FEWEST
 from geodescent._initialise import Start
 from geodescent._runs import Config, Run, RunFolder, free_folder, load, strict_json
 from geodescent.report.curves import draw_fit, draw_flow, png
@@ -109,11 +110,12 @@ def _by_held_out(stop: str, job: "Job", chosen: Start | None, answer: "Answer") 
     if stop != "auto" or job.config.task != "regression" or left_out is None:
         return stop == "held-out"
     y = job.training[1]
-    share = left_out / float(y.square().sum() / (2 * len(y)))
-    if share <= NOISY:
+    all_of_it = float(y.square().sum() / (2 * len(y)))
+    if left_out <= NOISY * all_of_it or all_of_it == 0.0 or len(y) < FEWEST:
         return False
+    share = f"{left_out / all_of_it:.0%}"
     answer.say(
-        f"stop: by the cost of a fifth of the training samples, held out: {share:.0%} of the targets' variance\n"
+        f"stop: by the cost of a fifth of the training samples, held out: {share} of the targets' variance\n"
         "cannot be foretold, as with noise. --stop cost fits to the end.\n"
     )
     return True
