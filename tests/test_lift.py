@@ -309,5 +309,9 @@ def test_the_misfit_of_an_inexact_solve_is_the_true_one() -> None:
     lifted = ready.lift(-residual, damping=1e-3 * ready.scale)
     assert lifted.velocity.dtype == F64
     assert_close(lifted.misfit, dense @ lifted.velocity + residual, 1e-10)
-    exact = oracle(dense, -residual, 1e-3 * ready.scale)
-    assert 1e-9 < float((lifted.velocity - exact).norm() / exact.norm()) < 0.3
+    damping = 1e-3 * ready.scale
+    energies = [
+        float((dense @ velocity + residual).square().sum() + damping * velocity.square().sum())
+        for velocity in (oracle(dense, -residual, damping), lifted.velocity)
+    ]
+    assert 1.0 + 1e-9 < energies[1] / energies[0] < 1.5, energies  # inexact, and good enough

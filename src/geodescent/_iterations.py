@@ -10,6 +10,7 @@ from torch import Tensor
 from geodescent._linalg import dot, norm
 
 Operator = Callable[[Tensor], Tensor]
+Enough = Callable[[Tensor, Tensor, float], bool]  # of the solution, its residual ρ and ⟨ρ, Mρ⟩, M the preconditioner
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,7 @@ def conjugate_gradients(
     damping: float = 0.0,
     slack: float = 0.0,
     within: float = 0.0,
+    enough: Enough | None = None,
 ) -> Iterations:
     """Solves `(G + μ) z = b`, G = BBᵀ, by preconditioned conjugate gradients.
 
@@ -42,13 +44,15 @@ def conjugate_gradients(
     Args:
         operator: z ↦ (G + μ) z.
         damping: μ, for the second test.
+        enough: another test in the place of both.
 
     Source: Golub & Van Loan, *Matrix Computations*, algorithm 11.5.1, with the Polak–Ribière quotient, which keeps
     its footing where the preconditioner is inexact.
     """
     scale = norm(b)
 
-    def enough(z: Tensor, residual: Tensor, size: float) -> bool:
+    def accurate(z: Tensor, residual: Tensor, rho: float) -> bool:
+        size = norm(residual)
         if size <= max(tol * scale, within):
             return True
         left = size**2 + damping * (dot(z, b) + dot(z, residual)) if slack > 0.0 else 0.0
@@ -59,7 +63,8 @@ def conjugate_gradients(
         return Iterations(z, 0, 0.0, True)
     s = preconditioner(r)
     p, rho = s.clone(), dot(r, s)
-    best, best_norm, count, done = z, scale, 0, enough(z, r, scale)
+    enough = enough or accurate
+    best, best_norm, count, done = z, scale, 0, enough(z, r, rho)
     while not done and count < max_iterations:
         q = operator(p)
         curvature = dot(p, q)
@@ -74,10 +79,24 @@ def conjugate_gradients(
         p.mul_((rho - dot(previous, s)) / rho_previous).add_(s)
         count += 1
         size = norm(r)
-        done = enough(z, r, size)
+        done = enough(z, r, rho)
         if done or size < best_norm:
             best, best_norm = z, size
     return Iterations(best, count, best_norm / scale, done)
+
+
+def energy_test(b: Tensor, energy: float, *, slack: float, within: float) -> Enough:
+    """For `(BᵀB + μ) x = b = Bᵀv`: stops where `φ(x) − min φ` is small, φ(x) = ‖Bx − v‖² + μ‖x‖², φ(0) = ‖v‖².
+
+    That difference is `⟨ρ, (BᵀB + μ)⁻¹ρ⟩`, for which ⟨ρ, Mρ⟩ stands: it is held against within², and against slack² of
+    both what is left, φ(x), and what was gained, φ(0) − φ(x) = ⟨x, b + ρ⟩.
+    """
+
+    def enough(x: Tensor, residual: Tensor, rho: float) -> bool:
+        gained = dot(x, b) + dot(x, residual)
+        return rho <= max(within**2, slack**2 * min(energy - gained, gained))
+
+    return enough
 
 
 def lsmr(mv: Operator, rmv: Operator, b: Tensor, *, tol: float, max_iterations: int) -> Iterations:

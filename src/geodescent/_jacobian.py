@@ -62,6 +62,13 @@ class Jacobian:
                 record.rmv(rows.reshape(block.n_samples, block.n_outputs), out)
         return out
 
+    def product_flops(self) -> float:
+        """Of one product with D and one with Dᵀ."""
+        return 4.0 * sum(
+            block.n_samples * sum(r.width + block.n_outputs * r.index.shape[0] for r in block.records)
+            for block in self.blocks
+        )
+
     def gram(self, other: "Jacobian | None" = None) -> Gram:
         """`G = D Dᵀ` (m, m), or the block `D D'ᵀ` (m, m') against another set of samples; sample-major rows.
 

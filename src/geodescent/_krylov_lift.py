@@ -1,27 +1,29 @@
-"""The lift that only multiplies: conjugate gradients with the blocks of G as preconditioner, and LSMR."""
+"""The lift that only multiplies: conjugate gradients, first with factors of the layers, then with blocks of G; LSMR."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import torch
 
 from geodescent import _iterations as iterations
 from geodescent._jacobian import Jacobian
+from geodescent._kronecker import KroneckerBlocks
 from geodescent._lift import Damped, Lift, Lifted, Metrics, Prepared
+from geodescent._linalg import dot
 from geodescent._preconditioner import OutputBlocks
 from geodescent._types import Outputs, Theta
 
-STRONG = 1e-2  # of ‖B‖_F²/m: above it the average over outputs preconditions well enough
 LEAST_DAMPING = 1e-16  # of ‖B‖_F²/m: what products in this precision still see
 
 
 @dataclass(frozen=True)
 class KrylovLift(Lift):
-    """`(BBᵀ + μ) z = v` by conjugate gradients through products with B, preconditioned by `OutputBlocks`.
+    """`(BBᵀ + μ) z = v` by conjugate gradients through products with B.
 
-    Above a hundredth of ‖B‖_F²/m the damping is strong enough for one block, K̄ ⊗ I_Q (THEORY 5.3); below it each
-    rotated output has its own. Without damping, and where the iteration shows that BBᵀ is singular, LSMR on B gives
-    the least-norm solution.
+    An inexact solve begins on `(BᵀB + μ) θ̇ = Bᵀv` with `KroneckerBlocks`, which cost next to nothing, and goes on there
+    for as many iterations as `OutputBlocks` would cost; an exact one, and one that did not end by then, is
+    preconditioned by these. Without damping, and where the iteration shows that BBᵀ is singular, LSMR on B gives the
+    least-norm solution.
 
     Args:
         tol: relative residual at which to stop.
@@ -31,7 +33,7 @@ class KrylovLift(Lift):
         products: dtype of the products with B on the way; None for the Jacobian's own. The misfit, and with it C_lin,
             is always taken in the Jacobian's own.
 
-    Cost: the blocks and their factors, Q·N³/3 a damping; two passes over the records and N²Q an iteration.
+    Cost: two passes over the records an iteration; with blocks of G their factors, Q·N³/3 a damping, and N²Q more.
     """
 
     tol: float = 1e-12
@@ -46,11 +48,15 @@ class KrylovLift(Lift):
         return _PreparedKrylov(metrics, inner, self)
 
 
-@dataclass(frozen=True)
+@dataclass
 class _PreparedKrylov(Prepared):
     metrics: Metrics
     inner: Jacobian
     method: KrylovLift
+    by_layers: bool = field(init=False)  # whether solves still begin with the factors of the layers
+
+    def __post_init__(self) -> None:
+        self.by_layers = self.method.slack > 0.0
 
     @property
     def scale(self) -> float:
@@ -65,62 +71,89 @@ class _PreparedKrylov(Prepared):
         return False
 
     def damped(self, damping: float) -> Damped:
-        return _DampedKrylov(self, damping, self._preconditioner(damping))
-
-    def _preconditioner(self, damping: float) -> iterations.Operator | None:
-        """Of BBᵀ + μ; None where there is no damping and G is singular."""
-        jacobian = self.metrics.jacobian
-        if damping == 0.0 and jacobian.n_params < jacobian.n_residuals:
-            return None
-        blocks = self._averaged if damping > STRONG * self.scale else self._rotated
-        if blocks is not None:
-            return blocks.damped(damping)
-        diagonal = jacobian.row_squares() + damping
-        return lambda z: z / diagonal
+        return _DampedKrylov(self, damping)
 
     @cached_property
-    def _averaged(self) -> OutputBlocks | None:
-        return OutputBlocks.averaged(self.metrics.jacobian)
+    def layers(self) -> KroneckerBlocks | None:
+        return KroneckerBlocks.of(self.inner)
 
     @cached_property
-    def _rotated(self) -> OutputBlocks | None:
+    def outputs(self) -> OutputBlocks | None:
         return OutputBlocks.rotated(self.metrics.jacobian)
+
+    @cached_property
+    def patience(self) -> int:
+        """As many iterations as the blocks of G would cost, where there is room for them."""
+        price = OutputBlocks.flops(self.metrics.jacobian)
+        return int(price / self.inner.product_flops()) if price else self.method.max_iterations
 
 
 @dataclass(frozen=True)
 class _DampedKrylov:
     prepared: _PreparedKrylov
     damping: float
-    preconditioner: iterations.Operator | None
 
     def lift(self, velocity: Outputs, *, within: float = 0.0) -> Lifted:
-        metrics, method = self.prepared.metrics, self.prepared.method
+        metrics = self.prepared.metrics
         jacobian, v = metrics.jacobian, metrics.enter(velocity)
-        solved = self._conjugate_gradients(v, within)
+        solved = self._by_layers(v, within)
+        if solved is None:
+            self.prepared.by_layers = False
+            solved = self._by_outputs(v, within)
         fallback = solved is None
         if solved is None:
+            method = self.prepared.method
             solved = iterations.lsmr(
                 jacobian.mv, jacobian.rmv, v, tol=method.tol, max_iterations=4 * method.max_iterations
             )
-            solution = solved.solution
-        else:
-            solution = jacobian.rmv(solved.solution)
-        misfit = jacobian.mv(solution) - v
-        return Lifted(metrics.leave(solution), misfit, None, solved.count, solved.converged, fallback)
+        misfit = jacobian.mv(solved.solution) - v
+        return Lifted(metrics.leave(solved.solution), misfit, None, solved.count, solved.converged, fallback)
 
-    def _conjugate_gradients(self, v: Outputs, within: float) -> iterations.Iterations | None:
-        """The solution z, or None where there is no damping and G is (or turns out) singular."""
-        if self.preconditioner is None:
+    def _by_layers(self, v: Outputs, within: float) -> iterations.Iterations | None:
+        """θ̇ by iterations in θ; None where they are not begun, or not done before their patience ends."""
+        prepared, damping = self.prepared, self.damping
+        if not prepared.by_layers or damping == 0.0 or prepared.layers is None:
+            return None
+        inner = prepared.inner
+        b = inner.rmv(v.to(inner.dtype)).to(v.dtype)
+        preconditioner = prepared.layers.damped(damping)
+        solved = iterations.conjugate_gradients(
+            lambda x: torch.add(inner.rmv(inner.mv(x.to(inner.dtype))).to(x.dtype), x, alpha=damping),
+            b,
+            preconditioner=lambda x: preconditioner(x.to(inner.dtype)).to(x.dtype),
+            tol=0.0,
+            max_iterations=min(prepared.patience, prepared.method.max_iterations),
+            enough=iterations.energy_test(b, dot(v, v), slack=prepared.method.slack, within=within),
+        )
+        return solved if solved.converged else None
+
+    def _by_outputs(self, v: Outputs, within: float) -> iterations.Iterations | None:
+        """θ̇ = Bᵀz by iterations for z, or None where there is no damping and G is (or turns out) singular."""
+        preconditioner = self._of_outputs
+        if preconditioner is None:
             return None
         inner, damping, method = self.prepared.inner, self.damping, self.prepared.method
         solved = iterations.conjugate_gradients(
             lambda z: torch.add(inner.mv(inner.rmv(z.to(inner.dtype))).to(z.dtype), z, alpha=damping),
             v,
             damping=damping,
-            preconditioner=self.preconditioner,
+            preconditioner=preconditioner,
             tol=method.tol,
             within=within,
             max_iterations=method.max_iterations,
             slack=method.slack,
         )
-        return solved if solved.converged or damping > 0.0 else None
+        if not solved.converged and damping == 0.0:
+            return None
+        return replace(solved, solution=self.prepared.metrics.jacobian.rmv(solved.solution))
+
+    @cached_property
+    def _of_outputs(self) -> iterations.Operator | None:
+        """An inverse of nearly BBᵀ + μ; None where there is no damping and G is singular."""
+        jacobian, damping = self.prepared.metrics.jacobian, self.damping
+        if damping == 0.0 and jacobian.n_params < jacobian.n_residuals:
+            return None
+        if self.prepared.outputs is not None:
+            return self.prepared.outputs.damped(damping)
+        diagonal = jacobian.row_squares() + damping
+        return lambda z: z / diagonal

@@ -11,7 +11,8 @@ from geodescent._lift import DENSE_MATRICES, Lift, Prepared
 from geodescent._memory import fits
 from geodescent._types import Outputs, Theta
 
-DENSE_LIMIT = 6000  # the largest Gram or normal matrix that is factorised where a cheaper lift exists
+DENSE_LIMIT = 3000  # the largest Gram or normal matrix that a descent factorises (docs/decisions.md)
+EXACT_LIMIT = 6000  # the same where solves must be exact, as in a flow
 INEXACT = KrylovLift(tol=1e-2, slack=0.5, products=torch.float32)  # for damped steps (docs/decisions.md)
 
 
@@ -21,9 +22,11 @@ class PlannedLift(Lift):
 
     Args:
         krylov: the Krylov lift to use; inexact for a descent that judges each step, exact for the flow.
+        limit: the largest matrix to factorise.
     """
 
     krylov: KrylovLift = INEXACT
+    limit: int = DENSE_LIMIT
     name: str = field(default="auto", init=False)
 
     def prepare(self, jacobian: Jacobian, *, row_scale: Outputs | None = None, metric: Theta | None = None) -> Prepared:
@@ -34,9 +37,9 @@ class PlannedLift(Lift):
     def choice(self, m: int, k: int, *, dtype: torch.dtype, device: torch.device) -> Lift:
         """The lift for m residuals and K parameters on this device."""
         smaller = min(m, k)
-        if smaller > DENSE_LIMIT or not fits(DENSE_MATRICES * smaller**2 * dtype.itemsize, device):
+        if smaller > self.limit or not fits(DENSE_MATRICES * smaller**2 * dtype.itemsize, device):
             return self.krylov
         return GramLift() if m <= k else NormalLift()
 
     def exact(self) -> Lift:
-        return PlannedLift(krylov=KrylovLift())
+        return PlannedLift(KrylovLift(), EXACT_LIMIT)

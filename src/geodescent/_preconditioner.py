@@ -50,6 +50,12 @@ class OutputBlocks:
         blocks = tuple(jacobian.mixed(part).mean_gram() for part in rotation.split(-(-q // groups), dim=1))
         return cls(rotation, blocks, q)
 
+    @staticmethod
+    def flops(jacobian: Jacobian) -> float:
+        """What the blocks and their factors at one damping cost; 0 where there are none."""
+        n, width = jacobian.blocks[0].n_samples, sum(sum(record.index.shape) for record in jacobian.records)
+        return _groups(jacobian) * n**2 * (n / 3.0 + 2.0 * width)
+
     def damped(self, damping: float) -> Callable[[Tensor], Tensor] | None:
         """The product with the inverse of the blocks + μ; None where that is singular.
 
