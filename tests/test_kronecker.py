@@ -143,7 +143,7 @@ def test_an_inexact_lift_leaves_little_more_than_the_exact_one(relative: float) 
     damping, v = relative * prepared.scale, torch.randn(360, dtype=F64)
     lifted = prepared.damped(damping).lift(v)
     exact = gd.NormalLift().prepare(jacobian).damped(damping).lift(v)
-    assert lifted.converged and prepared.by_layers and "outputs" not in vars(prepared)
+    assert lifted.converged and prepared.too_weak == 0.0 and "outputs" not in vars(prepared)
     least = energy_of(exact, damping)
     assert least * (1.0 - 1e-9) <= energy_of(lifted, damping) <= 2.0 * least
 
@@ -153,5 +153,6 @@ def test_a_solve_whose_patience_ends_goes_on_with_blocks_of_the_gram_matrix(monk
     net = nn.Sequential(nn.Linear(3, 60), nn.Tanh(), nn.Linear(60, 2))
     prepared = INEXACT.prepare(jacobian_of(net, torch.randn(40, 3, dtype=F64), 2))
     vars(prepared)["patience"] = 1
-    lifted = prepared.damped(1e-8 * prepared.scale).lift(torch.randn(80, dtype=F64))
-    assert lifted.converged and not prepared.by_layers and "outputs" in vars(prepared)
+    damping = 1e-8 * prepared.scale
+    lifted = prepared.damped(damping).lift(torch.randn(80, dtype=F64))
+    assert lifted.converged and prepared.too_weak == damping and "outputs" in vars(prepared)

@@ -17,10 +17,10 @@ class GainRatio(Control):
     """Levenberg–Marquardt's control: the cost's fall against the linear model's, `ρ = (C − C_new)/(C − C_lin)`.
 
     A step is taken where ρ > `accept`. The damping is multiplied by `max(fall, 1 − (2ρ − 1)³)` after it, and by
-    `rise` after a refusal. Dampings are relative to `‖B‖_F²/m`.
+    `rise`, 2·`rise`, 4·`rise`, … after refusals in a row. Dampings are relative to `‖B‖_F²/m`.
 
-    Source: Nielsen, *Damping parameter in Marquardt's method* (1999), with `fall` = 1/10 for his 1/3 and a constant
-    `rise` (docs/decisions.md). The bound on the bend is Transtrum & Sethna's.
+    Source: Nielsen, *Damping parameter in Marquardt's method* (1999), with `fall` = 1/10 for his 1/3
+    (docs/decisions.md). The bound on the bend is Transtrum & Sethna's.
     """
 
     initial_damping: float = 1e-3
@@ -32,7 +32,7 @@ class GainRatio(Control):
     largest_bend: float = 0.375
 
     def step(self, here: Linearised, walk: Walk, standing: Standing) -> Trial | None:
-        damping = standing.damping
+        damping, rise = standing.damping, self.rise
         while damping <= self.largest_damping:
             trial, converged, bent = self._trial(here, walk, damping)
             promised = here.cost - trial.predicted
@@ -41,7 +41,7 @@ class GainRatio(Control):
             ratio = trial.gain_ratio(here.cost)
             if ratio > self.accept and not bent:
                 return replace(trial, next_damping=self.after(ratio, damping))
-            damping *= self.rise
+            damping, rise = damping * rise, 2.0 * rise
             here.tally["rejections"] += 1
         return None
 

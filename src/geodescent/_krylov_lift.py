@@ -53,10 +53,7 @@ class _PreparedKrylov(Prepared):
     metrics: Metrics
     inner: Jacobian
     method: KrylovLift
-    by_layers: bool = field(init=False)  # whether solves still begin with the factors of the layers
-
-    def __post_init__(self) -> None:
-        self.by_layers = self.method.slack > 0.0
+    too_weak: float = 0.0  # the largest damping at which the factors of the layers were not enough
 
     @property
     def scale(self) -> float:
@@ -98,7 +95,7 @@ class _DampedKrylov:
         jacobian, v = metrics.jacobian, metrics.enter(velocity)
         solved = self._by_layers(v, within)
         if solved is None:
-            self.prepared.by_layers = False
+            self.prepared.too_weak = max(self.prepared.too_weak, self.damping)
             solved = self._by_outputs(v, within)
         fallback = solved is None
         if solved is None:
@@ -112,7 +109,7 @@ class _DampedKrylov:
     def _by_layers(self, v: Outputs, within: float) -> iterations.Iterations | None:
         """θ̇ by iterations in θ; None where they are not begun, or not done before their patience ends."""
         prepared, damping = self.prepared, self.damping
-        if not prepared.by_layers or damping == 0.0 or prepared.layers is None:
+        if prepared.method.slack == 0.0 or damping <= prepared.too_weak or prepared.layers is None:
             return None
         inner = prepared.inner
         b = inner.rmv(v.to(inner.dtype)).to(v.dtype)

@@ -13,7 +13,9 @@ from geodescent._types import Outputs, Theta
 
 DENSE_LIMIT = 3000  # the largest Gram or normal matrix that a descent factorises (docs/decisions.md)
 EXACT_LIMIT = 6000  # the same where solves must be exact, as in a flow
-INEXACT = KrylovLift(tol=1e-2, slack=0.5, products=torch.float32)  # for damped steps (docs/decisions.md)
+INEXACT = KrylovLift(
+    tol=1e-2, max_iterations=300, slack=0.5, products=torch.float32
+)  # for damped steps (docs/decisions.md)
 
 
 @dataclass(frozen=True)
