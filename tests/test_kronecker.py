@@ -156,3 +156,15 @@ def test_a_solve_whose_patience_ends_goes_on_with_blocks_of_the_gram_matrix(monk
     damping = 1e-8 * prepared.scale
     lifted = prepared.damped(damping).lift(torch.randn(80, dtype=F64))
     assert lifted.converged and prepared.too_weak == damping and "outputs" in vars(prepared)
+
+
+def test_that_nothing_can_be_gained_is_not_believed_of_an_estimate() -> None:
+    """A velocity almost orthogonal to the columns of D: the answer is that of the blocks of G, with their bound."""
+    torch.manual_seed(3)
+    net = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 1))
+    jacobian = jacobian_of(net, torch.randn(60, 3, dtype=F64), 1)
+    axes = torch.linalg.qr(jacobian.dense()).Q
+    v = torch.randn(60, dtype=F64)
+    prepared = INEXACT.prepare(jacobian)
+    prepared.damped(1e-3 * prepared.scale).lift(v - axes @ (axes.T @ v))
+    assert prepared.too_weak > 0.0

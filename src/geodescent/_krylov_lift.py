@@ -13,6 +13,7 @@ from geodescent._linalg import dot
 from geodescent._preconditioner import OutputBlocks
 from geodescent._types import Outputs, Theta
 
+TRUSTED = 1e-6  # of φ(0): an estimate that so little can be gained is not the word to stop on
 LEAST_DAMPING = 1e-16  # of ‖B‖_F²/m: what products in this precision still see
 
 
@@ -107,7 +108,7 @@ class _DampedKrylov:
         return Lifted(metrics.leave(solved.solution), misfit, None, solved.count, solved.converged, fallback)
 
     def _by_layers(self, v: Outputs, within: float) -> iterations.Iterations | None:
-        """θ̇ by iterations in θ; None where they are not begun, or not done before their patience ends."""
+        """θ̇ by iterations in θ; None where they are not begun, not done in time, or say that nothing can be gained."""
         prepared, damping = self.prepared, self.damping
         if prepared.method.slack == 0.0 or damping <= prepared.too_weak or prepared.layers is None:
             return None
@@ -122,7 +123,7 @@ class _DampedKrylov:
             max_iterations=min(prepared.patience, prepared.method.max_iterations),
             enough=iterations.energy_test(b, dot(v, v), slack=prepared.method.slack, within=within),
         )
-        return solved if solved.converged else None
+        return solved if solved.converged and dot(solved.solution, b) > TRUSTED * dot(v, v) else None
 
     def _by_outputs(self, v: Outputs, within: float) -> iterations.Iterations | None:
         """θ̇ = Bᵀz by iterations for z, or None where there is no damping and G is (or turns out) singular."""
