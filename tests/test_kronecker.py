@@ -168,3 +168,13 @@ def test_that_nothing_can_be_gained_is_not_believed_of_an_estimate() -> None:
     prepared = INEXACT.prepare(jacobian)
     prepared.damped(1e-3 * prepared.scale).lift(v - axes @ (axes.T @ v))
     assert prepared.too_weak > 0.0
+
+
+def test_a_velocity_that_is_small_enough_already_costs_no_blocks() -> None:
+    """What lies within the tolerance given is answered by zero, not checked at the price of the blocks of G."""
+    torch.manual_seed(4)
+    net = nn.Sequential(nn.Linear(3, 20), nn.Tanh(), nn.Linear(20, 2))
+    prepared = INEXACT.prepare(jacobian_of(net, torch.randn(40, 3, dtype=F64), 2))
+    v = torch.randn(80, dtype=F64)
+    lifted = prepared.damped(1e-2 * prepared.scale).lift(v, within=10.0 * float(v.norm()))
+    assert lifted.converged and lifted.iterations == 0 and "outputs" not in vars(prepared)

@@ -18,7 +18,8 @@ WIDEST = 1024  # of a factor: the eigenvectors of a wider one cost more than the
 class Kronecker:
     """One record's part of `BᵀB`, as `(V ⊗ U) diag(λ) (V ⊗ U)ᵀ`.
 
-    V holds the eigenvectors of `Σ g gᵀ`, U those of `Σ a aᵀ`; λ is the exact diagonal of BᵀB in these axes.
+    V holds the eigenvectors of `Σ g gᵀ`, U those of `Σ a aᵀ`; λ is the diagonal of BᵀB in these axes: exact, but
+    for words that one sample repeats, and taken from some of the samples where the rows of all would be too many.
 
     Attributes:
         index: where the entries stand in θ, (o, d).

@@ -123,7 +123,8 @@ class _DampedKrylov:
             max_iterations=min(prepared.patience, prepared.method.max_iterations),
             enough=iterations.energy_test(b, dot(v, v), slack=prepared.method.slack, within=within),
         )
-        return solved if solved.converged and dot(solved.solution, b) > TRUSTED * dot(v, v) else None
+        idle = within == 0.0 and dot(solved.solution, b) <= TRUSTED * dot(v, v)
+        return solved if solved.converged and not idle else None
 
     def _by_outputs(self, v: Outputs, within: float) -> iterations.Iterations | None:
         """θ̇ = Bᵀz by iterations for z, or None where there is no damping and G is (or turns out) singular."""
