@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from dataclasses import dataclass, replace
 
 import pytest
 import torch
@@ -10,14 +11,17 @@ from torch import Tensor, nn
 
 import geodescent as gd
 from geodescent._accurate import TwiceFactored
-from geodescent._control import Standing, aim
+from geodescent._control import Opened, Standing, Trial, aim
 from geodescent._dense_lifts import PRODUCT_DAMPING
 from geodescent._function import central_difference
 from geodescent._jacobian import Jacobian
+from geodescent._krylov_lift import KrylovLift
 from geodescent._linearised import Linearised
-from geodescent._natural import PlannedControl
+from geodescent._plan import PlannedLift
+from geodescent._planned import PlannedControl, PlannedWalk
 from geodescent._records import Rows
 from geodescent._tiles import Block
+from geodescent._walk import Walk
 
 F64 = torch.float64
 
@@ -223,7 +227,14 @@ def test_a_start_at_the_solution_ends_at_once() -> None:
 def test_a_shorter_step_shrinks_the_cost_by_its_square(step_size: float) -> None:
     """`C ← (1 − h)²C` once the linear model holds."""
     model, x, y = smooth(20, width=30)
-    solution = gd.fit(model, x, y, method=gd.Method(walk=gd.GeodesicWalk(step_size)), max_steps=30, target_cost=1e-20)
+    solution = gd.fit(
+        model,
+        x,
+        y,
+        method=gd.Method(lift=gd.GramLift(), walk=gd.GeodesicWalk(step_size)),
+        max_steps=30,
+        target_cost=1e-20,
+    )
     costs = solution.history["cost"]
     ratios = costs[-3:] / costs[-4:-1]
     assert ratios == pytest.approx((1 - step_size) ** 2, rel=0.2)
@@ -256,3 +267,57 @@ def test_the_path_does_not_depend_on_the_units_of_y(scale: float) -> None:
             model[2].bias.mul_(factor)
         histories.append(gd.fit(model, x, factor * y, max_steps=2).cost0)
     assert histories[1] == pytest.approx(histories[0] * scale**2, rel=1e-9)
+
+
+# --- the opening ----------------------------------------------------------------------------------------------------
+
+
+def test_a_descent_opens_with_inexact_steps_and_ends_with_exact_ones() -> None:
+    model, x, y = smooth(500, width=130)
+    routes: list[bool] = []
+
+    @dataclass(frozen=True)
+    class Watched(PlannedControl):
+        def step(self, here: Linearised, walk: Walk, standing: Standing) -> Trial | None:
+            before = here.tally["iterations"]
+            trial = super().step(here, walk, standing)
+            routes.append(here.tally["iterations"] > before)
+            return trial
+
+    solution = gd.fit(model, x, y, target_cost=1e-20, method=gd.Method(control=Watched()))
+    assert solution.result is gd.Result.target_reached
+    assert routes[0] and not routes[-1]
+    assert routes == sorted(routes, reverse=True)  # once over, the opening does not come back
+
+
+def test_the_opening_forms_no_matrix() -> None:
+    here = at(*smooth(1000, width=260), PlannedLift())
+    opened = Opened(here.cost)
+    trial = PlannedControl().step(here, PlannedWalk(), Standing(1e-3, here.cost, here.cost, opening=opened))
+    assert trial is not None and trial.cost < here.cost
+    assert "exact" not in vars(here.prepared)
+
+
+@pytest.mark.parametrize(
+    ("before", "fall", "over"), [(0.0, 1.0, False), (1e9, 1.0, True), (1e9, 1e3, False)], ids=["early", "slow", "fast"]
+)
+def test_the_opening_ends_where_exact_steps_are_expected_to_bring_more(before: float, fall: float, over: bool) -> None:
+    """Judged when as many iterations as an exact step costs are spent: is the cost a tenth of what it was?"""
+    here = at(*smooth(1000, width=260), PlannedLift())
+    opened = Opened(here.cost * fall, before)
+    trial = PlannedControl().step(here, PlannedWalk(), Standing(1e-3, here.cost, here.cost, opening=opened))
+    assert trial is not None and (trial.opening is None) is over
+    if over:  # the damping goes on in the units of the control that follows
+        inexact = replace(here, prepared=here.prepared.opening.prepared)
+        same = PlannedControl().step(inexact, PlannedWalk(), Standing(1e-3, here.cost, here.cost))
+        assert trial.next_damping == pytest.approx(same.next_damping / len(here.residual), rel=1e-9)
+
+
+def test_a_step_begins_where_the_last_one_ended() -> None:
+    """The same solve from its own answer is at its end sooner."""
+    here = at(*smooth(1000, width=260), KrylovLift(tol=1e-2, slack=0.5))
+    first = gd.GainRatio().step(here, gd.EulerWalk(), Standing(1e-3, here.cost, here.cost))
+    cold = here.tally["iterations"]
+    again = gd.GainRatio().step(here, gd.EulerWalk(), Standing(1e-3, here.cost, here.cost, momentum=first.momentum))
+    assert again.predicted <= 1.1 * first.predicted
+    assert here.tally["iterations"] - cold < cold

@@ -124,7 +124,6 @@ def test_factors_of_the_layers_save_iterations() -> None:
             lambda x: jacobian.rmv(jacobian.mv(x)) + damping * x,
             b,
             preconditioner=preconditioner,
-            tol=0.0,
             max_iterations=2000,
             enough=lambda x, residual, _: float(v @ v - x @ b - x @ residual) <= target,
         ).count
@@ -140,6 +139,7 @@ def test_an_inexact_lift_leaves_little_more_than_the_exact_one(relative: float) 
     net = nn.Sequential(nn.Linear(6, 30), nn.Tanh(), nn.Linear(30, 3))
     jacobian = jacobian_of(net, torch.randn(120, 6, dtype=F64), 3)
     prepared = INEXACT.prepare(jacobian)
+    vars(prepared)["patience"] = 300
     damping, v = relative * prepared.scale, torch.randn(360, dtype=F64)
     lifted = prepared.damped(damping).lift(v)
     exact = gd.NormalLift().prepare(jacobian).damped(damping).lift(v)
@@ -148,11 +148,11 @@ def test_an_inexact_lift_leaves_little_more_than_the_exact_one(relative: float) 
     assert least * (1.0 - 1e-9) <= energy_of(lifted, damping) <= 2.0 * least
 
 
-def test_a_solve_whose_patience_ends_goes_on_with_blocks_of_the_gram_matrix(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_solve_that_sees_nothing_goes_on_with_blocks_of_the_gram_matrix(monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(2)
     net = nn.Sequential(nn.Linear(3, 60), nn.Tanh(), nn.Linear(60, 2))
     prepared = INEXACT.prepare(jacobian_of(net, torch.randn(40, 3, dtype=F64), 2))
-    vars(prepared)["patience"] = 1
+    vars(prepared)["patience"] = 0
     damping = 1e-8 * prepared.scale
     lifted = prepared.damped(damping).lift(torch.randn(80, dtype=F64))
     assert lifted.converged and prepared.too_weak == damping and "outputs" in vars(prepared)
@@ -175,6 +175,7 @@ def test_a_velocity_that_is_small_enough_already_costs_no_blocks() -> None:
     torch.manual_seed(4)
     net = nn.Sequential(nn.Linear(3, 20), nn.Tanh(), nn.Linear(20, 2))
     prepared = INEXACT.prepare(jacobian_of(net, torch.randn(40, 3, dtype=F64), 2))
+    vars(prepared)["patience"] = 300
     v = torch.randn(80, dtype=F64)
     lifted = prepared.damped(1e-2 * prepared.scale).lift(v, within=10.0 * float(v.norm()))
     assert lifted.converged and lifted.iterations == 0 and "outputs" not in vars(prepared)

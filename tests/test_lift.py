@@ -291,7 +291,7 @@ def test_rotated_blocks_save_iterations() -> None:
             lambda z: jacobian.mv(jacobian.rmv(z)) + damping * z,  # noqa: B023
             residual,
             preconditioner=blocks.damped(damping),
-            tol=1e-6,
+            enough=iterations.residual_test(residual, tol=1e-6),
             max_iterations=2000,
         )
         assert solved.converged

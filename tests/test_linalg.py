@@ -1,6 +1,7 @@
 """Solvers on matrices of prescribed spectrum and rank, against torch.linalg in float64."""
 
 import math
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -154,48 +155,99 @@ def test_lsmr_says_when_it_did_not_get_there() -> None:
     assert found.count == 5 and not found.converged and found.relative_residual > 1e-12
 
 
+def cg(
+    matrix: Tensor,
+    b: Tensor,
+    *,
+    tol: float,
+    max_iterations: int,
+    preconditioner: iterations.Operator = lambda r: r,
+    near: Tensor | None = None,
+) -> iterations.Iterations:
+    return iterations.conjugate_gradients(
+        lambda v: matrix @ v,
+        b,
+        preconditioner=preconditioner,
+        enough=iterations.residual_test(b, tol=tol),
+        max_iterations=max_iterations,
+        near=near,
+    )
+
+
 def test_conjugate_gradients_solve_and_count() -> None:
     matrix, b = with_spectrum(SPECTRUM), vector(12)
-    found = iterations.conjugate_gradients(
-        lambda v: matrix @ v, b, preconditioner=lambda r: r, tol=1e-12, max_iterations=500
-    )
+    found = cg(matrix, b, tol=1e-12, max_iterations=500)
     assert found.converged and found.relative_residual <= 1e-12
     assert_close(found.solution, torch.linalg.solve(matrix, b), 1e-6)
-    exact = iterations.conjugate_gradients(
-        lambda v: matrix @ v, b, preconditioner=lambda r: torch.linalg.solve(matrix, r), tol=1e-10, max_iterations=50
-    )
+    exact = cg(matrix, b, tol=1e-10, max_iterations=50, preconditioner=lambda r: torch.linalg.solve(matrix, r))
     assert exact.converged and exact.count <= 2
 
 
 def test_conjugate_gradients_need_as_many_steps_as_there_are_eigenvalues() -> None:
     values = torch.tensor([1.0] * 20 + [3.0] * 20 + [10.0] * 20, dtype=torch.float64)
     matrix = with_spectrum(values)
-    found = iterations.conjugate_gradients(
-        lambda v: matrix @ v, vector(60), preconditioner=lambda r: r, tol=1e-10, max_iterations=60
-    )
+    found = cg(matrix, vector(60), tol=1e-10, max_iterations=60)
     assert found.converged and found.count == 3
+
+
+def test_conjugate_gradients_begin_on_the_line_of_what_is_near() -> None:
+    """A multiple of the solution is the solution; on any other line they begin at the least of the quadratic on it."""
+    matrix, b = with_spectrum(SPECTRUM), vector(12)
+    near = -3.0 * torch.linalg.solve(matrix, b)
+    found = cg(matrix, b, tol=1e-6, max_iterations=50, near=near)
+    assert found.converged and found.count == 0
+    assert_close(found.solution, near / -3.0, 1e-9)
+    other = vector(12, 7)
+    begun = cg(matrix, b, tol=1e-6, max_iterations=0, near=other).solution
+    assert abs(float(other @ (matrix @ begun - b))) <= 1e-9 * float(other.norm() * b.norm())
+
+
+@pytest.mark.parametrize("damping", [1e-1, 1e-4])
+def test_the_pace_ends_a_solve_where_a_new_step_would_bring_more(damping: float) -> None:
+    """φ at the end, from its definition: more iterations bring less each than all did with the step's own price."""
+    wide = vector(40 * 60).view(40, 60) @ torch.diag(0.5 ** torch.arange(60, dtype=torch.float64))
+    v, normal = vector(40, 5), wide.T @ wide + damping * torch.eye(60, dtype=torch.float64)
+
+    def solved(count: int | None) -> iterations.Iterations:
+        enough = iterations.Pace(wide.T @ v, float(v @ v)) if count is None else lambda x, r, rho: False
+        b, most = wide.T @ v, 200 if count is None else count
+        return iterations.conjugate_gradients(
+            lambda x: normal @ x, b, preconditioner=lambda r: r, enough=enough, max_iterations=most
+        )
+
+    def fall(x: Tensor) -> float:
+        return math.log(float(v @ v) / float((wide @ x - v).square().sum() + damping * x.square().sum()))
+
+    count = solved(None).count
+    falls = [fall(iterations_solution(solved, k)) for k in range(count + 1)]
+    window = 2 + count // 4
+    assert solved(None).converged and falls[0] == pytest.approx(0.0, abs=1e-12) and count > 2
+    for end in range(1, count + 1):
+        width = 2 + end // 4
+        if end > width:
+            recent = (falls[end] - falls[end - width]) / width
+            assert (recent <= falls[end] / (end + iterations.STEP_ITERATIONS)) is (end == count), (end, window)
+
+
+def iterations_solution(solved: Callable[[int | None], iterations.Iterations], count: int) -> Tensor:
+    """The iterate after so many iterations; zero before the first."""
+    return solved(count).solution if count else torch.zeros(60, dtype=torch.float64)
 
 
 def test_conjugate_gradients_stop_when_told() -> None:
     matrix, b = with_spectrum(SPECTRUM), vector(12)
-    short = iterations.conjugate_gradients(
-        lambda v: matrix @ v, b, preconditioner=lambda r: r, tol=1e-12, max_iterations=3
-    )
+    short = cg(matrix, b, tol=1e-12, max_iterations=3)
     assert short.count == 3 and not short.converged
     assert short.relative_residual == pytest.approx(
         float(torch.linalg.vector_norm(b - matrix @ short.solution) / torch.linalg.vector_norm(b)), rel=1e-6
     )
-    zero = iterations.conjugate_gradients(
-        lambda v: matrix @ v, torch.zeros_like(b), preconditioner=lambda r: r, tol=1e-12, max_iterations=3
-    )
+    zero = cg(matrix, torch.zeros_like(b), tol=1e-12, max_iterations=3)
     assert zero.converged and float(zero.solution.abs().sum()) == 0.0
 
 
 def test_conjugate_gradients_stop_at_negative_curvature() -> None:
     matrix = with_spectrum(torch.tensor([-1.0, -2.0, -3.0], dtype=torch.float64))
-    found = iterations.conjugate_gradients(
-        lambda v: matrix @ v, vector(3), preconditioner=lambda r: r, tol=1e-12, max_iterations=9
-    )
+    found = cg(matrix, vector(3), tol=1e-12, max_iterations=9)
     assert not found.converged and found.count == 0
 
 
@@ -211,10 +263,8 @@ def test_conjugate_gradients_know_how_far_they_are_from_the_least_damped_misfit(
         lambda z: damped @ z,
         b,
         preconditioner=lambda r: r,
-        tol=1e-12,
+        enough=iterations.gap_test(b, damping=damping, slack=slack),
         max_iterations=50,
-        damping=damping,
-        slack=slack,
     )
     residual = float((b - damped @ found.solution).norm())
     value, least = left(wide.T @ found.solution), left(wide.T @ torch.linalg.solve(damped, b))

@@ -19,8 +19,8 @@ from geodescent._control import Control, Standing, Trial
 from geodescent._errors import JacobianError
 from geodescent._function import ModelFunction, parameters_of
 from geodescent._linearised import Linearised
-from geodescent._natural import PlannedControl
-from geodescent._walk import GeodesicWalk, Walk
+from geodescent._planned import PlannedControl, PlannedWalk
+from geodescent._walk import Walk
 from geodescent.optim import GeoDescent
 
 F64 = torch.float64
@@ -69,7 +69,7 @@ class Watched:
 def path_of_fit(model: nn.Module, x: Tensor, y: Tensor, walk: Walk | None = None) -> list[Tensor]:
     """θ after each of the first ten steps of `fit`."""
     watched = Watched()
-    gd.fit(copy.deepcopy(model), x, y, max_steps=STEPS, method=gd.Method(control=watched, walk=walk or GeodesicWalk()))
+    gd.fit(copy.deepcopy(model), x, y, max_steps=STEPS, method=gd.Method(control=watched, walk=walk or PlannedWalk()))
     assert len(watched.path) == STEPS
     return watched.path
 
@@ -211,7 +211,7 @@ def test_a_state_dict_is_not_changed_by_later_steps() -> None:
 @pytest.mark.parametrize("lr", [0.7, 1.0])
 def test_lr_is_the_step_size_of_the_walk(lr: float) -> None:
     model, x, y = problem(200)
-    path = path_of_fit(model, x, y, GeodesicWalk(lr))
+    path = path_of_fit(model, x, y, PlannedWalk(lr))
     optimizer = GeoDescent(model, [{"params": model.parameters(), "lr": lr}])
     assert_on_path((model for _ in path if optimizer.step(x, y) > 0.0), path)
 

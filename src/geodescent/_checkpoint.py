@@ -10,6 +10,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
+from geodescent._control import Opened
 from geodescent._errors import InputError
 from geodescent._solution import Record
 from geodescent._solve import State
@@ -50,6 +51,7 @@ def write_state(folder: Path, state: State) -> None:
     numbers = ("cost", "best_cost", "damping", "reference", "floor", "returns")
     rest = {name: getattr(state, name) for name in numbers}
     rest["records"] = [asdict(record) for record in state.records]
+    rest["opening"] = None if state.opening is None else asdict(state.opening)
     fresh = folder / (STATE + ".part")
     points = {"theta": state.theta.cpu().contiguous(), "best": state.best.cpu().clone()}
     if state.momentum is not None:
@@ -85,6 +87,8 @@ def read_state(folder: str | os.PathLike[str] | None, source: Source) -> State |
             "it belongs to another run. Choose another folder."
         )
     records = tuple(Record(**record) for record in rest.pop("records"))
+    opening = rest.pop("opening", None)
+    rest["opening"] = None if opening is None else Opened(**opening)
     theta = best if torch.equal(theta, best) else theta
     return State(theta=theta, best=best, records=records, momentum=points.get("momentum"), **rest)
 

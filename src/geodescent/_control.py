@@ -23,7 +23,9 @@ class Standing:
         best_cost: the least cost so far.
         reference_cost: the larger of the cost at the start and that of the outputs 0: what "small" is measured by.
         steps: taken so far.
-        momentum: what the last step left for this one, (K,), of a control that has momentum.
+        momentum: what the last step left for this one, (K,): of a control that has momentum, or where an iterative
+            solve may begin.
+        opening: how the opening goes; None where it is over.
     """
 
     damping: float
@@ -31,6 +33,7 @@ class Standing:
     reference_cost: float
     steps: int = 0
     momentum: Theta | None = None
+    opening: "Opened | None" = None
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,7 @@ class Trial:
         damping: μ, absolute.
         next_damping: relative, for the next step.
         momentum: for the next step, (K,), or None.
+        opening: after this step; None where it is over.
     """
 
     theta: Theta
@@ -52,11 +56,25 @@ class Trial:
     damping: float
     next_damping: float
     momentum: Theta | None = None
+    opening: "Opened | None" = None
 
     def gain_ratio(self, cost: float) -> float:
         """`(C − C_new)/(C − C_lin)`."""
         fall = cost - self.predicted
         return (cost - self.cost) / fall if fall > 0.0 and math.isfinite(self.cost) else -math.inf
+
+
+@dataclass(frozen=True)
+class Opened:
+    """How the inexact steps at the beginning of a run go.
+
+    Attributes:
+        cost: C when their pace was last judged.
+        iterations: spent since.
+    """
+
+    cost: float
+    iterations: float = 0.0
 
 
 class Control(Protocol):

@@ -12,12 +12,14 @@ from geodescent._accurate import TwiceFactored, TwiceSolver
 from geodescent._jacobian import Jacobian
 from geodescent._lift import DENSE_MATRICES, Damped, Lift, Lifted, Metrics, Prepared
 from geodescent._memory import fits, require
+from geodescent._tiles import rows_flops
 from geodescent._types import Outputs, Theta
 
 NORMAL_PIVOTS = 1e-7  # a smaller pivot ratio of DᵀD loses too many digits: go through D itself
 PRODUCT_DAMPING = 1e-13  # of the trace: what a Cholesky factor of G or DᵀD resolves with some digits to spare
 LEAST_DAMPING = 5e-28  # of the trace: the same through D itself
 LEAST_OF_PRODUCT = 1e-15  # where D itself is too large
+SOLVES = 50.0  # passes over the matrix or its factor that the solves of a step make, in flops a number
 ROWS_BYTES = 1e9  # D and its whitened copy may come to this
 
 
@@ -42,6 +44,11 @@ class GramLift(Lift):
         require(need, jacobian.device, what=f"the Gram lift of {m} residuals", instead="Use KrylovLift().")
         metrics = Metrics.of(jacobian, row_scale, metric)
         return _PreparedGram(metrics, metrics.jacobian.gram(), self.rcond)
+
+    def step_flops(self, jacobian: Jacobian) -> float:
+        """Of the Gram matrix and what a descent does with it in a step."""
+        gram = sum(min(rows_flops(r, b.n_rows), r.flops(b.n_rows)) for b in jacobian.blocks for r in b.records)
+        return 0.5 * gram + _solving_flops(jacobian.n_residuals)
 
 
 @dataclass(frozen=True)
@@ -68,6 +75,19 @@ class NormalLift(Lift):
         metrics = Metrics.of(jacobian, row_scale, metric)
         metrics = replace(metrics, jacobian=metrics.jacobian.compact())
         return _PreparedNormal(metrics, metrics.jacobian.normal(), self.rcond)
+
+    def step_flops(self, jacobian: Jacobian) -> float:
+        """Of the normal matrix and what a descent does with it in a step."""
+        n, k = sum(block.n_samples for block in jacobian.blocks), jacobian.n_params
+        return float(n * k**2) + _solving_flops(k)
+
+
+DenseLift = GramLift | NormalLift
+
+
+def _solving_flops(n: int) -> float:
+    """Two factors and the solves of a step, with a matrix of order n."""
+    return 2.0 * n**3 / 3.0 + SOLVES * n**2
 
 
 @dataclass(frozen=True)
@@ -141,7 +161,7 @@ class _ThroughRows:
     metrics: Metrics
     solver: TwiceSolver
 
-    def lift(self, velocity: Outputs, *, within: float = 0.0) -> Lifted:
+    def lift(self, velocity: Outputs, *, within: float = 0.0, near: Theta | None = None) -> Lifted:
         solution, misfit = self.solver.lift(self.metrics.enter(velocity))
         return Lifted(self.metrics.leave(solution), misfit)
 
@@ -152,7 +172,7 @@ class _DampedGram:
     factor: linalg.Factor
     damping: float
 
-    def lift(self, velocity: Outputs, *, within: float = 0.0) -> Lifted:
+    def lift(self, velocity: Outputs, *, within: float = 0.0, near: Theta | None = None) -> Lifted:
         metrics, gram = self.prepared.metrics, self.prepared.product
         v = metrics.enter(velocity)
         z = self.factor.solve(v)
@@ -171,7 +191,7 @@ class _DampedNormal:
     factor: linalg.CholeskyFactor
     damping: float
 
-    def lift(self, velocity: Outputs, *, within: float = 0.0) -> Lifted:
+    def lift(self, velocity: Outputs, *, within: float = 0.0, near: Theta | None = None) -> Lifted:
         v, jacobian = self.metrics.enter(velocity), self.metrics.jacobian
         solution = self.factor.solve(jacobian.rmv(v))
         misfit = jacobian.mv(solution) - v
@@ -188,7 +208,7 @@ class _SingularValues:
     damping: float
     rcond: float | None
 
-    def lift(self, velocity: Outputs, *, within: float = 0.0) -> Lifted:
+    def lift(self, velocity: Outputs, *, within: float = 0.0, near: Theta | None = None) -> Lifted:
         jacobian, v = self.metrics.jacobian, self.metrics.enter(velocity)
         k, start = jacobian.n_params, 0
         triangle = v.new_zeros(0, k + 1)

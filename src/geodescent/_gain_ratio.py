@@ -7,6 +7,7 @@ import torch
 
 from geodescent._control import STATIONARY, Control, Standing, Trial, aim
 from geodescent._linearised import Linearised
+from geodescent._types import Theta
 from geodescent._walk import Walk
 
 LOST = 1e-15  # a promised fall below this share of the cost is lost in rounding
@@ -17,10 +18,10 @@ class GainRatio(Control):
     """Levenberg–Marquardt's control: the cost's fall against the linear model's, `ρ = (C − C_new)/(C − C_lin)`.
 
     A step is taken where ρ > `accept`. The damping is multiplied by `max(fall, 1 − (2ρ − 1)³)` after it, and by
-    `rise`, 2·`rise`, 4·`rise`, … after refusals in a row. Dampings are relative to `‖B‖_F²/m`.
+    `rise`, 2·`rise`, 4·`rise`, … after refusals in a row. Dampings are relative to `‖B‖_F²/m`. Iterative solves begin
+    where the last one, of this step or of the one before, ended.
 
-    Source: Nielsen, *Damping parameter in Marquardt's method* (1999), with `fall` = 1/10 for his 1/3
-    (docs/decisions.md). The bound on the bend is Transtrum & Sethna's.
+    Source: Nielsen, *Damping parameter in Marquardt's method* (1999). The bound on the bend is Transtrum & Sethna's.
     """
 
     initial_damping: float = 1e-3
@@ -32,16 +33,16 @@ class GainRatio(Control):
     largest_bend: float = 0.375
 
     def step(self, here: Linearised, walk: Walk, standing: Standing) -> Trial | None:
-        damping, rise = standing.damping, self.rise
+        damping, rise, near = standing.damping, self.rise, standing.momentum
         while damping <= self.largest_damping:
-            trial, converged, bent = self._trial(here, walk, damping)
+            trial, converged, bent = self._trial(here, walk, damping, near)
             promised = here.cost - trial.predicted
             if converged and promised <= STATIONARY * here.cost and self._is_over(here, promised):
                 return None
             ratio = trial.gain_ratio(here.cost)
             if ratio > self.accept and not bent:
                 return replace(trial, next_damping=self.after(ratio, damping))
-            damping, rise = damping * rise, 2.0 * rise
+            damping, rise, near = damping * rise, 2.0 * rise, trial.momentum
             here.tally["rejections"] += 1
         return None
 
@@ -52,16 +53,17 @@ class GainRatio(Control):
         """The damping after a step of this gain ratio."""
         return max(self.least_damping, damping * max(self.fall, 1.0 - (2.0 * min(ratio, 1.0) - 1.0) ** 3))
 
-    def _trial(self, here: Linearised, walk: Walk, damping: float) -> tuple[Trial, bool, bool]:
+    def _trial(self, here: Linearised, walk: Walk, damping: float, near: Theta | None) -> tuple[Trial, bool, bool]:
         absolute = damping * here.prepared.scale
         damped = here.damped(absolute)
-        lifted = here.lift(damped, -here.residual)
+        lifted = here.lift(damped, -here.residual, near=near)
         moved = walk.displacement(here, damped, lifted)
         theta = here.theta + moved.theta.to(here.theta.dtype)
         cost = here.cost_of(here.residual_at(theta)) if bool(torch.isfinite(theta).all()) else math.inf
         bent = moved.bend is not None and moved.bend > self.largest_bend
         predicted = here.cost_of(aim(here, lifted, walk.step_size))
-        return Trial(theta, cost, predicted, absolute, damping), lifted.converged, bent
+        following = None if here.prepared.direct else lifted.velocity
+        return Trial(theta, cost, predicted, absolute, damping, following), lifted.converged, bent
 
     def _is_over(self, here: Linearised, promised: float) -> bool:
         """Whether less damping would promise no more."""

@@ -12,6 +12,9 @@ from geodescent._linalg import dot, norm
 Operator = Callable[[Tensor], Tensor]
 Enough = Callable[[Tensor, Tensor, float], bool]  # of the solution, its residual ρ and ⟨ρ, Mρ⟩, M the preconditioner
 
+STEP_ITERATIONS = 15.0  # what else a step costs: linearisation, factors of the layers, the trial (docs/decisions.md)
+SEEN = 1e-6  # of φ(0): what has gained no more than this says nothing yet
+
 
 @dataclass(frozen=True)
 class Iterations:
@@ -28,43 +31,33 @@ def conjugate_gradients(
     b: Tensor,
     *,
     preconditioner: Operator,
-    tol: float,
+    enough: Enough,
     max_iterations: int,
-    damping: float = 0.0,
-    slack: float = 0.0,
-    within: float = 0.0,
-    enough: Enough | None = None,
+    near: Tensor | None = None,
 ) -> Iterations:
-    """Solves `(G + μ) z = b`, G = BBᵀ, by preconditioned conjugate gradients.
-
-    Stops at a residual ‖ρ‖ ≤ max(tol·‖b‖, within), or where ‖ρ‖² is below slack² of both what is left and what was
-    gained of `φ(v) = ‖Bv − b‖² + μ‖v‖²`: at v = Bᵀz, φ is `‖ρ‖² + μ⟨z, b + ρ⟩`, and the duality gap, a bound on how
-    far that is from the least φ, is exactly ‖ρ‖².
+    """Solves `A z = b`, A symmetric and positive definite, by preconditioned conjugate gradients.
 
     Args:
-        operator: z ↦ (G + μ) z.
-        damping: μ, for the second test.
-        enough: another test in the place of both.
+        operator: z ↦ A z.
+        preconditioner: M, nearly A⁻¹.
+        enough: where to stop: `residual_test`, `gap_test` or `Pace`.
+        near: a vector on whose line to begin, at the least of `½⟨z, Az⟩ − ⟨b, z⟩` on it; None: at zero.
 
     Source: Golub & Van Loan, *Matrix Computations*, algorithm 11.5.1, with the Polak–Ribière quotient, which keeps
     its footing where the preconditioner is inexact.
     """
-    scale = norm(b)
-
-    def accurate(z: Tensor, residual: Tensor, rho: float) -> bool:
-        size = norm(residual)
-        if size <= max(tol * scale, within):
-            return True
-        left = size**2 + damping * (dot(z, b) + dot(z, residual)) if slack > 0.0 else 0.0
-        return size**2 <= slack**2 * min(left, scale**2 - left)
-
-    z, r = torch.zeros_like(b), b.clone()
+    scale, z, r = norm(b), torch.zeros_like(b), b.clone()
     if scale == 0.0:
         return Iterations(z, 0, 0.0, True)
+    if near is not None:
+        q = operator(near)
+        curvature = dot(near, q)
+        if curvature > 0.0:
+            step = dot(near, b) / curvature
+            z, r = near * step, torch.sub(r, q, alpha=step)
     s = preconditioner(r)
     p, rho = s.clone(), dot(r, s)
-    enough = enough or accurate
-    best, best_norm, count, done = z, scale, 0, enough(z, r, rho)
+    best, best_norm, count, done = z, norm(r), 0, enough(z, r, rho)
     while not done and count < max_iterations:
         q = operator(p)
         curvature = dot(p, q)
@@ -85,18 +78,66 @@ def conjugate_gradients(
     return Iterations(best, count, best_norm / scale, done)
 
 
-def energy_test(b: Tensor, energy: float, *, slack: float, within: float) -> Enough:
-    """For `(BᵀB + μ) x = b = Bᵀv`: stops where `φ(x) − min φ` is small, φ(x) = ‖Bx − v‖² + μ‖x‖², φ(0) = ‖v‖².
+def residual_test(b: Tensor, *, tol: float, within: float = 0.0) -> Enough:
+    """Stops at ‖ρ‖ ≤ max(tol·‖b‖, within)."""
+    small = max(tol * norm(b), within)
+    return lambda z, residual, rho: norm(residual) <= small
 
-    That difference is `⟨ρ, (BᵀB + μ)⁻¹ρ⟩`, for which ⟨ρ, Mρ⟩ stands: it is held against within², and against slack² of
-    both what is left, φ(x), and what was gained, φ(0) − φ(x) = ⟨x, b + ρ⟩.
+
+def gap_test(b: Tensor, *, damping: float, slack: float) -> Enough:
+    """For `(BBᵀ + μ) z = b`: stops where the duality gap is below slack² of what is left and of what was gained.
+
+    At v = Bᵀz, `φ(v) = ‖Bv − b‖² + μ‖v‖²` is `‖ρ‖² + μ⟨z, b + ρ⟩`, and the gap, a bound on how far that is from the
+    least φ, is exactly ‖ρ‖².
     """
+    energy = dot(b, b)
 
-    def enough(x: Tensor, residual: Tensor, rho: float) -> bool:
-        gained = dot(x, b) + dot(x, residual)
-        return rho <= max(within**2, slack**2 * min(energy - gained, gained))
+    def enough(z: Tensor, residual: Tensor, rho: float) -> bool:
+        gap = dot(residual, residual)
+        left = gap + damping * (dot(z, b) + dot(z, residual))
+        return gap <= slack**2 * min(left, energy - left)
 
     return enough
+
+
+def either(*tests: Enough) -> Enough:
+    """Stops where one of the tests does."""
+    return lambda z, residual, rho: any(test(z, residual, rho) for test in tests)
+
+
+class Pace:
+    """For `(BᵀB + μ) x = b = Bᵀv`: stops where going on pays less than a new step would.
+
+    φ(x) = ‖Bx − v‖² + μ‖x‖² is what the step leaves, of φ(0) = ‖v‖². The whole step has brought ln φ(0)/φ(x) for its
+    iterations and `STEP_ITERATIONS` more; where the last iterations, a quarter of all, bring less each, the next
+    linearisation is the better use of the time (Charnov's marginal value theorem). Nothing is concluded before φ has
+    fallen by `SEEN`.
+
+    Args:
+        b: Bᵀv, (K,).
+        energy: φ(0).
+
+    Attributes:
+        seen: whether φ has fallen by `SEEN`.
+    """
+
+    def __init__(self, b: Tensor, energy: float) -> None:
+        self._b, self._energy, self._falls = b, energy, list[float]()
+        self.seen = False
+
+    def __call__(self, x: Tensor, residual: Tensor, rho: float) -> bool:
+        left = self._energy - dot(x, self._b) - dot(x, residual)
+        if not left > 0.0:
+            return True
+        fall = math.log(self._energy / left)
+        self._falls.append(fall)
+        count = len(self._falls) - 1
+        window = 2 + count // 4
+        self.seen = fall >= SEEN
+        if count <= window or not self.seen:
+            return False
+        recent = (fall - self._falls[count - window]) / window
+        return recent <= fall / (count + STEP_ITERATIONS)
 
 
 def lsmr(mv: Operator, rmv: Operator, b: Tensor, *, tol: float, max_iterations: int) -> Iterations:

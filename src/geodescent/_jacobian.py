@@ -9,11 +9,13 @@ from torch import Tensor
 
 from geodescent._memory import require
 from geodescent._normal import add_normal, row_chunks
-from geodescent._records import ROWS_LIMIT, Record, Rows
+from geodescent._records import Record, Rows
 from geodescent._tiles import Block, by_rows, fill, mirrored, rows_flops
 from geodescent._types import Gram, Outputs, Theta
 
 COMPACT = 2**22  # numbers of D, 32 MB in float64: what is as soon read as made anew from the records
+
+CALLS = 2e6  # flops in the time that the calls of one record's products take, beside their own
 
 
 @dataclass(frozen=True)
@@ -63,10 +65,11 @@ class Jacobian:
         return out
 
     def product_flops(self) -> float:
-        """Of one product with D and one with Dᵀ."""
-        return 4.0 * sum(
-            block.n_samples * sum(r.width + block.n_outputs * r.index.shape[0] for r in block.records)
+        """Of one product with D and one with Dᵀ, with what the calls of small operations cost beside them."""
+        return sum(
+            CALLS + 4.0 * block.n_samples * (r.width + block.n_outputs * r.index.shape[0])
             for block in self.blocks
+            for r in block.records
         )
 
     def gram(self, other: "Jacobian | None" = None) -> Gram:
@@ -155,8 +158,7 @@ class Jacobian:
         for block in self.blocks:
             out = torch.zeros(block.n_samples, block.n_outputs, dtype=self.dtype, device=self.device)
             for record in block.records:
-                for part in record.parts(ROWS_LIMIT):
-                    out += part.row_squares()
+                out += record.row_squares()
             diagonals.append(out.reshape(-1))
         return torch.cat(diagonals)
 

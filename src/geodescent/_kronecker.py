@@ -11,6 +11,7 @@ from geodescent._layer_inputs import DenseInputs
 from geodescent._records import ROWS_LIMIT, Outer, Record, Rows
 from geodescent._types import Theta
 
+ENOUGH = 16  # cotangents to a row of the layer: more of them change neither axes nor diagonal much
 WIDEST = 1024  # of a factor: the eigenvectors of a wider one cost more than they save, and the axes stay
 
 
@@ -44,10 +45,11 @@ class Kronecker:
             return cls(index, None, axes, _turned(values, axes).square().sum(0)[None])
         if record.scale is not None or not isinstance(record.inputs, DenseInputs):
             return cls(record.index, None, None, _squares(record))
-        left, right = _axes(record.cotangents.flatten(0, 2)), _axes(record.inputs.dense().flatten(0, 1))
-        inputs = DenseInputs(_turned(record.inputs.dense(), right))
-        turned = replace(record, inputs=inputs, cotangents=_turned(record.cotangents, left))
-        return cls(record.index, left, right, _squares(turned))
+        some, share = _some(record)
+        left, right = _axes(some.cotangents.flatten(0, 2)), _axes(record.inputs.dense().flatten(0, 1))
+        inputs = DenseInputs(_turned(some.inputs.dense(), right))
+        turned = replace(some, inputs=inputs, cotangents=_turned(some.cotangents, left))
+        return cls(record.index, left, right, _squares(turned) / share)
 
     def solve(self, v: Theta, damping: float, out: Theta) -> None:
         """Writes the entries of `(BᵀB + μ)⁻¹ v`, as far as this part knows BᵀB."""
@@ -79,6 +81,13 @@ class KroneckerBlocks:
             return out
 
         return solve
+
+
+def _some(record: Outer) -> tuple[Outer, float]:
+    """As many evenly spaced samples as give `ENOUGH` cotangents for each row of the layer, and their share."""
+    n, q, p, o = record.cotangents.shape
+    step = max(1, n * q * p // (ENOUGH * o))
+    return record.samples(slice(0, n, step)), len(range(0, n, step)) / n
 
 
 def _axes(vectors: Tensor) -> Tensor | None:

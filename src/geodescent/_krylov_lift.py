@@ -9,11 +9,10 @@ from geodescent import _iterations as iterations
 from geodescent._jacobian import Jacobian
 from geodescent._kronecker import KroneckerBlocks
 from geodescent._lift import Damped, Lift, Lifted, Metrics, Prepared
-from geodescent._linalg import dot
+from geodescent._linalg import dot, norm
 from geodescent._preconditioner import OutputBlocks
 from geodescent._types import Outputs, Theta
 
-TRUSTED = 1e-6  # of φ(0): an estimate that so little can be gained is not the word to stop on
 LEAST_DAMPING = 1e-16  # of ‖B‖_F²/m: what products in this precision still see
 
 
@@ -21,16 +20,16 @@ LEAST_DAMPING = 1e-16  # of ‖B‖_F²/m: what products in this precision still
 class KrylovLift(Lift):
     """`(BBᵀ + μ) z = v` by conjugate gradients through products with B.
 
-    An inexact solve begins on `(BᵀB + μ) θ̇ = Bᵀv` with `KroneckerBlocks`, which cost next to nothing, and goes on there
-    for as many iterations as `OutputBlocks` would cost; an exact one, and one that did not end by then, is
-    preconditioned by these. Without damping, and where the iteration shows that BBᵀ is singular, LSMR on B gives the
-    least-norm solution.
+    An inexact solve begins on `(BᵀB + μ) θ̇ = Bᵀv` with `KroneckerBlocks`, which cost next to nothing, near what the
+    last step left, and goes on as long as that pays (`Pace`), for no more iterations than `OutputBlocks` would cost. An
+    exact one, and one that gained nothing by then or has few rows, is preconditioned by these. Without damping, and
+    where the iteration shows that BBᵀ is singular, LSMR on B gives the least-norm solution.
 
     Args:
         tol: relative residual at which to stop.
         max_iterations: a bound on the products.
-        slack: stop also where the residual is below this share of what the damped step leaves, and of what it gains:
-            a step that is damped that much gains little from a better solve. 0 for the exact lift.
+        slack: with blocks of G stop also where the residual is below this share of what the damped step leaves, and
+            of what it gains: a step that is damped that much gains little from a better solve. 0 for the exact lift.
         products: dtype of the products with B on the way; None for the Jacobian's own. The misfit, and with it C_lin,
             is always taken in the Jacobian's own.
 
@@ -91,10 +90,10 @@ class _DampedKrylov:
     prepared: _PreparedKrylov
     damping: float
 
-    def lift(self, velocity: Outputs, *, within: float = 0.0) -> Lifted:
+    def lift(self, velocity: Outputs, *, within: float = 0.0, near: Theta | None = None) -> Lifted:
         metrics = self.prepared.metrics
         jacobian, v = metrics.jacobian, metrics.enter(velocity)
-        solved = self._by_layers(v, within)
+        solved = self._by_layers(v, within, near)
         if solved is None:
             self.prepared.too_weak = max(self.prepared.too_weak, self.damping)
             solved = self._by_outputs(v, within)
@@ -105,26 +104,28 @@ class _DampedKrylov:
                 jacobian.mv, jacobian.rmv, v, tol=method.tol, max_iterations=4 * method.max_iterations
             )
         misfit = jacobian.mv(solved.solution) - v
-        return Lifted(metrics.leave(solved.solution), misfit, None, solved.count, solved.converged, fallback)
+        sound = solved.converged and norm(misfit) <= norm(v)  # rounding can make the iterations' own word untrue
+        return Lifted(metrics.leave(solved.solution), misfit, None, solved.count, sound, fallback)
 
-    def _by_layers(self, v: Outputs, within: float) -> iterations.Iterations | None:
-        """θ̇ by iterations in θ; None where they are not begun, not done in time, or say that nothing can be gained."""
+    def _by_layers(self, v: Outputs, within: float, near: Theta | None) -> iterations.Iterations | None:
+        """θ̇ by iterations in θ; None where they are not begun, or gained nothing or did not end in time."""
         prepared, damping = self.prepared, self.damping
-        if prepared.method.slack == 0.0 or damping <= prepared.too_weak or prepared.layers is None:
+        wanted = prepared.method.slack > 0.0 and damping > prepared.too_weak
+        if not wanted or prepared.patience < iterations.STEP_ITERATIONS or prepared.layers is None:
             return None
         inner = prepared.inner
         b = inner.rmv(v.to(inner.dtype)).to(v.dtype)
+        pace = iterations.Pace(b, dot(v, v))
         preconditioner = prepared.layers.damped(damping)
         solved = iterations.conjugate_gradients(
             lambda x: torch.add(inner.rmv(inner.mv(x.to(inner.dtype))).to(x.dtype), x, alpha=damping),
             b,
             preconditioner=lambda x: preconditioner(x.to(inner.dtype)).to(x.dtype),
-            tol=0.0,
+            enough=iterations.either(pace, lambda x, residual, rho: rho <= within**2),
             max_iterations=min(prepared.patience, prepared.method.max_iterations),
-            enough=iterations.energy_test(b, dot(v, v), slack=prepared.method.slack, within=within),
+            near=None if near is None else prepared.metrics.entered(near),
         )
-        idle = within == 0.0 and dot(solved.solution, b) <= TRUSTED * dot(v, v)
-        return solved if solved.converged and not idle else None
+        return replace(solved, converged=True) if solved.converged or pace.seen else None
 
     def _by_outputs(self, v: Outputs, within: float) -> iterations.Iterations | None:
         """θ̇ = Bᵀz by iterations for z, or None where there is no damping and G is (or turns out) singular."""
@@ -135,12 +136,12 @@ class _DampedKrylov:
         solved = iterations.conjugate_gradients(
             lambda z: torch.add(inner.mv(inner.rmv(z.to(inner.dtype))).to(z.dtype), z, alpha=damping),
             v,
-            damping=damping,
             preconditioner=preconditioner,
-            tol=method.tol,
-            within=within,
+            enough=iterations.either(
+                iterations.residual_test(v, tol=method.tol, within=within),
+                iterations.gap_test(v, damping=damping, slack=method.slack),
+            ),
             max_iterations=method.max_iterations,
-            slack=method.slack,
         )
         if not solved.converged and damping == 0.0:
             return None

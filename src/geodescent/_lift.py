@@ -44,8 +44,14 @@ class Lifted:
 class Damped(Protocol):
     """A lift at one point and one damping: the factor is there, solved for any velocity."""
 
-    def lift(self, velocity: Outputs, *, within: float = 0.0) -> Lifted:
-        """The parameter velocity of this output velocity; an iterative solve may stop at the residual `within`."""
+    def lift(self, velocity: Outputs, *, within: float = 0.0, near: Theta | None = None) -> Lifted:
+        """The parameter velocity of this output velocity.
+
+        Args:
+            velocity: v, (m,).
+            within: an iterative solve may stop at this residual.
+            near: an iterative solve may begin on the line of this parameter velocity, (K,).
+        """
         ...
 
 
@@ -74,6 +80,24 @@ class Prepared(Protocol):
     def direct(self) -> bool:
         """Whether solves are exact to rounding, so that their small differences can be compared."""
         ...
+
+    @property
+    def opening(self) -> "Opening | None":
+        """Cheaper, inexact solves at the same point for the way in; None where there are none."""
+        return None
+
+
+@dataclass(frozen=True)
+class Opening:
+    """Inexact solves where exact ones are to be had too.
+
+    Attributes:
+        prepared: the inexact lift.
+        worth: as many of its iterations as an exact step costs.
+    """
+
+    prepared: Prepared
+    worth: float
 
 
 class Lift(Protocol):
@@ -120,6 +144,11 @@ class Metrics:
 
     def leave(self, velocity: Theta) -> Theta:
         return velocity if self.column_scale is None else velocity * self.column_scale
+
+    def entered(self, velocity: Theta) -> Theta:
+        """The inverse of `leave`."""
+        velocity = velocity.to(self.jacobian.dtype)
+        return velocity if self.column_scale is None else velocity / self.column_scale
 
     @cached_property
     def scale(self) -> float:

@@ -67,9 +67,9 @@ class Linearised:
         self.tally["factors"] += 1
         return self.prepared.damped(damping)
 
-    def lift(self, damped: Damped, velocity: Outputs, *, within: float = 0.0) -> Lifted:
-        """One solve; an iterative one may stop at the residual `within`."""
-        lifted = damped.lift(velocity, within=within)
+    def lift(self, damped: Damped, velocity: Outputs, *, within: float = 0.0, near: Theta | None = None) -> Lifted:
+        """One solve; an iterative one may stop at the residual `within` and begin on the line of `near`."""
+        lifted = damped.lift(velocity, within=within, near=near)
         self.tally["solves"] += 1
         self.tally["iterations"] += lifted.iterations
         self.tally["fallbacks"] += lifted.fallback

@@ -1,11 +1,11 @@
-"""Natural control: corrections are compared, not costs; and the plan, which control goes with which solves."""
+"""Natural control: corrections are compared, not costs."""
 
 import math
 from dataclasses import dataclass, field, replace
 
 import torch
 
-from geodescent._control import Control, Standing, Trial, aim
+from geodescent._control import Standing, Trial, aim
 from geodescent._gain_ratio import GainRatio
 from geodescent._lift import Damped
 from geodescent._linalg import norm
@@ -145,24 +145,3 @@ class NaturalControl:
             theta, residual, correction = nearer, residual_nearer, following
             here.tally["corrections"] += 1
         return theta, residual
-
-
-@dataclass(frozen=True)
-class PlannedControl:
-    """Natural control where solves are exact to rounding, the gain ratio where they are iterative.
-
-    The natural test takes small differences of solves, which a conjugate gradient of two digits does not have.
-    """
-
-    direct: NaturalControl = field(default_factory=NaturalControl)
-    iterative: GainRatio = field(default_factory=GainRatio)
-    initial_damping: float = 1e-3
-
-    def step(self, here: Linearised, walk: Walk, standing: Standing) -> Trial | None:
-        return self._chosen(here).step(here, walk, standing)
-
-    def restart(self, here: Linearised, count: int) -> float | None:
-        return self._chosen(here).restart(here, count)
-
-    def _chosen(self, here: Linearised) -> Control:
-        return self.direct if here.prepared.direct else self.iterative

@@ -1,13 +1,15 @@
 """Which lift: from m, K and memory."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import torch
 
-from geodescent._dense_lifts import GramLift, NormalLift
+from geodescent._dense_lifts import DenseLift, GramLift, NormalLift
+from geodescent._iterations import STEP_ITERATIONS
 from geodescent._jacobian import Jacobian
 from geodescent._krylov_lift import KrylovLift
-from geodescent._lift import DENSE_MATRICES, Lift, Prepared
+from geodescent._lift import DENSE_MATRICES, Damped, Lift, Opening, Prepared
 from geodescent._memory import fits
 from geodescent._types import Outputs, Theta
 
@@ -34,9 +36,11 @@ class PlannedLift(Lift):
     def prepare(self, jacobian: Jacobian, *, row_scale: Outputs | None = None, metric: Theta | None = None) -> Prepared:
         m, k = jacobian.shape
         chosen = self.choice(m, k, dtype=jacobian.dtype, device=jacobian.device)
-        return chosen.prepare(jacobian, row_scale=row_scale, metric=metric)
+        if isinstance(chosen, KrylovLift):
+            return chosen.prepare(jacobian, row_scale=row_scale, metric=metric)
+        return _InTurns(chosen, replace(self.krylov, products=None), jacobian, row_scale, metric)
 
-    def choice(self, m: int, k: int, *, dtype: torch.dtype, device: torch.device) -> Lift:
+    def choice(self, m: int, k: int, *, dtype: torch.dtype, device: torch.device) -> "DenseLift | KrylovLift":
         """The lift for m residuals and K parameters on this device."""
         smaller = min(m, k)
         if smaller > self.limit or not fits(DENSE_MATRICES * smaller**2 * dtype.itemsize, device):
@@ -45,3 +49,42 @@ class PlannedLift(Lift):
 
     def exact(self) -> Lift:
         return PlannedLift(KrylovLift(), EXACT_LIMIT)
+
+
+@dataclass(frozen=True)
+class _InTurns(Prepared):
+    """A dense lift, formed only where it is asked for, and the inexact one that opens a descent."""
+
+    dense: DenseLift
+    krylov: KrylovLift
+    jacobian: Jacobian
+    row_scale: Outputs | None
+    metric: Theta | None
+
+    @cached_property
+    def exact(self) -> Prepared:
+        return self.dense.prepare(self.jacobian, row_scale=self.row_scale, metric=self.metric)
+
+    @cached_property
+    def inexact(self) -> Prepared:
+        return self.krylov.prepare(self.jacobian, row_scale=self.row_scale, metric=self.metric)
+
+    @property
+    def opening(self) -> Opening | None:
+        worth = self.dense.step_flops(self.jacobian) / self.jacobian.product_flops()
+        return Opening(self.inexact, worth) if worth > STEP_ITERATIONS else None
+
+    def damped(self, damping: float) -> Damped:
+        return self.exact.damped(damping)
+
+    @property
+    def scale(self) -> float:
+        return self.inexact.scale
+
+    @property
+    def least_damping(self) -> float:
+        return self.exact.least_damping
+
+    @property
+    def direct(self) -> bool:
+        return True

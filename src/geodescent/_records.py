@@ -194,10 +194,11 @@ class Outer:
 
     def row_squares(self) -> Tensor:
         """`Σ_k D[(i,q),k]²`, (N, Q)."""
-        p = self.inputs.positions
+        p, g = self.inputs.positions, self.cotangents
         if self.scale is not None or p * p > self.width:
-            return self.rows().row_squares()
-        g = self.cotangents
+            return sum((part.rows().row_squares() for part in self.parts(ROWS_LIMIT)), g.new_zeros(()))
+        if p == 1:
+            return torch.linalg.vector_norm(g[:, :, 0], dim=2).square() * self.inputs.inner_own()[:, 0]
         return ((g @ g.transpose(2, 3)) * self.inputs.inner_own()[:, None]).sum((2, 3))
 
     def add_block(self, other: "Outer", out: Tensor, work: Workspace, *, fresh: bool) -> None:

@@ -9,23 +9,23 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from geodescent._control import STATIONARY, Control, Standing, Trial
+from geodescent._control import STATIONARY, Control, Opened, Standing, Trial
 from geodescent._field import AdaptedField, Field
 from geodescent._lift import Lift
 from geodescent._linearised import Linearised
-from geodescent._natural import PlannedControl
 from geodescent._plan import PlannedLift
+from geodescent._planned import PlannedControl, PlannedWalk
 from geodescent._problem import Problem
 from geodescent._rounding import rounding_floor
 from geodescent._solution import Callback, Record, Result
 from geodescent._source import Source
 from geodescent._types import Theta
-from geodescent._walk import GeodesicWalk, Walk
+from geodescent._walk import Walk
 
 AT_FLOOR = 4.0  # a cost below this many rounding floors has arrived
 NOISE = 10.0  # a promised fall below this many times the rounding noise of C cannot be seen
-PROGRESS = 0.9  # a best cost above this share of the last one is no reason to begin again
-PATIENCE = 6  # accepted steps without a lower held-out cost
+PROGRESS = 0.9  # a best cost above this share of the last one is no progress
+PATIENCE = 6  # accepted steps without a lower held-out cost, or without progress near the floor
 NEAR_FLOOR = 1e4  # below this many, a step that fails is the floor's doing
 
 
@@ -35,7 +35,7 @@ class Method:
 
     field: Field = dataclasses.field(default_factory=AdaptedField)
     lift: Lift = dataclasses.field(default_factory=PlannedLift)
-    walk: Walk = dataclasses.field(default_factory=GeodesicWalk)
+    walk: Walk = dataclasses.field(default_factory=PlannedWalk)
     control: Control = dataclasses.field(default_factory=PlannedControl)
     solve_dtype: torch.dtype = torch.float64
 
@@ -67,6 +67,7 @@ class State:
         records: of the accepted steps, the start first.
         returns: to the best point, since it last fell by a tenth.
         momentum: what the last step left for the next, (K,), or None.
+        opening: how the inexact steps at the beginning go; None when they are over.
     """
 
     theta: Theta
@@ -79,6 +80,7 @@ class State:
     records: tuple[Record, ...] = ()
     returns: int = 0
     momentum: Theta | None = None
+    opening: Opened | None = None
 
 
 class Clock:
@@ -98,7 +100,8 @@ def start(source: Source, method: Method, held_out: Callable[[Theta], float | No
     record = Record(0, 0.0, cost, cost, math.nan, math.nan, None, held_out(theta), 0.0)
     reference = max(cost, problem.cost(torch.zeros_like(problem.target)))
     floor = rounding_floor(problem, theta)
-    return State(theta, cost, theta, cost, method.control.initial_damping, reference, floor, (record,))
+    damping = method.control.initial_damping
+    return State(theta, cost, theta, cost, damping, reference, floor, (record,), opening=Opened(cost))
 
 
 def descend(
@@ -185,14 +188,14 @@ def advance(
     """
     trial, step = None, state.records[-1].step
     if math.isfinite(here.trace):
-        standing = Standing(state.damping, state.best_cost, state.reference, step, state.momentum)
+        standing = Standing(state.damping, state.best_cost, state.reference, step, state.momentum, state.opening)
         trial = method.control.step(here, method.walk, standing)
     if trial is not None and here.cost - trial.predicted > STATIONARY * here.cost:
         return trial, _advanced(here.problem, state, trial, judged(step + 1, trial.theta, trial.cost))
     damping = method.control.restart(here, state.returns)
     if damping is not None and (state.theta is not state.best or state.returns > 0 or trial is None):
         back = replace(state, theta=state.best, cost=state.best_cost, damping=damping, returns=state.returns + 1)
-        return None, back
+        return None, replace(back, momentum=None, opening=None)
     return _standstill(here, state, method) if math.isfinite(here.trace) else Result.nonfinite
 
 
@@ -201,13 +204,19 @@ def _ended(state: State, stopping: Stopping, clock: Clock) -> Result | None:
         return Result.nonfinite
     if state.best_cost <= stopping.target_cost:
         return Result.target_reached
-    if state.best_cost <= AT_FLOOR * state.floor:
+    if state.best_cost <= (NEAR_FLOOR if _idle(state) else AT_FLOOR) * state.floor:
         return Result.rounding_floor
     if stopping.held_out and state.records[-1].step - _least_held_out(state)[1] >= PATIENCE:
         return Result.held_out_rose
     if state.records[-1].step >= stopping.max_steps:
         return Result.max_steps
     return Result.max_seconds if clock() >= stopping.max_seconds else None
+
+
+def _idle(state: State) -> bool:
+    """Whether the last steps have not brought the best cost down by a tenth."""
+    before, last = state.records[:-PATIENCE], state.records[-PATIENCE:]
+    return bool(before) and min(r.cost for r in last) > PROGRESS * min(r.cost for r in before)
 
 
 def _standstill(here: Linearised, state: State, method: Method) -> Result:
@@ -231,7 +240,8 @@ def _record(state: State, trial: Trial, cost: float, method: Method, held_out: f
 
 
 def _advanced(problem: Problem, state: State, trial: Trial, cost: float | None) -> State:
-    state = replace(state, theta=trial.theta, cost=trial.cost, damping=trial.next_damping, momentum=trial.momentum)
+    state = replace(state, theta=trial.theta, cost=trial.cost, damping=trial.next_damping)
+    state = replace(state, momentum=trial.momentum, opening=trial.opening)
     if cost is None or not cost < state.best_cost:
         return state
     near = cost <= NEAR_FLOOR * state.floor

@@ -1,12 +1,13 @@
 """What a step leaves for the next, in torch's `state`: numbers under the first parameter, points under each."""
 
 import math
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from geodescent._control import Opened
 from geodescent._linearised import Linearised
 from geodescent._solution import Record
 from geodescent._solve import State
@@ -25,6 +26,7 @@ def kept(state: State, parameters: list[Tensor]) -> Kept:
         for p, part in zip(parameters, _cut(state.momentum, parameters), strict=True):
             entries[p]["momentum"] = part
     numbers = {name: getattr(state, name) for name in NUMBERS}
+    numbers["opening"] = None if state.opening is None else asdict(state.opening)
     entries[parameters[0]] |= {"step": state.records[-1].step, "n_params": len(state.best), **numbers}
     return entries
 
@@ -42,11 +44,13 @@ def remembered(found: Kept, parameters: list[Tensor], theta: Theta) -> State | N
         return None
     best = _joined([found[p]["best"] for p in parameters])
     held = all("momentum" in found[p] for p in parameters)
+    opening = first["opening"]
     return State(
         theta=best if torch.equal(best, theta) else theta,
         best=best,
         records=(_record(first["step"], first["cost"]),),
         momentum=_joined([found[p]["momentum"] for p in parameters]) if held else None,
+        opening=None if opening is None else Opened(**opening),
         **{name: first[name] for name in NUMBERS},
     )
 
@@ -60,7 +64,8 @@ def on_this_batch(state: State, here: Linearised) -> State:
         return state
     reference = max(state.reference, here.cost) if math.isfinite(here.cost) else state.reference
     state = replace(state, theta=here.theta, cost=here.cost, best=here.theta, best_cost=here.cost)
-    return replace(state, reference=reference, returns=0)
+    opening = None if state.opening is None else replace(state.opening, cost=here.cost)
+    return replace(state, reference=reference, returns=0, opening=opening)
 
 
 def counted(state: State, before: State) -> State:
