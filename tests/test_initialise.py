@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from geodescent import _initialise
 from geodescent._errors import InputError
-from geodescent._initialise import GAINS, Candidate, Start, initialise
+from geodescent._initialise import GAINS, Candidate, Start, _candidates, initialise
 from geodescent._leave_one_out import leave_one_out, left_out, modes_of_gram, modes_of_rows
 from geodescent._outputs import SampleMap
 
@@ -214,9 +214,8 @@ def test_gains_below_one_are_not_taken_on_the_word_of_a_small_part() -> None:
         for parameter in model[0].parameters():
             parameter.mul_(4.0)
     part, whole = initialise(copy.deepcopy(model), x, y, max_samples=30), initialise(copy.deepcopy(model), x, y)
-    assert min(part.candidates, key=lambda c: c.error).gain < 1.0 <= part.gain
+    assert part.gain == min(c.gain for c in part.candidates) == 1.0
     assert whole.gain < 1.0
-    assert "only from more samples" in str(part) and "only from more samples" not in str(whole)
     assert initialise(model, x, y, max_samples=30, gains=(0.25, 0.5)).gain < 1.0
 
 
@@ -289,8 +288,8 @@ def test_gains_that_overflow_are_passed_over() -> None:
     with torch.no_grad():
         model[0].weight.fill_(0.5)
         model[0].bias.zero_()
-    start = initialise(model, x, torch.cos(x))
-    assert start.gain <= 4.0 and start.candidates[-1].error == math.inf and "inf" in str(start)
+    start = initialise(model, x, torch.cos(x), gains=(1.0, 1e3))
+    assert start.gain == 1.0 and start.candidates[-1].error == math.inf and "inf" in str(start)
     assert json.loads(json.dumps(start.as_dict(), allow_nan=False))["candidates"][-1]["error"] is None
     model[0].weight.data.fill_(0.5)
     assert_unchanged(model, x, torch.cos(x), "no gain gives finite outputs", gains=(16.0,))
@@ -299,7 +298,25 @@ def test_gains_that_overflow_are_passed_over() -> None:
 def test_a_linear_model_keeps_its_start() -> None:
     """Its kernel knows no scale: every gain promises the same."""
     start = initialise(mlp(3, 1), normal(20, 3), normal(20, 1, seed=1))
-    assert start.gain == 1.0 and len(start.candidates) == len(GAINS)
+    assert start.gain == 1.0
+
+
+def test_gains_are_tried_as_long_as_the_error_falls() -> None:
+    """From 1 upwards to one past the valley, and downwards only where that led nowhere."""
+    tried: list[float] = []
+
+    def at(gain: float) -> Candidate:
+        tried.append(gain)
+        return Candidate(gain, abs(math.log(gain / valley)), 0.0, 1, "rows")
+
+    for valley, expected in ((4.0, [1.0, 2.0, 4.0, 8.0]), (1.0, [1.0, 2.0, 0.5]), (0.25, [1.0, 2.0, 0.5, 0.25, 0.125])):
+        tried.clear()
+        found = _candidates(at, [0.0625, 0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0], small=False)
+        assert tried == expected and [c.gain for c in found] == sorted(expected)
+        assert min(found, key=lambda c: c.error).gain == valley
+    tried.clear()
+    _candidates(at, [0.25, 0.5, 1.0, 2.0], small=True)
+    assert tried == [1.0, 2.0]
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])

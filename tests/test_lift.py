@@ -11,10 +11,15 @@ from torch import Tensor, nn
 import geodescent as gd
 from geodescent import _iterations as iterations
 from geodescent import _memory, _preconditioner
+from geodescent._accurate import TwiceFactored
 from geodescent._errors import MemoryPlanError
+from geodescent._jacobian import Jacobian
 from geodescent._lift import Lift
 from geodescent._plan import DENSE_LIMIT, INEXACT, PlannedLift
 from geodescent._preconditioner import OutputBlocks
+from geodescent._records import Rows
+from geodescent._refined import Refined
+from geodescent._tiles import Block
 
 F64 = torch.float64
 CPU = torch.device("cpu")
@@ -315,3 +320,54 @@ def test_the_misfit_of_an_inexact_solve_is_the_true_one() -> None:
         for velocity in (oracle(dense, -residual, damping), lifted.velocity)
     ]
     assert 1.0 + 1e-9 < energies[1] / energies[0] < 1.5, energies  # inexact, and good enough
+
+
+# --- refined solves -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("wide", [True, False])
+@pytest.mark.parametrize("relative", [1e-14, 1e-15])
+def test_a_factor_refined_with_b_is_as_accurate_as_singular_values(wide: bool, relative: float) -> None:
+    """Spectrum down to 1e-7 of σ_max, so that G resolves nothing at its end; μ below what a factor of G resolves."""
+    rows, velocity = graded(40, 60, 7.0) if wide else graded(60, 40, 7.0), torch.randn(40 if wide else 60, dtype=F64)
+    jacobian = jacobian_of_rows(rows)
+    product = rows @ rows.T if wide else rows.T @ rows
+    trace = float(product.diagonal().sum())
+    damping = relative * trace
+    found = Refined.of(jacobian, product, damping=damping, trace=trace, wide=wide).lift(velocity)
+    left, values, right = torch.linalg.svd(rows, full_matrices=False)
+    expected = right.T @ (values / (values**2 + damping) * (left.T @ velocity))
+    assert found is not None
+    assert float((found[0] - expected).norm() / expected.norm()) < 1e-6
+    assert_close(found[1], rows @ found[0] - velocity, 1e-9)
+
+
+def test_modes_below_the_factor_ask_for_two_factors() -> None:
+    """Half of the spectrum far below δ: no answer by one factor, the lift gives that of two and keeps to it."""
+    rows, velocity = graded(40, 60, 12.0), torch.randn(40, dtype=F64)
+    prepared = gd.GramLift().prepare(jacobian_of_rows(rows))
+    damping = 1e-20 * prepared.trace
+    assert (
+        Refined.of(prepared.metrics.jacobian, prepared.product, damping=damping, trace=prepared.trace, wide=True).lift(
+            velocity
+        )
+        is None
+    )
+    lifted = prepared.damped(damping).lift(velocity)
+    assert prepared.too_low == damping and prepared.refined(damping) is None
+    expected = TwiceFactored.of(prepared.metrics.jacobian, prepared.product, wide=True).damped(damping).lift(velocity)
+    assert_close(lifted.velocity, expected[0], 1e-9)
+
+
+def graded(m: int, k: int, decades: float) -> Tensor:
+    """A matrix whose singular values fall evenly by so many decades."""
+    torch.manual_seed(5)
+    n = min(m, k)
+    left, right = torch.linalg.qr(torch.randn(m, n, dtype=F64)).Q, torch.linalg.qr(torch.randn(k, n, dtype=F64)).Q
+    return left @ torch.diag(10.0 ** torch.linspace(0.0, -decades, n, dtype=F64)) @ right.T
+
+
+def jacobian_of_rows(rows: Tensor) -> Jacobian:
+    m, k = rows.shape
+    record = Rows(rows[:, None], torch.arange(k), "rows")
+    return Jacobian((Block((record,), m, 1),), k, F64, rows.device)

@@ -12,6 +12,7 @@ from geodescent._accurate import TwiceFactored, TwiceSolver
 from geodescent._jacobian import Jacobian
 from geodescent._lift import DENSE_MATRICES, Damped, Lift, Lifted, Metrics, Prepared
 from geodescent._memory import fits, require
+from geodescent._refined import Refined
 from geodescent._tiles import rows_flops
 from geodescent._types import Outputs, Theta
 
@@ -27,7 +28,8 @@ ROWS_BYTES = 1e9  # D and its whitened copy may come to this
 class GramLift(Lift):
     """`θ̇ = Bᵀ(BBᵀ + μ)⁻¹ v` through the m × m Gram matrix: for K ≥ m.
 
-    Dampings below 1e-13·‖B‖_F² go through B itself (`TwiceFactored`), where it is small enough.
+    Dampings below 1e-13·‖B‖_F² go through B itself: by a factor of G refined with B (`Refined`), and where modes of G
+    lie below what that resolves by two factors (`TwiceFactored`), where B is small enough.
 
     Args:
         rcond: relative cut on σ where the rank is wanted; None: Cholesky where it can be trusted.
@@ -90,13 +92,14 @@ def _solving_flops(n: int) -> float:
     return 2.0 * n**3 / 3.0 + SOLVES * n**2
 
 
-@dataclass(frozen=True)
+@dataclass
 class _PreparedDense(Prepared):
     """B, its product A (BBᵀ or BᵀB), and what is common to both."""
 
     metrics: Metrics
     product: Tensor
     rcond: float | None
+    too_low: float = 0.0  # the largest damping at which a refined factor was not enough
     wide: ClassVar[bool]
 
     @cached_property
@@ -125,31 +128,40 @@ class _PreparedDense(Prepared):
     def _twice(self) -> TwiceFactored | None:
         return TwiceFactored.of(self.metrics.jacobian, self.product, wide=self.wide)
 
-    def through_rows(self, damping: float) -> TwiceSolver | None:
-        """The accurate solver, where this damping needs it and B is small enough."""
-        wanted = 0.0 < damping < PRODUCT_DAMPING * self.trace and self.rcond is None and self._rows_fit
-        return self._twice.damped(damping) if wanted and self._twice is not None else None
+    def damped(self, damping: float) -> Damped:
+        """Through B itself where this damping needs it."""
+        if 0.0 < damping < PRODUCT_DAMPING * self.trace and self.rcond is None:
+            return _ThroughRows(self, damping)
+        return self.by_product(damping)
+
+    def by_product(self, damping: float) -> Damped:
+        """Through a factor of A alone."""
+        raise NotImplementedError
+
+    def refined(self, damping: float) -> Refined | None:
+        """A factor of A refined with B, where that was enough so far."""
+        if damping <= self.too_low:
+            return None
+        return Refined.of(self.metrics.jacobian, self.product, damping=damping, trace=self.trace, wide=self.wide)
+
+    def twice(self, damping: float) -> TwiceSolver | None:
+        """Two factors, where B is small enough."""
+        return self._twice.damped(damping) if self._rows_fit and self._twice is not None else None
 
 
-@dataclass(frozen=True)
+@dataclass
 class _PreparedGram(_PreparedDense):
     wide = True
 
-    def damped(self, damping: float) -> Damped:
-        solver = self.through_rows(damping)
-        if solver is not None:
-            return _ThroughRows(self.metrics, solver)
+    def by_product(self, damping: float) -> Damped:
         return _DampedGram(self, linalg.factor(self.product, damping=damping, rcond=self.rcond), damping)
 
 
-@dataclass(frozen=True)
+@dataclass
 class _PreparedNormal(_PreparedDense):
     wide = False
 
-    def damped(self, damping: float) -> Damped:
-        solver = self.through_rows(damping)
-        if solver is not None:
-            return _ThroughRows(self.metrics, solver)
+    def by_product(self, damping: float) -> Damped:
         found = None if self.rcond is not None else linalg.cholesky(self.product, damping=damping)
         if found is not None and (found.pivot_ratio > NORMAL_PIVOTS or damping > 0.0):
             return _DampedNormal(self.metrics, found, damping)
@@ -158,12 +170,33 @@ class _PreparedNormal(_PreparedDense):
 
 @dataclass(frozen=True)
 class _ThroughRows:
-    metrics: Metrics
-    solver: TwiceSolver
+    """By a refined factor of A; by two factors where it is too coarse; by A alone where B is too large for these."""
+
+    prepared: _PreparedDense
+    damping: float
 
     def lift(self, velocity: Outputs, *, within: float = 0.0, near: Theta | None = None) -> Lifted:
-        solution, misfit = self.solver.lift(self.metrics.enter(velocity))
-        return Lifted(self.metrics.leave(solution), misfit)
+        prepared, metrics = self.prepared, self.prepared.metrics
+        v = metrics.enter(velocity)
+        found = None if self._refined is None else self._refined.lift(v)
+        if found is None:
+            prepared.too_low = max(prepared.too_low, self.damping)
+            found = None if self._twice is None else self._twice.lift(v)
+        if found is None:
+            return self._by_product.lift(velocity)
+        return Lifted(metrics.leave(found[0]), found[1])
+
+    @cached_property
+    def _refined(self) -> Refined | None:
+        return self.prepared.refined(self.damping)
+
+    @cached_property
+    def _twice(self) -> TwiceSolver | None:
+        return self.prepared.twice(self.damping)
+
+    @cached_property
+    def _by_product(self) -> Damped:
+        return self.prepared.by_product(self.damping)
 
 
 @dataclass(frozen=True)

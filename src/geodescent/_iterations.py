@@ -100,6 +100,17 @@ def gap_test(b: Tensor, *, damping: float, slack: float) -> Enough:
     return enough
 
 
+def fall_test(tol: float) -> Enough:
+    """Stops where ⟨ρ, Mρ⟩ has fallen to this share of what it was at first."""
+    first = list[float]()
+
+    def enough(z: Tensor, residual: Tensor, rho: float) -> bool:
+        first.append(rho)
+        return rho <= tol * first[0]
+
+    return enough
+
+
 def either(*tests: Enough) -> Enough:
     """Stops where one of the tests does."""
     return lambda z, residual, rho: any(test(z, residual, rho) for test in tests)

@@ -10,7 +10,7 @@ from geodescent._linearised import Linearised
 from geodescent._natural import NaturalControl
 from geodescent._walk import Displacement, EulerWalk, GeodesicWalk, Walk
 
-EXACT_FALL = 10.0  # of C: what an exact step is expected to bring
+EXACT_FALL = 100.0  # of C: what an exact step is expected to bring
 HIGH, SLOW = 1e-2, 10.0  # of the reference: above it exact steps are slow too, and so many of them are needed for that
 
 

@@ -1,0 +1,71 @@
+"""Damped solves refined with B itself: a factor of its product, too coarse alone, as the preconditioner."""
+
+from dataclasses import dataclass
+
+import torch
+
+from geodescent import _iterations as iterations
+from geodescent._jacobian import Jacobian
+from geodescent._linalg import CholeskyFactor, cholesky
+from geodescent._types import Outputs, Theta
+
+LEAST_FACTOR = 1e-15  # of the trace: a Cholesky factor of the product with less damping may not exist
+ROUNDS, FALL = 2, 1e-4  # each round brings the residual, in the norm of the factor's inverse, down to this share
+PATIENCE = 4  # iterations a round: where modes below the factor's damping ask for more, two factors are cheaper
+
+
+@dataclass(frozen=True)
+class Refined:
+    """`(A + μ)⁻¹`, A = BBᵀ or BᵀB whichever is smaller, by conjugate gradients with a factor of A + δ, δ ≥ μ.
+
+    The residual of each round is taken anew with B, so that rounding in A does not enter the solution.
+
+    Attributes:
+        jacobian: B, (m, K).
+        factor: of A + δ.
+        damping: μ.
+        wide: whether A = BBᵀ.
+
+    Cost: of a lift, some six products with B and as many solves with the factor.
+    """
+
+    jacobian: Jacobian
+    factor: CholeskyFactor
+    damping: float
+    wide: bool
+
+    @classmethod
+    def of(
+        cls, jacobian: Jacobian, product: torch.Tensor, *, damping: float, trace: float, wide: bool
+    ) -> "Refined | None":
+        """From B, its product A and tr A; None where A + δ has no factor that can be trusted."""
+        factor = cholesky(product, damping=max(damping, LEAST_FACTOR * trace))
+        return None if factor is None else cls(jacobian, factor, damping, wide)
+
+    def lift(self, v: Outputs) -> tuple[Theta, Outputs] | None:
+        """`θ̇ = Bᵀ(BBᵀ + μ)⁻¹v` and its misfit `Bθ̇ − v`; None where that takes more than `PATIENCE` iterations."""
+        solution = v.new_zeros(self.jacobian.shape[0 if self.wide else 1])
+        for _ in range(ROUNDS):
+            found = iterations.conjugate_gradients(
+                self._operator,
+                self._residual(v, solution),
+                preconditioner=self.factor.solve,
+                enough=iterations.fall_test(FALL**2),
+                max_iterations=PATIENCE,
+            )
+            if not found.converged:
+                return None
+            solution += found.solution
+        velocity = self.jacobian.rmv(solution) if self.wide else solution
+        return velocity, self.jacobian.mv(velocity) - v
+
+    def _operator(self, z: torch.Tensor) -> torch.Tensor:
+        """`(A + μ) z`."""
+        b = self.jacobian
+        return torch.add(b.mv(b.rmv(z)) if self.wide else b.rmv(b.mv(z)), z, alpha=self.damping)
+
+    def _residual(self, v: Outputs, solution: torch.Tensor) -> torch.Tensor:
+        """`v − (BBᵀ + μ)z`, or `Bᵀ(v − Bθ̇) − μθ̇`."""
+        b = self.jacobian
+        left = v - (b.mv(b.rmv(solution)) if self.wide else b.mv(solution))
+        return torch.sub(left if self.wide else b.rmv(left), solution, alpha=self.damping)
