@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from laws import assert_close, called
+from laws import assert_close, called, naive_jacobian
 from models import Embedded, OneNumber, TiedEmbedding, TwoInputs, conv_groups, frozen, mlp, normal, text
 from torch import Tensor, nn
 
+import geodescent as gd
 from geodescent._errors import InputError, JacobianError
 from geodescent._outputs import SampleMap
 
@@ -331,3 +332,19 @@ def test_works_under_no_grad() -> None:
     with torch.no_grad():
         gram = SampleMap(model, x).linearise()[1].gram()
     assert torch.equal(gram, expected) and not gram.requires_grad
+
+
+def test_a_module_called_under_two_names_is_left_as_it_was() -> None:
+    """torch's functional_call swaps such a module's parameters twice and gives them back once."""
+    shared = nn.Linear(3, 3)
+    model = nn.Sequential(shared, nn.Tanh(), shared, nn.Linear(3, 2)).double()
+    before, x = [*model.parameters()], torch.randn(5, 3, dtype=torch.float64)
+    outputs = gd.SampleMap(model, x)
+    value, jacobian = outputs.linearise()
+    outputs.second_derivative(outputs.theta, torch.ones_like(outputs.theta))
+    assert all(a is b for a, b in zip(model.parameters(), before, strict=True))
+    assert_close(value, model(x).detach(), 1e-14)
+    assert_close(jacobian.dense(), naive_jacobian(model, x), 1e-13)
+    frozen = gd.SampleMap(model, x, parameters=model[3].parameters())
+    assert_close(frozen.linearise()[1].dense(), jacobian.dense()[:, 12:], 1e-13)
+    assert all(a is b for a, b in zip(model.parameters(), before, strict=True))

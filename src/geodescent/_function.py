@@ -1,7 +1,7 @@
 """A module as a pure function of θ: it is never re-pointed, its parameters are written with copy_."""
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,19 +10,26 @@ from torch import Tensor, nn
 from torch.func import functional_call, jvp
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from geodescent._chain import along_chain, cotangents_along_chain
 from geodescent._errors import InputError
 from geodescent._inputs import Inputs, n_samples_of, require_tensor
-from geodescent._second_order import along_chain
 from geodescent._types import Theta
 
 
 @dataclass(frozen=True)
 class Parameter:
-    """Where a trainable parameter stands in θ."""
+    """Where a trainable parameter stands in θ.
+
+    Attributes:
+        name: its first name.
+        offset, shape: its entries of θ.
+        ties: its names in other modules.
+    """
 
     name: str
     offset: int
     shape: torch.Size
+    ties: tuple[str, ...] = ()
 
     @property
     def entries(self) -> slice:
@@ -82,12 +89,13 @@ class ModelFunction:
     def call(self, parameters: dict[str, Tensor], inputs: Inputs) -> Any:
         """What the model returns."""
         if self.partial:
-            rest = {name: p.detach() for name, p in self.model.named_parameters() if p.requires_grad}
+            rest = {name: p.detach() for name, p in _held(self.model) if p.requires_grad}
             parameters = {**rest, **parameters}
+        tied = {tie: parameters[p.name] for p in self.parameters for tie in p.ties}
         with sdpa_kernel(SDPBackend.MATH):  # the one attention kernel with derivatives of every kind
-            if isinstance(inputs, dict):
-                return functional_call(self.model, parameters, (), inputs)
-            return functional_call(self.model, parameters, inputs)
+            # torch's own ties would name a module twice that is called under two names, and leave its parameters lost
+            args, kwargs = ((), inputs) if isinstance(inputs, dict) else (inputs, None)
+            return functional_call(self.model, parameters | tied, args, kwargs, tie_weights=False)
 
     def selected(self, returned: Any, n_samples: int) -> Tensor:
         """The outputs in what the model returned, in the model's own shape."""
@@ -97,6 +105,11 @@ class ModelFunction:
         """The outputs, (N, Q)."""
         outputs = self.selected(self.call(parameters, inputs), n_samples_of(inputs))
         return outputs.flatten(1) if outputs.dim() > 1 else outputs[:, None]
+
+    def cotangents(self, theta: Theta, inputs: Inputs) -> list[tuple[nn.Module, Tensor]] | None:
+        """Each linear layer with the derivative of the outputs by what it returned, where all is a chain of layers."""
+        with torch.no_grad():
+            return None if self.select else cotangents_along_chain(self.model, self.views(theta), inputs)
 
     def second_derivative(self, theta: Theta, direction: Theta, inputs: Inputs) -> Tensor:
         """`d²/dt² outputs(θ + t·direction)` at t = 0, (N, Q): by rules along a chain, else forward over forward.
@@ -138,8 +151,20 @@ def parameters_of(model: nn.Module, among: Iterable[Tensor] | None = None) -> tu
     wanted = {id(parameter) for parameter in (model.parameters() if among is None else among)}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad and id(parameter) in wanted:
-            found.append(Parameter(name, offset, parameter.shape))
+            found.append(Parameter(name, offset, parameter.shape, _ties(model, name, parameter)))
             offset += parameter.numel()
     if not found:
         raise InputError("no parameter of the model requires grad: there is nothing to fit. Call requires_grad_(True).")
     return tuple(found)
+
+
+def _ties(model: nn.Module, name: str, parameter: Tensor) -> tuple[str, ...]:
+    """The names of a parameter beside its first."""
+    return tuple(other for other, p in _held(model) if p is parameter and other != name)
+
+
+def _held(model: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
+    """Every place of a parameter, by one name each: tied ones several times, a module with several names once."""
+    for path, module in model.named_modules():
+        for own, parameter in module.named_parameters(recurse=False, remove_duplicate=False):
+            yield f"{path}.{own}" if path else own, parameter

@@ -1,14 +1,15 @@
-"""Second derivatives by rules along chains of layers are those of autograd, and other models are left to it."""
+"""Derivatives by rules along chains of layers are those of autograd, and other models are left to it."""
 
 import pytest
 import torch
-from laws import assert_close
+from laws import assert_close, naive_jacobian
 from models import normal
 from torch import Tensor, nn
 from torch.func import functional_call, jvp
 
-from geodescent import _second_order as second_order
-from geodescent._second_order import along_chain
+import geodescent as gd
+from geodescent import _chain as second_order
+from geodescent._chain import along_chain, cotangents_along_chain
 
 EXACT = 1e-13
 pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")  # of torch's own, at the first jvp
@@ -108,3 +109,45 @@ def test_curves_are_the_derivatives_of_their_layers() -> None:
         assert_close(value, module(z), EXACT)
         assert_close(slope, first(z, ones), EXACT)
         assert_close(bend, jvp(first, (z, ones), (ones, zeros))[1], EXACT)
+
+
+def three_outputs(activation: nn.Module) -> tuple[nn.Module, Tensor]:
+    torch.manual_seed(3)
+    shared = nn.Linear(6, 6)
+    layers = [nn.Linear(4, 6), activation, shared, nn.Tanh(), shared, nn.Linear(6, 5, bias=False), nn.Linear(5, 3)]
+    return nn.Sequential(*layers).double(), torch.randn(7, 4, dtype=torch.float64)
+
+
+@pytest.mark.parametrize("activation", [nn.Tanh(), nn.SiLU(), nn.ReLU()], ids=lambda a: type(a).__name__)
+def test_rules_along_a_chain_give_the_cotangents_of_autograd(activation: nn.Module) -> None:
+    """A layer called twice, one without bias, two in a row; and a layer that does not move."""
+    model, x = three_outputs(activation)
+    model[0].weight.requires_grad_(False)
+    returned: list[Tensor] = []
+    handles = [
+        m.register_forward_hook(lambda m, a, out: returned.append(out)) for m in {*model} if type(m) is nn.Linear
+    ]
+    outputs = model(x)
+    for handle in handles:
+        handle.remove()
+    found = cotangents_along_chain(model, {}, x.detach())
+    assert found is not None and [layer for layer, _ in found] == [m for m in model if type(m) is nn.Linear]
+    for (_, g), value in zip(found, returned, strict=True):
+        rows = [torch.autograd.grad(outputs[:, q].sum(), value, retain_graph=True)[0] for q in range(3)]
+        assert_close(g.detach(), torch.stack(rows, 1), EXACT)
+
+
+def test_a_jacobian_of_several_outputs_takes_the_cotangents_of_the_chain() -> None:
+    model, x = three_outputs(nn.Tanh())
+    model[5].weight.requires_grad_(False)
+    outputs = gd.SampleMap(model, x)
+    assert_close(outputs.linearise()[1].dense(), naive_jacobian(model, x), EXACT)
+    assert outputs.function.cotangents(outputs.theta, x) is not None
+
+
+@pytest.mark.parametrize(
+    "model", [nn.Sequential(nn.Linear(4, 3), nn.Tanh()), nn.Sequential(nn.Flatten(), nn.Linear(4, 3))]
+)
+def test_what_does_not_end_linear_or_reshapes_is_left_to_autograd(model: nn.Module) -> None:
+    x = torch.randn(5, 4, dtype=torch.float64)
+    assert cotangents_along_chain(model.double(), {}, x) is None
