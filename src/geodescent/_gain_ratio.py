@@ -21,7 +21,8 @@ class GainRatio(Control):
     `rise`, 2·`rise`, 4·`rise`, … after refusals in a row. Dampings are relative to `‖B‖_F²/m`. Iterative solves begin
     where the last one, of this step or of the one before, ended.
 
-    Source: Nielsen, *Damping parameter in Marquardt's method* (1999). The bound on the bend is Transtrum & Sethna's.
+    Source: Nielsen, *Damping parameter in Marquardt's method* (1999), with `fall` = 1/10 for his 1/3
+    (docs/decisions.md). The bound on the bend is Transtrum & Sethna's.
     """
 
     initial_damping: float = 1e-3
