@@ -57,8 +57,9 @@ def fit(
     """Trains the model in place to the least-squares minimum of `C = ‖x[θ] − y‖²/(2N)`; no learning rate.
 
     Damped Gauss–Newton steps bent along the geodesic, `θ ← θ − D_μ(x − y) − ½D_μ d²x`, judged by comparing corrections
-    (`NaturalControl`) where solves are exact, by the gain ratio elsewhere. The path need not be monotone; the model is
-    left at the best point, also after an exception.
+    (`NaturalControl`) where solves are exact; straight ones, judged by the gain ratio, where they are inexact: on large
+    problems, and in the opening of others (`PlannedControl`). The path need not be monotone; the model is left at the
+    best point, also after an exception.
 
     Over a DataLoader each step is taken on one batch, with the momentum of SPRING (`Spring`), and C of everything is
     measured once a pass. With `method=Method(lift=NormalLift())` the steps are those of the full batch, exact, `DᵀD`
