@@ -18,7 +18,7 @@ from geodescent._lift import Lift
 from geodescent._plan import DENSE_LIMIT, INEXACT, PlannedLift
 from geodescent._preconditioner import OutputBlocks
 from geodescent._records import Rows
-from geodescent._refined import Refined
+from geodescent._refined import LEAST_FACTOR, Refined
 from geodescent._tiles import Block
 
 F64 = torch.float64
@@ -347,14 +347,10 @@ def test_modes_below_the_factor_ask_for_two_factors() -> None:
     rows, velocity = graded(40, 60, 12.0), torch.randn(40, dtype=F64)
     prepared = gd.GramLift().prepare(jacobian_of_rows(rows))
     damping = 1e-20 * prepared.trace
-    assert (
-        Refined.of(prepared.metrics.jacobian, prepared.product, damping=damping, trace=prepared.trace, wide=True).lift(
-            velocity
-        )
-        is None
-    )
+    jacobian, product, trace = prepared.metrics.jacobian, prepared.product, prepared.trace
+    assert Refined.of(jacobian, product, damping=damping, trace=trace, wide=True) is None
     lifted = prepared.damped(damping).lift(velocity)
-    assert prepared.too_low == damping and prepared.refined(damping) is None
+    assert prepared.too_low == LEAST_FACTOR * trace and prepared.refined(damping) is None
     expected = TwiceFactored.of(prepared.metrics.jacobian, prepared.product, wide=True).damped(damping).lift(velocity)
     assert_close(lifted.velocity, expected[0], 1e-9)
 

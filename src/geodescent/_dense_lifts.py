@@ -12,7 +12,7 @@ from geodescent._accurate import TwiceFactored, TwiceSolver
 from geodescent._jacobian import Jacobian
 from geodescent._lift import DENSE_MATRICES, Damped, Lift, Lifted, Metrics, Prepared
 from geodescent._memory import fits, require
-from geodescent._refined import Refined
+from geodescent._refined import LEAST_FACTOR, Refined
 from geodescent._tiles import rows_flops
 from geodescent._types import Outputs, Theta
 
@@ -142,7 +142,10 @@ class _PreparedDense(Prepared):
         """A factor of A refined with B, where that was enough so far."""
         if damping <= self.too_low:
             return None
-        return Refined.of(self.metrics.jacobian, self.product, damping=damping, trace=self.trace, wide=self.wide)
+        found = Refined.of(self.metrics.jacobian, self.product, damping=damping, trace=self.trace, wide=self.wide)
+        if found is None and damping < LEAST_FACTOR * self.trace:  # nor for any other damping down there
+            self.too_low = LEAST_FACTOR * self.trace
+        return found
 
     def twice(self, damping: float) -> TwiceSolver | None:
         """Two factors, where B is small enough."""

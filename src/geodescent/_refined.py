@@ -10,6 +10,7 @@ from geodescent._linalg import CholeskyFactor, cholesky
 from geodescent._types import Outputs, Theta
 
 LEAST_FACTOR = 1e-15  # of the trace: a Cholesky factor of the product with less damping may not exist
+SPARE = 10.0  # a smaller pivot than this many δ: there are modes that A + δ says nothing of
 ROUNDS, FALL = 2, 1e-4  # each round brings the residual, in the norm of the factor's inverse, down to this share
 PATIENCE = 4  # iterations a round: where modes below the factor's damping ask for more, two factors are cheaper
 
@@ -38,9 +39,12 @@ class Refined:
     def of(
         cls, jacobian: Jacobian, product: torch.Tensor, *, damping: float, trace: float, wide: bool
     ) -> "Refined | None":
-        """From B, its product A and tr A; None where A + δ has no factor that can be trusted."""
-        factor = cholesky(product, damping=max(damping, LEAST_FACTOR * trace))
-        return None if factor is None else cls(jacobian, factor, damping, wide)
+        """From B, its product A and tr A; None where A + δ has no sound factor, or one that shows modes below δ."""
+        least = LEAST_FACTOR * trace
+        factor = cholesky(product, damping=max(damping, least))
+        if factor is None or (damping < least and float(factor.lower.diagonal().min()) ** 2 < SPARE * least):
+            return None
+        return cls(jacobian, factor, damping, wide)
 
     def lift(self, v: Outputs) -> tuple[Theta, Outputs] | None:
         """`θ̇ = Bᵀ(BBᵀ + μ)⁻¹v` and its misfit `Bθ̇ − v`; None where that takes more than `PATIENCE` iterations."""
