@@ -17,18 +17,24 @@ TESTS = ROOT / "tests" / "test_theorems.py"
 SABOTAGES = [
     ("1.1", "_field.py", "return -residual\n", "return -2.0 * residual\n", "test_1_1_the_measured_cost_follows"),
     ("1.2", "_theory.py", "return 0.5 * math.log", "return math.log", "test_1_2_the_stopping_time_inverts"),
-    ("1.3", "_records.py", '->npo", u, self.cotangents', '->npo", 2.0 * u, self.cotangents', "test_1_3"),
+    ("1.3", "_records.py", "weighted = u * flat[:, 0] if", "weighted = 2.0 * u * flat[:, 0] if", "test_1_3"),
     (
         "1.4",
         "_dense_lifts.py",
-        "solution = self.factor.solve(jacobian.rmv(v))",
-        "solution = self.factor.solve(2.0 * jacobian.rmv(v))",
+        "leave(solution), misfit, self.factor.rank",
+        "leave(2.0 * solution), misfit, self.factor.rank",
         "test_1_4",
     ),
     ("1.5", "_theory.py", "(cost0 - floor) * np.exp", "cost0 * np.exp", "test_1_5_the_curve_where_rank_is_lost"),
     ("1.6", "_flow.py", "linalg.norm(p.theta - origin)", "linalg.norm(p.theta)", "test_1_6 or test_2_2"),
     ("1.7", "_linalg.py", "not smallest > n * eps * largest", "not smallest > 0.0", "test_1_7_a_cholesky"),
-    ("1.8", "_walk.py", "Displacement(self.step_size * velocity)", "Displacement(velocity)", "test_1_8_an_euler_step"),
+    (
+        "1.8",
+        "_walk.py",
+        "Displacement(self.step_size * lifted.velocity)",
+        "Displacement(lifted.velocity)",
+        "test_1_8_an_euler_step",
+    ),
     ("1.9", "_margin.py", "sigma**2 / (2.0 * lipschitz", "sigma**2 / (0.5 * lipschitz", "test_1_9"),
     (
         "2.1",
