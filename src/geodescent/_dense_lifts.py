@@ -181,7 +181,8 @@ class _ThroughRows:
     def lift(self, velocity: Outputs, *, within: float = 0.0, near: Theta | None = None) -> Lifted:
         prepared, metrics = self.prepared, self.prepared.metrics
         v = metrics.enter(velocity)
-        found = None if self._refined is None else self._refined.lift(v)
+        refined = self._refined if prepared.too_low < self.damping else None
+        found = None if refined is None else refined.lift(v)
         if found is None:
             prepared.too_low = max(prepared.too_low, self.damping)
             found = None if self._twice is None else self._twice.lift(v)

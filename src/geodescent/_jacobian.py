@@ -14,7 +14,6 @@ from geodescent._tiles import Block, by_rows, fill, mirrored, rows_flops
 from geodescent._types import Gram, Outputs, Theta
 
 COMPACT = 2**22  # numbers of D, 32 MB in float64: what is as soon read as made anew from the records
-
 CALLS = 2e6  # flops in the time that the calls of one record's products take, beside their own
 
 

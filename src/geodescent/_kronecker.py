@@ -19,8 +19,9 @@ WIDEST = 1024  # of a factor: the eigenvectors of a wider one cost more than the
 class Kronecker:
     """One record's part of `BᵀB`, as `(V ⊗ U) diag(λ) (V ⊗ U)ᵀ`.
 
-    V holds the eigenvectors of `Σ g gᵀ`, U those of `Σ a aᵀ`; λ is the diagonal of BᵀB in these axes: exact, but
-    for words that one sample repeats, and taken from some of the samples where the rows of all would be too many.
+    V holds the eigenvectors of `Σ g gᵀ`, U those of `Σ a aᵀ`; λ is the diagonal of BᵀB in these axes. V and λ are taken
+    from as many samples as give `ENOUGH` cotangents for each row of the layer: λ is exact for these, but for words that
+    one sample repeats, and from fewer where their rows would be too many.
 
     Attributes:
         index: where the entries stand in θ, (o, d).
@@ -28,7 +29,8 @@ class Kronecker:
         diagonal: λ, (o, d).
 
     Source: George et al., arXiv:1806.03884 (EKFAC); the axes are those of Martens & Grosse, arXiv:1503.05671.
-    Cost: N(Q·o² + d²) and the two eigenproblems, o³ + d³; N·Q·P·o·d for λ where a layer has P > 1 positions.
+    Cost: N·P·d² and some 2·`ENOUGH`·o³ flops, and the two eigenproblems, o³ + d³; the rows of those samples for λ
+        where a layer has P > 1 positions.
     """
 
     index: Tensor

@@ -29,7 +29,8 @@ class Lifted:
         misfit: `s(Dθ̇ − v)`, (m,): what the linear model leaves, for inexact solves taken from D θ̇ itself.
         rank: the rank kept, or None where nothing was asked for it.
         iterations: of an iterative solve, 0 for a direct one.
-        converged: False where an iterative solve ran out of iterations, so that the misfit bounds nothing.
+        converged: False where an iterative solve gained nothing in its iterations, or less than rounding took: then
+            the misfit says nothing.
         fallback: whether the first choice of factor was not to be trusted, and another answered the same question.
     """
 
