@@ -10,7 +10,6 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from geodescent._control import Opened
 from geodescent._errors import InputError
 from geodescent._solution import Record
 from geodescent._solve import State
@@ -48,10 +47,9 @@ class Keeper:
 
 def write_state(folder: Path, state: State) -> None:
     """One safetensors file: θ as its tensor, everything else as JSON in its metadata."""
-    numbers = ("cost", "best_cost", "damping", "reference", "floor", "returns")
+    numbers = ("cost", "best_cost", "damping", "reference", "floor", "returns", "opening")
     rest = {name: getattr(state, name) for name in numbers}
     rest["records"] = [asdict(record) for record in state.records]
-    rest["opening"] = None if state.opening is None else asdict(state.opening)
     fresh = folder / (STATE + ".part")
     points = {"theta": state.theta.cpu().contiguous(), "best": state.best.cpu().clone()}
     if state.momentum is not None:
@@ -87,8 +85,6 @@ def read_state(folder: str | os.PathLike[str] | None, source: Source) -> State |
             "it belongs to another run. Choose another folder."
         )
     records = tuple(Record(**record) for record in rest.pop("records"))
-    opening = rest.pop("opening", None)
-    rest["opening"] = None if opening is None else Opened(**opening)
     theta = best if torch.equal(theta, best) else theta
     return State(theta=theta, best=best, records=records, momentum=points.get("momentum"), **rest)
 

@@ -25,7 +25,7 @@ class Standing:
         steps: taken so far.
         momentum: what the last step left for this one, (K,): of a control that has momentum, or where an iterative
             solve may begin.
-        opening: how the opening goes; None where it is over.
+        opening: iterations that the opening has taken; None where it is over.
     """
 
     damping: float
@@ -33,7 +33,7 @@ class Standing:
     reference_cost: float
     steps: int = 0
     momentum: Theta | None = None
-    opening: "Opened | None" = None
+    opening: float | None = None
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Trial:
         damping: μ, absolute.
         next_damping: relative, for the next step.
         momentum: for the next step, (K,), or None.
-        opening: after this step; None where it is over.
+        opening: as in `Standing`, after this step.
     """
 
     theta: Theta
@@ -56,25 +56,12 @@ class Trial:
     damping: float
     next_damping: float
     momentum: Theta | None = None
-    opening: "Opened | None" = None
+    opening: float | None = None
 
     def gain_ratio(self, cost: float) -> float:
         """`(C − C_new)/(C − C_lin)`."""
         fall = cost - self.predicted
         return (cost - self.cost) / fall if fall > 0.0 and math.isfinite(self.cost) else -math.inf
-
-
-@dataclass(frozen=True)
-class Opened:
-    """How the inexact steps at the beginning of a run go.
-
-    Attributes:
-        cost: C when their pace was last judged.
-        iterations: spent since.
-    """
-
-    cost: float
-    iterations: float = 0.0
 
 
 class Control(Protocol):

@@ -1,15 +1,16 @@
 """The classical control: the cost's fall against the linear model's."""
 
-import math
 from dataclasses import dataclass, replace
 
 import torch
 
 from geodescent._control import STATIONARY, Control, Standing, Trial, aim
 from geodescent._linearised import Linearised
-from geodescent._types import Theta
+from geodescent._ray import least_on_ray
+from geodescent._types import Outputs, Theta
 from geodescent._walk import Walk
 
+WORTHWHILE = 0.1  # of the fall: what another point on the ray must promise to be worth a forward pass
 LOST = 1e-15  # a promised fall below this share of the cost is lost in rounding
 
 
@@ -18,8 +19,10 @@ class GainRatio(Control):
     """Levenberg–Marquardt's control: the cost's fall against the linear model's, `ρ = (C − C_new)/(C − C_lin)`.
 
     A step is taken where ρ > `accept`. The damping is multiplied by `max(fall, 1 − (2ρ − 1)³)` after it, and by
-    `rise`, 2·`rise`, 4·`rise`, … after refusals in a row. Dampings are relative to `‖B‖_F²/m`. Iterative solves begin
-    where the last one, of this step or of the one before, ended.
+    `rise`, 2·`rise`, 4·`rise`, … after refusals in a row. Of a straight step the part is taken where the cost is least,
+    by its slope and its end (`least_on_ray`): a forward pass more, where a refusal costs another solve; the next
+    damping follows ρ of the whole step. Dampings are relative to `‖B‖_F²/m`. Iterative solves begin where the last one,
+    of this step or of the one before, ended.
 
     Source: Nielsen, *Damping parameter in Marquardt's method* (1999), with `fall` = 1/10 for his 1/3
     (docs/decisions.md). The bound on the bend is Transtrum & Sethna's.
@@ -36,14 +39,15 @@ class GainRatio(Control):
     def step(self, here: Linearised, walk: Walk, standing: Standing) -> Trial | None:
         damping, rise, near = standing.damping, self.rise, standing.momentum
         while damping <= self.largest_damping:
-            trial, converged, bent = self._trial(here, walk, damping, near)
-            promised = here.cost - trial.predicted
-            if converged and promised <= STATIONARY * here.cost and self._is_over(here, promised):
+            tried = self._try(here, walk, damping, near)
+            promised = here.cost - tried.whole.predicted
+            if tried.converged and promised <= STATIONARY * here.cost and self._is_over(here, promised):
                 return None
-            ratio = trial.gain_ratio(here.cost)
-            if ratio > self.accept and not bent:
-                return replace(trial, next_damping=self.after(ratio, damping))
-            damping, rise, near = damping * rise, 2.0 * rise, trial.momentum
+            ratio = tried.whole.gain_ratio(here.cost)
+            if not tried.bent and tried.best.gain_ratio(here.cost) > self.accept:
+                after = self.after(ratio, damping) if ratio > self.accept else damping * self.rise
+                return replace(tried.best, next_damping=after)
+            damping, rise, near = damping * rise, 2.0 * rise, tried.whole.momentum
             here.tally["rejections"] += 1
         return None
 
@@ -54,17 +58,28 @@ class GainRatio(Control):
         """The damping after a step of this gain ratio."""
         return max(self.least_damping, damping * max(self.fall, 1.0 - (2.0 * min(ratio, 1.0) - 1.0) ** 3))
 
-    def _trial(self, here: Linearised, walk: Walk, damping: float, near: Theta | None) -> tuple[Trial, bool, bool]:
+    def _try(self, here: Linearised, walk: Walk, damping: float, near: Theta | None) -> "_Tried":
         absolute = damping * here.prepared.scale
         damped = here.damped(absolute)
         lifted = here.lift(damped, -here.residual, near=near)
         moved = walk.displacement(here, damped, lifted)
-        theta = here.theta + moved.theta.to(here.theta.dtype)
-        cost = here.cost_of(here.residual_at(theta)) if bool(torch.isfinite(theta).all()) else math.inf
-        bent = moved.bend is not None and moved.bend > self.largest_bend
-        predicted = here.cost_of(aim(here, lifted, walk.step_size))
+        wanted = aim(here, lifted, walk.step_size)
         following = None if here.prepared.direct else lifted.velocity
-        return Trial(theta, cost, predicted, absolute, damping, following), lifted.converged, bent
+
+        def trial(t: float) -> tuple[Trial, Outputs]:
+            theta = here.theta + (t * moved.theta).to(here.theta.dtype)
+            residual = here.residual_at(theta)
+            predicted = here.cost_of(torch.lerp(here.residual, wanted, t))
+            return Trial(theta, here.cost_of(residual), predicted, absolute, damping, following), residual
+
+        whole, residual = trial(1.0)
+        if moved.bend is not None:
+            return _Tried(whole, whole, lifted.converged, bent=moved.bend > self.largest_bend)
+        t, left = least_on_ray(here.residual, wanted - here.residual, residual)
+        expected = left / (2.0 * here.problem.n_samples)
+        worth = whole.cost - expected > WORTHWHILE * (here.cost - expected)
+        best = min(whole, trial(t)[0], key=lambda trial: trial.cost) if worth else whole
+        return _Tried(whole, best, lifted.converged, bent=False)
 
     def _is_over(self, here: Linearised, promised: float) -> bool:
         """Whether less damping would promise no more."""
@@ -72,3 +87,13 @@ class GainRatio(Control):
             return True
         lifted = here.lift(here.damped(self.least_damping * here.prepared.scale), -here.residual)
         return lifted.converged and here.cost - here.predicted(lifted) <= STATIONARY * here.cost
+
+
+@dataclass(frozen=True)
+class _Tried:
+    """A step, the part of it to take, whether the solve converged, and whether the path bends too much."""
+
+    whole: Trial
+    best: Trial
+    converged: bool
+    bent: bool

@@ -20,6 +20,7 @@ LARGEST_BEND = 1.0  # ‖a‖/‖v‖: beyond it the second-order path means not
 RESOLVED_BENDS, UNSEEN = 2.0, 0.03  # a correction longer than both is noise: the path's own error is of higher order
 HIGH, HOPEFUL = 1e-4, 0.99  # of the reference; of C: what the linear model leaves where there is no valley to cross
 CLEARLY_LOWER = 0.25
+EASY, BOLDEST = 0.1, 0.01  # a correction below this share of ‖v‖ lowers the next damping by as much, to 1/100 at most
 LARGEST_DAMPING = 1e2  # of the trace: more leaves nothing of a step
 CONTRACTION, NEGLIGIBLE = 0.8, 1e-3
 ROUNDING = 1e4  # times eps²: D is known to eps of σ_max at best, with some digits to spare
@@ -33,6 +34,8 @@ class NaturalControl:
     and raises the cost by orders of magnitude, which the next step takes back. Tests on the cost refuse such steps and
     creep; this one does not see the walls' steepness. Dampings are tried from bold to timid; a step taken is pulled
     back towards r_lin by chord corrections with the same factor. The path is not monotone: the best point is kept.
+
+    The less correction a step asked for, the bolder the next one begins.
 
     Two things keep it honest. What the correction asks for beyond the path's own bend is rounding, so a correction
     much longer than ‖a‖ is refused. And while the cost is above `patience` of the reference, the damping stays above
@@ -105,7 +108,8 @@ class NaturalControl:
         theta, residual = self._corrected(here, damped, theta, residual, correction, (wanted, length))
         cost = here.cost_of(residual)
         idle = predicted > HOPEFUL * here.cost and not cost < here.cost  # as at the rounding floor, with much damping
-        return None if idle else Trial(theta, cost, predicted, absolute, relative)
+        bolder = min(1.0, max(BOLDEST, asked / EASY))
+        return None if idle else Trial(theta, cost, predicted, absolute, relative * bolder)
 
     def _is_high(self, here: Linearised, standing: Standing) -> bool:
         return here.cost > HIGH * standing.reference_cost

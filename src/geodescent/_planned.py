@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field, replace
 
-from geodescent._control import Control, Opened, Standing, Trial
+from geodescent._control import Control, Standing, Trial
 from geodescent._gain_ratio import GainRatio
 from geodescent._iterations import SEEN, STEP_ITERATIONS
 from geodescent._lift import Damped, Lifted, Opening
@@ -10,8 +10,8 @@ from geodescent._linearised import Linearised
 from geodescent._natural import NaturalControl
 from geodescent._walk import Displacement, EulerWalk, GeodesicWalk, Walk
 
-EXACT_FALL = 100.0  # of C: what an exact step is expected to bring
-HIGH, SLOW = 1e-2, 10.0  # of the reference: above it exact steps are slow too, and so many of them are needed for that
+VALLEY = 1e-3  # of the reference: below it exact steps converge fast (docs/decisions.md)
+LONG = 10.0  # exact steps: what an opening may cost
 
 
 @dataclass(frozen=True)
@@ -31,8 +31,9 @@ class PlannedControl:
 
     The natural test takes small differences of solves, which a conjugate gradient of two digits does not have. Where
     both kinds are to be had, a descent opens with inexact solves, which far from the minimum bring as much for a small
-    part of the price; it goes over to exact ones, for good, when as many iterations as an exact step costs have not
-    brought the tenth of the cost that such a step is expected to bring.
+    part of the price. It goes over to exact ones, for good, at `VALLEY` of the reference cost, from where these
+    converge fast and inexact ones leave ever more of what is hard to reach; or when the opening has cost as much as
+    `LONG` exact steps.
     """
 
     direct: Control = field(default_factory=NaturalControl)
@@ -43,7 +44,7 @@ class PlannedControl:
         opening = here.prepared.opening
         if opening is None or standing.opening is None:
             return self._chosen(here).step(here, walk, standing)
-        return self._opened(here, walk, standing, opening, standing.opening)
+        return self._open(here, walk, standing, opening, standing.opening)
 
     def restart(self, here: Linearised, count: int) -> float | None:
         return self._chosen(here).restart(here, count)
@@ -51,20 +52,16 @@ class PlannedControl:
     def _chosen(self, here: Linearised) -> Control:
         return self.direct if here.prepared.direct else self.iterative
 
-    def _opened(
-        self, here: Linearised, walk: Walk, standing: Standing, opening: Opening, opened: Opened
-    ) -> Trial | None:
+    def _open(self, here: Linearised, walk: Walk, standing: Standing, opening: Opening, spent: float) -> Trial | None:
         """An inexact step; an exact one where there is none to speak of."""
-        spent = -_spent(here)
+        before = _spent(here)
         trial = self.iterative.step(replace(here, prepared=opening.prepared), walk, standing)
         unit = float(len(here.residual))  # of the iterative control's dampings in the other's
         if trial is None or trial.predicted > (1.0 - SEEN) * here.cost:
             return self.direct.step(here, walk, replace(standing, damping=standing.damping / unit))
-        spent += opened.iterations + _spent(here)
-        if spent < opening.worth * (SLOW if trial.cost > HIGH * standing.reference_cost else 1.0):
-            return replace(trial, opening=replace(opened, iterations=spent))
-        if trial.cost <= opened.cost / EXACT_FALL:
-            return replace(trial, opening=Opened(trial.cost))
+        spent += _spent(here) - before
+        if trial.cost > VALLEY * standing.reference_cost and spent < LONG * opening.worth:
+            return replace(trial, opening=spent)
         return replace(trial, next_damping=trial.next_damping / unit, momentum=None)
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from geodescent._control import STATIONARY, Control, Opened, Standing, Trial
+from geodescent._control import STATIONARY, Control, Standing, Trial
 from geodescent._field import AdaptedField, Field
 from geodescent._lift import Lift
 from geodescent._linearised import Linearised
@@ -67,7 +67,7 @@ class State:
         records: of the accepted steps, the start first.
         returns: to the best point, since it last fell by a tenth.
         momentum: what the last step left for the next, (K,), or None.
-        opening: how the inexact steps at the beginning go; None when they are over.
+        opening: iterations that the inexact steps at the beginning have taken; None when they are over.
     """
 
     theta: Theta
@@ -80,7 +80,7 @@ class State:
     records: tuple[Record, ...] = ()
     returns: int = 0
     momentum: Theta | None = None
-    opening: Opened | None = None
+    opening: float | None = None
 
 
 class Clock:
@@ -101,7 +101,7 @@ def start(source: Source, method: Method, held_out: Callable[[Theta], float | No
     reference = max(cost, problem.cost(torch.zeros_like(problem.target)))
     floor = rounding_floor(problem, theta)
     damping = method.control.initial_damping
-    return State(theta, cost, theta, cost, damping, reference, floor, (record,), opening=Opened(cost))
+    return State(theta, cost, theta, cost, damping, reference, floor, (record,), opening=0.0)
 
 
 def descend(

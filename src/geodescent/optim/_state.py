@@ -1,19 +1,18 @@
 """What a step leaves for the next, in torch's `state`: numbers under the first parameter, points under each."""
 
 import math
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from geodescent._control import Opened
 from geodescent._linearised import Linearised
 from geodescent._solution import Record
 from geodescent._solve import State
 from geodescent._types import Theta
 
-NUMBERS = ("cost", "best_cost", "damping", "reference", "floor", "returns")
+NUMBERS = ("cost", "best_cost", "damping", "reference", "floor", "returns", "opening")
 SAME, SAME_FLOORS = 1e-6, 1e2  # costs of one point that differ by no more than this, or these floors, are of one batch
 
 Kept = dict[Any, Any]
@@ -26,7 +25,6 @@ def kept(state: State, parameters: list[Tensor]) -> Kept:
         for p, part in zip(parameters, _cut(state.momentum, parameters), strict=True):
             entries[p]["momentum"] = part
     numbers = {name: getattr(state, name) for name in NUMBERS}
-    numbers["opening"] = None if state.opening is None else asdict(state.opening)
     entries[parameters[0]] |= {"step": state.records[-1].step, "n_params": len(state.best), **numbers}
     return entries
 
@@ -44,13 +42,11 @@ def remembered(found: Kept, parameters: list[Tensor], theta: Theta) -> State | N
         return None
     best = _joined([found[p]["best"] for p in parameters])
     held = all("momentum" in found[p] for p in parameters)
-    opening = first["opening"]
     return State(
         theta=best if torch.equal(best, theta) else theta,
         best=best,
         records=(_record(first["step"], first["cost"]),),
         momentum=_joined([found[p]["momentum"] for p in parameters]) if held else None,
-        opening=None if opening is None else Opened(**opening),
         **{name: first[name] for name in NUMBERS},
     )
 
@@ -64,8 +60,7 @@ def on_this_batch(state: State, here: Linearised) -> State:
         return state
     reference = max(state.reference, here.cost) if math.isfinite(here.cost) else state.reference
     state = replace(state, theta=here.theta, cost=here.cost, best=here.theta, best_cost=here.cost)
-    opening = None if state.opening is None else replace(state.opening, cost=here.cost)
-    return replace(state, reference=reference, returns=0, opening=opening)
+    return replace(state, reference=reference, returns=0)
 
 
 def counted(state: State, before: State) -> State:
