@@ -20,9 +20,9 @@ class GainRatio(Control):
 
     A step is taken where ρ > `accept`. The damping is multiplied by `max(fall, 1 − (2ρ − 1)³)` after it, and by
     `rise`, 2·`rise`, 4·`rise`, … after refusals in a row. Of a straight step the part is taken where the cost is least,
-    by its slope and its end (`least_on_ray`): a forward pass more, where a refusal costs another solve; the next
-    damping follows ρ of the whole step. Dampings are relative to `‖B‖_F²/m`. Iterative solves begin where the last one,
-    of this step or of the one before, ended.
+    by its slope and its end (`least_on_ray`), a forward pass more where a refusal costs another solve; after it the
+    damping is multiplied by `rise`. Dampings are relative to `‖B‖_F²/m`. Iterative solves begin where the last one, of
+    this step or of the one before, ended.
 
     Source: Nielsen, *Damping parameter in Marquardt's method* (1999), with `fall` = 1/10 for his 1/3
     (docs/decisions.md). The bound on the bend is Transtrum & Sethna's.
@@ -43,9 +43,9 @@ class GainRatio(Control):
             promised = here.cost - tried.whole.predicted
             if tried.converged and promised <= STATIONARY * here.cost and self._is_over(here, promised):
                 return None
-            ratio = tried.whole.gain_ratio(here.cost)
-            if not tried.bent and tried.best.gain_ratio(here.cost) > self.accept:
-                after = self.after(ratio, damping) if ratio > self.accept else damping * self.rise
+            ratio = tried.best.gain_ratio(here.cost)
+            if not tried.bent and ratio > self.accept:
+                after = self.after(ratio, damping) if tried.best is tried.whole else damping * self.rise
                 return replace(tried.best, next_damping=after)
             damping, rise, near = damping * rise, 2.0 * rise, tried.whole.momentum
             here.tally["rejections"] += 1
