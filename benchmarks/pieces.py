@@ -141,15 +141,15 @@ def product_rate() -> float:
     return 2e3 / alternate(lambda: a @ a)[0]
 
 
-def record(section: str, **figures: Any) -> None:
-    """Appends one line, and shows it."""
+def record(section: str, *, file: Path = LINES, **figures: Any) -> None:
+    """Appends one line to the file, and shows it."""
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, cwd=HERE).stdout
     rounded = {k: float(f"{x:.4g}") if isinstance(x, float) else x for k, x in figures.items()}
     line = {"section": section, **rounded, "product_gflops": round(product_rate(), 1), "load": os.getloadavg()[0]}
     line |= {"commit": commit.strip(), "torch": torch.__version__, "python": platform.python_version()}
     line |= {"dtype": "float64", "device": "cpu", "threads": torch.get_num_threads()}
-    with LINES.open("a") as file:
-        file.write(json.dumps(line) + "\n")
+    with file.open("a") as lines:
+        lines.write(json.dumps(line) + "\n")
     print(json.dumps(line), flush=True)
 
 
