@@ -147,7 +147,7 @@ def record(section: str, *, file: Path = LINES, **figures: Any) -> None:
     rounded = {k: float(f"{x:.4g}") if isinstance(x, float) else x for k, x in figures.items()}
     line = {"section": section, **rounded, "product_gflops": round(product_rate(), 1), "load": os.getloadavg()[0]}
     line |= {"commit": commit.strip(), "torch": torch.__version__, "python": platform.python_version()}
-    line |= {"dtype": "float64", "device": "cpu", "threads": torch.get_num_threads()}
+    line = {"dtype": "float64", "device": "cpu", "threads": torch.get_num_threads()} | line
     with file.open("a") as lines:
         lines.write(json.dumps(line) + "\n")
     print(json.dumps(line), flush=True)
