@@ -1,5 +1,7 @@
 """The preconditioner made of two small matrices a layer."""
 
+import math
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -8,7 +10,7 @@ import geodescent as gd
 from geodescent import _iterations as iterations
 from geodescent._jacobian import Jacobian
 from geodescent._kronecker import Kronecker, KroneckerBlocks
-from geodescent._lift import Lifted
+from geodescent._lift import Hints, Lifted
 from geodescent._plan import INEXACT
 from geodescent._records import Outer, Rows
 
@@ -177,5 +179,21 @@ def test_a_velocity_that_is_small_enough_already_costs_no_blocks() -> None:
     prepared = INEXACT.prepare(jacobian_of(net, torch.randn(40, 3, dtype=F64), 2))
     vars(prepared)["patience"] = 300
     v = torch.randn(80, dtype=F64)
-    lifted = prepared.damped(1e-2 * prepared.scale).lift(v, within=10.0 * float(v.norm()))
+    lifted = prepared.damped(1e-2 * prepared.scale).lift(v, Hints(within=10.0 * float(v.norm())))
     assert lifted.converged and lifted.iterations == 0 and "outputs" not in vars(prepared)
+
+
+def test_a_lift_stops_at_the_fall_that_is_enough() -> None:
+    """Fewer iterations, at least two, and no less of a fall than was asked for."""
+    torch.manual_seed(1)
+    net = nn.Sequential(nn.Linear(6, 30), nn.Tanh(), nn.Linear(30, 3))
+    prepared = INEXACT.prepare(jacobian_of(net, torch.randn(120, 6, dtype=F64), 3))
+    vars(prepared)["patience"] = 300
+    damping, v = 1e-4 * prepared.scale, torch.randn(360, dtype=F64)
+    damped = prepared.damped(damping)
+    unlimited = damped.lift(v)
+    whole = math.log(float(v @ v) / energy_of(unlimited, damping))
+    for share in (1e-6, 0.5, 0.8):
+        lifted = damped.lift(v, Hints(fall=share * whole))
+        assert 2 <= lifted.iterations < unlimited.iterations
+        assert math.log(float(v @ v) / energy_of(lifted, damping)) >= share * whole - 1e-6

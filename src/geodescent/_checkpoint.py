@@ -47,7 +47,7 @@ class Keeper:
 
 def write_state(folder: Path, state: State) -> None:
     """One safetensors file: θ as its tensor, everything else as JSON in its metadata."""
-    numbers = ("cost", "best_cost", "damping", "reference", "floor", "returns", "opening")
+    numbers = ("cost", "best_cost", "damping", "reference", "floor", "returns", "opening", "trust")
     rest = {name: getattr(state, name) for name in numbers}
     rest["records"] = [asdict(record) for record in state.records]
     fresh = folder / (STATE + ".part")

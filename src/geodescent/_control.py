@@ -26,6 +26,7 @@ class Standing:
         momentum: what the last step left for this one, (K,): of a control that has momentum, or where an iterative
             solve may begin.
         opening: iterations that the opening has taken; None where it is over.
+        trust: the fall of ln C up to which the linear model is believed: where an iterative solve may stop.
     """
 
     damping: float
@@ -34,6 +35,7 @@ class Standing:
     steps: int = 0
     momentum: Theta | None = None
     opening: float | None = None
+    trust: float = math.inf
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,7 @@ class Trial:
         damping: μ, absolute.
         next_damping: relative, for the next step.
         momentum: for the next step, (K,), or None.
-        opening: as in `Standing`, after this step.
+        opening, trust: as in `Standing`, after this step.
     """
 
     theta: Theta
@@ -57,6 +59,7 @@ class Trial:
     next_damping: float
     momentum: Theta | None = None
     opening: float | None = None
+    trust: float = math.inf
 
     def gain_ratio(self, cost: float) -> float:
         """`(C − C_new)/(C − C_lin)`."""

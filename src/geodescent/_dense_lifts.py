@@ -10,7 +10,7 @@ from torch import Tensor
 from geodescent import _linalg as linalg
 from geodescent._accurate import TwiceFactored, TwiceSolver
 from geodescent._jacobian import Jacobian
-from geodescent._lift import DENSE_MATRICES, Damped, Lift, Lifted, Metrics, Prepared
+from geodescent._lift import DENSE_MATRICES, NO_HINTS, Damped, Hints, Lift, Lifted, Metrics, Prepared
 from geodescent._memory import fits, require
 from geodescent._refined import LEAST_FACTOR, Refined
 from geodescent._tiles import rows_flops
@@ -178,7 +178,7 @@ class _ThroughRows:
     prepared: _PreparedDense
     damping: float
 
-    def lift(self, velocity: Outputs, *, within: float = 0.0, near: Theta | None = None) -> Lifted:
+    def lift(self, velocity: Outputs, hints: Hints = NO_HINTS) -> Lifted:
         prepared, metrics = self.prepared, self.prepared.metrics
         v = metrics.enter(velocity)
         refined = self._refined if prepared.too_low < self.damping else None
@@ -209,7 +209,7 @@ class _DampedGram:
     factor: linalg.Factor
     damping: float
 
-    def lift(self, velocity: Outputs, *, within: float = 0.0, near: Theta | None = None) -> Lifted:
+    def lift(self, velocity: Outputs, hints: Hints = NO_HINTS) -> Lifted:
         metrics, gram = self.prepared.metrics, self.prepared.product
         v = metrics.enter(velocity)
         z = self.factor.solve(v)
@@ -228,7 +228,7 @@ class _DampedNormal:
     factor: linalg.CholeskyFactor
     damping: float
 
-    def lift(self, velocity: Outputs, *, within: float = 0.0, near: Theta | None = None) -> Lifted:
+    def lift(self, velocity: Outputs, hints: Hints = NO_HINTS) -> Lifted:
         v, jacobian = self.metrics.enter(velocity), self.metrics.jacobian
         solution = self.factor.solve(jacobian.rmv(v))
         misfit = jacobian.mv(solution) - v
@@ -245,7 +245,7 @@ class _SingularValues:
     damping: float
     rcond: float | None
 
-    def lift(self, velocity: Outputs, *, within: float = 0.0, near: Theta | None = None) -> Lifted:
+    def lift(self, velocity: Outputs, hints: Hints = NO_HINTS) -> Lifted:
         jacobian, v = self.metrics.jacobian, self.metrics.enter(velocity)
         k, start = jacobian.n_params, 0
         triangle = v.new_zeros(0, k + 1)

@@ -1,16 +1,19 @@
 """The classical control: the cost's fall against the linear model's."""
 
+import math
 from dataclasses import dataclass, replace
 
 import torch
 
 from geodescent._control import STATIONARY, Control, Standing, Trial, aim
+from geodescent._lift import Hints
 from geodescent._linearised import Linearised
 from geodescent._ray import least_on_ray
-from geodescent._types import Outputs, Theta
+from geodescent._types import Outputs
 from geodescent._walk import Walk
 
 WORTHWHILE = 0.1  # of the fall: what another point on the ray must promise to be worth a forward pass
+LESS, MORE = 0.5, 2.0  # of what a step brought, or promised: where the next solve may stop (docs/decisions.md)
 LOST = 1e-15  # a promised fall below this share of the cost is lost in rounding
 
 
@@ -21,8 +24,11 @@ class GainRatio(Control):
     A step is taken where ρ > `accept`. The damping is multiplied by `max(fall, 1 − (2ρ − 1)³)` after it, and by
     `rise`, 2·`rise`, 4·`rise`, … after refusals in a row. Of a straight step the part is taken where the cost is least,
     by its slope and its end (`least_on_ray`), a forward pass more where a refusal costs another solve; after it the
-    damping is multiplied by `rise`. Dampings are relative to `‖B‖_F²/m`. Iterative solves begin where the last one, of
-    this step or of the one before, ended.
+    damping is multiplied by `rise`. Dampings are relative to `‖B‖_F²/m`.
+
+    Iterative solves begin where the last one, of this step or of the one before, ended. After a shortened step the
+    next solve is content with half of what that one brought, `trust = ½ ln C/C_new`, and after a whole one with twice
+    what it promised: a model that does not hold is not worth solving further.
 
     Source: Nielsen, *Damping parameter in Marquardt's method* (1999), with `fall` = 1/10 for his 1/3
     (docs/decisions.md). The bound on the bend is Transtrum & Sethna's.
@@ -39,14 +45,16 @@ class GainRatio(Control):
     def step(self, here: Linearised, walk: Walk, standing: Standing) -> Trial | None:
         damping, rise, near = standing.damping, self.rise, standing.momentum
         while damping <= self.largest_damping:
-            tried = self._try(here, walk, damping, near)
+            tried = self._try(here, walk, damping, Hints(near=near, fall=standing.trust))
             promised = here.cost - tried.whole.predicted
             if tried.converged and promised <= STATIONARY * here.cost and self._is_over(here, promised):
                 return None
             ratio = tried.best.gain_ratio(here.cost)
             if not tried.bent and ratio > self.accept:
-                after = self.after(ratio, damping) if tried.best is tried.whole else damping * self.rise
-                return replace(tried.best, next_damping=after)
+                if tried.best is not tried.whole:
+                    return replace(tried.best, next_damping=damping * self.rise, trust=LESS * tried.brought(here.cost))
+                trust = standing.trust if math.isinf(standing.trust) else MORE * tried.promised(here.cost)
+                return replace(tried.best, next_damping=self.after(ratio, damping), trust=trust)
             damping, rise, near = damping * rise, 2.0 * rise, tried.whole.momentum
             here.tally["rejections"] += 1
         return None
@@ -58,10 +66,10 @@ class GainRatio(Control):
         """The damping after a step of this gain ratio."""
         return max(self.least_damping, damping * max(self.fall, 1.0 - (2.0 * min(ratio, 1.0) - 1.0) ** 3))
 
-    def _try(self, here: Linearised, walk: Walk, damping: float, near: Theta | None) -> "_Tried":
+    def _try(self, here: Linearised, walk: Walk, damping: float, hints: Hints) -> "_Tried":
         absolute = damping * here.prepared.scale
         damped = here.damped(absolute)
-        lifted = here.lift(damped, -here.residual, near=near)
+        lifted = here.lift(damped, -here.residual, hints)
         moved = walk.displacement(here, damped, lifted)
         wanted = aim(here, lifted, walk.step_size)
         following = None if here.prepared.direct else lifted.velocity
@@ -97,3 +105,11 @@ class _Tried:
     best: Trial
     converged: bool
     bent: bool
+
+    def brought(self, cost: float) -> float:
+        """By how much ln C fell."""
+        return math.log(cost / self.best.cost) if self.best.cost > 0.0 else math.inf
+
+    def promised(self, cost: float) -> float:
+        """By how much the linear model lets ln C fall on the whole step."""
+        return math.log(cost / self.whole.predicted) if self.whole.predicted > 0.0 else math.inf

@@ -13,6 +13,7 @@ Operator = Callable[[Tensor], Tensor]
 Enough = Callable[[Tensor, Tensor, float], bool]  # of the solution, its residual ρ and ⟨ρ, Mρ⟩, M the preconditioner
 
 STEP_ITERATIONS = 15.0  # what else a step costs: linearisation, factors of the layers, the trial (docs/decisions.md)
+LEAST = 2  # iterations: fewer have not looked beyond where they began
 SEEN = 1e-6  # of φ(0): what has gained no more than this says nothing yet
 
 
@@ -122,18 +123,19 @@ class Pace:
     φ(x) = ‖Bx − v‖² + μ‖x‖² is what the step leaves, of φ(0) = ‖v‖². The whole step has brought ln φ(0)/φ(x) for its
     iterations and `STEP_ITERATIONS` more; where the last iterations, a quarter of all, bring less each, the next
     linearisation is the better use of the time (Charnov's marginal value theorem). Nothing is concluded before φ has
-    fallen by `SEEN`.
+    fallen by `SEEN`, nor before `LEAST` iterations.
 
     Args:
         b: Bᵀv, (K,).
         energy: φ(0).
+        enough: a fall of ln φ at which to stop in any case.
 
     Attributes:
         seen: whether φ has fallen by `SEEN`.
     """
 
-    def __init__(self, b: Tensor, energy: float) -> None:
-        self._b, self._energy, self._falls = b, energy, list[float]()
+    def __init__(self, b: Tensor, energy: float, *, enough: float = math.inf) -> None:
+        self._b, self._energy, self._enough, self._falls = b, energy, enough, list[float]()
         self.seen = False
 
     def __call__(self, x: Tensor, residual: Tensor, rho: float) -> bool:
@@ -145,6 +147,8 @@ class Pace:
         count = len(self._falls) - 1
         window = 2 + count // 4
         self.seen = fall >= SEEN
+        if self.seen and fall >= self._enough and count >= LEAST:
+            return True
         if count <= window or not self.seen:
             return False
         recent = (fall - self._falls[count - window]) / window

@@ -8,7 +8,7 @@ import torch
 from geodescent import _iterations as iterations
 from geodescent._jacobian import Jacobian
 from geodescent._kronecker import KroneckerBlocks
-from geodescent._lift import Damped, Lift, Lifted, Metrics, Prepared
+from geodescent._lift import NO_HINTS, Damped, Hints, Lift, Lifted, Metrics, Prepared
 from geodescent._linalg import dot, norm
 from geodescent._preconditioner import OutputBlocks
 from geodescent._types import Outputs, Theta
@@ -90,13 +90,13 @@ class _DampedKrylov:
     prepared: _PreparedKrylov
     damping: float
 
-    def lift(self, velocity: Outputs, *, within: float = 0.0, near: Theta | None = None) -> Lifted:
+    def lift(self, velocity: Outputs, hints: Hints = NO_HINTS) -> Lifted:
         metrics = self.prepared.metrics
         jacobian, v = metrics.jacobian, metrics.enter(velocity)
-        solved = self._by_layers(v, within, near)
+        solved = self._by_layers(v, hints)
         if solved is None:
             self.prepared.too_weak = max(self.prepared.too_weak, self.damping)
-            solved = self._by_outputs(v, within)
+            solved = self._by_outputs(v, hints.within)
         fallback = solved is None
         if solved is None:
             method = self.prepared.method
@@ -107,7 +107,7 @@ class _DampedKrylov:
         sound = solved.converged and norm(misfit) <= norm(v)  # rounding can make the iterations' own word untrue
         return Lifted(metrics.leave(solved.solution), misfit, None, solved.count, sound, fallback)
 
-    def _by_layers(self, v: Outputs, within: float, near: Theta | None) -> iterations.Iterations | None:
+    def _by_layers(self, v: Outputs, hints: Hints) -> iterations.Iterations | None:
         """θ̇ by iterations in θ; None where they are not begun, or gained nothing or did not end in time."""
         prepared, damping = self.prepared, self.damping
         wanted = prepared.method.slack > 0.0 and damping > prepared.too_weak
@@ -115,15 +115,15 @@ class _DampedKrylov:
             return None
         inner = prepared.inner
         b = inner.rmv(v.to(inner.dtype)).to(v.dtype)
-        pace = iterations.Pace(b, dot(v, v))
+        pace = iterations.Pace(b, dot(v, v), enough=hints.fall)
         preconditioner = prepared.layers.damped(damping)
         solved = iterations.conjugate_gradients(
             lambda x: torch.add(inner.rmv(inner.mv(x.to(inner.dtype))).to(x.dtype), x, alpha=damping),
             b,
             preconditioner=lambda x: preconditioner(x.to(inner.dtype)).to(x.dtype),
-            enough=iterations.either(pace, lambda x, residual, rho: rho <= within**2),
+            enough=iterations.either(pace, lambda x, residual, rho: rho <= hints.within**2),
             max_iterations=min(prepared.patience, prepared.method.max_iterations),
-            near=None if near is None else prepared.metrics.entered(near),
+            near=None if hints.near is None else prepared.metrics.entered(hints.near),
         )
         return replace(solved, converged=True) if solved.converged or pace.seen else None
 

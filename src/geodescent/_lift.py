@@ -7,6 +7,7 @@ All routes answer one question, with S = diag(s²) the row metric, M the diagona
 Both metrics enter once, as `B = diag(s) D M^{−½}`; then `θ̇ = M^{−½} Bᵀ(BBᵀ + μ)⁻¹ s v`.
 """
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol
@@ -42,17 +43,29 @@ class Lifted:
     fallback: bool = False
 
 
+@dataclass(frozen=True)
+class Hints:
+    """What spares an iterative solve some of its work; direct ones need none of it.
+
+    Attributes:
+        within: it may stop at this residual.
+        near: it may begin on the line of this parameter velocity, (K,).
+        fall: it may stop where `ln φ`, φ = ‖Bv + r‖² + μ‖v‖² of a damped step, has fallen by this.
+    """
+
+    within: float = 0.0
+    near: Theta | None = None
+    fall: float = math.inf
+
+
+NO_HINTS = Hints()
+
+
 class Damped(Protocol):
     """A lift at one point and one damping: the factor is there, solved for any velocity."""
 
-    def lift(self, velocity: Outputs, *, within: float = 0.0, near: Theta | None = None) -> Lifted:
-        """The parameter velocity of this output velocity.
-
-        Args:
-            velocity: v, (m,).
-            within: an iterative solve may stop at this residual.
-            near: an iterative solve may begin on the line of this parameter velocity, (K,).
-        """
+    def lift(self, velocity: Outputs, hints: Hints = NO_HINTS) -> Lifted:
+        """The parameter velocity of this output velocity, v (m,)."""
         ...
 
 

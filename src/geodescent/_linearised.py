@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import torch
 
 from geodescent._jacobian import Jacobian
-from geodescent._lift import Damped, Lift, Lifted, Prepared
+from geodescent._lift import NO_HINTS, Damped, Hints, Lift, Lifted, Prepared
 from geodescent._linalg import dot
 from geodescent._problem import Problem
 from geodescent._types import Outputs, Theta
@@ -67,9 +67,9 @@ class Linearised:
         self.tally["factors"] += 1
         return self.prepared.damped(damping)
 
-    def lift(self, damped: Damped, velocity: Outputs, *, within: float = 0.0, near: Theta | None = None) -> Lifted:
-        """One solve; an iterative one may stop at the residual `within` and begin on the line of `near`."""
-        lifted = damped.lift(velocity, within=within, near=near)
+    def lift(self, damped: Damped, velocity: Outputs, hints: Hints = NO_HINTS) -> Lifted:
+        """One solve."""
+        lifted = damped.lift(velocity, hints)
         self.tally["solves"] += 1
         self.tally["iterations"] += lifted.iterations
         self.tally["fallbacks"] += lifted.fallback

@@ -1,5 +1,6 @@
 """The plan of a descent: which control and walk go with which solves, and when inexact ones have done their part."""
 
+import math
 from dataclasses import dataclass, field, replace
 
 from geodescent._control import Control, Standing, Trial
@@ -62,7 +63,7 @@ class PlannedControl:
         spent += _spent(here) - before
         if trial.cost > VALLEY * standing.reference_cost and spent < LONG * opening.worth:
             return replace(trial, opening=spent)
-        return replace(trial, next_damping=trial.next_damping / unit, momentum=None)
+        return replace(trial, next_damping=trial.next_damping / unit, momentum=None, trust=math.inf)
 
 
 def _spent(here: Linearised) -> float:

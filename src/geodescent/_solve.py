@@ -68,6 +68,7 @@ class State:
         returns: to the best point, since it last fell by a tenth.
         momentum: what the last step left for the next, (K,), or None.
         opening: iterations that the inexact steps at the beginning have taken; None when they are over.
+        trust: the fall of ln C up to which the last steps bore the linear model out.
     """
 
     theta: Theta
@@ -81,6 +82,7 @@ class State:
     returns: int = 0
     momentum: Theta | None = None
     opening: float | None = None
+    trust: float = math.inf
 
 
 class Clock:
@@ -188,14 +190,15 @@ def advance(
     """
     trial, step = None, state.records[-1].step
     if math.isfinite(here.trace):
-        standing = Standing(state.damping, state.best_cost, state.reference, step, state.momentum, state.opening)
+        known = state.momentum, state.opening, state.trust
+        standing = Standing(state.damping, state.best_cost, state.reference, step, *known)
         trial = method.control.step(here, method.walk, standing)
     if trial is not None and here.cost - trial.predicted > STATIONARY * here.cost:
         return trial, _advanced(here.problem, state, trial, judged(step + 1, trial.theta, trial.cost))
     damping = method.control.restart(here, state.returns)
     if damping is not None and (state.theta is not state.best or state.returns > 0 or trial is None):
         back = replace(state, theta=state.best, cost=state.best_cost, damping=damping, returns=state.returns + 1)
-        return None, replace(back, momentum=None, opening=None)
+        return None, replace(back, momentum=None, opening=None, trust=math.inf)
     return _standstill(here, state, method) if math.isfinite(here.trace) else Result.nonfinite
 
 
@@ -241,7 +244,7 @@ def _record(state: State, trial: Trial, cost: float, method: Method, held_out: f
 
 def _advanced(problem: Problem, state: State, trial: Trial, cost: float | None) -> State:
     state = replace(state, theta=trial.theta, cost=trial.cost, damping=trial.next_damping)
-    state = replace(state, momentum=trial.momentum, opening=trial.opening)
+    state = replace(state, momentum=trial.momentum, opening=trial.opening, trust=trial.trust)
     if cost is None or not cost < state.best_cost:
         return state
     near = cost <= NEAR_FLOOR * state.floor
