@@ -49,12 +49,8 @@ class GainRatio(Control):
             promised = here.cost - tried.whole.predicted
             if tried.converged and promised <= STATIONARY * here.cost and self._is_over(here, promised):
                 return None
-            ratio = tried.best.gain_ratio(here.cost)
-            if not tried.bent and ratio > self.accept:
-                if tried.best is not tried.whole:
-                    return replace(tried.best, next_damping=damping * self.rise, trust=LESS * tried.brought(here.cost))
-                trust = standing.trust if math.isinf(standing.trust) else MORE * tried.promised(here.cost)
-                return replace(tried.best, next_damping=self.after(ratio, damping), trust=trust)
+            if not tried.bent and tried.best.gain_ratio(here.cost) > self.accept:
+                return self._taken(tried, here.cost, damping, standing.trust)
             damping, rise, near = damping * rise, 2.0 * rise, tried.whole.momentum
             here.tally["rejections"] += 1
         return None
@@ -65,6 +61,14 @@ class GainRatio(Control):
     def after(self, ratio: float, damping: float) -> float:
         """The damping after a step of this gain ratio."""
         return max(self.least_damping, damping * max(self.fall, 1.0 - (2.0 * min(ratio, 1.0) - 1.0) ** 3))
+
+    def _taken(self, tried: "_Tried", cost: float, damping: float, trust: float) -> Trial:
+        """The step, with what it leaves for the next."""
+        best, whole = tried.best, tried.whole
+        if best is not whole:
+            return replace(best, next_damping=damping * self.rise, trust=LESS * _fall(cost, best.cost))
+        trust = trust if math.isinf(trust) else MORE * _fall(cost, whole.predicted)
+        return replace(best, next_damping=self.after(best.gain_ratio(cost), damping), trust=trust)
 
     def _try(self, here: Linearised, walk: Walk, damping: float, hints: Hints) -> "_Tried":
         absolute = damping * here.prepared.scale
@@ -106,10 +110,7 @@ class _Tried:
     converged: bool
     bent: bool
 
-    def brought(self, cost: float) -> float:
-        """By how much ln C fell."""
-        return math.log(cost / self.best.cost) if self.best.cost > 0.0 else math.inf
 
-    def promised(self, cost: float) -> float:
-        """By how much the linear model lets ln C fall on the whole step."""
-        return math.log(cost / self.whole.predicted) if self.whole.predicted > 0.0 else math.inf
+def _fall(before: float, after: float) -> float:
+    """Of ln C."""
+    return math.log(before / after) if after > 0.0 else math.inf

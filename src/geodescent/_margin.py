@@ -13,6 +13,7 @@ from geodescent._spectrum import Spectrum
 from geodescent._types import Theta
 
 DIRECTIONS = 2  # random ones, beside that of the flow
+NORM_PRODUCTS = 8  # of an estimate of ‖D − D'‖₂: within a hundredth on the cases measured
 SHORT = 1e-3  # the shorter of the two distances along each direction, relative to the flow's first step
 
 
@@ -99,5 +100,5 @@ def _difference(problem: Problem, theta: Theta, dense: Tensor, unit: Theta, dist
         return math.inf
     if norm(change) == 0.0:
         return 0.0
-    largest, _ = lanczos_extremes(lambda u: change @ (change.T @ u), start, iterations=20)
+    largest, _ = lanczos_extremes(lambda u: change @ (change.T @ u), start, iterations=NORM_PRODUCTS)
     return math.sqrt(max(largest, 0.0)) / h
