@@ -57,7 +57,7 @@ class NaturalControl:
     initial_damping: float = 1e-3
     allowance: float = 0.5
     share: float = 1e-7
-    patience: float = 1e-11
+    patience: float = 1e-13
     corrections: int = 10
     attempts: int = 6
     descent: GainRatio = field(default_factory=GainRatio)
