@@ -390,3 +390,13 @@ def test_a_point_with_nonfinite_outputs_is_told_and_not_guessed():
     assert (c.level, c.rank, c.guaranteed, c.point.kind) == ("not computed", None, None, "moving")
     assert "NaN or infinite" in c.reason
     assert c.as_dict()["cost"] is None and str(c)
+
+
+@pytest.mark.parametrize("shape", [(7, 60), (60, 7), (9, 11)])
+def test_the_singular_values_are_those_of_d_however_long_its_sides(shape: tuple[int, int]) -> None:
+    matrix = torch.randn(shape, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    u, sigma, vh = spectra._singular_values(matrix)
+    unit = torch.eye(min(shape), dtype=torch.float64)
+    assert torch.allclose(u.T @ u, unit, atol=1e-13) and torch.allclose(vh @ vh.T, unit, atol=1e-13)
+    assert torch.allclose((u * sigma) @ vh, matrix, atol=1e-13)
+    assert torch.allclose(sigma, torch.linalg.svdvals(matrix), atol=1e-13)

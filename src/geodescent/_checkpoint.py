@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 
 from geodescent._errors import InputError
 from geodescent._solution import Record
-from geodescent._solve import State
+from geodescent._solve import NUMBERS, State
 from geodescent._source import Source
 
 EVERY_SECONDS = 30.0
@@ -47,8 +47,7 @@ class Keeper:
 
 def write_state(folder: Path, state: State) -> None:
     """One safetensors file: θ as its tensor, everything else as JSON in its metadata."""
-    numbers = ("cost", "best_cost", "damping", "reference", "floor", "returns", "opening", "trust")
-    rest = {name: getattr(state, name) for name in numbers}
+    rest = {name: getattr(state, name) for name in NUMBERS}
     rest["records"] = [asdict(record) for record in state.records]
     fresh = folder / (STATE + ".part")
     points = {"theta": state.theta.cpu().contiguous(), "best": state.best.cpu().clone()}

@@ -85,6 +85,18 @@ class State:
     trust: float = math.inf
 
 
+NUMBERS = (
+    "cost",
+    "best_cost",
+    "damping",
+    "reference",
+    "floor",
+    "returns",
+    "opening",
+    "trust",
+)  # of a state: what is saved beside points
+
+
 class Clock:
     """Seconds since the start, those before a resume included."""
 

@@ -9,10 +9,9 @@ from torch import Tensor
 
 from geodescent._linearised import Linearised
 from geodescent._solution import Record
-from geodescent._solve import State
+from geodescent._solve import NUMBERS, State
 from geodescent._types import Theta
 
-NUMBERS = ("cost", "best_cost", "damping", "reference", "floor", "returns", "opening", "trust")
 SAME, SAME_FLOORS = 1e-6, 1e2  # costs of one point that differ by no more than this, or these floors, are of one batch
 
 Kept = dict[Any, Any]
