@@ -19,6 +19,7 @@ from torch import nn
 
 from geodescent import _memory as memory
 from geodescent import _tiles as tiles_module
+from geodescent._cotangents import DenseCotangents
 from geodescent._errors import JacobianError, MemoryPlanError
 from geodescent._jacobian import Jacobian, stacked
 from geodescent._layer_inputs import DenseInputs, IndexInputs
@@ -190,8 +191,8 @@ def test_indexed_inputs_meet_dense_ones() -> None:
     """One-hot inputs as indices and written out are the same layer."""
     index, g = torch.tensor([[0, 2], [1, 1], [2, 0]]), normal(3, 1, 2, 5)
     where = torch.arange(15).view(5, 3)
-    indexed = Outer(IndexInputs(index, 3, torch.float64), g, where, "")
-    dense = Outer(DenseInputs(indexed.inputs.dense()), g, where, "")
+    indexed = Outer(IndexInputs(index, 3, torch.float64), DenseCotangents(g), where, "")
+    dense = Outer(DenseInputs(indexed.inputs.dense()), DenseCotangents(g), where, "")
     rows = indexed.rows().values.flatten(0, 1)
     for left in (indexed, dense):
         for right in (indexed, dense):

@@ -9,6 +9,7 @@ from laws import assert_close, naive_jacobian
 from models import ZOO, Embedded, Specimen, made, normal, text, transformer
 from torch import Tensor, nn
 
+from geodescent._cotangents import DenseCotangents
 from geodescent._errors import JacobianError
 from geodescent._layer_inputs import DenseInputs
 from geodescent._layers import RULES, Rule
@@ -31,11 +32,11 @@ class Scaled(nn.Module):
 
 
 def right(module: nn.Module, a: Tensor, g: Tensor, index: dict[str, Tensor], label: str) -> list[Record]:
-    return [Outer(DenseInputs(a.flatten(1, -2)), 0.5 * g.flatten(2, -2), index["weight"], label)]
+    return [Outer(DenseInputs(a.flatten(1, -2)), DenseCotangents(0.5 * g.flatten(2, -2)), index["weight"], label)]
 
 
 def wrong(module: nn.Module, a: Tensor, g: Tensor, index: dict[str, Tensor], label: str) -> list[Record]:
-    return [Outer(DenseInputs(a.flatten(1, -2)), g.flatten(2, -2), index["weight"], label)]
+    return [Outer(DenseInputs(a.flatten(1, -2)), DenseCotangents(g.flatten(2, -2)), index["weight"], label)]
 
 
 @pytest.fixture
@@ -136,7 +137,7 @@ def test_a_rule_that_breaks_the_gram_alone_is_noticed(rules: dict[type[nn.Module
             out.add_(1.0)
 
     def broken(module: nn.Module, a: Tensor, g: Tensor, index: dict[str, Tensor], label: str) -> list[Record]:
-        return [Wrong(DenseInputs(a.flatten(1, -2)), 0.5 * g.flatten(2, -2), index["weight"], label)]
+        return [Wrong(DenseInputs(a.flatten(1, -2)), DenseCotangents(0.5 * g.flatten(2, -2)), index["weight"], label)]
 
     rules[Scaled] = Rule(broken, ("weight",))
     with pytest.raises(JacobianError, match=r"^2: G u by layers"):

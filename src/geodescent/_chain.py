@@ -14,6 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from geodescent._cotangents import ChainedCotangents
+
 Curve = Callable[[Tensor], tuple[Tensor, Tensor, Tensor]]
 
 
@@ -48,38 +50,33 @@ def along_chain(
 
 def cotangents_along_chain(
     model: nn.Module, parameters: dict[str, Tensor], inputs: Any
-) -> list[tuple[nn.Module, Tensor]] | None:
-    """Each linear layer with `∂outputs/∂(what it returned)`, (N, Q, o), in the order of the calls, or None: no chain.
+) -> list[tuple[nn.Module, ChainedCotangents]] | None:
+    """Each linear layer with `∂outputs/∂(what it returned)`, in the order of the calls, or None: no chain.
 
     Args:
         parameters: by name, those that are not the module's own.
         inputs: (N, d).
 
-    Cost: for a linear layer one product of the size of Q forward passes; the elementwise layers twice.
+    Cost: a forward pass; the elementwise layers twice.
     """
     layers = list(_layers(model))
     known = all(_known(layer) and type(layer) not in SHAPES for layer in layers)
     if not (isinstance(inputs, Tensor) and inputs.dim() == 2 and known and isinstance(layers[-1], nn.Linear)):
         return None
     own = {id(p): parameters[name] for name, p in model.named_parameters() if name in parameters}
-    weights, slopes, x = list[Tensor](), list[Tensor | None](), inputs
+    x, linear, weights, slopes = inputs, list[nn.Linear](), list[Tensor](), list[Tensor]()
     for layer in layers:
         if isinstance(layer, nn.Linear):
+            linear.append(layer)
             weights.append(own.get(id(layer.weight), layer.weight))
             x = F.linear(x, weights[-1], own.get(id(layer.bias), layer.bias))
-            slopes.append(None)
+            slopes.append(x.new_ones(()).expand_as(x))
         else:
             x, slope, _ = CURVES[type(layer)](x)
-            slopes.append(slope)
-    g = torch.eye(x.shape[1], dtype=x.dtype, device=x.device).expand(len(x), -1, -1).contiguous()
-    found = list[tuple[nn.Module, Tensor]]()
-    for k, (layer, bent) in enumerate(zip(reversed(layers), reversed(slopes), strict=True), start=1):
-        if bent is not None:
-            g = g.mul_(bent[:, None])
-            continue
-        found.append((layer, g))
-        g = g @ weights.pop() if k < len(layers) else g
-    return found[::-1]
+            slopes[-1:] = [slopes[-1] * slope] if slopes else []
+    last = ChainedCotangents((torch.eye(x.shape[1], dtype=x.dtype, device=x.device),), (slopes[-1],))
+    before = [ChainedCotangents(tuple(weights[k + 1 :]), tuple(slopes[k:-1])) for k in range(len(linear) - 1)]
+    return list(zip(linear, [*before, last], strict=True))
 
 
 def _layers(module: nn.Module) -> Iterator[nn.Module]:

@@ -11,6 +11,7 @@ from torch.func import functional_call, jvp
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from geodescent._chain import along_chain, cotangents_along_chain
+from geodescent._cotangents import ChainedCotangents
 from geodescent._errors import InputError
 from geodescent._inputs import Inputs, n_samples_of, require_tensor
 from geodescent._types import Theta
@@ -106,7 +107,7 @@ class ModelFunction:
         outputs = self.selected(self.call(parameters, inputs), n_samples_of(inputs))
         return outputs.flatten(1) if outputs.dim() > 1 else outputs[:, None]
 
-    def cotangents(self, theta: Theta, inputs: Inputs) -> list[tuple[nn.Module, Tensor]] | None:
+    def cotangents(self, theta: Theta, inputs: Inputs) -> list[tuple[nn.Module, ChainedCotangents]] | None:
         """Each linear layer with the derivative of the outputs by what it returned, where all is a chain of layers."""
         with torch.no_grad():
             return None if self.select else cotangents_along_chain(self.model, self.views(theta), inputs)

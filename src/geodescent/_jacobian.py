@@ -79,12 +79,13 @@ class Jacobian:
         Cost: for a linear layer 2(N²d_in + m²d_out) flops instead of 2m²·d_in·d_out; m² numbers and two tiles.
         Raises: MemoryPlanError, where G does not fit.
         """
-        right = self if other is None else other
-        m, m2 = self.n_residuals, right.n_residuals
+        m, m2 = self.n_residuals, (self if other is None else other).n_residuals
         size = self.dtype.itemsize
         require(m * m2 * size, self.device, what=f"the Gram matrix of {m} × {m2} rows", instead="Use the Krylov lift.")
         out = torch.empty(m, m2, dtype=self.dtype, device=self.device)
-        for i, (block, rows) in enumerate(zip(self.blocks, self._offsets(), strict=True)):
+        left = self._settled()
+        right = left if other is None else other._settled()
+        for i, (block, rows) in enumerate(zip(left.blocks, left._offsets(), strict=True)):
             for j, (block2, rows2) in enumerate(zip(right.blocks, right._offsets(), strict=True)):
                 if other is not None or j <= i:
                     fill(block, block2, out[rows, rows2], lower=other is None and i == j)
@@ -190,6 +191,9 @@ class Jacobian:
                 route = "rows" if formed else "contracted"
                 found.append({"module": record.label, "route": route, "params": record.width, "flops": flops})
         return found
+
+    def _settled(self) -> "Jacobian":
+        return Jacobian(tuple(block.settled() for block in self.blocks), self.n_params, self.dtype, self.device)
 
     def _offsets(self) -> list[slice]:
         ends = [0]

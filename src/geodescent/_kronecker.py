@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from geodescent._cotangents import Cotangents, DenseCotangents
 from geodescent._jacobian import Jacobian
 from geodescent._layer_inputs import DenseInputs
 from geodescent._records import ROWS_LIMIT, Outer, Record, Rows
@@ -43,14 +44,14 @@ class Kronecker:
         """The factors of a record; plain rows count as a layer of one output whose inputs are the rows."""
         if isinstance(record, Rows):
             values, index = record.values.flatten(0, 1), record.index[None]
-            axes = _axes(values)
+            axes = _axes(DenseInputs(values[:, None]))
             return cls(index, None, axes, _turned(values, axes).square().sum(0)[None])
         if record.scale is not None or not isinstance(record.inputs, DenseInputs):
             return cls(record.index, None, None, _squares(record))
         some, share = _some(record)
-        left, right = _axes(some.cotangents.flatten(0, 2)), _axes(record.inputs.dense().flatten(0, 1))
+        left, right = _axes(some.cotangents), _axes(record.inputs)
         inputs = DenseInputs(_turned(some.inputs.dense(), right))
-        turned = replace(some, inputs=inputs, cotangents=_turned(some.cotangents, left))
+        turned = replace(some, inputs=inputs, cotangents=DenseCotangents(_turned(some.cotangents.dense(), left)))
         return cls(record.index, left, right, _squares(turned) / share)
 
     def solve(self, v: Theta, damping: float, out: Theta) -> None:
@@ -92,11 +93,9 @@ def _some(record: Outer) -> tuple[Outer, float]:
     return record.samples(slice(0, n, step)), len(range(0, n, step)) / n
 
 
-def _axes(vectors: Tensor) -> Tensor | None:
-    """The eigenvectors of the second moment of these rows; None where they are too wide."""
-    if vectors.shape[1] > WIDEST:
-        return None
-    return torch.linalg.eigh(vectors.T @ vectors).eigenvectors
+def _axes(vectors: DenseInputs | Cotangents) -> Tensor | None:
+    """The eigenvectors of the second moment of these vectors; None where they are too wide."""
+    return None if vectors.size > WIDEST else torch.linalg.eigh(vectors.moment()).eigenvectors
 
 
 def _turned(vectors: Tensor, axes: Tensor | None) -> Tensor:
@@ -105,10 +104,10 @@ def _turned(vectors: Tensor, axes: Tensor | None) -> Tensor:
 
 def _squares(record: Outer) -> Tensor:
     """The diagonal of BᵀB, (o, d): exact, or for many positions from as many samples as may be formed at once."""
-    g, inputs = record.cotangents, record.inputs
-    n, q, p, _ = g.shape
+    n, q, p, _ = record.cotangents.shape
+    inputs = record.inputs
     if p == 1:
-        squares = g.square().sum(1)
+        squares = record.cotangents.dense().square().sum(1)
         known = inputs if not isinstance(inputs, DenseInputs) else DenseInputs(inputs.dense().square())
         moments = known.collect(squares)
         return moments if record.scale is None else moments * record.scale.square()

@@ -9,7 +9,7 @@ from geodescent import _iterations as iterations
 from geodescent._jacobian import Jacobian
 from geodescent._kronecker import KroneckerBlocks
 from geodescent._lift import NO_HINTS, Damped, Hints, Lift, Lifted, Metrics, Prepared
-from geodescent._linalg import dot, norm
+from geodescent._linalg import dot, norm, total
 from geodescent._preconditioner import OutputBlocks
 from geodescent._types import Outputs, Theta
 
@@ -55,13 +55,13 @@ class _PreparedKrylov(Prepared):
     method: KrylovLift
     too_weak: float = 0.0  # the largest damping at which the factors of the layers were not enough
 
-    @property
+    @cached_property
     def scale(self) -> float:
-        return self.metrics.scale
+        return total(self.inner.row_squares()) / self.inner.n_residuals
 
     @property
     def least_damping(self) -> float:
-        return LEAST_DAMPING * self.metrics.scale
+        return LEAST_DAMPING * self.scale
 
     @property
     def direct(self) -> bool:

@@ -37,6 +37,11 @@ class DenseInputs:
         """`a · a'` of the positions of each sample, `(N, P, P)`."""
         return self.values @ self.values.transpose(1, 2)
 
+    def moment(self) -> Tensor:
+        """`Σ a aᵀ` over samples and positions, (d, d)."""
+        rows = self.values.flatten(0, 1)
+        return rows.T @ rows
+
     def apply(self, matrix: Tensor) -> Tensor:
         """`(o, d) → (N, P, o)`: the matrix applied to every input."""
         return self.values @ matrix.T

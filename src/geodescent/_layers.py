@@ -18,6 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from geodescent._cotangents import Cotangents, DenseCotangents
 from geodescent._layer_inputs import DenseInputs, IndexInputs
 from geodescent._records import Outer, Record, Rows
 
@@ -44,7 +45,8 @@ def linear(module: nn.Linear, inputs: Tensor, cotangents: Tensor, index: Index, 
     """`y = Wa + b`: one outer product with `[a, 1]`."""
     n, q = cotangents.shape[:2]
     a = inputs.reshape(n, -1, inputs.shape[-1])
-    return _with_bias(a, cotangents.reshape(n, q, a.shape[1], -1), index.get("weight"), index.get("bias"), label)
+    g = DenseCotangents(cotangents.reshape(n, q, a.shape[1], -1))
+    return affine(a, g, index.get("weight"), index.get("bias"), label)
 
 
 def convolution(module: Any, inputs: Tensor, cotangents: Tensor, index: Index, label: str) -> list[Record]:
@@ -58,7 +60,7 @@ def convolution(module: Any, inputs: Tensor, cotangents: Tensor, index: Index, l
         a = patches[:, k].transpose(1, 2).flatten(2).reshape(n, g.shape[2], -1)
         weight = index["weight"].chunk(groups)[k].flatten(1) if "weight" in index else None
         bias = index["bias"].chunk(groups)[k] if "bias" in index else None
-        records += _with_bias(a, g.chunk(groups, 3)[k], weight, bias, label)
+        records += affine(a, DenseCotangents(g.chunk(groups, 3)[k]), weight, bias, label)
     return records
 
 
@@ -81,7 +83,8 @@ def transposed_convolution(module: Any, inputs: Tensor, cotangents: Tensor, inde
     for k in range(module.groups):
         g = patches[:, :, :, k].transpose(3, 4).flatten(4).flatten(2, 3)
         inputs_k = a[:, :, k].transpose(2, 3).flatten(1, 2)
-        records.append(Outer(DenseInputs(inputs_k), g, index["weight"].chunk(module.groups)[k].flatten(1).T, label))
+        weight = index["weight"].chunk(module.groups)[k].flatten(1).T
+        records.append(Outer(DenseInputs(inputs_k), DenseCotangents(g), weight, label))
     return records
 
 
@@ -92,7 +95,8 @@ def embedding(module: nn.Embedding, inputs: Tensor, cotangents: Tensor, index: I
     g = cotangents.reshape(n, q, indices.shape[1], -1)
     if module.padding_idx is not None:
         g = g * (indices != module.padding_idx)[:, None, :, None]
-    return [Outer(IndexInputs(indices, module.num_embeddings, g.dtype), g, index["weight"].T, label)]
+    one_hot = IndexInputs(indices, module.num_embeddings, g.dtype)
+    return [Outer(one_hot, DenseCotangents(g), index["weight"].T, label)]
 
 
 def layer_norm(module: nn.LayerNorm, inputs: Tensor, cotangents: Tensor, index: Index, label: str) -> list[Record]:
@@ -138,10 +142,15 @@ RULES: dict[type[nn.Module], Rule] = {
 }
 
 
-def _with_bias(a: Tensor, g: Tensor, weight: Tensor | None, bias: Tensor | None, label: str) -> list[Record]:
-    """The record of `Wa + b` for whichever of the two is wanted: `[W b][a; 1]`."""
+def affine(a: Tensor, g: Cotangents, weight: Tensor | None, bias: Tensor | None, label: str) -> list[Record]:
+    """The record of `Wa + b` for whichever of the two is wanted: `[W b][a; 1]`.
+
+    Args:
+        a: (N, P, d).
+        weight, bias: where their entries stand in θ.
+    """
     if weight is None:
-        return [] if bias is None else [Rows(g.sum(2), bias, label)]
+        return [] if bias is None else [Rows(g.dense().sum(2), bias, label)]
     if bias is None:
         return [Outer(DenseInputs(a), g, weight, label)]
     ones = a.new_ones(*a.shape[:2], 1)

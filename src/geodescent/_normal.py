@@ -60,7 +60,7 @@ def _factors(record: Record) -> tuple[Tensor, Tensor | None]:
     layer = _layer(record)
     if layer is None:
         return record.rows().values, None
-    return layer.cotangents[:, :, 0], layer.inputs.dense()[:, 0]
+    return layer.cotangents.dense()[:, :, 0], layer.inputs.dense()[:, 0]
 
 
 def _inputs(a: Tensor | None, a2: Tensor | None) -> Tensor:

@@ -12,6 +12,7 @@ from geodescent._agreement import check_agreement
 from geodescent._function import ModelFunction, parameters_of
 from geodescent._inputs import Inputs, kind_of, n_samples_of, take
 from geodescent._jacobian import Jacobian
+from geodescent._layers import affine
 from geodescent._per_sample import per_sample_rows
 from geodescent._probing import left_as_found, output_shape
 from geodescent._records import Record, merged
@@ -129,8 +130,9 @@ class SampleMap:
         with torch.enable_grad(), capture.recording(routes.modules) as calls:
             outputs = self.function.outputs(self.function.leaves(theta), self.inputs)
         kept, layouts = routes.kept(calls)
-        gradients = self._along_chain(theta, kept) or capture.cotangents(outputs, kept, layouts)
-        records = capture.records_of(kept, layouts, gradients, routes.index)
+        records = self._along_chain(theta, kept)
+        if records is None:
+            records = capture.records_of(kept, layouts, capture.cotangents(outputs, kept, layouts), routes.index)
         joined: list[Record] = [merged([records[i] for i in group]) for group in routes.groups]
         if routes.per_sample:
             joined.append(self._per_sample(theta))
@@ -150,13 +152,16 @@ class SampleMap:
         other.n_samples = n_samples_of(other.inputs)
         return other
 
-    def _along_chain(self, theta: Theta, calls: list[capture.Call]) -> list[Tensor] | None:
-        """The cotangents of these calls by rules, where several outputs make that the cheaper way."""
+    def _along_chain(self, theta: Theta, calls: list[capture.Call]) -> list[Record] | None:
+        """The records of these calls by rules along the chain, where several outputs make that the cheaper way."""
         found = self.function.cotangents(theta, self.inputs) if self.n_outputs > 1 else None
         if found is None:
             return None
-        wanted = {id(call.module) for call in calls}
-        return [g[:, :, None] for layer, g in found if id(layer) in wanted]
+        wanted, records = {id(call.module) for call in calls}, list[Record]()
+        for call, g in zip(calls, (g for layer, g in found if id(layer) in wanted), strict=True):
+            index = self.routes.index[call.name]
+            records += affine(call.inputs[:, None], g, index.get("weight"), index.get("bias"), call.name)
+        return records
 
     def _per_sample(self, theta: Theta) -> Record:
         names, vectorised = self.routes.per_sample, self.routes.vectorised

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from geodescent._cotangents import Cotangents, DenseCotangents
 from geodescent._layer_inputs import DenseInputs, IndexInputs, Inputs
 
 ROWS_LIMIT = 2**24  # numbers in rows formed at once, 128 MB in float64
@@ -57,6 +58,9 @@ class Rows:
         return replace(self, values=self.values.to(dtype))
 
     def rows(self) -> "Rows":
+        return self
+
+    def settled(self) -> "Rows":
         return self
 
     def parts(self, limit: int) -> "list[Rows]":
@@ -105,14 +109,14 @@ class Outer:
 
     Attributes:
         inputs: a, `(N, P, d)`; a constant 1 appended where the layer has a bias.
-        cotangents: g, `(N, Q, P, o)`, the derivative of the outputs by what the layer returned.
+        cotangents: g, as `(N, Q, P, o)`, the derivative of the outputs by what the layer returned.
         index: where each entry of the layer's matrix stands in θ, `(o, d)`.
         scale: of the columns, or None for ones.
         label: the module's name.
     """
 
     inputs: Inputs
-    cotangents: Tensor
+    cotangents: Cotangents
     index: Tensor
     label: str
     scale: Tensor | None = None
@@ -122,7 +126,7 @@ class Outer:
         return self.index.numel()
 
     def samples(self, chunk: slice) -> "Outer":
-        return replace(self, inputs=self.inputs.samples(chunk), cotangents=self.cotangents[chunk])
+        return replace(self, inputs=self.inputs.samples(chunk), cotangents=self.cotangents.samples(chunk))
 
     def to(self, dtype: torch.dtype) -> "Outer":
         scale = None if self.scale is None else self.scale.to(dtype)
@@ -130,7 +134,7 @@ class Outer:
 
     def rows(self) -> Rows:
         """The same columns, formed: N·Q·P·o·d multiply-adds."""
-        a, g = self.inputs.dense(), self.cotangents
+        a, g = self.inputs.dense(), self.cotangents.dense()
         n, q, p, o = g.shape
         if p == 1:
             outer = g[:, :, 0, :, None] * a[:, :, None, :]
@@ -138,6 +142,10 @@ class Outer:
             outer = (g.transpose(2, 3).reshape(n, q * o, p) @ a).view(n, q, o, -1)
         outer = outer if self.scale is None else outer * self.scale
         return Rows(outer.flatten(2), self.index.reshape(-1), self.label)
+
+    def settled(self) -> "Outer":
+        """The same with its cotangents made: for what reads them more than once."""
+        return replace(self, cotangents=DenseCotangents(self.cotangents.dense()))
 
     def parts(self, limit: int) -> "list[Outer]":
         """The record cut along o into pieces whose rows hold at most `limit` numbers."""
@@ -148,58 +156,48 @@ class Outer:
     def columns(self, chunk: slice) -> "Outer":
         """The rows `chunk` of the layer's matrix."""
         scale = None if self.scale is None else self.scale[chunk]
-        return replace(self, cotangents=self.cotangents[..., chunk], index=self.index[chunk], scale=scale)
+        return replace(self, cotangents=self.cotangents.columns(chunk), index=self.index[chunk], scale=scale)
 
     def scaled(self, rows: Tensor | None, columns: Tensor | None) -> "Outer":
-        g = self.cotangents if rows is None else self.cotangents * rows[:, :, None, None]
+        g = self.cotangents if rows is None else self.cotangents.scaled(rows)
         if columns is None:
             return replace(self, cotangents=g)
         scale = columns[self.index] if self.scale is None else self.scale * columns[self.index]
         if bool((scale == scale[0, 0]).all()):
-            return replace(self, cotangents=g * scale[0, 0], scale=None)
+            return replace(self, cotangents=g.times(scale[0, 0]), scale=None)
         return replace(self, cotangents=g, scale=scale)
 
     def mixed(self, matrix: Tensor) -> "Outer":
         """The record of other outputs, each a combination of these: column r of the matrix, (Q, R), gives output r."""
-        n, q = self.cotangents.shape[:2]
-        mixed = matrix.T @ self.cotangents.reshape(n, q, -1)
-        return replace(self, cotangents=mixed.view(n, -1, *self.cotangents.shape[2:]))
+        return replace(self, cotangents=self.cotangents.mixed(matrix))
 
     def coupling(self) -> Tensor:
         """`Σ_i D_i D_iᵀ`, (Q, Q): how much the outputs of a sample move together."""
-        p, g = self.inputs.positions, self.cotangents
-        if self.scale is not None or p * p > self.width:
-            return sum((part.rows().coupling() for part in self.parts(ROWS_LIMIT)), g.new_zeros(()))
-        weighted = torch.einsum("npt,nqto->nqpo", self.inputs.inner_own(), g)
-        return g.transpose(0, 1).flatten(1) @ weighted.transpose(0, 1).flatten(1).T
+        if self.scale is not None or self.inputs.positions**2 > self.width:
+            return torch.stack([part.rows().coupling() for part in self.parts(ROWS_LIMIT)]).sum(0)
+        return self.cotangents.coupled(self.inputs.inner_own())
 
     def averaged(self) -> "Outer":
-        n, q, p, o = self.cotangents.shape
-        g = self.cotangents.transpose(1, 2).reshape(n, 1, p, q * o) / q**0.5
-        scale = None if self.scale is None else self.scale.repeat(q, 1)
-        return replace(self, cotangents=g, index=self.index.repeat(q, 1), scale=scale)
+        """The record of one output whose G is the mean over the outputs."""
+        g = self.cotangents.averaged()
+        times = g.shape[3] // self.index.shape[0]
+        scale = None if self.scale is None else self.scale.repeat(times, 1)
+        return replace(self, cotangents=g, index=self.index.repeat(times, 1), scale=scale)
 
     def mv(self, v: Tensor) -> Tensor:
         matrix = v[self.index] if self.scale is None else v[self.index] * self.scale
-        moved = self.inputs.apply(matrix).flatten(1)[:, None]
-        return (moved @ self.cotangents.flatten(2).transpose(1, 2))[:, 0]
+        return self.cotangents.apply(self.inputs.apply(matrix))
 
     def rmv(self, u: Tensor, out: Tensor) -> None:
-        n, q, p, o = self.cotangents.shape
-        flat = self.cotangents.flatten(2)
-        weighted = u * flat[:, 0] if q == 1 else (u[:, None] @ flat)[:, 0]  # a product of one row a sample is slow
-        matrix = self.inputs.collect(weighted.view(n, p, o))
+        matrix = self.inputs.collect(self.cotangents.collect(u))
         matrix = matrix if self.scale is None else matrix * self.scale
         out.index_add_(0, self.index.reshape(-1), matrix.reshape(-1))
 
     def row_squares(self) -> Tensor:
         """`Σ_k D[(i,q),k]²`, (N, Q)."""
-        p, g = self.inputs.positions, self.cotangents
-        if self.scale is not None or p * p > self.width:
-            return sum((part.rows().row_squares() for part in self.parts(ROWS_LIMIT)), g.new_zeros(()))
-        if p == 1:
-            return torch.linalg.vector_norm(g[:, :, 0], dim=2).square() * self.inputs.inner_own()[:, 0]
-        return ((g @ g.transpose(2, 3)) * self.inputs.inner_own()[:, None]).sum((2, 3))
+        if self.scale is not None or self.inputs.positions**2 > self.width:
+            return torch.stack([part.rows().row_squares() for part in self.parts(ROWS_LIMIT)]).sum(0)
+        return self.cotangents.squares(self.inputs.inner_own())
 
     def add_block(self, other: "Outer", out: Tensor, work: Workspace, *, fresh: bool) -> None:
         """`out += Σ_{p,p'} (a·a')(g·g')`: the block of G without D (THEORY 5.1); with `fresh`, `out` is overwritten."""
@@ -208,7 +206,7 @@ class Outer:
         weights = self.inputs.inner(other.inputs, work.weights(n * p, n2 * p2)).view(n, 1, p, n2, 1, p2)
         single = p == p2 == 1
         products = out if fresh and single else work.products(n * q * p, n2 * q2 * p2)
-        torch.mm(self.cotangents.flatten(0, 2), other.cotangents.flatten(0, 2).T, out=products)
+        torch.mm(self.cotangents.dense().flatten(0, 2), other.cotangents.dense().flatten(0, 2).T, out=products)
         by_sample = products.unflatten(1, (n2, q2, p2)).unflatten(0, (n, q, p))
         if single and not fresh:
             out.unflatten(1, (n2, q2)).unflatten(0, (n, q)).addcmul_(
@@ -258,7 +256,8 @@ def _side_by_side(records: list[Outer]) -> Outer:
         inputs = replace(indexed[0], indices=torch.cat([i.indices for i in indexed], 1))
     else:
         inputs = DenseInputs(torch.cat([r.inputs.dense() for r in records], 1))
-    return replace(first, inputs=inputs, cotangents=torch.cat([r.cotangents for r in records], 2))
+    cotangents = DenseCotangents(torch.cat([r.cotangents.dense() for r in records], 2))
+    return replace(first, inputs=inputs, cotangents=cotangents)
 
 
 def _summed(records: list[Record]) -> Rows:

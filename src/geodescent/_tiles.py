@@ -33,6 +33,10 @@ class Block:
         n = len(range(*chunk.indices(self.n_samples)))
         return Block(tuple(r.samples(chunk) for r in self.records), n, self.n_outputs)
 
+    def settled(self) -> "Block":
+        """The same with all cotangents made."""
+        return Block(tuple(r.settled() for r in self.records), self.n_samples, self.n_outputs)
+
 
 def fill(block: Block, other: Block, out: Tensor, *, lower: bool) -> None:
     """Writes `D D'ᵀ` of two blocks to `out`; with `lower`, only the tiles on and below the diagonal."""

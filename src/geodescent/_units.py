@@ -278,7 +278,7 @@ def _felt(jacobian: Jacobian, layer: str) -> Tensor | None:
         own = [r for r in block.records if isinstance(r, Outer) and r.label == layer]
         if not own:
             return None
-        blocks.append(torch.cat([r.cotangents.abs().amax((0, 1, 2)) for r in own]))
+        blocks.append(torch.cat([r.cotangents.dense().abs().amax((0, 1, 2)) for r in own]))
     return torch.stack(blocks).amax(0)
 
 

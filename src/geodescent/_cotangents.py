@@ -1,0 +1,167 @@
+"""What the outputs feel of a layer's return: as numbers, or as the layers that lie between."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+CHUNK = 2**18  # numbers made at once where they are only summed: 2 MB in float64 stay near the cores
+
+
+@dataclass(frozen=True)
+class DenseCotangents:
+    """`g = ∂outputs/∂(what the layer returned)`, `(N, Q, P, o)`: P positions (tokens, pixels) of each sample."""
+
+    values: Tensor
+
+    @property
+    def shape(self) -> torch.Size:
+        return self.values.shape
+
+    @property
+    def size(self) -> int:
+        return self.values.shape[3]
+
+    def samples(self, chunk: slice) -> "DenseCotangents":
+        return DenseCotangents(self.values[chunk])
+
+    def columns(self, chunk: slice) -> "DenseCotangents":
+        return DenseCotangents(self.values[..., chunk])
+
+    def to(self, dtype: torch.dtype) -> "DenseCotangents":
+        return DenseCotangents(self.values.to(dtype))
+
+    def dense(self) -> Tensor:
+        return self.values
+
+    def scaled(self, rows: Tensor) -> "DenseCotangents":
+        """Each output of each sample times a number of its own, (N, Q)."""
+        return DenseCotangents(self.values * rows[:, :, None, None])
+
+    def times(self, factor: Tensor) -> "DenseCotangents":
+        return DenseCotangents(self.values * factor)
+
+    def mixed(self, matrix: Tensor) -> "DenseCotangents":
+        """Of other outputs: column r of the matrix, (Q, R), gives output r."""
+        n, q = self.shape[:2]
+        mixed = matrix.T @ self.values.reshape(n, q, -1)
+        return DenseCotangents(mixed.view(n, -1, *self.shape[2:]))
+
+    def averaged(self) -> "DenseCotangents":
+        """Of one output whose G is the mean over the outputs: they stand side by side, `(N, 1, P, Q·o)`."""
+        n, q, p, o = self.shape
+        return DenseCotangents(self.values.transpose(1, 2).reshape(n, 1, p, q * o) / q**0.5)
+
+    def apply(self, moved: Tensor) -> Tensor:
+        """`(N, P, o) → (N, Q)`: how the outputs move when the layer's return does."""
+        return (moved.flatten(1)[:, None] @ self.values.flatten(2).transpose(1, 2))[:, 0]
+
+    def collect(self, u: Tensor) -> Tensor:
+        """`(N, Q) → (N, P, o)`: the transpose of `apply`."""
+        n, q, p, o = self.shape
+        flat = self.values.flatten(2)
+        collected = u * flat[:, 0] if q == 1 else (u[:, None] @ flat)[:, 0]  # a product of one row a sample is slow
+        return collected.view(n, p, o)
+
+    def squares(self, inner: Tensor) -> Tensor:
+        """`Σ_pp' inner[i,p,p'] g[i,q,p]·g[i,q,p']`, (N, Q), for a·a' of each sample's positions, (N, P, P)."""
+        if self.shape[2] == 1:
+            return torch.linalg.vector_norm(self.values[:, :, 0], dim=2).square() * inner[:, 0]
+        return ((self.values @ self.values.transpose(2, 3)) * inner[:, None]).sum((2, 3))
+
+    def coupled(self, inner: Tensor) -> Tensor:
+        """`Σ_ipp' inner[i,p,p'] g[i,q,p]·g[i,r,p']`, (Q, Q)."""
+        weighted = torch.einsum("npt,nqto->nqpo", inner, self.values)
+        return self.values.transpose(0, 1).flatten(1) @ weighted.transpose(0, 1).flatten(1).T
+
+    def moment(self) -> Tensor:
+        """`Σ g gᵀ` over samples, outputs and positions, (o, o)."""
+        rows = self.values.flatten(0, 2)
+        return rows.T @ rows
+
+
+@dataclass(frozen=True)
+class ChainedCotangents:
+    """`g[i] = W_k ∘ s_{k,i} ⋯ W_1 ∘ s_{1,i}`: through linear layers and the slopes of elementwise functions.
+
+    What leads from a layer to the outputs of a chain is kept as it is, the same matrices for all samples: products with
+    g are those of a pass through the chain, and its N·Q·o numbers are made where somebody asks for them.
+
+    Attributes:
+        weights: W_1, (o_1, o), to W_k, (Q, o_{k−1}), from the layer outwards; at least one.
+        slopes: s_1, (N, o), to s_k, (N, o_{k−1}): before each of them.
+    """
+
+    weights: tuple[Tensor, ...]
+    slopes: tuple[Tensor, ...]
+
+    @property
+    def shape(self) -> torch.Size:
+        return torch.Size((len(self.slopes[0]), len(self.weights[-1]), 1, self.size))
+
+    @property
+    def size(self) -> int:
+        return self.weights[0].shape[1]
+
+    def samples(self, chunk: slice) -> "ChainedCotangents":
+        return ChainedCotangents(self.weights, tuple(s[chunk] for s in self.slopes))
+
+    def columns(self, chunk: slice) -> "ChainedCotangents":
+        (first, *weights), (slope, *slopes) = self.weights, self.slopes
+        return ChainedCotangents((first[:, chunk], *weights), (slope[:, chunk], *slopes))
+
+    def to(self, dtype: torch.dtype) -> "ChainedCotangents":
+        return ChainedCotangents(tuple(w.to(dtype) for w in self.weights), tuple(s.to(dtype) for s in self.slopes))
+
+    def dense(self) -> Tensor:
+        *inner, (weight, slope) = zip(self.weights, self.slopes, strict=True)
+        g = weight * slope[:, None]
+        for weight, slope in reversed(inner):
+            g = (g @ weight).mul_(slope[:, None])
+        return g[:, :, None]
+
+    def scaled(self, rows: Tensor) -> DenseCotangents:
+        return DenseCotangents(self.dense()).scaled(rows)
+
+    def times(self, factor: Tensor) -> "ChainedCotangents":
+        return ChainedCotangents((*self.weights[:-1], self.weights[-1] * factor), self.slopes)
+
+    def mixed(self, matrix: Tensor) -> "ChainedCotangents":
+        return ChainedCotangents((*self.weights[:-1], matrix.T @ self.weights[-1]), self.slopes)
+
+    def averaged(self) -> "Cotangents":
+        if len(self.weights) > 1:
+            return DenseCotangents(self.dense()).averaged()
+        return ChainedCotangents((self.weights[0].square().mean(0, keepdim=True).sqrt(),), self.slopes)
+
+    def apply(self, moved: Tensor) -> Tensor:
+        out = moved[:, 0]
+        for weight, slope in zip(self.weights, self.slopes, strict=True):
+            out = (out * slope) @ weight.T
+        return out
+
+    def collect(self, u: Tensor) -> Tensor:
+        for weight, slope in zip(reversed(self.weights), reversed(self.slopes), strict=True):
+            u = (u @ weight).mul_(slope)
+        return u[:, None]
+
+    def squares(self, inner: Tensor) -> Tensor:
+        if len(self.weights) > 1:
+            n, q, _, o = self.shape
+            step = max(1, CHUNK // (q * o))
+            parts = (slice(start, start + step) for start in range(0, n, step))
+            return torch.cat([DenseCotangents(self.samples(part).dense()).squares(inner[part]) for part in parts])
+        return (self.slopes[0].square() @ self.weights[0].square().T) * inner[:, 0]
+
+    def coupled(self, inner: Tensor) -> Tensor:
+        if len(self.weights) > 1:
+            return DenseCotangents(self.dense()).coupled(inner)
+        return (self.weights[0] * (inner[:, 0, 0] @ self.slopes[0].square())) @ self.weights[0].T
+
+    def moment(self) -> Tensor:
+        if len(self.weights) > 1:
+            return DenseCotangents(self.dense()).moment()
+        return (self.weights[0].T @ self.weights[0]) * (self.slopes[0].T @ self.slopes[0])
+
+
+Cotangents = DenseCotangents | ChainedCotangents
