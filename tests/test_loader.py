@@ -12,8 +12,10 @@ from torch.utils.data import DataLoader, TensorDataset
 import geodescent as gd
 from geodescent._control import Standing
 from geodescent._linearised import Linearised
+from geodescent._problem import Problem
+from geodescent._solution import Record
 from geodescent._solve import Method
-from geodescent._source import BatchSource
+from geodescent._source import BatchSource, part_of
 from geodescent._streamed import StreamedSource
 
 F64 = torch.float64
@@ -156,3 +158,35 @@ def test_what_is_not_a_pair_is_refused(arguments: tuple, sentence: str) -> None:
 def test_counts_name_the_batches() -> None:
     counts = Counter(gd.fit(network(), loader(), max_steps=7).stats)  # type: ignore[arg-type]
     assert counts["linearisations"] == 7
+
+
+def test_a_descent_over_many_samples_opens_on_a_part_of_them_and_tells_the_cost_of_all() -> None:
+    torch.manual_seed(0)
+    x = torch.rand(4000, 1, dtype=torch.float64) * 2.0 - 1.0
+    y = torch.sin(3.0 * x)
+    model = nn.Sequential(nn.Linear(1, 8), nn.Tanh(), nn.Linear(8, 1)).double()
+    problem = Problem.of(model, x, y)
+    part = part_of(problem)
+    assert part is not None and part.n_residuals == 500
+    assert part_of(Problem.of(model, x[:1999], y[:1999])) is None
+    costs = list[float]()
+
+    def seen(record: Record) -> None:
+        costs.append(record.cost)
+
+    solution = gd.fit(model, x, y, target_cost=1e-8, callback=seen)
+    assert solution.result.name == "target_reached"
+    with torch.no_grad():
+        assert solution.cost == pytest.approx(float((model(x) - y).square().sum()) / 8000.0, rel=1e-6)
+    assert min(costs) == pytest.approx(solution.cost, rel=1e-9)
+
+
+def test_under_noise_the_part_is_left_and_the_fit_ends_on_all_samples() -> None:
+    torch.manual_seed(0)
+    x = torch.rand(4000, 1, dtype=torch.float64) * 2.0 - 1.0
+    y = 2.0 * x + 0.1 * torch.randn_like(x)
+    model = nn.Sequential(nn.Linear(1, 1)).double()
+    gd.fit(model, x, y)
+    best = torch.linalg.lstsq(torch.cat([x, torch.ones_like(x)], 1), y).solution
+    assert float(model[0].weight) == pytest.approx(float(best[0]), rel=1e-9)
+    assert float(model[0].bias) == pytest.approx(float(best[1]), abs=1e-9)

@@ -27,7 +27,7 @@ from geodescent._linalg import norm
 from geodescent._problem import Problem
 from geodescent._solution import Callback, Record, Result, Solution, history_of
 from geodescent._solve import Method, Stopping
-from geodescent._source import BatchSource, FixedSource, Source
+from geodescent._source import BatchSource, FixedSource, Source, part_of
 from geodescent._spring import Spring
 from geodescent._streamed import StreamedSource
 from geodescent._theory import stopping_time
@@ -226,11 +226,9 @@ def _source(
         problem = Problem.of(model, X, y, weights=weights)
         if held_out and validation is None:
             problem, validation = apart(problem, X, y, weights)
-        return (
-            FixedSource(problem),
-            _checked_method(method, Method(control=GENTLE) if held_out else Method()),
-            validation,
-        )
+        chosen = _checked_method(method, Method(control=GENTLE) if held_out else Method())
+        part = part_of(problem) if method is None and not held_out else None
+        return FixedSource(problem, part), chosen, validation
     if y is not None or weights is not None:
         raise InputError("a DataLoader brings its own targets and no weights: pass fit(model, loader).")
     if held_out and validation is None:

@@ -26,7 +26,10 @@ AT_FLOOR = 4.0  # a cost below this many rounding floors has arrived
 NOISE = 10.0  # a promised fall below this many times the rounding noise of C cannot be seen
 PROGRESS = 0.9  # a best cost above this share of the last one is no progress
 PATIENCE = 6  # accepted steps without a lower held-out cost, or without progress near the floor
+BY_HEART = 2.0  # times the cost of the part that is walked on: where all samples cost more, it is fitted by heart
 NEAR_FLOOR = 1e4  # below this many, a step that fails is the floor's doing
+
+Judged = Callable[[int, Theta, float], float | None]  # `Source.judged`
 
 
 @dataclass(frozen=True)
@@ -69,6 +72,7 @@ class State:
         momentum: what the last step left for the next, (K,), or None.
         opening: iterations that the inexact steps at the beginning have taken; None when they are over.
         trust: the fall of ln C up to which the last steps bore the linear model out.
+        in_part: whether steps are still taken on a part of the samples; `best_cost` and `records` are of all of them.
     """
 
     theta: Theta
@@ -83,6 +87,7 @@ class State:
     momentum: Theta | None = None
     opening: float | None = None
     trust: float = math.inf
+    in_part: bool = False
 
 
 NUMBERS = (
@@ -94,6 +99,7 @@ NUMBERS = (
     "returns",
     "opening",
     "trust",
+    "in_part",
 )  # of a state: what is saved beside points
 
 
@@ -115,7 +121,8 @@ def start(source: Source, method: Method, held_out: Callable[[Theta], float | No
     reference = max(cost, problem.cost(torch.zeros_like(problem.target)))
     floor = rounding_floor(problem, theta)
     damping = method.control.initial_damping
-    return State(theta, cost, theta, cost, damping, reference, floor, (record,), opening=0.0)
+    in_part = source.part is not None
+    return State(theta, cost, theta, cost, damping, reference, floor, (record,), opening=0.0, in_part=in_part)
 
 
 def descend(
@@ -136,19 +143,25 @@ def descend(
     clock = Clock(state.records[-1].seconds)
     try:
         while (result := _ended(state, stopping, clock)) is None:
-            problem = source.at(state.records[-1].step)
+            part = source.part if state.in_part else None
+            problem = source.at(state.records[-1].step) if part is None else part
             here = Linearised.at(problem, state.theta, lift=method.lift, dtype=method.solve_dtype, tally=counts)
-            outcome = advance(here, state, method, source.judged)
+            outcome = advance(here, state, method, source.judged if part is None else _by_all(source))
             if isinstance(outcome, Result):
+                if part is not None:
+                    state = _on_all(state)
+                    continue
                 result = outcome
                 break
-            before, (trial, state) = state, outcome
+            before, (trial, state, known) = state, outcome
             if trial is None:
                 continue
-            record = _record(state, trial, here.cost, method, held_out(trial.theta), clock())
+            shown = trial.cost if part is None or known is None else known
+            record = _record(state, trial, here.cost, shown, method, held_out(trial.theta), clock())
             if stopping.held_out:
                 state = _best_held_out(before, state, record)
             state = replace(state, records=(*state.records, record))
+            state = replace(state, in_part=state.in_part and not _idle(state))
             save(state)
             callback(record)
     except StopIteration:
@@ -184,15 +197,26 @@ def _settled(source: Source, state: State, stopping: Stopping) -> State:
     return replace(state, best=state.theta, best_cost=cost) if cost < state.best_cost else state
 
 
+def _by_all(source: Source) -> Judged:
+    """C of all samples after a step that was taken on a part of them: one forward pass."""
+    return lambda step, theta, cost: source.cost(theta)
+
+
+def _on_all(state: State) -> State:
+    """The best point, from which the part of the samples that was walked on leads no further."""
+    return replace(state, theta=state.best, cost=state.best_cost, momentum=None, trust=math.inf, in_part=False)
+
+
 def its_own(step: int, theta: Theta, cost: float) -> float | None:
     """The cost of the step's own problem is the cost of everything."""
     return cost
 
 
 def advance(
-    here: Linearised, state: State, method: Method, judged: Callable[[int, Theta, float], float | None] = its_own
-) -> tuple[Trial | None, State] | Result:
-    """One step from `here`: the trial and the state after it; a return to the best point; or why there is none.
+    here: Linearised, state: State, method: Method, judged: Judged = its_own
+) -> tuple[Trial | None, State, float | None] | Result:
+    """One step from `here`: the trial, the state after it and C of everything there, where that is known; a return to
+    the best point, without a trial; or why there is none.
 
     Args:
         here: the state's point, linearised on the step's own problem.
@@ -202,15 +226,16 @@ def advance(
     """
     trial, step = None, state.records[-1].step
     if math.isfinite(here.trace):
-        known = state.momentum, state.opening, state.trust
-        standing = Standing(state.damping, state.best_cost, state.reference, step, *known)
+        left = state.momentum, state.opening, state.trust
+        standing = Standing(state.damping, state.best_cost, state.reference, step, *left)
         trial = method.control.step(here, method.walk, standing)
     if trial is not None and here.cost - trial.predicted > STATIONARY * here.cost:
-        return trial, _advanced(here.problem, state, trial, judged(step + 1, trial.theta, trial.cost))
+        known = judged(step + 1, trial.theta, trial.cost)
+        return trial, _advanced(here.problem, state, trial, known), known
     damping = method.control.restart(here, state.returns)
     if damping is not None and (state.theta is not state.best or state.returns > 0 or trial is None):
         back = replace(state, theta=state.best, cost=state.best_cost, damping=damping, returns=state.returns + 1)
-        return None, replace(back, momentum=None, opening=None, trust=math.inf)
+        return None, replace(back, momentum=None, opening=None, trust=math.inf), None
     return _standstill(here, state, method) if math.isfinite(here.trace) else Result.nonfinite
 
 
@@ -248,15 +273,19 @@ def _standstill(here: Linearised, state: State, method: Method) -> Result:
     return Result.rounding_floor if promised <= NOISE * noise else Result.no_progress
 
 
-def _record(state: State, trial: Trial, cost: float, method: Method, held_out: float | None, seconds: float) -> Record:
-    last, ratio = state.records[-1], trial.gain_ratio(cost)
+def _record(
+    state: State, trial: Trial, before: float, cost: float, method: Method, held_out: float | None, seconds: float
+) -> Record:
+    last, ratio = state.records[-1], trial.gain_ratio(before)
     moved = last.time + method.walk.step_size
-    return Record(last.step + 1, moved, trial.cost, trial.predicted, trial.damping, ratio, None, held_out, seconds)
+    return Record(last.step + 1, moved, cost, trial.predicted, trial.damping, ratio, None, held_out, seconds)
 
 
 def _advanced(problem: Problem, state: State, trial: Trial, cost: float | None) -> State:
     state = replace(state, theta=trial.theta, cost=trial.cost, damping=trial.next_damping)
     state = replace(state, momentum=trial.momentum, opening=trial.opening, trust=trial.trust)
+    by_heart = cost is not None and cost > BY_HEART * trial.cost
+    state = replace(state, in_part=state.in_part and not by_heart)
     if cost is None or not cost < state.best_cost:
         return state
     near = cost <= NEAR_FLOOR * state.floor

@@ -1,16 +1,23 @@
 """Sources: the problem of each step. The loop asks for it, whether it is one problem, or batches of a loader."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from geodescent._errors import InputError
-from geodescent._inputs import Inputs
-from geodescent._problem import Problem, batch_of
+from geodescent._inputs import Inputs, take
+from geodescent._linalg import total
+from geodescent._problem import Problem, RowBlock, batch_of
 from geodescent._types import Theta
+
+PART_ROWS = 8.0  # for each parameter: fewer are fitted by heart, more cost more (docs/decisions.md)
+LEAST_PART = 500  # samples: with fewer it is not the rows that cost
+PART_SHARE = 0.25  # of all samples: a larger part spares little
 
 
 class Source(Protocol):
@@ -19,6 +26,11 @@ class Source(Protocol):
     @property
     def first(self) -> Problem:
         """The problem that stands for all in what is said once: shapes, dtype, rounding floor, certificate."""
+        ...
+
+    @property
+    def part(self) -> Problem | None:
+        """A part of the samples on which a descent may open, or None."""
         ...
 
     def at(self, step: int) -> Problem:
@@ -36,9 +48,10 @@ class Source(Protocol):
 
 @dataclass(frozen=True)
 class FixedSource:
-    """One problem for every step."""
+    """One problem for every step, but for those of an opening on a part of its samples, where there is one."""
 
     first: Problem
+    part: Problem | None = None
 
     def at(self, step: int) -> Problem:
         return self.first
@@ -63,6 +76,7 @@ class BatchSource:
 
     loader: DataLoader[Any]
     first: Problem
+    part: Problem | None = field(default=None, init=False)
     _batches: Iterator[Any] | None = field(default=None, init=False)
     _per_pass: int = field(default=0, init=False)  # a loader need not have a length; the first cost counts
 
@@ -95,6 +109,26 @@ class BatchSource:
 
     def judged(self, step: int, theta: Theta, cost: float) -> float | None:
         return self.cost(theta) if self._per_pass and step % self._per_pass == 0 else None
+
+
+def part_of(problem: Problem) -> Problem | None:
+    """A part of the samples, drawn by a fixed seed, that tells as much of θ far from the minimum as all of them do.
+
+    None where it would not be much smaller: `PART_ROWS` rows for each parameter, at least `LEAST_PART` samples and at
+    most a `PART_SHARE` of them.
+    """
+    (block,) = problem.blocks
+    n_samples, n_outputs = block.target.shape
+    n = max(LEAST_PART, math.ceil(PART_ROWS * problem.n_params / n_outputs))
+    if n > PART_SHARE * n_samples:
+        return None
+    order = torch.randperm(n_samples, generator=torch.Generator().manual_seed(0))
+    chosen = order[:n].sort().values.to(block.target.device)
+    weights = None if block.weights is None else block.weights[chosen]
+    if weights is not None and not total(weights) > 0.0:
+        return None
+    outputs = block.map.on(take(block.map.inputs, chosen))
+    return Problem((RowBlock(block.name, outputs, block.target[chosen], weights),))
 
 
 def pair(batch: Any) -> tuple[Inputs, Tensor]:

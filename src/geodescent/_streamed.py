@@ -23,6 +23,7 @@ class StreamedSource:
 
     batches: BatchSource
     whole: Problem
+    part: Problem | None = None
 
     @classmethod
     def of(cls, model: nn.Module, loader: DataLoader[Any]) -> "StreamedSource":

@@ -207,7 +207,7 @@ def _advanced(here: Linearised, state: State, method: Method) -> tuple[Result | 
     outcome = _solve.advance(here, state, method)
     if isinstance(outcome, Result):
         return outcome, at_best
-    trial, after = outcome
+    trial, after, _ = outcome
     return None, after if trial is None else counted(after, state)
 
 

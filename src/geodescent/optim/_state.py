@@ -46,7 +46,7 @@ def remembered(found: Kept, parameters: list[Tensor], theta: Theta) -> State | N
         best=best,
         records=(_record(first["step"], first["cost"]),),
         momentum=_joined([found[p]["momentum"] for p in parameters]) if held else None,
-        **{name: first[name] for name in NUMBERS},
+        **{name: first[name] for name in NUMBERS if name in first},
     )
 
 
