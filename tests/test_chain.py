@@ -151,3 +151,13 @@ def test_a_jacobian_of_several_outputs_takes_the_cotangents_of_the_chain() -> No
 def test_what_does_not_end_linear_or_reshapes_is_left_to_autograd(model: nn.Module) -> None:
     x = torch.randn(5, 4, dtype=torch.float64)
     assert cotangents_along_chain(model.double(), {}, x) is None
+
+
+def test_the_jacobian_of_a_chain_stays_when_parameters_are_written_and_carries_no_graph() -> None:
+    model, x = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2)).double(), normal(5, 3)
+    _, jacobian = gd.SampleMap(model, x, parameters=model[0].parameters()).linearise()
+    before = jacobian.dense()
+    assert not before.requires_grad and not jacobian.rmv(normal(10)).requires_grad
+    with torch.no_grad():
+        model[2].weight.mul_(2.0)
+    assert_close(jacobian.dense(), before, EXACT)

@@ -68,7 +68,7 @@ def cotangents_along_chain(
     for layer in layers:
         if isinstance(layer, nn.Linear):
             linear.append(layer)
-            weights.append(own.get(id(layer.weight), layer.weight))
+            weights.append(own.get(id(layer.weight), layer.weight).detach().clone())  # D stays when θ is written
             x = F.linear(x, weights[-1], own.get(id(layer.bias), layer.bias))
             slopes.append(x.new_ones(()).expand_as(x))
         else:
