@@ -2,11 +2,13 @@
 
 import math
 from collections import Counter
+from pathlib import Path
 
 import pytest
 import torch
 from laws import assert_close
 from torch import Tensor, nn
+from torch.nn.utils import parameters_to_vector
 from torch.utils.data import DataLoader, TensorDataset
 
 import geodescent as gd
@@ -160,15 +162,41 @@ def test_counts_name_the_batches() -> None:
     assert counts["linearisations"] == 7
 
 
-def test_a_descent_over_many_samples_opens_on_a_part_of_them_and_tells_the_cost_of_all() -> None:
+# --- opening on a part ----------------------------------------------------------------------------------------------
+
+
+def many(*, noise: float) -> tuple[nn.Module, Tensor, Tensor]:
+    """4,000 samples and 25 parameters: 500 samples are a part to open on."""
     torch.manual_seed(0)
-    x = torch.rand(4000, 1, dtype=torch.float64) * 2.0 - 1.0
-    y = torch.sin(3.0 * x)
-    model = nn.Sequential(nn.Linear(1, 8), nn.Tanh(), nn.Linear(8, 1)).double()
-    problem = Problem.of(model, x, y)
-    part = part_of(problem)
+    x = torch.rand(4000, 1, dtype=F64) * 2.0 - 1.0
+    y = torch.sin(3.0 * x) + noise * torch.randn_like(x)
+    return nn.Sequential(nn.Linear(1, 8), nn.Tanh(), nn.Linear(8, 1)).double(), x, y
+
+
+@pytest.fixture
+def rows_of_steps(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Grows by the rows of each step's problem."""
+    rows, at = list[int](), Linearised.at
+
+    def seen(problem: Problem, *arguments: object, **options: object) -> Linearised:
+        rows.append(problem.n_residuals)
+        return at(problem, *arguments, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Linearised, "at", seen)
+    return rows
+
+
+def test_a_part_is_taken_of_many_samples_only() -> None:
+    model, x, y = many(noise=0.0)
+    part = part_of(Problem.of(model, x, y))
     assert part is not None and part.n_residuals == 500
     assert part_of(Problem.of(model, x[:1999], y[:1999])) is None
+
+
+def test_a_descent_over_many_samples_opens_on_a_part_of_them_and_tells_the_cost_of_all(
+    rows_of_steps: list[int],
+) -> None:
+    model, x, y = many(noise=0.0)
     costs = list[float]()
 
     def seen(record: Record) -> None:
@@ -176,17 +204,39 @@ def test_a_descent_over_many_samples_opens_on_a_part_of_them_and_tells_the_cost_
 
     solution = gd.fit(model, x, y, target_cost=1e-8, callback=seen)
     assert solution.result.name == "target_reached"
-    with torch.no_grad():
-        assert solution.cost == pytest.approx(float((model(x) - y).square().sum()) / 8000.0, rel=1e-6)
+    assert rows_of_steps[:3] == [500, 500, 500]
+    assert cost_of(model, x, y) == pytest.approx(solution.cost, rel=1e-6)
     assert min(costs) == pytest.approx(solution.cost, rel=1e-9)
 
 
-def test_under_noise_the_part_is_left_and_the_fit_ends_on_all_samples() -> None:
+def test_under_noise_the_part_is_left_soon_and_for_good(rows_of_steps: list[int]) -> None:
+    model, x, y = many(noise=0.3)
+    solution = gd.fit(model, x, y, max_steps=100)
+    opened = rows_of_steps.index(4000)
+    assert set(rows_of_steps[:opened]) == {500}
+    assert set(rows_of_steps[opened:]) == {4000}
+    assert opened < 60
+    assert solution.cost < float((y - torch.sin(3.0 * x)).square().mean()) / 2.0  # the noise itself
+
+
+def test_steps_on_all_samples_begin_at_their_best_point() -> None:
+    """The part is learnt by heart in one step, which all samples do not reward."""
     torch.manual_seed(0)
-    x = torch.rand(4000, 1, dtype=torch.float64) * 2.0 - 1.0
-    y = 2.0 * x + 0.1 * torch.randn_like(x)
-    model = nn.Sequential(nn.Linear(1, 1)).double()
-    gd.fit(model, x, y)
-    best = torch.linalg.lstsq(torch.cat([x, torch.ones_like(x)], 1), y).solution
-    assert float(model[0].weight.detach()) == pytest.approx(float(best[0]), rel=1e-9)
-    assert float(model[0].bias.detach()) == pytest.approx(float(best[1]), abs=1e-9)
+    x, y = torch.randn(4000, 60, dtype=F64), torch.randn(4000, 1, dtype=F64)
+    model = nn.Linear(60, 1).double()
+    solution = gd.fit(model, x, y)
+    best = torch.linalg.lstsq(torch.cat([x, torch.ones_like(y)], 1), y).solution
+    left = torch.cat([x, torch.ones_like(y)], 1) @ best - y
+    assert solution.cost == pytest.approx(float(left.square().sum()) / 8000.0, rel=1e-9)
+
+
+def test_a_run_resumed_on_the_part_is_the_uninterrupted_one(tmp_path: Path, rows_of_steps: list[int]) -> None:
+    whole, x, y = many(noise=0.0)
+    full = gd.fit(whole, x, y, max_steps=8)
+    broken, _, _ = many(noise=0.0)
+    gd.fit(broken, x, y, max_steps=4, checkpoint=tmp_path)
+    resumed = gd.fit(broken, x, y, max_steps=8, checkpoint=tmp_path)
+    assert set(rows_of_steps) == {500}
+    assert resumed.history["cost"] == pytest.approx(full.history["cost"], rel=1e-5)
+    theta, expected = (parameters_to_vector(m.parameters()).detach() for m in (broken, whole))
+    assert_close(theta, expected, 1e-6)

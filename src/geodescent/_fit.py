@@ -99,7 +99,7 @@ def fit(
     notes = _notes(problem, stopping.target_cost, state.floor)
     if judged is not None and judged is not validation:
         notes.append(f"{len(judged[1])} of {len(judged[1]) + len(problem.blocks[0].target)} samples were held apart.")
-    if source.part is not None and state.in_part:
+    if source.part is not None and state.part_cost is not None:
         opened = len(source.part.blocks[0].target)
         notes.append(f"The first steps are taken on {opened} of {len(problem.blocks[0].target)} samples.")
     keeper, counts = Keeper(checkpoint, state), Counter[str]()

@@ -26,7 +26,7 @@ AT_FLOOR = 4.0  # a cost below this many rounding floors has arrived
 NOISE = 10.0  # a promised fall below this many times the rounding noise of C cannot be seen
 PROGRESS = 0.9  # a best cost above this share of the last one is no progress
 PATIENCE = 6  # accepted steps without a lower held-out cost, or without progress near the floor
-BY_HEART = 2.0  # times the cost of the part that is walked on: where all samples cost more, it is fitted by heart
+PART_PATIENCE = 24  # the same for steps on a part of the samples, of which each costs at most a quarter
 NEAR_FLOOR = 1e4  # below this many, a step that fails is the floor's doing
 
 Judged = Callable[[int, Theta, float], float | None]  # `Source.judged`
@@ -72,7 +72,8 @@ class State:
         momentum: what the last step left for the next, (K,), or None.
         opening: iterations that the inexact steps at the beginning have taken; None when they are over.
         trust: the fall of ln C up to which the last steps bore the linear model out.
-        in_part: whether steps are still taken on a part of the samples; `best_cost` and `records` are of all of them.
+        part_cost: C of the part of the samples that steps are taken on, at the best point; None where they are taken
+            on all of them. `best_cost` and `records` are of all of them.
     """
 
     theta: Theta
@@ -87,7 +88,7 @@ class State:
     momentum: Theta | None = None
     opening: float | None = None
     trust: float = math.inf
-    in_part: bool = False
+    part_cost: float | None = None
 
 
 NUMBERS = (
@@ -99,7 +100,7 @@ NUMBERS = (
     "returns",
     "opening",
     "trust",
-    "in_part",
+    "part_cost",
 )  # of a state: what is saved beside points
 
 
@@ -121,8 +122,9 @@ def start(source: Source, method: Method, held_out: Callable[[Theta], float | No
     reference = max(cost, problem.cost(torch.zeros_like(problem.target)))
     floor = rounding_floor(problem, theta)
     damping = method.control.initial_damping
-    in_part = source.part is not None
-    return State(theta, cost, theta, cost, damping, reference, floor, (record,), opening=0.0, in_part=in_part)
+    part = source.part
+    part_cost = None if part is None else part.cost(part.outputs(theta))
+    return State(theta, cost, theta, cost, damping, reference, floor, (record,), opening=0.0, part_cost=part_cost)
 
 
 def descend(
@@ -143,7 +145,7 @@ def descend(
     clock = Clock(state.records[-1].seconds)
     try:
         while (result := _ended(state, stopping, clock)) is None:
-            part = source.part if state.in_part else None
+            part = None if state.part_cost is None else source.part
             problem = source.at(state.records[-1].step) if part is None else part
             here = Linearised.at(problem, state.theta, lift=method.lift, dtype=method.solve_dtype, tally=counts)
             outcome = advance(here, state, method, source.judged if part is None else _by_all(source))
@@ -161,7 +163,8 @@ def descend(
             if stopping.held_out:
                 state = _best_held_out(before, state, record)
             state = replace(state, records=(*state.records, record))
-            state = replace(state, in_part=state.in_part and not _idle(state))
+            if part is not None and (_by_heart(state, trial) or _idle(state, PART_PATIENCE)):
+                state = _on_all(state)
             save(state)
             callback(record)
     except StopIteration:
@@ -204,7 +207,12 @@ def _by_all(source: Source) -> Judged:
 
 def _on_all(state: State) -> State:
     """The best point, from which the part of the samples that was walked on leads no further."""
-    return replace(state, theta=state.best, cost=state.best_cost, momentum=None, trust=math.inf, in_part=False)
+    return replace(state, theta=state.best, cost=state.best_cost, momentum=None, trust=math.inf, part_cost=None)
+
+
+def _by_heart(state: State, trial: Trial) -> bool:
+    """Whether the part costs a tenth less than at the best point, and all samples not less: it is learnt by heart."""
+    return state.part_cost is not None and trial.cost < PROGRESS * state.part_cost
 
 
 def its_own(step: int, theta: Theta, cost: float) -> float | None:
@@ -244,7 +252,7 @@ def _ended(state: State, stopping: Stopping, clock: Clock) -> Result | None:
         return Result.nonfinite
     if state.best_cost <= stopping.target_cost:
         return Result.target_reached
-    if state.best_cost <= (NEAR_FLOOR if _idle(state) else AT_FLOOR) * state.floor:
+    if state.best_cost <= (NEAR_FLOOR if _idle(state, PATIENCE) else AT_FLOOR) * state.floor:
         return Result.rounding_floor
     if stopping.held_out and state.records[-1].step - _least_held_out(state)[1] >= PATIENCE:
         return Result.held_out_rose
@@ -253,9 +261,9 @@ def _ended(state: State, stopping: Stopping, clock: Clock) -> Result | None:
     return Result.max_seconds if clock() >= stopping.max_seconds else None
 
 
-def _idle(state: State) -> bool:
+def _idle(state: State, patience: int) -> bool:
     """Whether the last steps have not brought the best cost down by a tenth."""
-    before, last = state.records[:-PATIENCE], state.records[-PATIENCE:]
+    before, last = state.records[:-patience], state.records[-patience:]
     return bool(before) and min(r.cost for r in last) > PROGRESS * min(r.cost for r in before)
 
 
@@ -284,11 +292,10 @@ def _record(
 def _advanced(problem: Problem, state: State, trial: Trial, cost: float | None) -> State:
     state = replace(state, theta=trial.theta, cost=trial.cost, damping=trial.next_damping)
     state = replace(state, momentum=trial.momentum, opening=trial.opening, trust=trial.trust)
-    by_heart = cost is not None and cost > BY_HEART * trial.cost
-    state = replace(state, in_part=state.in_part and not by_heart)
     if cost is None or not cost < state.best_cost:
         return state
     near = cost <= NEAR_FLOOR * state.floor
     floor = rounding_floor(problem, trial.theta) if near else state.floor
     returns = state.returns if cost > PROGRESS * state.best_cost else 0
-    return replace(state, best=trial.theta, best_cost=cost, returns=returns, floor=floor)
+    part_cost = None if state.part_cost is None else trial.cost
+    return replace(state, best=trial.theta, best_cost=cost, returns=returns, floor=floor, part_cost=part_cost)
