@@ -2,6 +2,7 @@
 
 import logging
 import math
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,11 @@ from torch.utils.data import DataLoader, TensorDataset
 import geodescent as gd
 from geodescent import _checkpoint, _memory, _problem
 from geodescent._errors import MemoryPlanError
+from geodescent._plan import PlannedLift
+from geodescent._problem import Problem
 from geodescent._solution import Record
+from geodescent._solve import Stopping, descend, start
+from geodescent._source import FixedSource
 
 F64 = torch.float64
 Result = gd.Result
@@ -348,6 +353,53 @@ def test_batches_too_are_ended_by_held_out_cost() -> None:
     solution = gd.fit(model, loader, stop="held_out", validation=(xt, yt), max_steps=60)
     assert solution.cost == pytest.approx(cost_of(model, x, y), rel=1e-10)
     assert cost_of(model, xt, yt) == pytest.approx(float(np.min(solution.history["held_out"])), rel=1e-10)
+
+
+@pytest.mark.parametrize("calls", [2, 3, 4])
+def test_an_interrupt_while_held_out_data_are_judged_leaves_the_last_whole_step(calls: int) -> None:
+    model, x, y = problem()
+    whole = Problem.of(model, x, y)
+    count = iter(range(1, 100))
+
+    def judge(theta: Tensor) -> float:
+        if next(count) == calls:
+            raise KeyboardInterrupt
+        return whole.cost(whole.outputs(theta))
+
+    source, method = FixedSource(whole), gd.Method()
+    state, result = descend(
+        source,
+        start(source, method, judge),
+        method=method,
+        stopping=Stopping(held_out=True),
+        callback=lambda record: None,
+        held_out=judge,
+        counts=Counter(),
+        save=lambda state: None,
+    )
+    assert result is gd.Result.interrupted
+    assert len(state.records) == calls - 1
+    assert whole.cost(whole.outputs(state.theta)) == pytest.approx(state.records[-1].cost, rel=1e-9)
+
+
+def test_a_jacobian_of_zeros_is_a_critical_point() -> None:
+    model = nn.Sequential(nn.Linear(2, 3, bias=False), nn.ReLU(), nn.Linear(3, 1, bias=False)).double()
+    for p in model.parameters():
+        nn.init.zeros_(p)
+    x, y = torch.randn(9, 2, dtype=torch.float64), torch.ones(9, 1, dtype=torch.float64)
+    for lift in (PlannedLift(), gd.KrylovLift(), gd.NormalLift()):
+        solution = gd.fit(model, x, y, method=gd.Method(lift=lift))
+        assert solution.result is gd.Result.stationary, lift
+    optimizer = gd.GeoDescent(model)
+    assert optimizer.step(x, y) == 0.5
+    assert optimizer.step(x, y) == 0.5
+
+
+def test_weights_go_with_solves_in_single_precision() -> None:
+    model, x, y = problem()
+    weights = torch.linspace(0.5, 2.0, len(x), dtype=torch.float64)
+    solution = gd.fit(model, x, y, weights=weights, max_steps=20, method=gd.Method(solve_dtype=torch.float32))
+    assert solution.cost < 1e-6 * solution.cost0
 
 
 # --- checkpoints ----------------------------------------------------------------------------------------------------

@@ -162,6 +162,33 @@ def test_counts_name_the_batches() -> None:
     assert counts["linearisations"] == 7
 
 
+def test_nan_in_a_later_batch_is_refused() -> None:
+    x, y = data()
+    y[450] = math.nan
+    batches = DataLoader(TensorDataset(x, y), batch_size=100)
+    for method in (None, Method(lift=gd.NormalLift())):
+        with pytest.raises(gd.InputError, match=r"y.* holds 1 NaN"):
+            gd.fit(network(), batches, method=method)
+
+
+def test_the_cost_of_batches_at_the_least_held_out_cost_is_that_of_all(tmp_path: Path) -> None:
+    """Also where the run ends with a pass, and after one that was broken off between passes."""
+    x, y = data()
+    for steps in (6, 7, 12):
+        model = network()
+        solution = gd.fit(model, loader(), stop="held_out", validation=data(97), max_steps=steps)
+        assert solution.cost == pytest.approx(cost_of(model, x, y), rel=1e-9)
+
+    def stop(record: Record) -> None:
+        if record.step == 8:
+            raise RuntimeError
+
+    arguments = {"stop": "held_out", "validation": data(97), "checkpoint": tmp_path}
+    with pytest.raises(RuntimeError):
+        gd.fit(network(), loader(), callback=stop, **arguments)  # type: ignore[call-overload]
+    assert gd.fit(network(), loader(), max_steps=12, **arguments).steps == 12  # type: ignore[call-overload]
+
+
 # --- opening on a part ----------------------------------------------------------------------------------------------
 
 
@@ -219,15 +246,43 @@ def test_under_noise_the_part_is_left_soon_and_for_good(rows_of_steps: list[int]
     assert solution.cost < float((y - torch.sin(3.0 * x)).square().mean()) / 2.0  # the noise itself
 
 
-def test_steps_on_all_samples_begin_at_their_best_point() -> None:
-    """The part is learnt by heart in one step, which all samples do not reward."""
+def test_steps_on_all_samples_begin_at_their_best_point(monkeypatch: pytest.MonkeyPatch) -> None:
+    points, at = list[tuple[int, Tensor]](), Linearised.at
+
+    def seen(problem: Problem, theta: Tensor, **options: object) -> Linearised:
+        points.append((problem.n_residuals, theta))
+        return at(problem, theta, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Linearised, "at", seen)
+    model, x, y = many(noise=0.3)
+    solution = gd.fit(model, x, y, max_steps=60)
+    whole = Problem.of(model, x, y)
+    costs = [whole.cost(whole.outputs(theta)) for rows, theta in points if rows == 500]
+    first = next(theta for rows, theta in points if rows == 4000)
+    assert whole.cost(whole.outputs(first)) == pytest.approx(min(costs), rel=1e-12)
+    assert min(costs) < costs[-1]  # the last point on the part was a worse one
+    assert solution.cost <= min(costs)
+
+
+def test_a_part_that_gives_no_step_is_left_at_once(rows_of_steps: list[int]) -> None:
+    """A linear model is at the part's minimum after one step: nothing is tried again there."""
     torch.manual_seed(0)
     x, y = torch.randn(4000, 60, dtype=F64), torch.randn(4000, 1, dtype=F64)
-    model = nn.Linear(60, 1).double()
-    solution = gd.fit(model, x, y)
-    best = torch.linalg.lstsq(torch.cat([x, torch.ones_like(y)], 1), y).solution
-    left = torch.cat([x, torch.ones_like(y)], 1) @ best - y
+    solution = gd.fit(nn.Linear(60, 1).double(), x, y)
+    assert rows_of_steps.count(500) <= 4
+    columns = torch.cat([x, torch.ones_like(y)], 1)
+    left = columns @ torch.linalg.lstsq(columns, y).solution - y
     assert solution.cost == pytest.approx(float(left.square().sum()) / 8000.0, rel=1e-9)
+
+
+def test_samples_of_weight_zero_are_no_part() -> None:
+    model, x, y = many(noise=0.0)
+    weights = torch.zeros(4000, dtype=F64)
+    weights[:1000] = 1.0
+    assert part_of(Problem.of(model, x, y, weights=weights)) is None
+    weights[:3000] = 1.0
+    part = part_of(Problem.of(model, x, y, weights=weights))
+    assert part is not None and part.n_samples == 500.0
 
 
 def test_a_run_resumed_on_the_part_is_the_uninterrupted_one(tmp_path: Path, rows_of_steps: list[int]) -> None:

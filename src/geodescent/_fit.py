@@ -62,7 +62,8 @@ def fit(
     best point, also after an exception.
 
     Where there are at least four times as many samples as max(500, 8K/Q), the default method takes its first steps on
-    that many of them, drawn by a fixed seed; costs are those of all samples throughout (docs/decisions.md).
+    that many of them, drawn by a fixed seed; costs are those of all samples throughout, predictions and gain ratios
+    those of the samples that a step is taken on (docs/decisions.md).
 
     Over a DataLoader each step is taken on one batch, with the momentum of SPRING (`Spring`), and C of everything is
     measured once a pass. With `method=Method(lift=NormalLift())` the steps are those of the full batch, exact, `DᵀD`
@@ -100,7 +101,7 @@ def fit(
     if judged is not None and judged is not validation:
         notes.append(f"{len(judged[1])} of {len(judged[1]) + len(problem.blocks[0].target)} samples were held apart.")
     if source.part is not None and state.part_cost is not None:
-        opened = len(source.part.blocks[0].target)
+        opened = len(source.part.at(0).blocks[0].target)
         notes.append(f"The first steps are taken on {opened} of {len(problem.blocks[0].target)} samples.")
     keeper, counts = Keeper(checkpoint, state), Counter[str]()
     try:

@@ -43,7 +43,8 @@ class Linearised:
         residual = _scaled(problem, problem.residual(outputs).to(dtype))
         tally = Counter[str]() if tally is None else tally
         tally["linearisations"] += 1
-        rows = jacobian.to(dtype).scaled(rows=problem.row_scale)
+        scale = None if problem.row_scale is None else problem.row_scale.to(dtype)
+        rows = jacobian.to(dtype).scaled(rows=scale)
         return cls(problem, theta, residual, problem.cost_of(residual), rows, lift.prepare(rows), tally)
 
     @property
@@ -85,4 +86,4 @@ class Linearised:
 
 
 def _scaled(problem: Problem, rows: Outputs) -> Outputs:
-    return rows if problem.row_scale is None else rows * problem.row_scale
+    return rows if problem.row_scale is None else rows * problem.row_scale.to(rows.dtype)

@@ -44,7 +44,7 @@ class NaturalControl:
     Dampings are relative to `‖B‖_F²`.
 
     Attributes:
-        initial_damping: of the first step, and after a restart.
+        initial_damping: of the first step.
         allowance: ϑ.
         share, patience: of the floor under the damping.
         corrections: at most this many chord steps.

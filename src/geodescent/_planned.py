@@ -43,6 +43,8 @@ class PlannedControl:
 
     def step(self, here: Linearised, walk: Walk, standing: Standing) -> Trial | None:
         opening = here.prepared.opening
+        if opening is None and standing.opening and here.prepared.direct:  # a batch too small to open on
+            standing = replace(standing, damping=standing.damping / len(here.residual))
         if opening is None or standing.opening is None:
             return self._chosen(here).step(here, walk, standing)
         return self._open(here, walk, standing, opening, standing.opening)

@@ -67,7 +67,7 @@ class Problem:
     def over(cls, outputs: SampleMap, target: Tensor, weights: Tensor | None = None) -> "Problem":
         """One block `data`: a map that is there already, and its targets."""
         y = _checked_target(outputs, target)
-        _require_finite(y, "y")
+        require_finite(y, "y")
         return cls((RowBlock("data", outputs, y, _checked_weights(weights, y)),))
 
     @property
@@ -156,7 +156,7 @@ def held_out(problem: Problem, inputs: Inputs, target: Tensor) -> Problem:
     """The same map on other samples: what a fit is judged on and never sees."""
     outputs = problem.blocks[0].map.on(inputs)
     y = _checked_target(outputs, target)
-    _require_finite(y, "the validation y")
+    require_finite(y, "the validation y")
     return Problem((RowBlock("held out", outputs, y),))
 
 
@@ -164,7 +164,9 @@ def batch_of(problem: Problem, inputs: Inputs, target: Tensor) -> Problem:
     """The same map on another batch of samples."""
     (block,) = problem.blocks
     outputs = block.map.on(inputs)
-    return Problem((RowBlock(block.name, outputs, _checked_target(outputs, target)),))
+    y = _checked_target(outputs, target)
+    require_finite(y, "the y of a batch")
+    return Problem((RowBlock(block.name, outputs, y),))
 
 
 def _checked_target(outputs: SampleMap, target: Tensor) -> Outputs:
@@ -209,13 +211,14 @@ def _checked_weights(weights: Tensor | None, target: Outputs) -> Tensor | None:
         raise InputError(f"weights must be a tensor, not {type(weights).__name__}: convert with torch.as_tensor.")
     if weights.shape != (len(target),):
         raise InputError(f"weights has shape {tuple(weights.shape)}; one weight a sample is needed, ({len(target)},).")
-    _require_finite(weights, "weights")
+    require_finite(weights, "weights")
     if bool((weights < 0).any()) or not total(weights) > 0.0:
         raise InputError(f"weights must be ≥ 0 with a positive sum; the smallest is {float(weights.min()):.3g}.")
     return weights.detach().to(target.device)
 
 
-def _require_finite(values: Tensor, what: str) -> None:
+def require_finite(values: Tensor, what: str) -> None:
+    """Raises InputError for NaN and infinite values, with their count."""
     if isinstance(values, Tensor) and not bool(torch.isfinite(values).all()):
         bad = int((~torch.isfinite(values)).sum())
         raise InputError(f"{what} holds {bad} NaN or infinite values of {values.numel()}. Remove or impute them.")

@@ -37,7 +37,8 @@ class Record:
         cost: C, measured.
         predicted: C_lin, the cost that the linear model gave for this step; in the flow, the law's cost at τ.
         damping: μ, absolute, in the units of G.
-        gain_ratio: (C_old − C)/(C_old − C_lin).
+        gain_ratio: (C_old − C)/(C_old − C_lin). It and `predicted` are of the samples that the step was taken on: a
+            batch, or those that a fit opens on.
         rank: the numerical rank of D, where it was computed.
         held_out: the cost on the validation data, where there are any.
         seconds: since the start.

@@ -62,7 +62,7 @@ class State:
     """Where a run stands: all that the next step depends on.
 
     Attributes:
-        theta, cost: the point of the last step, (K,), and C there.
+        theta, cost: the point of the last step, (K,), and C there, of the step's own problem.
         best, best_cost: the best point so far, by cost or by held-out cost. A control may walk through worse ones.
         damping: relative, for the next step.
         reference: the larger of the cost at the start and that of outputs 0: what "small" is measured by.
@@ -122,7 +122,7 @@ def start(source: Source, method: Method, held_out: Callable[[Theta], float | No
     reference = max(cost, problem.cost(torch.zeros_like(problem.target)))
     floor = rounding_floor(problem, theta)
     damping = method.control.initial_damping
-    part = source.part
+    part = None if source.part is None else source.part.at(0)
     part_cost = None if part is None else part.cost(part.outputs(theta))
     return State(theta, cost, theta, cost, damping, reference, floor, (record,), opening=0.0, part_cost=part_cost)
 
@@ -140,47 +140,53 @@ def descend(
 ) -> tuple[State, Result]:
     """Steps until something ends the run; the state returned holds the best point.
 
-    Raises nothing on the way: what stops a run is a Result.
+    What stops a run is a Result. What a callback, a loader or the model raises passes through, and the last state saved
+    is that of the last whole step.
     """
     clock = Clock(state.records[-1].seconds)
     try:
         while (result := _ended(state, stopping, clock)) is None:
-            part = None if state.part_cost is None else source.part
-            problem = source.at(state.records[-1].step) if part is None else part
+            current = _current(source, state)
+            problem = current.at(state.records[-1].step)
             here = Linearised.at(problem, state.theta, lift=method.lift, dtype=method.solve_dtype, tally=counts)
-            outcome = advance(here, state, method, source.judged if part is None else _by_all(source))
+            outcome = advance(here, state, method, current.judged)
+            if state.part_cost is not None and (isinstance(outcome, Result) or outcome[0] is None):
+                state = _on_all(state)
+                continue
             if isinstance(outcome, Result):
-                if part is not None:
-                    state = _on_all(state)
-                    continue
                 result = outcome
                 break
-            before, (trial, state, known) = state, outcome
+            trial, after, known = outcome
             if trial is None:
+                state = after
                 continue
-            shown = trial.cost if part is None or known is None else known
+            shown = trial.cost if known is None else known
             record = _record(state, trial, here.cost, shown, method, held_out(trial.theta), clock())
             if stopping.held_out:
-                state = _best_held_out(before, state, record)
-            state = replace(state, records=(*state.records, record))
-            if part is not None and (_by_heart(state, trial) or _idle(state, PART_PATIENCE)):
-                state = _on_all(state)
+                after = _best_held_out(state, after, record, known)
+            after = replace(after, records=(*state.records, record))
+            state = _on_all(after) if _by_heart(after, trial) or _dwells(after) else after
             save(state)
             callback(record)
     except StopIteration:
         result = Result.stopped
     except KeyboardInterrupt:
         result = Result.interrupted
-    state = _settled(source, state, stopping)
+    state = _settled(_current(source, state), state, stopping)
     save(state)
     return state, result
 
 
-def _best_held_out(before: State, state: State, record: Record) -> State:
-    """The state after a step, its best point the one of the least held-out cost."""
+def _current(source: Source, state: State) -> Source:
+    """Where the next step is taken: on a part of the samples, or on what the source gives."""
+    return source if state.part_cost is None or source.part is None else source.part
+
+
+def _best_held_out(before: State, state: State, record: Record, known: float | None) -> State:
+    """The state after a step, its best point the one of the least held-out cost; its C infinite until it is known."""
     if not (record.held_out is not None and record.held_out < _least_held_out(before)[0]):
         return replace(state, best=before.best, best_cost=before.best_cost)
-    return replace(state, best=state.theta, best_cost=state.cost)
+    return replace(state, best=state.theta, best_cost=math.inf if known is None else known)
 
 
 def _least_held_out(state: State) -> tuple[float, int]:
@@ -191,18 +197,12 @@ def _least_held_out(state: State) -> tuple[float, int]:
 
 def _settled(source: Source, state: State, stopping: Stopping) -> State:
     """The state with the cost of everything known at its last point too."""
-    known = source.judged(state.records[-1].step, state.theta, state.cost)
-    if known is None and stopping.held_out:
-        return replace(state, best_cost=source.cost(state.best))
-    if state.theta is state.best or known is not None:
+    if stopping.held_out:
+        return state if math.isfinite(state.best_cost) else replace(state, best_cost=source.cost(state.best))
+    if state.theta is state.best or source.judged(state.records[-1].step, state.theta, state.cost) is not None:
         return state
     cost = source.cost(state.theta)
     return replace(state, best=state.theta, best_cost=cost) if cost < state.best_cost else state
-
-
-def _by_all(source: Source) -> Judged:
-    """C of all samples after a step that was taken on a part of them: one forward pass."""
-    return lambda step, theta, cost: source.cost(theta)
 
 
 def _on_all(state: State) -> State:
@@ -213,6 +213,11 @@ def _on_all(state: State) -> State:
 def _by_heart(state: State, trial: Trial) -> bool:
     """Whether the part costs a tenth less than at the best point, and all samples not less: it is learnt by heart."""
     return state.part_cost is not None and trial.cost < PROGRESS * state.part_cost
+
+
+def _dwells(state: State) -> bool:
+    """Whether the steps on a part of the samples no longer bring all of them down."""
+    return state.part_cost is not None and _idle(state, PART_PATIENCE)
 
 
 def its_own(step: int, theta: Theta, cost: float) -> float | None:
@@ -233,7 +238,7 @@ def advance(
         judged: C of everything after the step, where that is known (`Source.judged`).
     """
     trial, step = None, state.records[-1].step
-    if math.isfinite(here.trace):
+    if 0.0 < here.trace < math.inf:
         left = state.momentum, state.opening, state.trust
         standing = Standing(state.damping, state.best_cost, state.reference, step, *left)
         trial = method.control.step(here, method.walk, standing)
@@ -252,7 +257,8 @@ def _ended(state: State, stopping: Stopping, clock: Clock) -> Result | None:
         return Result.nonfinite
     if state.best_cost <= stopping.target_cost:
         return Result.target_reached
-    if state.best_cost <= (NEAR_FLOOR if _idle(state, PATIENCE) else AT_FLOOR) * state.floor:
+    near = state.part_cost is None and _idle(state, PATIENCE)
+    if state.best_cost <= (NEAR_FLOOR if near else AT_FLOOR) * state.floor:
         return Result.rounding_floor
     if stopping.held_out and state.records[-1].step - _least_held_out(state)[1] >= PATIENCE:
         return Result.held_out_rose

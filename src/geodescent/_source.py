@@ -11,7 +11,6 @@ from torch.utils.data import DataLoader
 
 from geodescent._errors import InputError
 from geodescent._inputs import Inputs, take
-from geodescent._linalg import total
 from geodescent._problem import Problem, RowBlock, batch_of
 from geodescent._types import Theta
 
@@ -29,7 +28,7 @@ class Source(Protocol):
         ...
 
     @property
-    def part(self) -> Problem | None:
+    def part(self) -> "Source | None":
         """A part of the samples on which a descent may open, or None."""
         ...
 
@@ -48,10 +47,14 @@ class Source(Protocol):
 
 @dataclass(frozen=True)
 class FixedSource:
-    """One problem for every step, but for those of an opening on a part of its samples, where there is one."""
+    """One problem for every step, but for those of an opening on some of its samples, where they were drawn."""
 
     first: Problem
-    part: Problem | None = None
+    drawn: Problem | None = None
+
+    @property
+    def part(self) -> "PartSource | None":
+        return None if self.drawn is None else PartSource(self.first, self.drawn)
 
     def at(self, step: int) -> Problem:
         return self.first
@@ -61,6 +64,24 @@ class FixedSource:
 
     def judged(self, step: int, theta: Theta, cost: float) -> float | None:
         return cost
+
+
+@dataclass(frozen=True)
+class PartSource:
+    """Some of the samples for every step; what a step is worth is said by all of them, in one forward pass."""
+
+    first: Problem
+    drawn: Problem
+    part: None = field(default=None, init=False)
+
+    def at(self, step: int) -> Problem:
+        return self.drawn
+
+    def cost(self, theta: Theta) -> float:
+        return self.first.cost(self.first.outputs(theta))
+
+    def judged(self, step: int, theta: Theta, cost: float) -> float | None:
+        return self.cost(theta)
 
 
 @dataclass
@@ -76,7 +97,7 @@ class BatchSource:
 
     loader: DataLoader[Any]
     first: Problem
-    part: Problem | None = field(default=None, init=False)
+    part: None = field(default=None, init=False)
     _batches: Iterator[Any] | None = field(default=None, init=False)
     _per_pass: int = field(default=0, init=False)  # a loader need not have a length; the first cost counts
 
@@ -115,18 +136,17 @@ def part_of(problem: Problem) -> Problem | None:
     """A part of the samples, drawn by a fixed seed, that tells as much of θ far from the minimum as all of them do.
 
     None where it would not be much smaller: `PART_ROWS` rows for each parameter, at least `LEAST_PART` samples and at
-    most a `PART_SHARE` of them.
+    most a `PART_SHARE` of them. Samples of weight zero do not count.
     """
     (block,) = problem.blocks
     n_samples, n_outputs = block.target.shape
+    asked = torch.arange(n_samples) if block.weights is None else block.weights.cpu().nonzero()[:, 0]
     n = max(LEAST_PART, math.ceil(PART_ROWS * problem.n_params / n_outputs))
-    if n > PART_SHARE * n_samples:
+    if n > PART_SHARE * len(asked):
         return None
-    order = torch.randperm(n_samples, generator=torch.Generator().manual_seed(0))
-    chosen = order[:n].sort().values.to(block.target.device)
+    order = torch.randperm(len(asked), generator=torch.Generator().manual_seed(0))
+    chosen = asked[order[:n]].sort().values.to(block.target.device)
     weights = None if block.weights is None else block.weights[chosen]
-    if weights is not None and not total(weights) > 0.0:
-        return None
     outputs = block.map.on(take(block.map.inputs, chosen))
     return Problem((RowBlock(block.name, outputs, block.target[chosen], weights),))
 

@@ -12,7 +12,7 @@ from geodescent._errors import InputError, MemoryPlanError
 from geodescent._inputs import Inputs, n_samples_of
 from geodescent._jacobian import Jacobian
 from geodescent._outputs import SampleMap
-from geodescent._problem import Problem, RowBlock
+from geodescent._problem import Problem, RowBlock, require_finite
 from geodescent._source import BatchSource, pair
 from geodescent._types import Outputs, Theta
 
@@ -23,13 +23,14 @@ class StreamedSource:
 
     batches: BatchSource
     whole: Problem
-    part: Problem | None = None
+    part: None = None
 
     @classmethod
     def of(cls, model: nn.Module, loader: DataLoader[Any]) -> "StreamedSource":
         batches = BatchSource.of(model, in_order(loader))
         (block,) = batches.first.blocks
         targets = torch.cat([pair(batch)[1].reshape(-1, block.map.n_outputs) for batch in batches.loader])
+        require_finite(targets, "y")
         streamed = StreamedMap(block.map, batches.loader, len(targets))
         return cls(batches, Problem((RowBlock("data", streamed, targets),)))  # type: ignore[arg-type]
 

@@ -34,7 +34,8 @@ class GeoDescent(torch.optim.Optimizer):
 
     θ are the given parameters that require grad; all others stay bit for bit. One call of `step` is one round of
     `fit`: a step, or a return to the best point, or, where there is no step, `result` says why and the parameters are
-    at the best point. A step on another batch than the last is judged on its own batch; damping goes on.
+    at the best point. A step on another batch than the last is judged on its own batch; damping goes on. Every step is
+    taken on all samples that it is given: of very many, `fit` opens on a part.
 
     Args:
         model: computes the outputs, or holds the modules that a closure calls.
