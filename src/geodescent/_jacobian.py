@@ -1,5 +1,6 @@
 """The Jacobian `D = ∂x/∂θ` as blocks of rows × records of layers: products and Gram matrices, never D unless asked."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
@@ -7,9 +8,10 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
+from geodescent._cotangents import ChainedCotangents
 from geodescent._memory import require
 from geodescent._normal import add_normal, row_chunks
-from geodescent._records import Record, Rows
+from geodescent._records import Outer, Record, Rows
 from geodescent._tiles import Block, by_rows, fill, mirrored, rows_flops
 from geodescent._types import Gram, Outputs, Theta
 
@@ -76,12 +78,13 @@ class Jacobian:
 
         Layer by layer from inputs and cotangents (THEORY 5.1), by tiles; the square one computes its lower triangle.
 
-        Cost: for a linear layer 2(N²d_in + m²d_out) flops instead of 2m²·d_in·d_out; m² numbers and two tiles.
+        Cost: for a linear layer 2(N²d_in + m²d_out) flops instead of 2m²·d_in·d_out; m² numbers, two tiles, and the
+        m·d_out of cotangents that are kept as a chain.
         Raises: MemoryPlanError, where G does not fit.
         """
         m, m2 = self.n_residuals, (self if other is None else other).n_residuals
-        size = self.dtype.itemsize
-        require(m * m2 * size, self.device, what=f"the Gram matrix of {m} × {m2} rows", instead="Use the Krylov lift.")
+        need = (m * m2 + self._unmade() + (0 if other is None else other._unmade())) * self.dtype.itemsize
+        require(need, self.device, what=f"the Gram matrix of {m} × {m2} rows", instead="Use the Krylov lift.")
         out = torch.empty(m, m2, dtype=self.dtype, device=self.device)
         left = self._settled()
         right = left if other is None else other._settled()
@@ -191,6 +194,11 @@ class Jacobian:
                 route = "rows" if formed else "contracted"
                 found.append({"module": record.label, "route": route, "params": record.width, "flops": flops})
         return found
+
+    def _unmade(self) -> int:
+        """Numbers that `_settled` makes."""
+        outer = [r for r in self.records if isinstance(r, Outer)]
+        return sum(math.prod(r.cotangents.shape) for r in outer if isinstance(r.cotangents, ChainedCotangents))
 
     def _settled(self) -> "Jacobian":
         return Jacobian(tuple(block.settled() for block in self.blocks), self.n_params, self.dtype, self.device)
