@@ -85,6 +85,21 @@ def test_from_the_rows_it_holds_at_ridges_that_the_gram_matrix_cannot_see() -> N
     assert float((gram - expected).norm()) > float(expected.norm())
 
 
+@pytest.mark.parametrize("block", [1, 2])
+def test_a_sample_that_alone_decides_a_direction_has_no_answer_below_rounding(block: int) -> None:
+    """Its leverage is 1: refitted without it, the answer at small λ is what no digit of U still holds."""
+    rows, residual = normal(30, 5, seed=8), normal(30, 1, seed=9)
+    rows[:, 4] = 0.0
+    rows[6, 4] = 1.0
+    ridges = torch.tensor([1e-2, 1e-24], dtype=torch.float64)
+    resolved, lost = left_out(modes_of_rows(rows), residual, ridges, block=block)
+    out = list(range(6, 6 + block))
+    assert_close(resolved[out], refitted(rows, residual, 1e-2, out), 1e-9)
+    assert bool(lost[out].isnan().all()) and not bool(lost[:6].isnan().any())
+    found = leave_one_out(modes_of_rows(rows), residual, n_samples=30.0, block=block)
+    assert found.ridge > 1e-12
+
+
 def test_with_fewer_parameters_than_rows_small_ridges_do_not_cancel() -> None:
     """Down to λ = 1e-24 the errors are those of plain least squares."""
     rows, residual = normal(30, 4, seed=8), normal(30, 1, seed=9)
@@ -260,6 +275,7 @@ def assert_unchanged(model: nn.Module, inputs: Tensor, y: Tensor, reason: str, *
     before = copy.deepcopy(model.state_dict())
     start = initialise(model, inputs, y, **options)
     assert start.gain == 1.0 and start.layers == () and reason in (start.reason or "") and reason in str(start)
+    assert math.isnan(start.cost_left_out)
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     return start
 

@@ -9,7 +9,7 @@ import torch
 from laws import assert_close
 from torch import Tensor, nn
 from torch.nn.utils import parameters_to_vector
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import BatchSampler, DataLoader, RandomSampler, SubsetRandomSampler, TensorDataset
 
 import geodescent as gd
 from geodescent._control import Standing
@@ -105,7 +105,7 @@ def test_without_momentum_the_step_is_the_damped_gauss_newton_step() -> None:
 
 def test_the_streamed_jacobian_is_the_jacobian() -> None:
     model, (x, y) = network(), data(70)
-    whole = StreamedSource.of(model, loader(70, 16)).whole
+    whole = StreamedSource.of(model, loader(70, 16, shuffle=False)).whole
     here, there = linearised(whole, gd.NormalLift()), linearised(gd.Problem.of(model, x, y), gd.NormalLift())
     v, u = torch.randn(whole.n_params, dtype=F64), torch.randn(70, dtype=F64)
     assert_close(here.residual, there.residual, 1e-14)
@@ -113,6 +113,7 @@ def test_the_streamed_jacobian_is_the_jacobian() -> None:
     assert_close(here.jacobian.rmv(u), there.jacobian.rmv(u), 1e-13)
     assert_close(here.jacobian.normal(), there.jacobian.normal(), 1e-13)
     assert_close(here.jacobian.row_squares(), there.jacobian.row_squares(), 1e-13)
+    assert_close(here.jacobian.dense(), there.jacobian.dense(), 1e-13)
     assert_close(here.second_derivative(v), there.second_derivative(v), 1e-13)
 
 
@@ -125,6 +126,38 @@ def test_the_normal_lift_over_a_loader_is_the_full_batch() -> None:
     full = gd.fit(whole, x, y, method=method, max_steps=6)
     assert over.history["cost"] == pytest.approx(full.history["cost"], rel=1e-6)
     assert_close(streamed[0].weight.detach(), whole[0].weight.detach(), 1e-5)
+
+
+def test_over_a_loader_the_normal_lift_goes_down_to_the_floor() -> None:
+    """Through D itself at last, formed from the batches."""
+    solution = gd.fit(network(), loader(), method=Method(lift=gd.NormalLift()), max_steps=200)
+    assert solution.cost < 1e-16
+
+
+def batched(rows: list[int]) -> list[list[int]]:
+    return [rows[i : i + 8] for i in range(0, len(rows), 8)]
+
+
+LOADERS = {
+    "sampler": (lambda d: DataLoader(d, 8, sampler=SubsetRandomSampler(range(50))), 50),
+    "batches": (lambda d: DataLoader(d, batch_sampler=BatchSampler(RandomSampler(d), 8, drop_last=False)), 70),
+    "whole batches only": (lambda d: DataLoader(d, 8, shuffle=True, drop_last=True), 64),
+    "no batches": (lambda d: DataLoader(d, batch_size=None, sampler=batched(torch.randperm(70).tolist())), 70),
+}
+
+
+@pytest.mark.parametrize("name", LOADERS)
+def test_every_pass_meets_the_rows_that_the_loader_gives_in_one_order(name: str) -> None:
+    make, n = LOADERS[name]
+    x, y = data(70)
+    whole = StreamedSource.of(network(), make(TensorDataset(x, y))).whole
+    (block,) = whole.blocks
+    residuals = [whole.residual(whole.outputs(whole.theta)) for _ in range(2)]
+    assert len(block.target) == n
+    assert torch.equal(*residuals)
+    given = torch.cat([inputs for inputs in block.map._inputs()])  # type: ignore[attr-defined]
+    assert torch.equal(block.target, torch.sin(3 * given))
+    assert name != "sampler" or set(given[:, 0].tolist()) == set(x[:50, 0].tolist())
 
 
 def test_a_gram_lift_over_batches_steps_on_each_batch() -> None:

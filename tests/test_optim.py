@@ -310,6 +310,50 @@ def test_a_step_is_judged_on_its_own_batch(step: Step) -> None:
     assert cost_of(model, x, y) < first
 
 
+def test_a_first_batch_that_was_not_finite_does_no_lasting_harm() -> None:
+    model, x, y = problem()
+    optimizer, spoilt = GeoDescent(model), x.clone()
+    spoilt[0, 0] = torch.nan
+    optimizer.step(lambda: model(spoilt) - y)
+    assert optimizer.result is gd.Result.nonfinite
+    other, _, _ = problem()
+    fresh = GeoDescent(other)
+    for _ in range(5):
+        optimizer.step(x, y)
+        fresh.step(x, y)
+    assert torch.equal(theta_of(model), theta_of(other))
+
+
+@pytest.mark.parametrize("step", STEP.values(), ids=STEP)
+def test_another_precision_begins_anew(step: Step) -> None:
+    model, x, y = problem(dtype=torch.float32)
+    optimizer = GeoDescent(model)
+    for _ in range(60):
+        step(optimizer, model, x, y)
+        if optimizer.result is not None:
+            break
+    floor = cost_of(model, x, y)
+    saved = optimizer.state_dict()
+    model.double()
+    loaded = GeoDescent(model)
+    loaded.load_state_dict(saved)
+    for one in (optimizer, loaded):
+        step(one, model, x.double(), y.double())
+        assert one.result is None
+    assert cost_of(model, x.double(), y.double()) < 1e-3 * floor
+
+
+def test_momentum_in_single_precision_survives_a_save_and_load() -> None:
+    model, x, y = problem(dtype=torch.float32)
+    optimizer = GeoDescent(model, method=gd.Method(control=gd.Spring()))
+    optimizer.step(x, y)
+    other = GeoDescent(model, method=gd.Method(control=gd.Spring()))
+    other.load_state_dict(optimizer.state_dict())
+    before = cost_of(model, x, y)
+    other.step(x, y)
+    assert cost_of(model, x, y) < before
+
+
 def test_the_routes_are_found_once(monkeypatch: pytest.MonkeyPatch) -> None:
     model, x, y = problem()
     optimizer = GeoDescent(model)
@@ -354,6 +398,18 @@ class Conv(nn.Module):
         return self.out(torch.tanh(self.norm(self.conv(x[:, None]))).flatten(1))
 
 
+class Grid(nn.Module):
+    """A layer that is called on points of its own, as many as there are samples in no way."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head, self.grid = nn.Linear(10, 3), nn.Linear(1, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        points = torch.linspace(-1.0, 1.0, 7, dtype=x.dtype)[:, None]
+        return torch.tanh(self.head(x)) @ torch.tanh(self.grid(points)).T
+
+
 def small() -> nn.Module:
     return nn.Sequential(nn.Linear(10, 4), nn.Tanh(), nn.Linear(4, 1))
 
@@ -380,6 +436,7 @@ CLOSURES: dict[str, tuple[Callable[[], nn.Module], Callable[[nn.Module, Tensor],
         {"0.weight", "0.bias", "2.weight"},
     ),
     "inner derivative": (small, inner_derivative, {"0.weight", "2.weight"}),
+    "a layer on a grid": (Grid, lambda model, x: model(x), {"grid.weight", "grid.bias"}),
     "by hand": (small, lambda model, x: torch.sin(x @ model[0].weight.T) + 0.1 * model(x), {"0.weight"}),
 }
 
@@ -402,6 +459,7 @@ def test_the_jacobian_of_a_closure_is_autograds(name: str) -> None:
     (plan,) = asked._routes.plans.values()
     assert expected_rest <= set(plan.rest)
     assert expected_rest or not plan.rest
+    assert name != "a layer on a grid" or expected_rest == set(plan.rest)
     assert torch.allclose(asked.linearise()[1].dense(), expected, rtol=1e-11, atol=1e-12)
 
 
@@ -551,6 +609,14 @@ def test_a_closure_that_cannot_be_fitted_is_refused(name: str) -> None:
         GeoDescent(model).step(lambda: said(model, x, y))
     assert torch.equal(theta_of(model), start)
     assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_a_closure_that_uses_none_of_the_given_parameters_is_refused() -> None:
+    """Though it has a graph, of parameters that belong to somebody else."""
+    model, x, y = problem()
+    optimizer = GeoDescent(model, model[2].parameters())
+    with pytest.raises(gd.InputError, match="depend on none of the optimizer's parameters"):
+        optimizer.step(lambda: (model[0](x).sum(1, keepdim=True), y))
 
 
 def test_a_closure_that_draws_its_batch_is_refused_and_the_parameters_are_put_back() -> None:

@@ -11,6 +11,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from geodescent._errors import InputError
+from geodescent._rounding import same_cost
 from geodescent._solution import Record
 from geodescent._solve import NUMBERS, State
 from geodescent._source import Source
@@ -78,7 +79,7 @@ def read_state(folder: str | os.PathLike[str] | None, source: Source) -> State |
             f"{problem.theta.dtype}: it belongs to another run. Choose another folder."
         )
     cost = source.cost(best)
-    if not abs(cost - rest["best_cost"]) <= 1e-6 * rest["best_cost"] + 1e2 * rest["floor"]:
+    if not same_cost(cost, rest["best_cost"], rest["floor"]):
         raise InputError(
             f"the checkpoint was saved at cost {rest['best_cost']:.6g} and has cost {cost:.6g} on these data: "
             "it belongs to another run. Choose another folder."

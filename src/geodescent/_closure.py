@@ -15,6 +15,10 @@ PARTS = (
     "Return (outputs, targets), or the residuals with the samples first, before they are squared and averaged. "
     "In Lightning that is manual optimisation: self.automatic_optimization = False."
 )
+DETACHED = (
+    "the closure's outputs depend on none of the optimizer's parameters that require grad: they are detached, computed "
+    f"under no_grad, or belong to another model. {PARTS}"
+)
 
 
 class Asked:
@@ -35,10 +39,7 @@ class Asked:
         with torch.enable_grad():
             outputs, target = self._called()
         if not outputs.requires_grad:
-            raise InputError(
-                "the closure's outputs depend on none of the optimizer's parameters that require grad: they are "
-                f"detached, computed under no_grad, or belong to another model. {PARTS}"
-            )
+            raise InputError(DETACHED)
         return outputs, torch.zeros_like(outputs) if target is None else target.detach()
 
     def value(self) -> Tensor:

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from geodescent import _capture as capture
 from geodescent import _double_backward as backward
-from geodescent._closure import Asked, Closure, rows_of
+from geodescent._closure import DETACHED, Asked, Closure, rows_of
 from geodescent._closure_routes import (
     Plan,
     Signature,
@@ -17,7 +17,7 @@ from geodescent._closure_routes import (
     ruled_modules,
     signature_of,
 )
-from geodescent._errors import JacobianError
+from geodescent._errors import InputError, JacobianError
 from geodescent._function import ModelFunction, central_difference
 from geodescent._jacobian import Jacobian
 from geodescent._linalg import dot, norm
@@ -105,12 +105,15 @@ class ClosureMap:
         signature, names = signature_of(outputs, calls), list(self._leaves)
         plan = self._routes.plans.get(signature)
         if plan is None:
-            plan = plan_of(self.function, calls, set(capture.uses(outputs, self._leaves)[0]))
+            used = set(capture.uses(outputs, self._leaves)[0])
+            if not used:
+                raise InputError(DETACHED)
+            plan = plan_of(self.function, calls, used)
         u = torch.randn(outputs.shape, generator=torch.Generator().manual_seed(0), dtype=self.dtype).to(self.device)
         gradient = _flat(backward.gradient_of(outputs, [self._leaves[name] for name in names], u))
         while True:
             jacobian, plan, wrong = jacobian_by(self.function, plan, outputs, calls, self._leaves)
-            wrong |= disagreeing(self.function, jacobian.rmv(u), gradient)
+            wrong = wrong or disagreeing(self.function, jacobian.rmv(u), gradient)
             wrong -= set(plan.rest)
             if not wrong:
                 break

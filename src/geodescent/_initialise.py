@@ -71,8 +71,8 @@ class Start:
 
     @property
     def cost_left_out(self) -> float:
-        """C of the samples left out in turn, at the gain chosen."""
-        return next(c.error for c in self.candidates if c.gain == self.gain)
+        """C of the samples left out in turn, at the gain chosen; NaN where there was nothing to choose."""
+        return next((c.error for c in self.candidates if c.gain == self.gain), math.nan)
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON: None where a number is not finite."""

@@ -114,7 +114,8 @@ def left_out(modes: Modes, residual: Outputs, ridges: Tensor, *, block: int) -> 
 
     What the ridge solution without sample i misses at i. Both factors are taken times λ,
     `λ(G + λ)⁻¹ = (I − UUᵀ) + U diag(λ/(σ² + λ)) Uᵀ`: sums of what is not negative, so that nothing cancels at small λ,
-    and for K < m the dual route at the same time.
+    and for K < m the dual route at the same time. There `I − UUᵀ` is a difference: where a sample alone decides a
+    direction, both factors are rounding at small λ, and the answer is NaN.
 
     Args:
         ridges: λ > 0, absolute, (n_ridges,).
@@ -126,11 +127,15 @@ def left_out(modes: Modes, residual: Outputs, ridges: Tensor, *, block: int) -> 
     outside = residual - modes.vectors @ coefficients if k < m else torch.zeros_like(residual)
     weighted = torch.einsum("kc,kl->klc", coefficients, shrunk).reshape(k, -1)
     solved = outside + (modes.vectors @ weighted).reshape(m, len(ridges), -1).movedim(1, 0)
-    if block == 1:
-        diagonal = _diagonal_blocks(modes.vectors, shrunk, 1)
-        return solved / diagonal.reshape(len(ridges), m, 1)
     blocks = _diagonal_blocks(modes.vectors, shrunk, block)
+    lost = m * torch.finfo(solved.dtype).eps if k < m else 0.0
+    if block == 1:
+        diagonal = blocks.reshape(len(ridges), m, 1)
+        return torch.where(diagonal > lost, solved / diagonal, math.nan)
     found, _ = torch.linalg.solve_ex(blocks, solved.reshape(len(ridges), -1, block, residual.shape[1]))
+    if lost:
+        _, info = torch.linalg.cholesky_ex(blocks - lost * torch.eye(block).to(blocks))
+        found = torch.where((info == 0)[:, :, None, None], found, math.nan)
     return found.reshape(solved.shape)
 
 

@@ -105,8 +105,9 @@ def _same(a: Tensor, b: Tensor) -> bool:
 
 
 def _random_state(device: torch.device) -> Tensor:
-    """The state of the generator that a model on this device draws from."""
-    return torch.cuda.get_rng_state(device) if device.type == "cuda" else torch.get_rng_state()
+    """The state of the generators that a model on this device draws from."""
+    host = torch.get_rng_state()
+    return torch.cat([host, torch.cuda.get_rng_state(device)]) if device.type == "cuda" else host
 
 
 def _near(a: Tensor, b: Tensor) -> bool:

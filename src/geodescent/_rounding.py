@@ -13,6 +13,7 @@ from geodescent._problem import Problem
 from geodescent._types import Outputs, Theta
 
 DRAWS = 4
+SAME, SAME_FLOORS = 1e-6, 1e2
 FORECAST_DAMPING = 1e-5  # of the trace: the modes that a fit moves along on its way, not those it only ends in
 
 
@@ -38,6 +39,14 @@ def rounding_floor(problem: Problem, theta: Theta) -> float:
         moved += _square(problem, problem.outputs(nudged) - outputs) / DRAWS
     stored = _square(problem, eps * torch.maximum(outputs.abs(), problem.target.abs())) / 12.0
     return (moved + stored) / (2.0 * problem.n_samples)
+
+
+def same_cost(cost: float, other: float, floor: float) -> bool:
+    """Whether two costs may be those of one point on the same data: to a millionth, or to a hundred floors.
+
+    An infinite `other`, which stands for one that is not known, agrees with everything.
+    """
+    return abs(cost - other) <= SAME * other + SAME_FLOORS * floor
 
 
 def forecast_floor(problem: Problem, theta: Theta) -> float:

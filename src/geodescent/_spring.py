@@ -18,7 +18,7 @@ class Spring:
 
     φ minimises `‖r + Dφ'‖² + μ‖φ' − βφ‖²`: the batch is fitted as near as possible to where the momentum goes, so
     that what other batches determined is kept. The damping follows the gain ratio on the batch itself, relative to
-    `‖B‖_F²/m`; a step that raises the batch's cost is taken again with more, at last without the momentum.
+    `‖B‖_F²/m`; a step that raises the batch's cost is taken again with more, and without the momentum.
 
     Attributes:
         momentum: β in [0, 1).
@@ -51,7 +51,7 @@ class Spring:
     def _trial(self, here: Linearised, walk: Walk, damping: float, phi: Theta | None, k: int) -> Trial:
         absolute = damping * here.prepared.scale
         damped = here.damped(absolute)
-        kept = None if phi is None else self.momentum * phi
+        kept = None if phi is None else self.momentum * phi.to(here.jacobian.dtype)
         asked = -here.residual if kept is None else -here.residual - here.jacobian.mv(kept)
         lifted = here.lift(damped, asked)
         phi = lifted.velocity if kept is None else lifted.velocity + kept

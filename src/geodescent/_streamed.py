@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader, IterableDataset
 from geodescent._errors import InputError, MemoryPlanError
 from geodescent._inputs import Inputs, n_samples_of
 from geodescent._jacobian import Jacobian
+from geodescent._memory import require
 from geodescent._outputs import SampleMap
 from geodescent._problem import Problem, RowBlock, require_finite
 from geodescent._source import BatchSource, pair
@@ -49,12 +50,13 @@ class StreamedSource:
 
 
 def in_order(loader: DataLoader[Any]) -> DataLoader[Any]:
-    """The same batches in the data's own order: every pass must meet the rows where the last one did."""
-    if isinstance(loader.dataset, IterableDataset) or loader.batch_size is None:
+    """The batches of one pass, again at every pass: rows must be met where the last pass met them."""
+    if isinstance(loader.dataset, IterableDataset):
         return loader
-    return DataLoader(
-        loader.dataset, batch_size=loader.batch_size, collate_fn=loader.collate_fn, num_workers=loader.num_workers
-    )
+    common: dict[str, Any] = {"collate_fn": loader.collate_fn, "num_workers": loader.num_workers}
+    if loader.batch_sampler is None:
+        return DataLoader(loader.dataset, batch_size=None, sampler=list(loader.sampler), **common)
+    return DataLoader(loader.dataset, batch_sampler=list(loader.batch_sampler), **common)
 
 
 @dataclass(frozen=True)
@@ -189,8 +191,10 @@ class StreamedJacobian:
         raise MemoryPlanError(f"the Gram matrix of {m} × {m} rows is not formed over a DataLoader: use NormalLift().")
 
     def dense(self) -> Tensor:
-        """Refused, as `gram`."""
-        raise MemoryPlanError(f"D of {self.shape} is not formed over a DataLoader: use NormalLift().")
+        """D, (m, K): one pass. Raises MemoryPlanError where it does not fit."""
+        m, k = self.shape
+        require(m * k * self.dtype.itemsize, self.device, what=f"D of {m} × {k}", instead="Use mv, rmv or normal.")
+        return torch.cat(list(self.row_chunks()))
 
     def _parts(self) -> Iterator[Jacobian]:
         start = 0

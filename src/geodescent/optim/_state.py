@@ -8,11 +8,10 @@ import torch
 from torch import Tensor
 
 from geodescent._linearised import Linearised
+from geodescent._rounding import same_cost
 from geodescent._solution import Record
 from geodescent._solve import NUMBERS, State
 from geodescent._types import Theta
-
-SAME, SAME_FLOORS = 1e-6, 1e2  # costs of one point that differ by no more than this, or these floors, are of one batch
 
 Kept = dict[Any, Any]
 
@@ -24,12 +23,15 @@ def kept(state: State, parameters: list[Tensor]) -> Kept:
         for p, part in zip(parameters, _cut(state.momentum, parameters), strict=True):
             entries[p]["momentum"] = part
     numbers = {name: getattr(state, name) for name in NUMBERS}
-    entries[parameters[0]] |= {"step": state.records[-1].step, "n_params": len(state.best), **numbers}
+    made_for = {"n_params": len(state.best), "eps": torch.finfo(state.best.dtype).eps}
+    entries[parameters[0]] |= {"step": state.records[-1].step, **made_for, **numbers}
     return entries
 
 
 def remembered(found: Kept, parameters: list[Tensor], theta: Theta) -> State | None:
-    """The state after the last step, or None where there is none for these parameters.
+    """The state after the last step, or None where there is none for these parameters, this precision and device.
+
+    Nor is there one to go on from after a first batch that was not finite.
 
     Args:
         found: torch's `state`.
@@ -39,7 +41,11 @@ def remembered(found: Kept, parameters: list[Tensor], theta: Theta) -> State | N
     first = found.get(parameters[0], {})
     if first.get("n_params") != len(theta) or not all("best" in found.get(p, {}) for p in parameters):
         return None
-    best = _joined([found[p]["best"] for p in parameters])
+    best, eps = _joined([found[p]["best"] for p in parameters]), torch.finfo(theta.dtype).eps
+    if (best.dtype, best.device, first.get("eps", eps)) != (theta.dtype, theta.device, eps):
+        return None
+    if not math.isfinite(first["floor"]):
+        return None
     held = all("momentum" in found[p] for p in parameters)
     return State(
         theta=best if torch.equal(best, theta) else theta,
@@ -55,7 +61,7 @@ def on_this_batch(state: State, here: Linearised) -> State:
 
     Damping, momentum and what "small" is measured by go on from batch to batch.
     """
-    if abs(here.cost - state.cost) <= SAME * state.cost + SAME_FLOORS * state.floor:
+    if same_cost(here.cost, state.cost, state.floor):
         return state
     reference = max(state.reference, here.cost) if math.isfinite(here.cost) else state.reference
     state = replace(state, theta=here.theta, cost=here.cost, best=here.theta, best_cost=here.cost)
