@@ -17,7 +17,7 @@ TESTS = ROOT / "tests" / "test_theorems.py"
 SABOTAGES = [
     ("1.1", "_field.py", "return -residual\n", "return -2.0 * residual\n", "test_1_1_the_measured_cost_follows"),
     ("1.2", "_theory.py", "return 0.5 * math.log", "return math.log", "test_1_2_the_stopping_time_inverts"),
-    ("1.3", "_records.py", "weighted = u * flat[:, 0] if", "weighted = 2.0 * u * flat[:, 0] if", "test_1_3"),
+    ("1.3", "_cotangents.py", "collected = u * flat[:, 0] if", "collected = 2.0 * u * flat[:, 0] if", "test_1_3"),
     (
         "1.4",
         "_dense_lifts.py",

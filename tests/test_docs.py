@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sabotage import SABOTAGES
 
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src" / "geodescent"
@@ -73,6 +74,12 @@ def test_every_theorem_tested_is_in_the_table() -> None:
 
 def functions_of(path: Path) -> set[str]:
     return {node.name for node in ast.parse(path.read_text()).body if isinstance(node, ast.FunctionDef)}
+
+
+def test_every_sabotage_finds_its_formula() -> None:
+    for theorem, file, right, wrong, _ in SABOTAGES:
+        assert (SOURCE / file).read_text().count(right) == 1, (theorem, file, right)
+        assert right != wrong
 
 
 # --- the README -----------------------------------------------------------------------------------------------------
