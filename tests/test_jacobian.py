@@ -256,6 +256,17 @@ def test_what_does_not_fit_is_refused_before_it_is_allocated(monkeypatch: pytest
         jacobian.dense()
 
 
+def test_the_plan_of_a_gram_matrix_counts_the_cotangents_that_it_makes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """512 bytes of G, and 4·2·50 numbers of a chain."""
+    jacobian = linearised(nn.Sequential(nn.Linear(3, 50), nn.Tanh(), nn.Linear(50, 2)).double(), normal(4, 3))
+    monkeypatch.setattr(memory, "available_bytes", lambda device: 3000)
+    with pytest.raises(MemoryPlanError, match="Gram matrix of 8 × 8 rows"):
+        jacobian.gram()
+    with monkeypatch.context() as patch:
+        patch.setattr(memory, "available_bytes", lambda device: 8000)
+        assert jacobian.gram().shape == (8, 8)
+
+
 def test_memory_is_what_the_machine_has() -> None:
     free = memory.available_bytes(torch.device("cpu"))
     assert 2**20 < free < 2**50

@@ -22,6 +22,11 @@ class DenseCotangents:
     def size(self) -> int:
         return self.values.shape[3]
 
+    @property
+    def unmade(self) -> int:
+        """Numbers that `dense` makes anew."""
+        return 0
+
     def samples(self, chunk: slice) -> "DenseCotangents":
         return DenseCotangents(self.values[chunk])
 
@@ -102,6 +107,10 @@ class ChainedCotangents:
     @property
     def size(self) -> int:
         return self.weights[0].shape[1]
+
+    @property
+    def unmade(self) -> int:
+        return self.shape.numel()
 
     def samples(self, chunk: slice) -> "ChainedCotangents":
         return ChainedCotangents(self.weights, tuple(s[chunk] for s in self.slopes))

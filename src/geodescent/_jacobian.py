@@ -1,6 +1,5 @@
 """The Jacobian `D = ∂x/∂θ` as blocks of rows × records of layers: products and Gram matrices, never D unless asked."""
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
@@ -8,10 +7,9 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from geodescent._cotangents import ChainedCotangents
 from geodescent._memory import require
 from geodescent._normal import add_normal, row_chunks
-from geodescent._records import Outer, Record, Rows
+from geodescent._records import Record, Rows
 from geodescent._tiles import Block, by_rows, fill, mirrored, rows_flops
 from geodescent._types import Gram, Outputs, Theta
 
@@ -197,8 +195,7 @@ class Jacobian:
 
     def _unmade(self) -> int:
         """Numbers that `_settled` makes."""
-        outer = [r for r in self.records if isinstance(r, Outer)]
-        return sum(math.prod(r.cotangents.shape) for r in outer if isinstance(r.cotangents, ChainedCotangents))
+        return sum(record.unmade for record in self.records)
 
     def _settled(self) -> "Jacobian":
         return Jacobian(tuple(block.settled() for block in self.blocks), self.n_params, self.dtype, self.device)

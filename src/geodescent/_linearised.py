@@ -43,8 +43,7 @@ class Linearised:
         residual = _scaled(problem, problem.residual(outputs).to(dtype))
         tally = Counter[str]() if tally is None else tally
         tally["linearisations"] += 1
-        scale = None if problem.row_scale is None else problem.row_scale.to(dtype)
-        rows = jacobian.to(dtype).scaled(rows=scale)
+        rows = jacobian.to(dtype).scaled(rows=_scale(problem, dtype))
         return cls(problem, theta, residual, problem.cost_of(residual), rows, lift.prepare(rows), tally)
 
     @property
@@ -86,4 +85,10 @@ class Linearised:
 
 
 def _scaled(problem: Problem, rows: Outputs) -> Outputs:
-    return rows if problem.row_scale is None else rows * problem.row_scale.to(rows.dtype)
+    scale = _scale(problem, rows.dtype)
+    return rows if scale is None else rows * scale
+
+
+def _scale(problem: Problem, dtype: torch.dtype) -> Outputs | None:
+    scale = problem.row_scale
+    return None if scale is None else scale.to(dtype)

@@ -51,6 +51,11 @@ class Rows:
     def width(self) -> int:
         return self.values.shape[2]
 
+    @property
+    def unmade(self) -> int:
+        """Numbers that `settled` makes."""
+        return 0
+
     def samples(self, chunk: slice) -> "Rows":
         return replace(self, values=self.values[chunk])
 
@@ -124,6 +129,10 @@ class Outer:
     @property
     def width(self) -> int:
         return self.index.numel()
+
+    @property
+    def unmade(self) -> int:
+        return self.cotangents.unmade
 
     def samples(self, chunk: slice) -> "Outer":
         return replace(self, inputs=self.inputs.samples(chunk), cotangents=self.cotangents.samples(chunk))

@@ -165,7 +165,7 @@ def descend(
             if stopping.held_out:
                 after = _best_held_out(state, after, record, known)
             after = replace(after, records=(*state.records, record))
-            state = _on_all(after) if _by_heart(after, trial) or _dwells(after) else after
+            state = _on_all(after) if _leads_no_further(after, trial) else after
             save(state)
             callback(record)
     except StopIteration:
@@ -210,14 +210,14 @@ def _on_all(state: State) -> State:
     return replace(state, theta=state.best, cost=state.best_cost, momentum=None, trust=math.inf, part_cost=None)
 
 
-def _by_heart(state: State, trial: Trial) -> bool:
-    """Whether the part costs a tenth less than at the best point, and all samples not less: it is learnt by heart."""
-    return state.part_cost is not None and trial.cost < PROGRESS * state.part_cost
+def _leads_no_further(state: State, trial: Trial) -> bool:
+    """Whether a part of the samples is learnt by heart, or steps on it no longer bring all of them down.
 
-
-def _dwells(state: State) -> bool:
-    """Whether the steps on a part of the samples no longer bring all of them down."""
-    return state.part_cost is not None and _idle(state, PART_PATIENCE)
+    By heart: it costs a tenth less than at the best point, which the step would be, had all samples come down too.
+    """
+    if state.part_cost is None:
+        return False
+    return trial.cost < PROGRESS * state.part_cost or _idle(state, PART_PATIENCE)
 
 
 def its_own(step: int, theta: Theta, cost: float) -> float | None:

@@ -54,7 +54,7 @@ class FixedSource:
 
     @property
     def part(self) -> "PartSource | None":
-        return None if self.drawn is None else PartSource(self.first, self.drawn)
+        return None if self.drawn is None else PartSource(self, self.drawn)
 
     def at(self, step: int) -> Problem:
         return self.first
@@ -70,15 +70,19 @@ class FixedSource:
 class PartSource:
     """Some of the samples for every step; what a step is worth is said by all of them, in one forward pass."""
 
-    first: Problem
+    whole: FixedSource
     drawn: Problem
     part: None = field(default=None, init=False)
+
+    @property
+    def first(self) -> Problem:
+        return self.whole.first
 
     def at(self, step: int) -> Problem:
         return self.drawn
 
     def cost(self, theta: Theta) -> float:
-        return self.first.cost(self.first.outputs(theta))
+        return self.whole.cost(theta)
 
     def judged(self, step: int, theta: Theta, cost: float) -> float | None:
         return self.cost(theta)
