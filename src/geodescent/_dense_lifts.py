@@ -182,7 +182,7 @@ class _ThroughRows:
         prepared, metrics = self.prepared, self.prepared.metrics
         v = metrics.enter(velocity)
         refined = self._refined if prepared.too_low < self.damping else None
-        found = None if refined is None else refined.lift(v)
+        found = None if refined is None else refined.lift(v, rough=hints.rough)
         if found is None:
             prepared.too_low = max(prepared.too_low, self.damping)
             found = None if self._twice is None else self._twice.lift(v)
@@ -213,6 +213,8 @@ class _DampedGram:
         metrics, gram = self.prepared.metrics, self.prepared.product
         v = metrics.enter(velocity)
         z = self.factor.solve(v)
+        if hints.rough:
+            return Lifted(metrics.leave(metrics.jacobian.rmv(z)), z.mul(-self.damping))
         missing = torch.addmv(v, gram, z, alpha=-1.0).sub_(z, alpha=self.damping)
         z += self.factor.solve(missing)  # one refinement: what the factor lost to conditioning
         ranked = self.damping == 0.0 or self.prepared.rcond is not None
@@ -232,8 +234,9 @@ class _DampedNormal:
         v, jacobian = self.metrics.enter(velocity), self.metrics.jacobian
         solution = self.factor.solve(jacobian.rmv(v))
         misfit = jacobian.mv(solution) - v
-        solution -= self.factor.solve(torch.add(jacobian.rmv(misfit), solution, alpha=self.damping))  # one refinement
-        misfit = jacobian.mv(solution) - v
+        if not hints.rough:  # one refinement
+            solution -= self.factor.solve(torch.add(jacobian.rmv(misfit), solution, alpha=self.damping))
+            misfit = jacobian.mv(solution) - v
         return Lifted(self.metrics.leave(solution), misfit, self.factor.rank if self.damping == 0.0 else None)
 
 

@@ -45,20 +45,24 @@ class Lifted:
 
 @dataclass(frozen=True)
 class Hints:
-    """What spares an iterative solve some of its work; direct ones need none of it.
+    """What spares a solve some of its work.
 
     Attributes:
+        rough: a few digits of θ̇ will do: a direct solve need not be refined, and its misfit is as good as it comes.
+            The attributes below are for iterative solves.
         within: it may stop at this residual.
         near: it may begin on the line of this parameter velocity, (K,).
         fall: it may stop where `ln φ`, φ = ‖Bv + r‖² + μ‖v‖² of a damped step, has fallen by this.
     """
 
+    rough: bool = False
     within: float = 0.0
     near: Theta | None = None
     fall: float = math.inf
 
 
 NO_HINTS = Hints()
+ROUGH = Hints(rough=True)
 
 
 class Damped(Protocol):

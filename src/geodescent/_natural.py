@@ -7,7 +7,7 @@ import torch
 
 from geodescent._control import Standing, Trial, aim
 from geodescent._gain_ratio import GainRatio
-from geodescent._lift import Damped
+from geodescent._lift import ROUGH, Damped, Lifted
 from geodescent._linalg import norm
 from geodescent._linearised import Linearised
 from geodescent._types import Outputs, Theta
@@ -64,11 +64,13 @@ class NaturalControl:
 
     def step(self, here: Linearised, walk: Walk, standing: Standing) -> Trial | None:
         damping, least = standing.damping, self._least(here, standing)
-        if self._is_noise(here, max(least, damping * BOLD_TO_TIMID[0]), standing):
+        boldest = _Solved.at(here, max(least, damping * BOLD_TO_TIMID[0]))
+        if self._is_noise(here, boldest, standing):
             return self._descend(here, walk, damping)
         for _ in range(self.attempts):
             for relative in dict.fromkeys(max(least, damping * factor) for factor in BOLD_TO_TIMID):
-                trial = self._trial(here, walk, relative, standing)
+                solved = boldest if relative == boldest.relative else _Solved.at(here, relative)
+                trial = self._trial(here, walk, solved, standing)
                 if trial is not None:
                     return trial
                 here.tally["rejections"] += 1
@@ -86,10 +88,8 @@ class NaturalControl:
         early = standing.best_cost > self.patience * standing.reference_cost
         return max(resolved, self.share * here.cost / standing.reference_cost if early else 0.0)
 
-    def _trial(self, here: Linearised, walk: Walk, relative: float, standing: Standing) -> Trial | None:
-        absolute = relative * here.trace
-        damped = here.damped(absolute)
-        lifted = here.lift(damped, -here.residual)
+    def _trial(self, here: Linearised, walk: Walk, solved: "_Solved", standing: Standing) -> Trial | None:
+        damped, lifted = solved.damped, solved.lifted
         wanted, length = aim(here, lifted, walk.step_size), walk.step_size * norm(lifted.velocity)
         predicted = here.cost_of(wanted)
         moved = walk.displacement(here, damped, lifted)
@@ -99,7 +99,7 @@ class NaturalControl:
         residual = here.residual_at(theta)
         if not here.cost_of(residual) <= max(30.0 * standing.best_cost, 0.1 * standing.reference_cost):
             return None
-        correction = here.lift(damped, wanted - residual).velocity
+        correction = here.lift(damped, wanted - residual, ROUGH).velocity
         asked = norm(correction) / length if length > 0.0 else 0.0
         noise = moved.bend is not None and asked > max(RESOLVED_BENDS * moved.bend, UNSEEN)
         lower = here.cost_of(residual) <= CLEARLY_LOWER * here.cost  # then noise or not, the step is a good one
@@ -109,17 +109,14 @@ class NaturalControl:
         cost = here.cost_of(residual)
         idle = predicted > HOPEFUL * here.cost and not cost < here.cost  # as at the rounding floor, with much damping
         bolder = min(1.0, max(BOLDEST, asked / EASY))
-        return None if idle else Trial(theta, cost, predicted, absolute, relative * bolder)
+        return None if idle else Trial(theta, cost, predicted, solved.relative * here.trace, solved.relative * bolder)
 
     def _is_high(self, here: Linearised, standing: Standing) -> bool:
         return here.cost > HIGH * standing.reference_cost
 
-    def _is_noise(self, here: Linearised, relative: float, standing: Standing) -> bool:
+    def _is_noise(self, here: Linearised, boldest: "_Solved", standing: Standing) -> bool:
         """Whether C is high and even the boldest linear model leaves almost all of it: no valley to cross."""
-        if not self._is_high(here, standing):
-            return False
-        predicted = here.predicted(here.lift(here.damped(relative * here.trace), -here.residual))
-        return predicted > HOPEFUL * here.cost
+        return self._is_high(here, standing) and here.predicted(boldest.lifted) > HOPEFUL * here.cost
 
     def _descend(self, here: Linearised, walk: Walk, damping: float) -> Trial | None:
         """A step that lowers the cost, by the classical control at the same absolute damping."""
@@ -143,9 +140,23 @@ class NaturalControl:
                 break
             nearer = theta + correction.to(theta.dtype)
             residual_nearer = here.residual_at(nearer)
-            following = here.lift(damped, wanted - residual_nearer).velocity
+            following = here.lift(damped, wanted - residual_nearer, ROUGH).velocity
             if not norm(following) <= CONTRACTION * norm(correction):
                 break
             theta, residual, correction = nearer, residual_nearer, following
             here.tally["corrections"] += 1
         return theta, residual
+
+
+@dataclass(frozen=True)
+class _Solved:
+    """The factor at one damping, relative to `‖B‖_F²`, and the lifted −r."""
+
+    relative: float
+    damped: Damped
+    lifted: Lifted
+
+    @classmethod
+    def at(cls, here: Linearised, relative: float) -> "_Solved":
+        damped = here.damped(relative * here.trace)
+        return cls(relative, damped, here.lift(damped, -here.residual))

@@ -12,6 +12,7 @@ from geodescent._types import Outputs, Theta
 LEAST_FACTOR = 1e-15  # of the trace: a Cholesky factor of the product with less damping may not exist
 SPARE = 10.0  # a smaller pivot than this many δ: there are modes that A + δ says nothing of
 ROUNDS, FALL = 2, 1e-4  # each round brings the residual, in the norm of the factor's inverse, down to this share
+ROUGH_FALL = 1e-2  # the same of the one round of a rough solve
 PATIENCE = 4  # iterations a round: where modes below the factor's damping ask for more, two factors are cheaper
 
 
@@ -46,15 +47,16 @@ class Refined:
             return None
         return cls(jacobian, factor, damping, wide)
 
-    def lift(self, v: Outputs) -> tuple[Theta, Outputs] | None:
+    def lift(self, v: Outputs, *, rough: bool = False) -> tuple[Theta, Outputs] | None:
         """`θ̇ = Bᵀ(BBᵀ + μ)⁻¹v` and its misfit `Bθ̇ − v`; None where that takes more than `PATIENCE` iterations."""
         solution = v.new_zeros(self.jacobian.shape[0 if self.wide else 1])
-        for _ in range(ROUNDS):
+        rounds, fall = (1, ROUGH_FALL) if rough else (ROUNDS, FALL)
+        for _ in range(rounds):
             found = iterations.conjugate_gradients(
                 self._operator,
                 self._residual(v, solution),
                 preconditioner=self.factor.solve,
-                enough=iterations.fall_test(FALL**2),
+                enough=iterations.fall_test(fall**2),
                 max_iterations=PATIENCE,
             )
             if not found.converged:

@@ -56,7 +56,7 @@ class GeodesicWalk:
     step_size: float = 1.0
 
     def displacement(self, here: Linearised, damped: Damped, lifted: Lifted) -> Displacement:
-        velocity, hints = lifted.velocity, Hints(within=BEND_SLACK * norm(lifted.misfit))
+        velocity, hints = lifted.velocity, Hints(rough=True, within=BEND_SLACK * norm(lifted.misfit))
         bend = here.lift(damped, here.second_derivative(velocity), hints).velocity
         length, turned, h = norm(velocity), 0.5 * norm(bend), self.step_size
         return Displacement(h * velocity - (0.5 * h * h) * bend, h * turned / length if length > 0.0 else 0.0)
