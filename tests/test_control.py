@@ -207,6 +207,13 @@ def test_chord_corrections_bring_the_residual_to_the_linear_model() -> None:
     assert float((found - wanted).norm()) < 0.05 * float((residual - wanted).norm())
 
 
+def test_every_damping_takes_one_factor() -> None:
+    """Where C is high the noise test and the first trial share theirs."""
+    here = at(*smooth())
+    assert gd.NaturalControl().step(here, gd.GeodesicWalk(), Standing(1e-3, here.cost, here.cost)) is not None
+    assert here.tally["factors"] == here.tally["rejections"] + 1
+
+
 def test_noisy_data_with_few_parameters_end_below_the_classical_control() -> None:
     costs = {}
     for control in (gd.NaturalControl(), gd.GainRatio()):
