@@ -234,6 +234,18 @@ def test_gains_below_one_are_not_taken_on_the_word_of_a_small_part() -> None:
     assert initialise(model, x, y, max_samples=30, gains=(0.25, 0.5)).gain < 1.0
 
 
+@pytest.mark.parametrize(("noise", "samples", "gain"), [(0.2, 800, 0.5), (0.0, 800, 1.0), (3.0, 300, 1.0)])
+def test_noise_is_looked_at_again_on_more_samples(noise: float, samples: int, gain: float) -> None:
+    """A small part may then choose the smoother start; not where 800 see no noise, nor where 300 see nothing else."""
+    x = uniform(4000, 10)
+    u = 0.5 * (x + 1.0)
+    y = 10.0 * torch.sin(math.pi * u[:, 0] * u[:, 1]) + 20.0 * (u[:, 2] - 0.5) ** 2 + 10.0 * u[:, 3] + 5.0 * u[:, 4]
+    y = ((y - y.mean()) / y.std())[:, None] + noise * normal(4000, 1, seed=1)
+    start = initialise(mlp(10, 64, 64, 1), x, y)
+    assert (start.n_samples, start.gain, start.noisy) == (samples, gain, noise > 0.0)
+    assert start.variance == pytest.approx(0.5 * (1.0 + noise**2), rel=0.2)
+
+
 def test_the_part_is_drawn_by_its_seed() -> None:
     x, y = uniform(90, 2), uniform(90, 1, seed=1)
     first, again, other = (initialise(mlp(2, 8, 1), x, y, max_samples=40, seed=s) for s in (0, 0, 1))
@@ -327,11 +339,11 @@ def test_gains_are_tried_as_long_as_the_error_falls() -> None:
 
     for valley, expected in ((4.0, [1.0, 2.0, 4.0, 8.0]), (1.0, [1.0, 2.0, 0.5]), (0.25, [1.0, 2.0, 0.5, 0.25, 0.125])):
         tried.clear()
-        found = _candidates(at, [0.0625, 0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0], small=False)
+        found = _candidates(at, [0.0625, 0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0], trusted=lambda error: True)
         assert tried == expected and [c.gain for c in found] == sorted(expected)
         assert min(found, key=lambda c: c.error).gain == valley
     tried.clear()
-    _candidates(at, [0.25, 0.5, 1.0, 2.0], small=True)
+    _candidates(at, [0.25, 0.5, 1.0, 2.0], trusted=lambda error: False)
     assert tried == [1.0, 2.0]
 
 

@@ -20,12 +20,15 @@ from geodescent._types import Outputs, Theta
 
 GAINS = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
 LEAST_SAMPLES, MOST_SAMPLES = 300, 2000  # left out in turn: as many as the flops below allow, within these
+NOISE_SAMPLES = 800  # and this many at least where the first ones look noisy, but not hopeless
+NOISY, HOPELESS = 0.05, 0.4  # of the targets' variance, left out: noise, or what such a network cannot learn
 ROWS_FLOPS = 1e8  # of m·K·min(m, K): D is decomposed in some 0.05 s
 ROWS_LIMIT = 1e9  # and never above this: G alone
 BLOCK_ROWS = 300  # with several outputs: the largest G that is decomposed, else K̄
 BLOCK_NUMBERS = 1e5  # of all diagonal blocks together, at one ridge
 SMALL_PART = 0.25  # of the weight: too few samples make every function look smoother and gains below 1 look better
 TIE = 1.1  # errors this close are the same: the gain nearest to the network's own start is kept
+MEAN_GRAM = "mean gram"
 LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
 
@@ -58,6 +61,7 @@ class Start:
         gain: the factor chosen; 1 where nothing was changed.
         layers: the layers it was applied to.
         candidates: one per gain tried, ascending.
+        variance: C of the best constant outputs, on the samples left out in turn; NaN where there are none.
         n_samples, n_given: distinct samples left out in turn, and samples given.
         reason: why there was nothing to choose, or None.
     """
@@ -65,14 +69,25 @@ class Start:
     gain: float
     layers: tuple[str, ...]
     candidates: tuple[Candidate, ...]
+    variance: float
     n_samples: int
     n_given: int
     reason: str | None = None
 
     @property
+    def chosen(self) -> Candidate | None:
+        """What the gain chosen promises; None where there was nothing to choose."""
+        return next((c for c in self.candidates if c.gain == self.gain and self.reason is None), None)
+
+    @property
     def cost_left_out(self) -> float:
         """C of the samples left out in turn, at the gain chosen; NaN where there was nothing to choose."""
-        return next((c.error for c in self.candidates if c.gain == self.gain), math.nan)
+        return math.nan if self.chosen is None else self.chosen.error
+
+    @property
+    def noisy(self) -> bool:
+        """Whether more than 5 % of the targets' variance is left out: noise, or what such a network cannot learn."""
+        return self.variance > 0.0 and self.cost_left_out > NOISY * self.variance
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON: None where a number is not finite."""
@@ -88,9 +103,8 @@ class Start:
             f"each of {self.n_samples} samples left out in turn ({self.n_given} given), by the linear model",
             f"{'gain':>8}  {'cost left out':>13}  {'ridge':>7}  {'rank':>5}  from",
         ]
-        (chosen,) = (c for c in self.candidates if c.gain == self.gain)
         for c in self.candidates:
-            mark = "  <- chosen" if c is chosen else ""
+            mark = "  <- chosen" if c is self.chosen else ""
             lines.append(f"{c.gain:8g}  {c.error:13.2e}  {c.ridge:7.0e}  {c.rank:5d}  {c.route}{mark}")
         return "\n".join(lines)
 
@@ -112,7 +126,8 @@ def initialise(
     together, and so are samples with identical inputs. Gains are tried from the one nearest to 1 upwards, else
     downwards, as long as the error falls. The first layer is every linear or convolutional layer that is
     called on what depends on no parameter. Errors within 10 % of the least count as equal to it, and of these the gain
-    nearest to 1 is taken. Gains below 1 are not taken on the word of less than a quarter of the samples.
+    nearest to 1 is taken. Gains below 1 are not taken on the word of less than a quarter of the samples, unless 800 of
+    them look noisy: data that look so are looked at again on as many (docs/decisions.md).
 
     Args:
         model, X, y, weights: as in `fit`; nothing but the first layer is changed.
@@ -132,24 +147,14 @@ def initialise(
     _check(gains, max_samples)
     problem = Problem.of(model, X, y, weights=weights, select=select)
     first = first_layer(problem.blocks[0].map)
-    part, spread = _part(problem, max_samples, seed)
-    counts = len(part.blocks[0].target), len(problem.blocks[0].target)
-    if not first:
-        return Start(1.0, (), (), *counts, "no linear or convolutional layer is called on the inputs themselves.")
-    if counts[0] < 2:
-        return Start(
-            1.0, (), (), *counts, f"{counts[0]} distinct sample of positive weight leaves nothing to learn from."
-        )
-    theta, entries = problem.theta, torch.cat(list(first.values()))
-    small = part.n_samples < SMALL_PART * problem.n_samples
-    candidates = _candidates(
-        lambda gain: _candidate(part, _scaled(theta, entries, gain), gain, spread), sorted(set(gains)), small=small
-    )
-    gain = _chosen(candidates, small=small)
-    if gain is None:
-        return Start(1.0, (), candidates, *counts, "no gain gives finite outputs and derivatives.")
-    problem.write(_scaled(theta, entries, gain))
-    return Start(gain, tuple(first), candidates, *counts)
+    gains, given = sorted(set(gains)), len(problem.blocks[0].target)
+    count, more = min(max_samples, _affordable(problem)), min(max_samples, NOISE_SAMPLES, given)
+    start = _looked(problem, first, gains, _part(problem, count, seed))
+    if more > count and _asks_for_more(start):
+        start = _looked(problem, first, gains, _part(problem, more, seed), again=True)
+    if start.reason is None:
+        problem.write(_scaled(problem.theta, torch.cat(list(first.values())), start.gain))
+    return start
 
 
 def first_layer(outputs: SampleMap) -> dict[str, Tensor]:
@@ -175,13 +180,61 @@ def first_layer(outputs: SampleMap) -> dict[str, Tensor]:
     return found
 
 
+def _looked(
+    problem: Problem, first: dict[str, Tensor], gains: list[float], drawn: tuple[Problem, float], *, again: bool = False
+) -> Start:
+    """What a part of the samples says of the gains; nothing is changed.
+
+    Args:
+        first: as of `first_layer`.
+        drawn: as of `_part`.
+        again: whether fewer samples looked noisy: then gains below 1 are taken on a small part's word, if it does too.
+    """
+    part, spread = drawn
+    counts = len(part.blocks[0].target), len(problem.blocks[0].target)
+    if not first:
+        reason = "no linear or convolutional layer is called on the inputs themselves."
+        return Start(1.0, (), (), math.nan, *counts, reason)
+    if counts[0] < 2:
+        reason = f"{counts[0]} distinct sample of positive weight leaves nothing to learn from."
+        return Start(1.0, (), (), math.nan, *counts, reason)
+    theta, entries, variance = problem.theta, torch.cat(list(first.values())), _variance(part) + spread
+    small = part.n_samples < SMALL_PART * problem.n_samples
+
+    def trusted(error: float) -> bool:
+        """Whether gains below 1 may be taken where this is the least error."""
+        return not small or (again and error > NOISY * variance)
+
+    candidates = _candidates(
+        lambda gain: _candidate(part, _scaled(theta, entries, gain), gain, spread), gains, trusted=trusted
+    )
+    gain = _chosen(candidates, trusted=trusted)
+    if gain is None:
+        return Start(1.0, (), candidates, variance, *counts, "no gain gives finite outputs and derivatives.")
+    return Start(gain, tuple(first), candidates, variance, *counts)
+
+
+def _asks_for_more(start: Start) -> bool:
+    """Whether data look noisy, but not hopeless; K̄ is too coarse for what more samples would tell."""
+    chosen = start.chosen
+    return start.noisy and chosen is not None and chosen.route != MEAN_GRAM and chosen.error < HOPELESS * start.variance
+
+
+def _variance(part: Problem) -> float:
+    """C of the best constant outputs."""
+    (block,) = part.blocks
+    weights = torch.ones_like(block.target[:, :1]) if block.weights is None else block.weights[:, None]
+    mean = (weights * block.target).sum(0) / weights.sum()
+    return float((weights * (block.target - mean).square()).sum() / (2.0 * weights.sum()))
+
+
 def _part(problem: Problem, max_samples: int, seed: int) -> tuple[Problem, float]:
     """Some of the samples of positive weight, identical ones merged, and the cost that merging hides."""
     (block,) = problem.blocks
     weights = torch.ones_like(block.target[:, 0]) if block.weights is None else block.weights.to(block.target)
     active = torch.nonzero(weights > 0)[:, 0].cpu()
     order = torch.randperm(len(active), generator=torch.Generator().manual_seed(seed))
-    kept = active[order[: min(max_samples, _affordable(problem))].sort().values].tolist()
+    kept = active[order[:max_samples].sort().values].tolist()
     drawn = replace(
         block, map=block.map.on(take(block.map.inputs, kept)), target=block.target[kept], weights=weights[kept]
     )
@@ -215,14 +268,16 @@ def _scaled(theta: Theta, entries: Tensor, gain: float) -> Theta:
     return scaled
 
 
-def _candidates(at: Callable[[float], Candidate], gains: list[float], *, small: bool) -> tuple[Candidate, ...]:
+def _candidates(
+    at: Callable[[float], Candidate], gains: list[float], *, trusted: Callable[[float], bool]
+) -> tuple[Candidate, ...]:
     """From the gain nearest to 1 upwards, then downwards, each way as long as the error falls: it has one valley."""
     first = min(range(len(gains)), key=lambda i: abs(math.log(gains[i])))
     found = {first: at(gains[first])}
     for way in (range(first + 1, len(gains)), range(first - 1, -1, -1)):
         least = found[first].error
         for i in way:
-            if small and gains[i] < 1.0 and math.isfinite(least):
+            if gains[i] < 1.0 and math.isfinite(least) and not trusted(least):
                 break
             found[i] = at(gains[i])
             if math.isfinite(least) and not found[i].error < least:
@@ -251,17 +306,17 @@ def _left_out(rows: Jacobian, residual: Outputs, part: Problem, eps: float) -> t
     if not (small and k < m):
         if q > 1 and m > BLOCK_ROWS:
             modes = modes_of_gram(rows.mean_gram(), eps=eps)
-            return leave_one_out(modes, residual.reshape(-1, q), n_samples=n, block=1), "mean gram"
+            return leave_one_out(modes, residual.reshape(-1, q), n_samples=n, block=1), MEAN_GRAM
         modes = modes_of_gram(rows.gram(), eps=eps)
         if modes.rank == m or not small:
             return leave_one_out(modes, column, n_samples=n, block=q), "gram"
     return leave_one_out(modes_of_rows(rows.dense(), eps=eps), column, n_samples=n, block=q), "rows"
 
 
-def _chosen(candidates: tuple[Candidate, ...], *, small: bool) -> float | None:
-    """The gain nearest to 1 among those whose error is the least, or as good as; none below 1 from a small part."""
+def _chosen(candidates: tuple[Candidate, ...], *, trusted: Callable[[float], bool]) -> float | None:
+    """The gain nearest to 1 among those whose error is the least, or as good as; none below 1 that is not trusted."""
     finite = [c for c in candidates if math.isfinite(c.error)]
-    offered = [c for c in finite if c.gain >= 1.0 or not small] or finite
+    offered = [c for c in finite if c.gain >= 1.0 or trusted(c.error)] or finite
     least = min((c.error for c in offered), default=math.inf)
     tied = (c.gain for c in offered if c.error <= TIE * least)
     return min(tied, key=lambda gain: abs(math.log(gain)), default=None)

@@ -51,7 +51,6 @@ SecondsOption = Annotated[float | None, typer.Option("--max-seconds", min=0.0, h
 StartOption = Annotated[
     Literal["data", "torch"], typer.Option("--start", help="Scale of the first layer: chosen by the data, or torch's.")
 ]
-NOISY = 0.05  # of the targets' variance left out by the best start: more is noise, or what such a network cannot learn
 StopOption = Annotated[
     Literal["auto", "cost", "held-out"],
     typer.Option("--stop", help="What ends the run; auto: held-out for regression on data that look noisy."),
@@ -106,14 +105,11 @@ def fit(
 
 def _by_held_out(stop: str, job: "Job", chosen: Start | None, answer: "Answer") -> bool:
     """Whether held-out cost ends the run; where nobody said, whether much is left out of the best linear model."""
-    left_out = None if chosen is None or chosen.reason is not None else chosen.cost_left_out
-    if stop != "auto" or job.config.task != "regression" or left_out is None:
+    if stop != "auto" or job.config.task != "regression" or chosen is None:
         return stop == "held-out"
-    y = job.training[1]
-    all_of_it = float(y.square().sum() / (2 * len(y)))
-    if left_out <= NOISY * all_of_it or all_of_it == 0.0 or len(y) < FEWEST:
+    if not chosen.noisy or len(job.training[1]) < FEWEST:
         return False
-    share = f"{left_out / all_of_it:.0%}"
+    share = f"{chosen.cost_left_out / chosen.variance:.0%}"
     answer.say(
         f"stop: by the cost of a fifth of the training samples, held out: {share} of the targets' variance\n"
         "cannot be foretold, as with noise. --stop cost fits to the end.\n"
