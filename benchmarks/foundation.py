@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from readme import put
 from sklearn import datasets
 from torch import Tensor, nn
 from torch.func import functional_call, jacrev, vmap
@@ -25,8 +26,7 @@ from torch.func import functional_call, jacrev, vmap
 import geodescent as gd
 
 HERE = Path(__file__).parent
-LINES, README = HERE / "foundation.jsonl", HERE.parent / "README.md"
-BEGIN, END = "<!-- table: begin (generated) -->", "<!-- table: end -->"
+LINES = HERE / "foundation.jsonl"
 DTYPE = torch.float64
 
 
@@ -238,9 +238,7 @@ def write_table() -> None:
         f"| {SHOWN[s]}{case} | {figures(line)} | {line['product_gflops']:.0f} GF/s |"
         for (s, case), line in newest.items()
     ]
-    before, rest = README.read_text().split(BEGIN)
-    after = rest.split(END)[1]
-    README.write_text(f"{before}{BEGIN}\n" + "\n".join(rows) + f"\n{END}{after}")
+    put("table", rows)
 
 
 SHOWN = {"gram": "Gram, ", "large gram": "Gram, ", "flow": "flow, ", "digits": "`fit digits`, "}

@@ -1,4 +1,4 @@
-"""RESULTS.md and its figures, from the lines: `python benchmarks/table.py [--quick]`.
+"""RESULTS.md, its figures and the README's table, from the lines: `python benchmarks/table.py [--quick]`.
 
 Every case × every peer has a row: numbers, "not reached in B s", or the reason why there is no run. A missing row ends
 the command with status 1 after the rows that are there were written. `--quick` prints the quick set's tables instead.
@@ -15,11 +15,11 @@ from estimators import ESTIMATORS
 from figures import performance_profile, scaling_plot
 from peers import PEERS
 from protocol import FULL, QUICK, Line, Protocol, finals, moved
+from races import OURS, Race, bounded_ratio, geometric_mean, races
+from readme import put
 from recorder import TARGETS
 from results import HERE, read
 from standing import Standing, hardest_target, standing
-
-OURS = "geodescent"
 
 
 def main() -> None:
@@ -39,6 +39,8 @@ def main() -> None:
         (folder / "RESULTS.md").write_text(text)
         performance_profile(protocol, lines, folder / "profile.png")
         scaling_plot(lines, folder / "scaling.png")
+        if folder == HERE:
+            put("peers", in_short(races(protocol, lines), protocol))
     lacking = missing(protocol, lines)
     if lacking:
         sys.exit("rows are missing: " + "; ".join(lacking))
@@ -60,7 +62,7 @@ def sections(protocol: Protocol, lines: list[Line]) -> list[str]:
     racing = [case for case in protocol.cases if not CASES[case].noisy]
     noisy = [case for case in protocol.cases if CASES[case].noisy]
     parts = ["# Benchmark", "", *preamble(protocol, lines), ""]
-    parts += ["## Time to the hardest target", "", *summary(protocol, lines, racing), ""]
+    parts += ["## Time to the hardest target", "", *summary(protocol, lines), ""]
     parts += ["## Time to each target, every case and every peer", "", *every_row(protocol, lines, racing), ""]
     parts += ["## Noisy regression: held-out cost at each method's own stopping", ""]
     parts += [*noisy_table(protocol, lines, noisy), ""]
@@ -94,38 +96,39 @@ def joined(values: set[str]) -> str:
     return ", ".join(sorted(values))
 
 
-def summary(protocol: Protocol, lines: list[Line], cases: list[str]) -> list[str]:
+def summary(protocol: Protocol, lines: list[Line]) -> list[str]:
     """Ours against the best peer of each case, and the geometric mean of the ratios."""
     head = ["case", "hardest target", "geodescent", "best peer", "its time", "ratio", "GF/s in these runs"]
     rows = [f"| {' | '.join(head)} |", "|" + "---|" * len(head)]
-    ratios = dict[str, float]()
-    for case in cases:
-        target = hardest_target(protocol, lines, case)
-        peers = [standing(lines, case, n, target) for n in protocol.peers if not (PEERS[n].ours or PEERS[n].absent)]
-        ours = standing(lines, case, OURS, target)
-        best = min(peers, key=lambda entry: (entry.median, entry.end_cost))
-        bound, ratio = bounded_ratio(protocol, ours, best)
-        ratios |= {case: ratio} if math.isfinite(ratio) else {}
-        cells = [case, shown_target(target), ours.time(protocol), best.name, best.time(protocol)]
-        cells += [shown_ratio(bound, ratio), f"{rate(lines, case, OURS)} and {rate(lines, case, best.name)}"]
+    run = races(protocol, lines)
+    for race in run:
+        cells = [race.case, shown_target(race.target), race.ours.time(protocol), race.best.name]
+        cells += [race.best.time(protocol), shown_ratio(race.bound, race.ratio)]
+        cells += [f"{rate(lines, race.case, OURS)} and {rate(lines, race.case, race.best.name)}"]
         rows.append(f"| {' | '.join(cells)} |")
-    if ratios:
-        worst = [f"{case} ({ratio:.2g})" for case, ratio in ratios.items() if ratio < 1 / 1.2]
-        rows += ["", f"Geometric mean of the ratios: {math.exp(mean(map(math.log, ratios.values()))):.2f}."]
+    known = [race for race in run if math.isfinite(race.ratio)]
+    if known:
+        slower = [f"{race.case} ({race.ratio:.2g})" for race in known if race.ratio < 1 / 1.2]
+        rows += ["", f"Geometric mean of the ratios: {geometric_mean(known):.2f}."]
         rows += ["A ratio with ≥ takes the budget for the time of a peer that never arrives; with ≤, for ours."]
-        rows += [f"Slower than the best peer by more than 1.2: {', '.join(worst) or 'none'}."]
+        rows += [f"Slower than the best peer by more than 1.2: {', '.join(slower) or 'none'}."]
         rows += [
             "Times are as measured; GF/s is the rate of a 1000 × 1000 float64 product just before the runs, median."
         ]
     return rows
 
 
-def bounded_ratio(protocol: Protocol, ours: Standing, best: Standing) -> tuple[str, float]:
-    """The best peer's time over ours; the budget stands for a time that is not known."""
-    if math.isinf(ours.median) and math.isinf(best.median):
-        return "", math.nan
-    bound = "≥ " if math.isinf(best.median) else "≤ " if math.isinf(ours.median) else ""
-    return bound, min(best.median, protocol.final_seconds) / min(ours.median, protocol.final_seconds)
+def in_short(run: list[Race], protocol: Protocol) -> list[str]:
+    """The same for the README."""
+    rows = ["| case | cost | geodescent | best peer | ratio |", "|---|---|---|---|---|"]
+    for race in (race for race in run if math.isfinite(race.target)):
+        ours, best = (
+            f"{e.median:.2g} s" if math.isfinite(e.median) else e.time(protocol) for e in (race.ours, race.best)
+        )
+        cells = [race.case, shown_target(race.target), ours, f"{race.best.name}, {best}"]
+        rows.append(f"| {' | '.join([*cells, shown_ratio(race.bound, race.ratio)])} |")
+    mean_ratio = geometric_mean([race for race in run if math.isfinite(race.ratio)])
+    return [*rows, f"| geometric mean | | | | {mean_ratio:.2g} |"]
 
 
 def shown_ratio(bound: str, ratio: float) -> str:
@@ -185,7 +188,23 @@ def noisy_table(protocol: Protocol, lines: list[Line], cases: list[str]) -> list
                 seconds = median(line["seconds"] for line in runs)
                 cells = [f"{mean(values):.4f} ± {error:.4f}", f"{entry.end_cost:.1e}", f"{seconds:.1f}", str(len(runs))]
             rows.append(f"| {case} | {name} | {' | '.join(cells)} |")
-    return rows
+    return [*rows, "", *(against_the_best(protocol, lines, case) for case in cases)]
+
+
+def against_the_best(protocol: Protocol, lines: list[Line], case: str) -> str:
+    """Whether ours is no worse than the best peer beyond the standard error of the difference of the two means."""
+    held = dict[str, list[float]]()
+    for name in (name for name in protocol.peers if name == OURS or not PEERS[name].ours):
+        values = [
+            line["held_out"] for line in finals(lines, case, name) if moved(line) and line["held_out"] is not None
+        ]
+        held |= {name: values} if len(values) > 1 else {}
+    if OURS not in held or len(held) == 1:
+        return f"- {case}: nothing to compare."
+    best = min((name for name in held if name != OURS), key=lambda name: mean(held[name]))
+    ours, error = mean(held[OURS]), math.hypot(*(stdev(held[n]) / math.sqrt(len(held[n])) for n in (OURS, best)))
+    verdict = "no worse" if ours <= mean(held[best]) + error else "worse"
+    return f"- {case}: {verdict} than the best peer, {best}: {ours:.4f} against {mean(held[best]):.4f} ± {error:.4f}."
 
 
 def estimator_table(protocol: Protocol, lines: list[Line]) -> list[str]:
