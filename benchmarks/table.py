@@ -39,9 +39,9 @@ def main() -> None:
         (folder / "RESULTS.md").write_text(text)
         performance_profile(protocol, lines, folder / "profile.png")
         scaling_plot(lines, folder / "scaling.png")
-        if folder == HERE:
-            put("peers", in_short(races(protocol, lines), protocol))
     lacking = missing(protocol, lines)
+    if not (lacking or arguments.quick or arguments.out):
+        put("peers", in_short(races(protocol, lines)))
     if lacking:
         sys.exit("rows are missing: " + "; ".join(lacking))
 
@@ -118,17 +118,21 @@ def summary(protocol: Protocol, lines: list[Line]) -> list[str]:
     return rows
 
 
-def in_short(run: list[Race], protocol: Protocol) -> list[str]:
-    """The same for the README."""
-    rows = ["| case | cost | geodescent | best peer | ratio |", "|---|---|---|---|---|"]
-    for race in (race for race in run if math.isfinite(race.target)):
-        ours, best = (
-            f"{e.median:.2g} s" if math.isfinite(e.median) else e.time(protocol) for e in (race.ours, race.best)
-        )
-        cells = [race.case, shown_target(race.target), ours, f"{race.best.name}, {best}"]
-        rows.append(f"| {' | '.join([*cells, shown_ratio(race.bound, race.ratio)])} |")
-    mean_ratio = geometric_mean([race for race in run if math.isfinite(race.ratio)])
-    return [*rows, f"| geometric mean | | | | {mean_ratio:.2g} |"]
+ABREAST = 3  # cases in a row of the README's table
+
+
+def in_short(run: list[Race]) -> list[str]:
+    """The same for the README: case and cost, our seconds, and the best peer's over them."""
+    cells = list[str]()
+    for race in (race for race in run if math.isfinite(race.ratio)):
+        ours = f"{race.ours.median:.2g}" if math.isfinite(race.ours.median) else "not reached"
+        cells.append(f"{race.case}, {shown_target(race.target)} | {ours} | {shown_ratio(race.bound, race.ratio)}")
+    overall = geometric_mean([race for race in run if math.isfinite(race.ratio)])
+    cells.append(f"**geometric mean** | | **{overall:.2g}**")
+    cells += [" | | "] * (-len(cells) % ABREAST)
+    head = " | ".join(["case, cost | seconds | best peer's ÷ ours"] * ABREAST)
+    rows = [" | ".join(cells[i : i + ABREAST]) for i in range(0, len(cells), ABREAST)]
+    return [f"| {head} |", "|" + "---|" * 3 * ABREAST, *(f"| {row} |" for row in rows)]
 
 
 def shown_ratio(bound: str, ratio: float) -> str:
@@ -180,31 +184,44 @@ def noisy_table(protocol: Protocol, lines: list[Line], cases: list[str]) -> list
     for case in cases:
         for name in protocol.peers:
             entry = standing(lines, case, name, math.inf)
-            runs = [line for line in finals(lines, case, name) if moved(line)]
-            values = [line["held_out"] for line in runs if line["held_out"] is not None]
-            cells = [entry.reason or "not finite", "", "", str(len(runs))]
+            runs, values = finals(lines, case, name), list(held_out_by_seed(lines, case, name).values())
+            cells = [entry.reason or "not finite", "", "", str(len(values))]
             if values:
-                error = stdev(values) / math.sqrt(len(values)) if len(values) > 1 else math.nan
-                seconds = median(line["seconds"] for line in runs)
-                cells = [f"{mean(values):.4f} ± {error:.4f}", f"{entry.end_cost:.1e}", f"{seconds:.1f}", str(len(runs))]
+                seconds = median(line["seconds"] for line in runs if moved(line))
+                cells = [
+                    f"{mean(values):.4f} ± {standard_error(values):.4f}",
+                    f"{entry.end_cost:.1e}",
+                    f"{seconds:.1f}",
+                ]
+                cells.append(str(len(values)))
             rows.append(f"| {case} | {name} | {' | '.join(cells)} |")
     return [*rows, "", *(against_the_best(protocol, lines, case) for case in cases)]
 
 
+def held_out_by_seed(lines: list[Line], case: str, name: str) -> dict[int, float]:
+    """Of the final runs that took a step and ended finite."""
+    runs = [line for line in finals(lines, case, name) if moved(line)]
+    return {line["seed"]: line["held_out"] for line in runs if line["held_out"] is not None}
+
+
+def standard_error(values: list[float]) -> float:
+    """Of the mean; NaN for a single value."""
+    return stdev(values) / math.sqrt(len(values)) if len(values) > 1 else math.nan
+
+
 def against_the_best(protocol: Protocol, lines: list[Line], case: str) -> str:
-    """Whether ours is no worse than the best peer beyond the standard error of the difference of the two means."""
-    held = dict[str, list[float]]()
-    for name in (name for name in protocol.peers if name == OURS or not PEERS[name].ours):
-        values = [
-            line["held_out"] for line in finals(lines, case, name) if moved(line) and line["held_out"] is not None
-        ]
-        held |= {name: values} if len(values) > 1 else {}
-    if OURS not in held or len(held) == 1:
+    """Whether ours is no worse than the best peer beyond one standard error of their difference, seed by seed."""
+    ours = held_out_by_seed(lines, case, OURS)
+    theirs = {name: held_out_by_seed(lines, case, name) for name in protocol.peers if not PEERS[name].ours}
+    theirs = {name: values for name, values in theirs.items() if len(values.keys() & ours.keys()) > 1}
+    if not theirs:
         return f"- {case}: nothing to compare."
-    best = min((name for name in held if name != OURS), key=lambda name: mean(held[name]))
-    ours, error = mean(held[OURS]), math.hypot(*(stdev(held[n]) / math.sqrt(len(held[n])) for n in (OURS, best)))
-    verdict = "no worse" if ours <= mean(held[best]) + error else "worse"
-    return f"- {case}: {verdict} than the best peer, {best}: {ours:.4f} against {mean(held[best]):.4f} ± {error:.4f}."
+    best = min(theirs, key=lambda name: mean(theirs[name].values()))
+    differences = [ours[seed] - theirs[best][seed] for seed in sorted(ours.keys() & theirs[best].keys())]
+    error = standard_error(differences)
+    verdict = "no worse" if mean(differences) <= error else "worse"
+    difference = f"{mean(differences):+.2g} ± {error:.2g} (standard error, {len(differences)} seeds)"
+    return f"- {case}: {verdict} than the best peer, {best}; difference {difference}."
 
 
 def estimator_table(protocol: Protocol, lines: list[Line]) -> list[str]:

@@ -84,7 +84,7 @@ def identical_groups(block: RowBlock) -> list[list[int]]:
     """Samples of positive weight whose inputs are the same numbers, in groups of two and more."""
     leaves = [_comparable(leaf) for leaf in leaves_of(block.map.inputs)]
     groups = dict[tuple[bytes, ...], list[int]]()
-    for i in _active(block):
+    for i in active(block):
         groups.setdefault(tuple(leaf[i].tobytes() for leaf in leaves), []).append(i)
     return [group for group in groups.values() if len(group) > 1]
 
@@ -102,7 +102,8 @@ def conflict_cost(problem: Problem, block: RowBlock, group: list[int]) -> float:
     return float((weights[:, None] * (shifted - mean).square()).sum()) / (2.0 * problem.n_samples)
 
 
-def _active(block: RowBlock) -> list[int]:
+def active(block: RowBlock) -> list[int]:
+    """Samples of positive weight."""
     n = len(block.target)
     return list(range(n)) if block.weights is None else torch.nonzero(block.weights > 0)[:, 0].tolist()
 
@@ -136,7 +137,7 @@ def _identical(problem: Problem, block: RowBlock, groups: list[list[int]]) -> li
 def _nearly_identical(problem: Problem, block: RowBlock, identical: list[list[int]]) -> list[Cause]:
     """Groups of samples, identical ones counted once, that differ by at most `NEARLY` in every feature."""
     repeated = {i for group in identical for i in group[1:]}
-    kept = [i for i in _active(block) if i not in repeated]
+    kept = [i for i in active(block) if i not in repeated]
     leaves = leaves_of(block.map.inputs)
     if sum(leaf.numel() for leaf in leaves) > NEARLY_LIMIT or len(kept) < 2:
         return []
@@ -229,7 +230,7 @@ def _unit_cause(
 
 def _too_few(problem: Problem, floor: float | None) -> list[Cause]:
     m, k = problem.n_residuals, problem.n_params
-    m -= sum((len(b.target) - len(_active(b))) * b.map.n_outputs for b in problem.blocks)
+    m -= sum((len(b.target) - len(active(b))) * b.map.n_outputs for b in problem.blocks)
     if k >= m:
         return []
     text = (

@@ -3,12 +3,13 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import cache
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from geodescent._causes import conflict_cost, identical_groups
+from geodescent._causes import active, conflict_cost, identical_groups
 from geodescent._errors import InputError
 from geodescent._inputs import Inputs, map_inputs, take
 from geodescent._jacobian import Jacobian
@@ -61,7 +62,7 @@ class Start:
         gain: the factor chosen; 1 where nothing was changed.
         layers: the layers it was applied to.
         candidates: one per gain tried, ascending.
-        variance: C of the best constant outputs, on the samples left out in turn; NaN where there are none.
+        cost_of_mean: C of the best constant outputs, on the samples left out in turn; NaN where there are none.
         n_samples, n_given: distinct samples left out in turn, and samples given.
         reason: why there was nothing to choose, or None.
     """
@@ -69,7 +70,7 @@ class Start:
     gain: float
     layers: tuple[str, ...]
     candidates: tuple[Candidate, ...]
-    variance: float
+    cost_of_mean: float
     n_samples: int
     n_given: int
     reason: str | None = None
@@ -87,12 +88,11 @@ class Start:
     @property
     def noisy(self) -> bool:
         """Whether more than 5 % of the targets' variance is left out: noise, or what such a network cannot learn."""
-        return self.variance > 0.0 and self.cost_left_out > NOISY * self.variance
+        return self.cost_of_mean > 0.0 and self.cost_left_out > NOISY * self.cost_of_mean
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON: None where a number is not finite."""
-        rows = [{k: None if v in (math.inf, -math.inf) else v for k, v in asdict(c).items()} for c in self.candidates]
-        return asdict(self) | {"candidates": rows}
+        return _finite(asdict(self)) | {"candidates": [_finite(asdict(c)) for c in self.candidates]}
 
     def __str__(self) -> str:
         if self.reason is not None:
@@ -142,16 +142,16 @@ def initialise(
 
     Raises: InputError, JacobianError, MemoryPlanError: with the numbers and the way out; the model is as it was.
     Cost: for each gain tried, mostly two or three, D or G of a part of the samples and its decomposition: 0.01 to
-        0.1 s on the cases measured.
+        0.1 s on the cases measured; the second look at noise 0.15 to 0.2 s.
     """
     _check(gains, max_samples)
     problem = Problem.of(model, X, y, weights=weights, select=select)
     first = first_layer(problem.blocks[0].map)
-    gains, given = sorted(set(gains)), len(problem.blocks[0].target)
-    count, more = min(max_samples, _affordable(problem)), min(max_samples, NOISE_SAMPLES, given)
-    start = _looked(problem, first, gains, _part(problem, count, seed))
-    if more > count and _asks_for_more(start):
-        start = _looked(problem, first, gains, _part(problem, more, seed), again=True)
+    gains, count = sorted(set(gains)), min(max_samples, _affordable(problem))
+    start = _looked(problem, first, gains, count, seed)
+    more = min(NOISE_SAMPLES, len(active(problem.blocks[0])))
+    if max_samples >= more > count and _asks_for_more(start):
+        start = _looked(problem, first, gains, more, seed)
     if start.reason is None:
         problem.write(_scaled(problem.theta, torch.cat(list(first.values())), start.gain))
     return start
@@ -180,61 +180,49 @@ def first_layer(outputs: SampleMap) -> dict[str, Tensor]:
     return found
 
 
-def _looked(
-    problem: Problem, first: dict[str, Tensor], gains: list[float], drawn: tuple[Problem, float], *, again: bool = False
-) -> Start:
-    """What a part of the samples says of the gains; nothing is changed.
+def _looked(problem: Problem, first: dict[str, Tensor], gains: list[float], count: int, seed: int) -> Start:
+    """What so many of the samples say of the gains; nothing is changed.
 
-    Args:
-        first: as of `first_layer`.
-        drawn: as of `_part`.
-        again: whether fewer samples looked noisy: then gains below 1 are taken on a small part's word, if it does too.
+    Gains below 1 are not taken on the word of a small part, unless it is large enough to know noise and sees it.
     """
-    part, spread = drawn
-    counts = len(part.blocks[0].target), len(problem.blocks[0].target)
+    part, spread = _part(problem, count, seed)
+    (block,), n, given = part.blocks, len(part.blocks[0].target), len(problem.blocks[0].target)
     if not first:
         reason = "no linear or convolutional layer is called on the inputs themselves."
-        return Start(1.0, (), (), math.nan, *counts, reason)
-    if counts[0] < 2:
-        reason = f"{counts[0]} distinct sample of positive weight leaves nothing to learn from."
-        return Start(1.0, (), (), math.nan, *counts, reason)
-    theta, entries, variance = problem.theta, torch.cat(list(first.values())), _variance(part) + spread
-    small = part.n_samples < SMALL_PART * problem.n_samples
-
-    def trusted(error: float) -> bool:
-        """Whether gains below 1 may be taken where this is the least error."""
-        return not small or (again and error > NOISY * variance)
-
-    candidates = _candidates(
-        lambda gain: _candidate(part, _scaled(theta, entries, gain), gain, spread), gains, trusted=trusted
-    )
-    gain = _chosen(candidates, trusted=trusted)
+        return Start(1.0, (), (), math.nan, n, given, reason)
+    if n < 2:
+        reason = f"{n} distinct sample of positive weight leaves nothing to learn from."
+        return Start(1.0, (), (), math.nan, n, given, reason)
+    theta, entries = problem.theta, torch.cat(list(first.values()))
+    at = cache(lambda gain: _candidate(part, _scaled(theta, entries, gain), gain, spread))
+    begin, cost_of_mean = at(_nearest(gains)), conflict_cost(part, block, list(range(n))) + spread
+    noisy = begin.error > NOISY * cost_of_mean and begin.route != MEAN_GRAM and count >= NOISE_SAMPLES
+    small = part.n_samples < SMALL_PART * problem.n_samples and not noisy
+    candidates = _candidates(at, gains, small=small)
+    gain = _chosen(candidates, small=small)
     if gain is None:
-        return Start(1.0, (), candidates, variance, *counts, "no gain gives finite outputs and derivatives.")
-    return Start(gain, tuple(first), candidates, variance, *counts)
+        return Start(1.0, (), candidates, cost_of_mean, n, given, "no gain gives finite outputs and derivatives.")
+    return Start(gain, tuple(first), candidates, cost_of_mean, n, given)
 
 
 def _asks_for_more(start: Start) -> bool:
     """Whether data look noisy, but not hopeless; K̄ is too coarse for what more samples would tell."""
     chosen = start.chosen
-    return start.noisy and chosen is not None and chosen.route != MEAN_GRAM and chosen.error < HOPELESS * start.variance
-
-
-def _variance(part: Problem) -> float:
-    """C of the best constant outputs."""
-    (block,) = part.blocks
-    weights = torch.ones_like(block.target[:, :1]) if block.weights is None else block.weights[:, None]
-    mean = (weights * block.target).sum(0) / weights.sum()
-    return float((weights * (block.target - mean).square()).sum() / (2.0 * weights.sum()))
+    return (
+        start.noisy
+        and chosen is not None
+        and chosen.route != MEAN_GRAM
+        and chosen.error < HOPELESS * start.cost_of_mean
+    )
 
 
 def _part(problem: Problem, max_samples: int, seed: int) -> tuple[Problem, float]:
     """Some of the samples of positive weight, identical ones merged, and the cost that merging hides."""
     (block,) = problem.blocks
     weights = torch.ones_like(block.target[:, 0]) if block.weights is None else block.weights.to(block.target)
-    active = torch.nonzero(weights > 0)[:, 0].cpu()
-    order = torch.randperm(len(active), generator=torch.Generator().manual_seed(seed))
-    kept = active[order[:max_samples].sort().values].tolist()
+    samples = active(block)
+    order = torch.randperm(len(samples), generator=torch.Generator().manual_seed(seed))
+    kept = [samples[i] for i in order[:max_samples].sort().values.tolist()]
     drawn = replace(
         block, map=block.map.on(take(block.map.inputs, kept)), target=block.target[kept], weights=weights[kept]
     )
@@ -268,16 +256,19 @@ def _scaled(theta: Theta, entries: Tensor, gain: float) -> Theta:
     return scaled
 
 
-def _candidates(
-    at: Callable[[float], Candidate], gains: list[float], *, trusted: Callable[[float], bool]
-) -> tuple[Candidate, ...]:
+def _nearest(gains: list[float]) -> float:
+    """To the network's own start, gain 1."""
+    return min(gains, key=lambda gain: abs(math.log(gain)))
+
+
+def _candidates(at: Callable[[float], Candidate], gains: list[float], *, small: bool) -> tuple[Candidate, ...]:
     """From the gain nearest to 1 upwards, then downwards, each way as long as the error falls: it has one valley."""
-    first = min(range(len(gains)), key=lambda i: abs(math.log(gains[i])))
+    first = gains.index(_nearest(gains))
     found = {first: at(gains[first])}
     for way in (range(first + 1, len(gains)), range(first - 1, -1, -1)):
         least = found[first].error
         for i in way:
-            if gains[i] < 1.0 and math.isfinite(least) and not trusted(least):
+            if small and gains[i] < 1.0 and math.isfinite(least):
                 break
             found[i] = at(gains[i])
             if math.isfinite(least) and not found[i].error < least:
@@ -313,13 +304,18 @@ def _left_out(rows: Jacobian, residual: Outputs, part: Problem, eps: float) -> t
     return leave_one_out(modes_of_rows(rows.dense(), eps=eps), column, n_samples=n, block=q), "rows"
 
 
-def _chosen(candidates: tuple[Candidate, ...], *, trusted: Callable[[float], bool]) -> float | None:
-    """The gain nearest to 1 among those whose error is the least, or as good as; none below 1 that is not trusted."""
+def _chosen(candidates: tuple[Candidate, ...], *, small: bool) -> float | None:
+    """The gain nearest to 1 among those whose error is the least, or as good as; none below 1 from a small part."""
     finite = [c for c in candidates if math.isfinite(c.error)]
-    offered = [c for c in finite if c.gain >= 1.0 or trusted(c.error)] or finite
+    offered = [c for c in finite if c.gain >= 1.0 or not small] or finite
     least = min((c.error for c in offered), default=math.inf)
-    tied = (c.gain for c in offered if c.error <= TIE * least)
-    return min(tied, key=lambda gain: abs(math.log(gain)), default=None)
+    tied = [c.gain for c in offered if c.error <= TIE * least]
+    return _nearest(tied) if tied else None
+
+
+def _finite(entries: dict[str, Any]) -> dict[str, Any]:
+    """None in place of a number that is not finite."""
+    return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in entries.items()}
 
 
 def _check(gains: Sequence[float], max_samples: int) -> None:

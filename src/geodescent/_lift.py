@@ -48,8 +48,8 @@ class Hints:
     """What spares a solve some of its work.
 
     Attributes:
-        rough: a few digits of θ̇ will do: a direct solve need not be refined, and its misfit is as good as it comes.
-            The attributes below are for iterative solves.
+        rough: a few digits of θ̇ will do and its misfit is not read: a direct solve need not be refined. The attributes
+            below are for iterative solves.
         within: it may stop at this residual.
         near: it may begin on the line of this parameter velocity, (K,).
         fall: it may stop where `ln φ`, φ = ‖Bv + r‖² + μ‖v‖² of a damped step, has fallen by this.
@@ -96,7 +96,7 @@ class Prepared(Protocol):
 
     @property
     def direct(self) -> bool:
-        """Whether solves are exact to rounding, so that their small differences can be compared."""
+        """Whether solves, unless rough ones are asked for, are exact to rounding, so that misfits can be compared."""
         ...
 
     @property

@@ -30,11 +30,11 @@ class PlannedWalk:
 class PlannedControl:
     """Natural control where solves are exact to rounding, the gain ratio where they are iterative.
 
-    The natural test takes small differences of solves, which a conjugate gradient of two digits does not have. Where
-    both kinds are to be had, a descent opens with inexact solves, which far from the minimum bring as much for a small
-    part of the price. It goes over to exact ones, for good, at `VALLEY` of the reference cost, from where these
-    converge fast and inexact ones leave ever more of what is hard to reach; or when the opening has cost as much as
-    `LONG` exact steps.
+    The natural test lifts what a step missed of the linear model's residual, a small difference that an inexact solve
+    does not know to a digit. Where both kinds are to be had, a descent opens with inexact solves, which far from the
+    minimum bring as much for a small part of the price. It goes over to exact ones, for good, at `VALLEY` of the
+    reference cost, from where these converge fast and inexact ones leave ever more of what is hard to reach; or when
+    the opening has cost as much as `LONG` exact steps.
     """
 
     direct: Control = field(default_factory=NaturalControl)

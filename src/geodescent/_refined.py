@@ -51,10 +51,11 @@ class Refined:
         """`θ̇ = Bᵀ(BBᵀ + μ)⁻¹v` and its misfit `Bθ̇ − v`; None where that takes more than `PATIENCE` iterations."""
         solution = v.new_zeros(self.jacobian.shape[0 if self.wide else 1])
         rounds, fall = (1, ROUGH_FALL) if rough else (ROUNDS, FALL)
-        for _ in range(rounds):
+        left = v if self.wide else self.jacobian.rmv(v)
+        for number in range(rounds):
             found = iterations.conjugate_gradients(
                 self._operator,
-                self._residual(v, solution),
+                left if number == 0 else self._residual(v, solution),
                 preconditioner=self.factor.solve,
                 enough=iterations.fall_test(fall**2),
                 max_iterations=PATIENCE,

@@ -109,7 +109,7 @@ def _by_held_out(stop: str, job: "Job", chosen: Start | None, answer: "Answer") 
         return stop == "held-out"
     if not chosen.noisy or len(job.training[1]) < FEWEST:
         return False
-    share = f"{chosen.cost_left_out / chosen.variance:.0%}"
+    share = f"{chosen.cost_left_out / chosen.cost_of_mean:.0%}"
     answer.say(
         f"stop: by the cost of a fifth of the training samples, held out: {share} of the targets' variance\n"
         "cannot be foretold, as with noise. --stop cost fits to the end.\n"
