@@ -108,10 +108,11 @@ def summary(protocol: Protocol, lines: list[Line]) -> list[str]:
         rows.append(f"| {' | '.join(cells)} |")
     known = [race for race in run if math.isfinite(race.ratio)]
     if known:
-        slower = [f"{race.case} ({race.ratio:.2g})" for race in known if race.ratio < 1 / 1.2]
+        lost = [race for race in known if race.ratio < 1 / 1.2 or math.isinf(race.ours.median)]
+        slower = [f"{race.case} ({shown_ratio(race.bound, race.ratio)})" for race in lost]
         rows += ["", f"Geometric mean of the ratios: {geometric_mean(known):.2f}."]
         rows += ["A ratio with ≥ takes the budget for the time of a peer that never arrives; with ≤, for ours."]
-        rows += [f"Slower than the best peer by more than 1.2: {', '.join(slower) or 'none'}."]
+        rows += [f"Slower than the best peer by more than 1.2, or not there: {', '.join(slower) or 'none'}."]
         rows += [
             "Times are as measured; GF/s is the rate of a 1000 × 1000 float64 product just before the runs, median."
         ]

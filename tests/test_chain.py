@@ -118,7 +118,9 @@ def three_outputs(activation: nn.Module) -> tuple[nn.Module, Tensor]:
     return nn.Sequential(*layers).double(), torch.randn(7, 4, dtype=torch.float64)
 
 
-@pytest.mark.parametrize("activation", [nn.Tanh(), nn.SiLU(), nn.ReLU()], ids=lambda a: type(a).__name__)
+@pytest.mark.parametrize(
+    "activation", [nn.Tanh(), nn.SiLU(), nn.ReLU(), nn.Softplus(), ByHand()], ids=lambda a: type(a).__name__
+)
 def test_rules_along_a_chain_give_the_cotangents_of_autograd(activation: nn.Module) -> None:
     """A layer called twice, one without bias, two in a row; and a layer that does not move."""
     model, x = three_outputs(activation)
@@ -151,6 +153,48 @@ def test_a_jacobian_of_several_outputs_takes_the_cotangents_of_the_chain() -> No
 def test_what_does_not_end_linear_or_reshapes_is_left_to_autograd(model: nn.Module) -> None:
     x = torch.randn(5, 4, dtype=torch.float64)
     assert cotangents_along_chain(model.double(), {}, x) is None
+
+
+class Backwards(torch.autograd.Function):
+    """z², without a forward derivative."""
+
+    @staticmethod
+    def forward(ctx, z: Tensor) -> Tensor:
+        ctx.save_for_backward(z)
+        return z * z
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor) -> Tensor:
+        return 2.0 * gradient * ctx.saved_tensors[0]
+
+
+class BackwardsOnly(nn.Module):
+    """Its layer."""
+
+    def forward(self, z: Tensor) -> Tensor:
+        return Backwards.apply(z)
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        nn.Softmax(1),
+        nn.Dropout(),
+        nn.RReLU(),
+        nn.PReLU(),
+        nn.GLU(),
+        nn.LayerNorm(6, elementwise_affine=False),
+        nn.BatchNorm1d(6, affine=False, track_running_stats=False),
+        BackwardsOnly(),
+    ],
+    ids=lambda layer: type(layer).__name__,
+)
+def test_what_is_not_elementwise_or_draws_or_learns_is_left_to_autograd(layer: nn.Module) -> None:
+    width = 3 if isinstance(layer, nn.GLU) else 6
+    model, x = nn.Sequential(nn.Linear(4, 6), layer, nn.Linear(width, 2)).double(), normal(9, 4)
+    state = torch.get_rng_state()
+    assert cotangents_along_chain(model, {}, x) is None
+    assert torch.equal(torch.get_rng_state(), state)
 
 
 def test_the_jacobian_of_a_chain_stays_when_parameters_are_written_and_carries_no_graph() -> None:

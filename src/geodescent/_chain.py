@@ -2,21 +2,24 @@
 
 Autograd gives the same numbers, the second derivative at some ten forward passes, forward over forward, where the rules
 take four products a linear layer, and the cotangents in Q passes where they take one. Both open tables hold exact
-types; any other model is left to autograd.
+types; the cotangents pass other activations too, by their forward derivative, where a few rows show that they are
+elementwise. Any other model is left to autograd.
 """
 
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.func import jvp
 
 from geodescent._cotangents import ChainedCotangents
 
 Curve = Callable[[Tensor], tuple[Tensor, Tensor, Tensor]]
+PROBED = 4  # rows on which an activation without a rule shows that it is elementwise
 
 
 @dataclass(frozen=True)
@@ -60,19 +63,21 @@ def cotangents_along_chain(
     Cost: a forward pass; the elementwise layers twice.
     """
     layers = list(_layers(model))
-    known = all(_known(layer) and type(layer) not in SHAPES for layer in layers)
-    if not (isinstance(inputs, Tensor) and inputs.dim() == 2 and known and isinstance(layers[-1], nn.Linear)):
+    reshaped = any(isinstance(layer, SHAPES) for layer in layers)
+    if reshaped or not (isinstance(inputs, Tensor) and inputs.dim() == 2 and _is_linear(layers[-1])):
         return None
     own = {id(p): parameters[name] for name, p in model.named_parameters() if name in parameters}
     x, linear, weights, slopes = inputs, list[nn.Linear](), list[Tensor](), list[Tensor]()
     for layer in layers:
-        if isinstance(layer, nn.Linear):
+        if _is_linear(layer):
             linear.append(layer)
             weights.append(own.get(id(layer.weight), layer.weight).detach().clone())  # D stays when θ is written
             x = F.linear(x, weights[-1], own.get(id(layer.bias), layer.bias))
             slopes.append(x.new_ones(()).expand_as(x))
+        elif not (_known(layer) or _elementwise(layer, x)):
+            return None
         else:
-            x, slope, _ = CURVES[type(layer)](x)
+            x, slope = _value_and_slope(layer, x)
             slopes[-1:] = [slopes[-1] * slope] if slopes else []
     last = ChainedCotangents((torch.eye(x.shape[1], dtype=x.dtype, device=x.device),), (slopes[-1],))
     before = [ChainedCotangents(tuple(weights[k + 1 :]), tuple(slopes[k:-1])) for k in range(len(linear) - 1)]
@@ -91,6 +96,32 @@ def _layers(module: nn.Module) -> Iterator[nn.Module]:
 def _known(layer: nn.Module) -> bool:
     exact = not isinstance(layer, nn.GELU) or layer.approximate == "none"
     return exact and not _hooked(layer) and type(layer) in {nn.Linear, *CURVES, *SHAPES}
+
+
+def _elementwise(layer: nn.Module, x: Tensor) -> bool:
+    """Whether it keeps and draws nothing, and `d/dt f(x + tv) = f′(x) v` on the first rows."""
+    state = [*layer.children(), *layer.parameters(), *layer.buffers()]
+    if state or isinstance(layer, RANDOM) or _hooked(layer):
+        return False
+    rows = x[:PROBED]
+    v = torch.arange(1.0, rows.numel() + 1.0, dtype=rows.dtype, device=rows.device).cos().view_as(rows)
+    try:
+        moved, slope = (jvp(layer, (rows,), (tangent,))[1] for tangent in (v, torch.ones_like(v)))
+    except RuntimeError:  # no forward derivative
+        return False
+    return bool(moved.shape == rows.shape and torch.allclose(moved, slope * v))
+
+
+def _value_and_slope(layer: nn.Module, z: Tensor) -> tuple[Tensor, Tensor]:
+    """`f(z)` and `f′(z)` of an elementwise layer."""
+    if _known(layer):
+        return CURVES[type(layer)](z)[:2]
+    value, slope, *_ = jvp(layer, (z,), (torch.ones_like(z),))
+    return value, slope
+
+
+def _is_linear(layer: nn.Module) -> TypeGuard[nn.Linear]:
+    return type(layer) is nn.Linear and not _hooked(layer)
 
 
 def _hooked(module: nn.Module) -> bool:
@@ -168,3 +199,4 @@ CURVES: dict[type[nn.Module], Curve] = {  # value, first and second derivative; 
     nn.ReLU: _relu,
 }
 SHAPES: tuple[type[nn.Module], ...] = (nn.Flatten, nn.Unflatten, nn.Identity)
+RANDOM = (nn.modules.dropout._DropoutNd, nn.RReLU)
