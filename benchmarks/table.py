@@ -63,12 +63,13 @@ def sections(protocol: Protocol, lines: list[Line]) -> list[str]:
     noisy = [case for case in protocol.cases if CASES[case].noisy]
     parts = ["# Benchmark", "", *preamble(protocol, lines), ""]
     parts += ["## Time to the hardest target", "", *summary(protocol, lines), ""]
+    parts += ["![performance profile](profile.png)", ""] if protocol is FULL else []
     parts += ["## Time to each target, every case and every peer", "", *every_row(protocol, lines, racing), ""]
     parts += ["## Noisy regression: held-out cost at each method's own stopping", ""]
     parts += [*noisy_table(protocol, lines, noisy), ""]
     if protocol.estimators:
         parts += ["## Estimators of other kinds: held-out cost", "", *estimator_table(protocol, lines), ""]
-        parts += ["## Cost of a step", "", *step_table(lines)]
+        parts += ["## Cost of a step", "", *step_table(lines), "", "![scaling](scaling.png)"]
     return parts
 
 
