@@ -234,9 +234,9 @@ class _DampedNormal:
         v, jacobian = self.metrics.enter(velocity), self.metrics.jacobian
         solution = self.factor.solve(jacobian.rmv(v))
         misfit = jacobian.mv(solution) - v
-        if not hints.rough:  # one refinement
-            solution -= self.factor.solve(torch.add(jacobian.rmv(misfit), solution, alpha=self.damping))
-            misfit = jacobian.mv(solution) - v
+        # one refinement, in rough solves too: DᵀD squares the conditioning (docs/decisions.md)
+        solution -= self.factor.solve(torch.add(jacobian.rmv(misfit), solution, alpha=self.damping))
+        misfit = jacobian.mv(solution) - v
         return Lifted(self.metrics.leave(solution), misfit, self.factor.rank if self.damping == 0.0 else None)
 
 
