@@ -155,6 +155,20 @@ def test_what_does_not_end_linear_or_reshapes_is_left_to_autograd(model: nn.Modu
     assert cotangents_along_chain(model.double(), {}, x) is None
 
 
+@pytest.mark.parametrize("first", [True, False])
+def test_an_activation_that_writes_over_its_input_is_applied_once(first: bool) -> None:
+    layers = [nn.Linear(4, 6), nn.LeakyReLU(0.1, inplace=True), nn.Linear(6, 3)]
+    layers = [nn.ELU(inplace=True), *layers] if first else layers
+    model, x = nn.Sequential(*layers).double(), normal(9, 4)
+    plain = nn.Sequential(*(type(m)(0.1) if isinstance(m, nn.LeakyReLU) else m for m in layers))
+    plain = nn.Sequential(*(nn.ELU() if isinstance(m, nn.ELU) else m for m in plain))
+    before, expected = x.clone(), cotangents_along_chain(plain, {}, x)
+    found = cotangents_along_chain(model, {}, x)
+    assert torch.equal(x, before) and found is not None and expected is not None
+    for (_, g), (_, other) in zip(found, expected, strict=True):
+        assert_close(g.dense().detach(), other.dense().detach(), EXACT)
+
+
 class Backwards(torch.autograd.Function):
     """z², without a forward derivative."""
 

@@ -60,7 +60,7 @@ def cotangents_along_chain(
         parameters: by name, those that are not the module's own.
         inputs: (N, d).
 
-    Cost: a forward pass; the elementwise layers twice.
+    Cost: a forward pass; the elementwise layers twice, those without a rule by a forward derivative.
     """
     layers = list(_layers(model))
     reshaped = any(isinstance(layer, SHAPES) for layer in layers)
@@ -106,17 +106,17 @@ def _elementwise(layer: nn.Module, x: Tensor) -> bool:
     rows = x[:PROBED]
     v = torch.arange(1.0, rows.numel() + 1.0, dtype=rows.dtype, device=rows.device).cos().view_as(rows)
     try:
-        moved, slope = (jvp(layer, (rows,), (tangent,))[1] for tangent in (v, torch.ones_like(v)))
+        moved, slope = (jvp(layer, (rows.clone(),), (tangent.clone(),))[1] for tangent in (v, torch.ones_like(v)))
     except RuntimeError:  # no forward derivative
         return False
     return bool(moved.shape == rows.shape and torch.allclose(moved, slope * v))
 
 
 def _value_and_slope(layer: nn.Module, z: Tensor) -> tuple[Tensor, Tensor]:
-    """`f(z)` and `f′(z)` of an elementwise layer."""
+    """`f(z)` and `f′(z)` of an elementwise layer, which may write over what it is given."""
     if _known(layer):
         return CURVES[type(layer)](z)[:2]
-    value, slope, *_ = jvp(layer, (z,), (torch.ones_like(z),))
+    value, slope, *_ = jvp(layer, (z.clone(),), (torch.ones_like(z),))
     return value, slope
 
 
