@@ -127,17 +127,16 @@ def certificate_of(
     if forecast and jacobian is not None and cost > FAR * floor_of_digits:
         floor_of_digits = forecast_floor(problem, theta)
     residual = _scaled(problem, problem.residual(outputs).double())
-    spectrum = Spectrum("not computed", reason=failure)
-    if jacobian is not None:
-        spectrum = spectrum_of(jacobian.scaled(rows=problem.row_scale), residual, rcond=rcond)
+    rows = None if jacobian is None else jacobian.scaled(rows=problem.row_scale)
+    spectrum = Spectrum("not computed", reason=failure) if rows is None else spectrum_of(rows, residual, rcond=rcond)
     floor = _floor(problem, spectrum, residual)
     causes = causes_of(problem, theta, jacobian=jacobian, floor=floor)
     lost = _lost(problem, spectrum, causes)
     margin = None
-    if not lost and spectrum.rank is not None and spectrum.sigma_min is not None:
-        margin = margin_at(problem, theta, spectrum, residual, lipschitz=lipschitz)
+    if rows is not None and not lost and spectrum.rank is not None and spectrum.sigma_min is not None:
+        margin = margin_at(problem, theta, rows, spectrum, residual, lipschitz=lipschitz)
     time, why_no_time = _time(cost, target_cost, spectrum, lost=bool(lost), rounding=floor_of_digits)
-    ratio = _gradient_ratio(jacobian, problem, spectrum, residual)
+    ratio = _gradient_ratio(rows, spectrum, residual)
     point = None
     if finished:
         point = point_at(problem, theta, spectrum, ratio, cost=cost, rounding_floor=floor_of_digits)
@@ -229,16 +228,16 @@ def _condition(spectrum: Spectrum) -> float | None:
     return spectrum.sigma_max / spectrum.sigma_min
 
 
-def _gradient_ratio(jacobian: Jacobian | None, problem: Problem, spectrum: Spectrum, residual: Outputs) -> float | None:
+def _gradient_ratio(jacobian: Jacobian | None, spectrum: Spectrum, residual: Outputs) -> float | None:
     """`‖P r‖/‖r‖`, or its lower bound `‖Dᵀr‖/(σ_max‖r‖)`."""
     size = norm(residual)
     if jacobian is None or size == 0.0:
         return None if jacobian is None else 0.0
     if spectrum.reachable is not None:
         return norm(spectrum.reachable) / size
-    gradient = jacobian.scaled(rows=problem.row_scale).to(torch.float64).rmv(residual)
     if spectrum.sigma_max is None:
         return None
+    gradient = jacobian.to(torch.float64).rmv(residual)
     return norm(gradient) / (spectrum.sigma_max * size) if spectrum.sigma_max > 0.0 else 0.0
 
 

@@ -4,13 +4,14 @@ import math
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from geodescent._iterations import lanczos_extremes
+from geodescent._jacobian import Jacobian
 from geodescent._linalg import norm
 from geodescent._problem import Problem
 from geodescent._spectrum import Spectrum
-from geodescent._types import Theta
+from geodescent._types import Outputs, Theta
 
 DIRECTIONS = 2  # random ones, beside that of the flow
 NORM_PRODUCTS = 8  # of an estimate of ‖D − D'‖₂: within a hundredth on the cases measured
@@ -27,12 +28,19 @@ class Margin:
 
 
 def margin_at(
-    problem: Problem, theta: Theta, spectrum: Spectrum, residual: Tensor, *, lipschitz: float | None
+    problem: Problem,
+    theta: Theta,
+    jacobian: Jacobian,
+    spectrum: Spectrum,
+    residual: Outputs,
+    *,
+    lipschitz: float | None,
 ) -> Margin | None:
     """The margin at θ, where D has full row rank; None where L cannot be had.
 
     Args:
-        spectrum: of D at θ; L is estimated only where it holds D itself.
+        jacobian: D at θ, rows scaled.
+        spectrum: of D at θ; L is estimated only where it knows σ_min.
         residual: s(x − y), (m,), float64.
         lipschitz: a proven L of D (rows scaled) on the ball of radius σ₀/L, or None.
     """
@@ -41,9 +49,9 @@ def margin_at(
     if proven is not None:
         how = "L = 0: the model is linear in θ" if lipschitz is None else f"L = {lipschitz:.3g}, as given"
         return Margin(_ratio(spectrum.sigma_min, proven, norm(residual)), True, how)
-    if spectrum.dense is None:
+    if spectrum.sigma_min_is_bound or spectrum.velocity is None:
         return None
-    estimate = estimated_lipschitz(problem, theta, spectrum)
+    estimate = estimated_lipschitz(problem, theta, jacobian.to(torch.float64), spectrum.velocity)
     how = f"L = {estimate:.3g}, estimated from differences of D along the flow and {DIRECTIONS} random directions"
     return Margin(_ratio(spectrum.sigma_min, estimate, norm(residual)), False, how)
 
@@ -70,35 +78,45 @@ def _own(module: nn.Module) -> bool:
     return any(p.requires_grad for p in module.parameters(recurse=False))
 
 
-def estimated_lipschitz(problem: Problem, theta: Theta, spectrum: Spectrum) -> float:
+def estimated_lipschitz(problem: Problem, theta: Theta, jacobian: Jacobian, velocity: Theta) -> float:
     """`max ‖D(θ + h u) − D(θ)‖₂/h` over unit u: the flow's direction −D⁺r and a few random ones; a lower bound of L.
 
-    Cost: two Jacobians a direction.
+    Args:
+        jacobian: D at θ, rows scaled, float64.
+        velocity: −D⁺r, (K,).
+
+    Cost: two Jacobians a direction, and some twenty products with D, Dᵀ and those of each.
     """
-    assert spectrum.velocity is not None and spectrum.dense is not None
     generator = torch.Generator().manual_seed(0)
     drawn = [torch.randn(len(theta), generator=generator, dtype=torch.float64) for _ in range(DIRECTIONS)]
-    reach = norm(spectrum.velocity)
-    reach = reach if reach > 0.0 else 1.0
-    directions = [spectrum.velocity] if norm(spectrum.velocity) > 0.0 else []
-    directions += [d.to(theta.device) for d in drawn]
+    reach = norm(velocity)
+    directions = [d.to(theta.device) for d in drawn]
+    if reach > 0.0:
+        directions.insert(0, velocity)
+    else:
+        reach = 1.0
     return max(
-        _difference(problem, theta, spectrum.dense, u / norm(u), h) for u in directions for h in (reach, SHORT * reach)
+        _difference(problem, theta, jacobian, u / norm(u), h) for u in directions for h in (reach, SHORT * reach)
     )
 
 
-def _difference(problem: Problem, theta: Theta, dense: Tensor, unit: Theta, distance: float) -> float:
+def _difference(problem: Problem, theta: Theta, jacobian: Jacobian, unit: Theta, distance: float) -> float:
     """`‖D(θ + h u) − D(θ)‖₂/h`, with h as it is after rounding."""
     moved = theta + (distance * unit).to(theta.dtype)
     h = norm(moved.double() - theta.double())
     if h == 0.0:
         return 0.0
-    _, jacobian = problem.linearise(moved)
-    change = jacobian.scaled(rows=problem.row_scale).to(torch.float64).dense() - dense
-    start = torch.randn(len(change), generator=torch.Generator().manual_seed(0), dtype=torch.float64).to(theta.device)
-    if not bool(torch.isfinite(change).all()):
-        return math.inf
-    if norm(change) == 0.0:
-        return 0.0
-    largest, _ = lanczos_extremes(lambda u: change @ (change.T @ u), start, iterations=NORM_PRODUCTS)
+    there = problem.linearise(moved)[1].scaled(rows=problem.row_scale).to(torch.float64)
+
+    def squared(u: Outputs) -> Outputs:
+        """`(D' − D)(D' − D)ᵀ u`."""
+        v = there.rmv(u) - jacobian.rmv(u)
+        return there.mv(v) - jacobian.mv(v)
+
+    generator = torch.Generator().manual_seed(0)
+    start = torch.randn(jacobian.n_residuals, generator=generator, dtype=torch.float64).to(theta.device)
+    change = norm(squared(start))
+    if change == 0.0 or not math.isfinite(change):
+        return 0.0 if change == 0.0 else math.inf
+    largest, _ = lanczos_extremes(squared, start, iterations=NORM_PRODUCTS)
     return math.sqrt(max(largest, 0.0)) / h

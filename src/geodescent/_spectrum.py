@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
+from torch import Tensor
 
 from geodescent._iterations import lanczos_extremes
 from geodescent._jacobian import Jacobian
-from geodescent._linalg import eigh, norm
+from geodescent._linalg import eigh, norm, reflected
 from geodescent._memory import fits
 from geodescent._types import Outputs, Theta
 
@@ -17,7 +18,6 @@ Level = Literal["spectrum", "bounds", "not computed"]
 DENSE_NUMBERS = 2e7  # D is formed up to this size (160 MB) …
 DENSE_FLOPS = 3e10  # … and decomposed up to m·K·min(m, K) of this: some seconds
 GRAM_ORDER = 3000  # the largest matrix that is diagonalised
-MUCH_LONGER = 4.0  # a side of D over the other, from where a QR before the decomposition pays
 NEAR = 10.0  # a smallest σ within this factor of the resolution is only a bound
 LANCZOS_STEPS = 40
 
@@ -36,7 +36,6 @@ class Spectrum:
         sigma_min_is_bound: whether sigma_min is only an upper bound.
         reachable: P r, the part of the residual that an infinitesimal motion can remove, or None.
         velocity: −D⁺r, or None.
-        dense: D itself where it was formed, or None.
         reason: why something is None.
     """
 
@@ -49,7 +48,6 @@ class Spectrum:
     sigma_min_is_bound: bool = False
     reachable: Outputs | None = None
     velocity: Theta | None = None
-    dense: torch.Tensor | None = None
     reason: str | None = None
 
 
@@ -61,7 +59,8 @@ def spectrum_of(jacobian: Jacobian, residual: Outputs, *, rcond: float | None = 
         residual: r = s(x − y), (m,), float64.
         rcond: relative cut on σ; by default max(m, K)·eps of the model's dtype.
 
-    Cost: about 20·m·K·min(m, K) flops from D, 9·min(m, K)³ through a Gram matrix, 80 products by Lanczos.
+    Cost: from D a QR of its longer side, 2·m·K·n flops, n = min(m, K), and 3n³ for the singular values of the triangle,
+        some 20n³ for its vectors too where rank is lost; 9n³ through a Gram matrix; 80 products by Lanczos.
     """
     m, k = jacobian.shape
     cut = max(m, k) * torch.finfo(jacobian.dtype).eps if rcond is None else rcond
@@ -76,14 +75,15 @@ def spectrum_of(jacobian: Jacobian, residual: Outputs, *, rcond: float | None = 
 
 
 def _from_dense(jacobian: Jacobian, residual: Outputs, rcond: float) -> Spectrum:
+    """`D = RᵀQᵀ`, wide, or `D = QR`: in the basis Q only the triangle is left to decompose."""
     dense = jacobian.dense()
     if not bool(torch.isfinite(dense).all()):
         return Spectrum("not computed", reason="D holds NaN or infinite values at this point.")
-    u, sigma, vh = _singular_values(dense)
-    largest = float(sigma[0])
-    keep = sigma > rcond * largest
-    u, kept, vh = u[:, keep], sigma[keep], vh[keep]
-    coefficients = u.T @ residual
+    wide = dense.shape[0] <= dense.shape[1]
+    q = reflected(dense.T if wide else dense)
+    triangle, r = (q.triangle.T, residual) if wide else (q.triangle, q.adjoint(residual))
+    sigma, reachable, velocity = _from_triangle(triangle, r, rcond, upper=not wide)
+    largest, kept = float(sigma[0]), sigma[sigma > rcond * sigma[0]]
     return Spectrum(
         "spectrum",
         rcond=rcond,
@@ -91,23 +91,25 @@ def _from_dense(jacobian: Jacobian, residual: Outputs, rcond: float) -> Spectrum
         rank=len(kept),
         sigma_max=largest,
         sigma_min=float(kept[-1]) if len(kept) else None,
-        reachable=u @ coefficients,
-        velocity=-(vh.T @ (coefficients / kept)),
-        dense=dense,
+        reachable=reachable if wide else q.apply(reachable),
+        velocity=q.apply(velocity) if wide else velocity,
     )
 
 
-def _singular_values(dense: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """The thin decomposition, with a QR of the longer side first where it is much longer: three times as fast."""
-    if dense.shape[0] > dense.shape[1]:
-        v, sigma, uh = _singular_values(dense.T)
-        return uh.T, sigma, v.T
-    if dense.shape[1] < MUCH_LONGER * dense.shape[0]:
-        u, sigma, vh = torch.linalg.svd(dense, full_matrices=False)
-        return u, sigma, vh
-    q, r = torch.linalg.qr(dense.T)
-    u, sigma, vh = torch.linalg.svd(r.T, full_matrices=False)
-    return u, sigma, vh @ q.T
+def _from_triangle(triangle: Tensor, r: Outputs, rcond: float, *, upper: bool) -> tuple[Tensor, Outputs, Theta]:
+    """σ of a triangle T, (n, n), with `P r` and `−T⁺r`; singular vectors only where a σ is cut.
+
+    No pivot is below σ_min and no row longer than σ_max: where these show that a σ is cut, σ alone is not asked for.
+    """
+    if triangle.diagonal().abs().min() > rcond * triangle.norm(dim=1).max():
+        sigma = torch.linalg.svdvals(triangle)
+        if sigma[-1] > rcond * sigma[0]:
+            return sigma, r, -torch.linalg.solve_triangular(triangle, r[:, None], upper=upper)[:, 0]
+    u, sigma, vh = torch.linalg.svd(triangle)
+    keep = sigma > rcond * sigma[0]
+    u, kept, vh = u[:, keep], sigma[keep], vh[keep]
+    coefficients = u.T @ r
+    return sigma, u @ coefficients, -(vh.T @ (coefficients / kept))
 
 
 def _from_gram(jacobian: Jacobian, residual: Outputs, rcond: float) -> Spectrum:
