@@ -13,9 +13,10 @@ from torch import Tensor, nn
 
 from geodescent import _initialise
 from geodescent._errors import InputError
-from geodescent._initialise import GAINS, Candidate, Start, _candidates, initialise
+from geodescent._initialise import GAINS, _candidates, initialise
 from geodescent._leave_one_out import leave_one_out, left_out, modes_of_gram, modes_of_rows
 from geodescent._outputs import SampleMap
+from geodescent._start import Candidate, Start
 
 
 def normal(*shape: int, seed: int = 0) -> Tensor:
@@ -347,11 +348,11 @@ def test_gains_are_tried_as_long_as_the_error_falls() -> None:
 
     for valley, expected in ((4.0, [1.0, 2.0, 4.0, 8.0]), (1.0, [1.0, 2.0, 0.5]), (0.25, [1.0, 2.0, 0.5, 0.25, 0.125])):
         tried.clear()
-        found = _candidates(at, [0.0625, 0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0], small=False)
+        found = _candidates(at(1.0), at, [0.0625, 0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0], small=False)
         assert tried == expected and [c.gain for c in found] == sorted(expected)
         assert min(found, key=lambda c: c.error).gain == valley
     tried.clear()
-    _candidates(at, [0.25, 0.5, 1.0, 2.0], small=True)
+    _candidates(at(1.0), at, [0.25, 0.5, 1.0, 2.0], small=True)
     assert tried == [1.0, 2.0]
 
 

@@ -2,8 +2,8 @@
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
-from functools import cache
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -17,96 +17,21 @@ from geodescent._leave_one_out import LeaveOneOut, leave_one_out, modes_of_gram,
 from geodescent._outputs import SampleMap
 from geodescent._probing import left_as_found, probe
 from geodescent._problem import Problem, RowBlock
+from geodescent._start import NOISY, Candidate, Start
 from geodescent._types import Outputs, Theta
 
 GAINS = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
 LEAST_SAMPLES, MOST_SAMPLES = 300, 2000  # left out in turn: as many as the flops below allow, within these
 NOISE_SAMPLES = 800  # and this many at least where the first ones look noisy, but not hopeless
-NOISY, HOPELESS = 0.05, 0.4  # of the targets' variance, left out: noise, or what such a network cannot learn
+HOPELESS = 0.4  # of the targets' variance, left out: no noise, but what such a network cannot learn
 ROWS_FLOPS = 1e8  # of m·K·min(m, K): D is decomposed in some 0.05 s
 ROWS_LIMIT = 1e9  # and never above this: G alone
 BLOCK_ROWS = 300  # with several outputs: the largest G that is decomposed, else K̄
 BLOCK_NUMBERS = 1e5  # of all diagonal blocks together, at one ridge
 SMALL_PART = 0.25  # of the weight: too few samples make every function look smoother and gains below 1 look better
 TIE = 1.1  # errors this close are the same: the gain nearest to the network's own start is kept
-MEAN_GRAM = "mean gram"
+ROWS, GRAM, MEAN_GRAM = "rows", "gram", "mean gram"  # what was decomposed
 LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """What one gain promises.
-
-    Attributes:
-        gain: factor on the weights and biases of the first layer.
-        error: the cost that the linear model leaves out, in the units of C, at its best ridge; infinite where the
-            outputs or D are not finite.
-        ridge: that ridge, relative to λ_max(G).
-        rank: of D, or of K̄, on the samples that were looked at.
-        route: what was decomposed: `rows`, D, where it has few columns or G is singular to rounding; `gram`, G;
-            `mean gram`, K̄, with `K̄ ⊗ I` in place of G.
-    """
-
-    gain: float
-    error: float
-    ridge: float
-    rank: int
-    route: str
-
-
-@dataclass(frozen=True)
-class Start:
-    """What `initialise` found, and what it changed.
-
-    Attributes:
-        gain: the factor chosen; 1 where nothing was changed.
-        layers: the layers it was applied to.
-        candidates: one per gain tried, ascending.
-        cost_of_mean: C of the best constant outputs, on the samples left out in turn; NaN where there are none.
-        n_samples, n_given: distinct samples left out in turn, and samples given.
-        reason: why there was nothing to choose, or None.
-    """
-
-    gain: float
-    layers: tuple[str, ...]
-    candidates: tuple[Candidate, ...]
-    cost_of_mean: float
-    n_samples: int
-    n_given: int
-    reason: str | None = None
-
-    @property
-    def chosen(self) -> Candidate | None:
-        """What the gain chosen promises; None where there was nothing to choose."""
-        return next((c for c in self.candidates if c.gain == self.gain and self.reason is None), None)
-
-    @property
-    def cost_left_out(self) -> float:
-        """C of the samples left out in turn, at the gain chosen; NaN where there was nothing to choose."""
-        return math.nan if self.chosen is None else self.chosen.error
-
-    @property
-    def noisy(self) -> bool:
-        """Whether more than 5 % of the targets' variance is left out: noise, or what such a network cannot learn."""
-        return self.cost_of_mean > 0.0 and self.cost_left_out > NOISY * self.cost_of_mean
-
-    def as_dict(self) -> dict[str, Any]:
-        """For JSON: None where a number is not finite."""
-        return _finite(asdict(self)) | {"candidates": [_finite(asdict(c)) for c in self.candidates]}
-
-    def __str__(self) -> str:
-        if self.reason is not None:
-            return f"start: nothing changed\nbecause {self.reason}"
-        more = f" and {len(self.layers) - 1} more" if len(self.layers) > 1 else ""
-        lines = [
-            f"start: layer {self.layers[0] or '(the model)'}{more} times {self.gain:g}",
-            f"each of {self.n_samples} samples left out in turn ({self.n_given} given), by the linear model",
-            f"{'gain':>8}  {'cost left out':>13}  {'ridge':>7}  {'rank':>5}  from",
-        ]
-        for c in self.candidates:
-            mark = "  <- chosen" if c is self.chosen else ""
-            lines.append(f"{c.gain:8g}  {c.error:13.2e}  {c.ridge:7.0e}  {c.rank:5d}  {c.route}{mark}")
-        return "\n".join(lines)
 
 
 def initialise(
@@ -194,11 +119,14 @@ def _looked(problem: Problem, first: dict[str, Tensor], gains: list[float], coun
         reason = f"{n} distinct sample of positive weight leaves nothing to learn from."
         return Start(1.0, (), (), math.nan, n, given, reason)
     theta, entries = problem.theta, torch.cat(list(first.values()))
-    at = cache(lambda gain: _candidate(part, _scaled(theta, entries, gain), gain, spread))
-    begin, cost_of_mean = at(_nearest(gains)), conflict_cost(part, block, list(range(n))) + spread
+
+    def at(gain: float, *, by_rows: bool) -> Candidate:
+        return _candidate(part, _scaled(theta, entries, gain), gain, spread, by_rows=by_rows)
+
+    begin, cost_of_mean = at(_nearest(gains), by_rows=False), conflict_cost(part, block, list(range(n))) + spread
     noisy = begin.error > NOISY * cost_of_mean and begin.route != MEAN_GRAM and count >= NOISE_SAMPLES
     small = part.n_samples < SMALL_PART * problem.n_samples and not noisy
-    candidates = _candidates(at, gains, small=small)
+    candidates = _candidates(begin, partial(at, by_rows=begin.route == ROWS), gains, small=small)
     gain = _chosen(candidates, small=small)
     if gain is None:
         return Start(1.0, (), candidates, cost_of_mean, n, given, "no gain gives finite outputs and derivatives.")
@@ -261,10 +189,12 @@ def _nearest(gains: list[float]) -> float:
     return min(gains, key=lambda gain: abs(math.log(gain)))
 
 
-def _candidates(at: Callable[[float], Candidate], gains: list[float], *, small: bool) -> tuple[Candidate, ...]:
-    """From the gain nearest to 1 upwards, then downwards, each way as long as the error falls: it has one valley."""
-    first = gains.index(_nearest(gains))
-    found = {first: at(gains[first])}
+def _candidates(
+    begin: Candidate, at: Callable[[float], Candidate], gains: list[float], *, small: bool
+) -> tuple[Candidate, ...]:
+    """From the first one upwards, then downwards, each way as long as the error falls: it has one valley."""
+    first = gains.index(begin.gain)
+    found = {first: begin}
     for way in (range(first + 1, len(gains)), range(first - 1, -1, -1)):
         least = found[first].error
         for i in way:
@@ -279,29 +209,35 @@ def _candidates(at: Callable[[float], Candidate], gains: list[float], *, small: 
     return tuple(found[i] for i in sorted(found))
 
 
-def _candidate(part: Problem, theta: Theta, gain: float, spread: float) -> Candidate:
+def _candidate(part: Problem, theta: Theta, gain: float, spread: float, *, by_rows: bool) -> Candidate:
     outputs, jacobian = part.linearise(theta)
     scale = part.row_scale
     residual = part.residual(outputs).double() * (1.0 if scale is None else scale)
     rows = jacobian.to(torch.float64).scaled(rows=scale)
-    found, route = _left_out(rows, residual, part, torch.finfo(theta.dtype).eps)
+    found, route = _left_out(rows, residual, part, torch.finfo(theta.dtype).eps, by_rows=by_rows)
     return Candidate(gain, found.error + spread, found.ridge, found.rank, route)
 
 
-def _left_out(rows: Jacobian, residual: Outputs, part: Problem, eps: float) -> tuple[LeaveOneOut, str]:
-    """By D where it has few columns; else by G, and by D where G is singular to rounding: it hides small ridges."""
+def _left_out(
+    rows: Jacobian, residual: Outputs, part: Problem, eps: float, *, by_rows: bool
+) -> tuple[LeaveOneOut, str]:
+    """By D where it has few columns; else by G, and by D where G is singular to rounding: it hides small ridges.
+
+    Args:
+        by_rows: whether G was singular at another gain already.
+    """
     n, q, (m, k) = part.n_samples, part.n_outputs, rows.shape
     if not bool(torch.isfinite(residual).all() and torch.isfinite(rows.row_squares()).all()):
         return LeaveOneOut(math.inf, math.inf, 0), "nothing"
     column, small = residual[:, None], m * k * min(m, k) <= ROWS_LIMIT and m * q <= BLOCK_NUMBERS
-    if not (small and k < m):
+    if not (small and (k < m or by_rows)):
         if q > 1 and m > BLOCK_ROWS:
             modes = modes_of_gram(rows.mean_gram(), eps=eps)
             return leave_one_out(modes, residual.reshape(-1, q), n_samples=n, block=1), MEAN_GRAM
         modes = modes_of_gram(rows.gram(), eps=eps)
         if modes.rank == m or not small:
-            return leave_one_out(modes, column, n_samples=n, block=q), "gram"
-    return leave_one_out(modes_of_rows(rows.dense(), eps=eps), column, n_samples=n, block=q), "rows"
+            return leave_one_out(modes, column, n_samples=n, block=q), GRAM
+    return leave_one_out(modes_of_rows(rows.dense(), eps=eps), column, n_samples=n, block=q), ROWS
 
 
 def _chosen(candidates: tuple[Candidate, ...], *, small: bool) -> float | None:
@@ -311,11 +247,6 @@ def _chosen(candidates: tuple[Candidate, ...], *, small: bool) -> float | None:
     least = min((c.error for c in offered), default=math.inf)
     tied = [c.gain for c in offered if c.error <= TIE * least]
     return _nearest(tied) if tied else None
-
-
-def _finite(entries: dict[str, Any]) -> dict[str, Any]:
-    """None in place of a number that is not finite."""
-    return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in entries.items()}
 
 
 def _check(gains: Sequence[float], max_samples: int) -> None:

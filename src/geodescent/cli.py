@@ -22,8 +22,8 @@ from geodescent._data import DATA_SETS, Prepared, prepare
 from geodescent._errors import InputError
 from geodescent._fit import DEFAULT_FALL
 from geodescent._held_out import FEWEST
-from geodescent._initialise import Start
 from geodescent._runs import Config, Run, RunFolder, free_folder, load, strict_json
+from geodescent._start import Start
 from geodescent.report.curves import draw_fit, draw_flow, png
 from geodescent.report.progress import ProgressBar
 
