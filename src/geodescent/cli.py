@@ -1,40 +1,34 @@
 """The command `geodescent fit | flow | certify`: an edge, with no mathematics in it."""
 
 import json
-import platform
 import resource
 import sys
-import textwrap
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import numpy as np
-import torch
 import typer
-from torch import nn
 
 import geodescent as gd
-from geodescent._data import DATA_SETS, Prepared, prepare
+from geodescent._data import DATA_SETS
 from geodescent._errors import InputError
 from geodescent._fit import DEFAULT_FALL
 from geodescent._held_out import FEWEST
-from geodescent._runs import Config, Run, RunFolder, free_folder, load, strict_json
+from geodescent._job import Dtype, Job, job_of, network_choice
+from geodescent._runs import Run, load
 from geodescent._start import Start
+from geodescent.report.answer import Answer, summary
 from geodescent.report.curves import draw_fit, draw_flow, png
 from geodescent.report.progress import ProgressBar
 
-WIDTH = 80
 INTERRUPTED = 130
 
 HELP = "Fits networks to data by geometrically adapted gradient descent: no learning rate, and a certificate."
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=HELP)
 
 Activation = Literal["tanh", "relu", "gelu", "silu", "sigmoid"]
-Dtype = Literal["float64", "float32"]
 DATA_HELP = f"One of {', '.join(DATA_SETS)}."
 DataArgument = Annotated[str, typer.Argument(metavar="DATA", help=DATA_HELP)]
 HiddenOption = Annotated[
@@ -79,7 +73,9 @@ def fit(
     with _answering(as_json) as answer:
         options: dict[str, Any] = {"target_cost": target_cost, "max_steps": max_steps, "max_seconds": max_seconds}
         options |= {"start": start, "stop": stop}
-        job = _job("fit", data, test_size, seed, options, _network_choice(data, hidden, activation, dtype, device), out)
+        job = job_of(
+            "fit", data, test_size, seed, options, network_choice(data, hidden, activation, dtype, device), out
+        )
         answer.say(job.opening())
         chosen = gd.initialise(job.model, *job.training) if start == "data" else None
         if chosen is not None:
@@ -103,7 +99,7 @@ def fit(
         _close(job, solution, facts, curve, answer)
 
 
-def _by_held_out(stop: str, job: "Job", chosen: Start | None, answer: "Answer") -> bool:
+def _by_held_out(stop: str, job: Job, chosen: Start | None, answer: Answer) -> bool:
     """Whether held-out cost ends the run; where nobody said, whether much is left out of the best linear model."""
     if stop != "auto" or job.config.task != "regression" or chosen is None:
         return stop == "held-out"
@@ -138,9 +134,8 @@ def flow(
     """Follow the adapted flow itself; its cost stands beside the curve predicted before the first step."""
     with _answering(as_json) as answer:
         options = {"until": until, "target_cost": target_cost, "tol": tol, "max_seconds": max_seconds}
-        job = _job(
-            "flow", data, test_size, seed, options, _network_choice(data, hidden, activation, dtype, device), out
-        )
+        choice = network_choice(data, hidden, activation, dtype, device)
+        job = job_of("flow", data, test_size, seed, options, choice, out)
         answer.say(job.opening())
         with ProgressBar("predicted", target_cost, until or gd.stopping_time(1.0, DEFAULT_FALL)) as bar:
             path = gd.flow(
@@ -180,8 +175,8 @@ def certify(
     with _answering(as_json) as answer:
         started = time.perf_counter()
         if data in DATA_SETS:
-            choice = _network_choice(data, hidden, activation, dtype, device)
-            job = _job("certify", data, test_size, seed, {"target_cost": target_cost}, choice, None)
+            choice = network_choice(data, hidden, activation, dtype, device)
+            job = job_of("certify", data, test_size, seed, {"target_cost": target_cost}, choice, None)
             model, training, run = job.model, job.training, None
         else:
             loaded = _run_named(data)
@@ -205,28 +200,6 @@ def main() -> None:
         raise
 
 
-@dataclass(frozen=True)
-class Answer:
-    """Where things are said: with --json one object on standard output, everything else on standard error."""
-
-    as_json: bool
-
-    def say(self, text: str) -> None:
-        """A text for people."""
-        typer.echo(text, err=self.as_json)
-
-    def give(self, content: Mapping[str, Any]) -> None:
-        """The one object, last."""
-        if self.as_json:
-            typer.echo(strict_json(dict(content)))
-
-    def fail(self, message: str, status: int) -> typer.Exit:
-        """The way out after an error."""
-        typer.echo(f"error: {message}", err=True)
-        self.give({"error": message})
-        return typer.Exit(status)
-
-
 @contextmanager
 def _answering(as_json: bool) -> Iterator[Answer]:
     answer = Answer(as_json)
@@ -236,110 +209,6 @@ def _answering(as_json: bool) -> Iterator[Answer]:
         raise answer.fail(str(error), 1) from error
     except KeyboardInterrupt as interrupt:
         raise answer.fail("interrupted", INTERRUPTED) from interrupt
-
-
-@dataclass(frozen=True)
-class NetworkChoice:
-    """The network asked for, before its data are known."""
-
-    hidden: tuple[int, ...]
-    activation: str
-    dtype: Dtype
-    device: str
-
-
-@dataclass(frozen=True)
-class Job:
-    """A model at its start, with its data and the folder of its run."""
-
-    prepared: Prepared
-    config: Config
-    model: nn.Module
-    folder: RunFolder
-
-    @property
-    def training(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """X and y of the training part."""
-        return self._tensors(self.prepared.split.train)
-
-    @property
-    def held_out(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """X and y held out."""
-        return self._tensors(self.prepared.split.test)
-
-    def name(self) -> str:
-        """Data and network in a few words."""
-        return f"{self.config.data} · {self.config.widths} {self.config.activation}"
-
-    def opening(self) -> str:
-        """What is about to be trained on what."""
-        kind = f"{self.config.n_outputs} classes" if self.config.class_names else "one real target"
-        train, test = len(self.prepared.split.train), len(self.prepared.split.test)
-        return (
-            f"{self.name()} · {self.config.dtype} · {self.config.device} · seed {self.config.seed}\n"
-            f"{self.config.task} ({kind}): {train} samples to train, {test} held out (--test-size)"
-        )
-
-    def test_scores(self) -> dict[str, float]:
-        """Accuracy, or rmse and r2, on the samples held out."""
-        with torch.no_grad():
-            outputs = self.model(self.held_out[0])
-        return self.prepared.score(self.prepared.split.test, outputs)
-
-    def _tensors(self, rows: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
-        return self.prepared.tensors(rows, dtype=self.config.torch_dtype, device=self.config.device)
-
-
-def _network_choice(data: str, hidden: str | None, activation: str, dtype: Dtype, device: str) -> NetworkChoice:
-    widths = hidden if hidden is not None else "256,256" if data == "digits" else "64,64"
-    try:
-        numbers = tuple(int(width) for width in widths.split(",") if width.strip())
-    except ValueError as error:
-        raise typer.BadParameter(f"--hidden takes widths such as 64,64: got {widths!r}.") from error
-    return NetworkChoice(numbers, activation, dtype, _device(device))
-
-
-def _device(name: str) -> str:
-    if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    if name.startswith("cuda") and not torch.cuda.is_available():
-        raise InputError(f"--device {name}: torch sees no CUDA device here. Use --device cpu or auto.")
-    if name != "cpu" and not name.startswith("cuda"):
-        raise InputError(f"--device {name}: cpu, cuda, cuda:0 … or auto are known.")
-    return name
-
-
-def _job(
-    command: str,
-    data: str,
-    test_size: float,
-    seed: int,
-    options: Mapping[str, float | str | None],
-    choice: NetworkChoice,
-    out: str | None,
-) -> Job:
-    prepared = prepare(data, test_size=test_size, seed=seed)
-    table, target_scaling = prepared.table, prepared.target_scaling
-    config = Config(
-        command=command,
-        data=data,
-        task=table.task,
-        class_names=table.class_names,
-        feature_names=table.feature_names,
-        n_outputs=table.n_outputs,
-        hidden=choice.hidden,
-        activation=choice.activation,
-        dtype=choice.dtype,
-        device=choice.device,
-        seed=seed,
-        test_size=test_size,
-        input_scaling=prepared.input_scaling.as_dict(),
-        target_scaling=target_scaling.as_dict() if target_scaling else None,
-        options=dict(options),
-        versions={"geodescent": gd.__version__, "torch": torch.__version__, "python": platform.python_version()},
-    )
-    folder = RunFolder(free_folder(out, name=f"{data}-{command}"), config, prepared.split)
-    return Job(prepared, config, config.network().to(choice.device), folder)
 
 
 def _run_named(name: str) -> Run:
@@ -372,35 +241,10 @@ def _close(job: Job, outcome: Any, facts: Mapping[str, Any], curve: bytes, answe
         "stats": outcome.stats,
         "run": str(job.folder.path),
     }
-    answer.say(_summary(content, sentence=outcome.result.value, certificate=str(outcome.certificate)))
+    answer.say(summary(content, sentence=outcome.result.value, certificate=str(outcome.certificate)))
     answer.give(content)
     if outcome.result.name == "interrupted":
         raise typer.Exit(INTERRUPTED)
-
-
-def _summary(content: Mapping[str, Any], *, sentence: str, certificate: str) -> str:
-    target = content["target_cost"]
-    rows = [
-        ("cost", f"{content['cost0']:.4g} → {content['cost']:.4g}" + (f"  (target {target:.3g})" if target else "")),
-        ("result", sentence),
-        ("steps", f"{content['steps']} in {content['seconds']:.1f} s, peak {content['peak_mb']:.0f} MB"),
-        ("held-out", ", ".join(f"{name} {value:.4g}" for name, value in content["test"].items())),
-        ("run", content["run"]),
-    ]
-    rows += [("note", note) for note in content["stats"]["notes"]]
-    if "max_relative_deviation" in content:
-        deviation = f"{content['max_relative_deviation']:.2e} from the predicted cost, over {content['points']} points"
-        rows.insert(2, ("deviation", deviation))
-    shown = "\n".join(_row(name, text) for name, text in rows)
-    return f"{shown}\n\ncertificate at the end\n{certificate}"
-
-
-def _row(name: str, text: str) -> str:
-    indent = " " * 13
-    lines = textwrap.TextWrapper(
-        WIDTH, initial_indent=indent, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
-    )
-    return name.ljust(13) + lines.fill(text)[13:]
 
 
 def _peak_mb() -> float:
