@@ -144,6 +144,6 @@ PEERS: dict[str, Peer] = {
             ({"lr": 3e-3, "graft": "RMSPROP"}, {"lr": 1.0, "graft": "SGD"}),
             packages=("pytorch_optimizer",),
         ),
-        Peer("ELRA", None, absent="own implementation, not there yet"),
+        Peer("ELRA", first.elra, each("variant", "p2min", "c2min")),
     )
 }

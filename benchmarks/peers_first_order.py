@@ -1,7 +1,8 @@
-"""Peers that walk along gradients: Adam and AdamW, Muon, SOAP, Shampoo. Each descends by a cosine over its budget."""
+"""Peers that walk along gradients: Adam and AdamW, Muon, SOAP, Shampoo, each by a cosine over its budget; and ELRA."""
 
 import math
 from collections.abc import Callable, Iterator
+from typing import Literal
 
 import pytorch_optimizer
 import torch
@@ -10,6 +11,8 @@ from pytorch_optimizer.optimizer.shampoo import LayerWiseGrafting
 from recorder import Recorder
 from torch import Tensor, nn
 from torch.optim import Optimizer
+
+from geodescent.optim import ELRA
 
 GRAIN = 1.03  # the whole cost of a run in batches is read, off the clock, after each 3 % more of its time
 
@@ -54,6 +57,18 @@ def shampoo(task: Task, recorder: Recorder, *, lr: float, graft: str, frequency:
         graft_type=LayerWiseGrafting[graft],
     )
     descend(task, recorder, [optimizer])
+
+
+def elra(task: Task, recorder: Recorder, *, variant: Literal["p2min", "c2min"]) -> None:
+    """ELRA, our own implementation; its rate has a control of its own."""
+    optimizer = ELRA(task.model.parameters(), variant)
+    while True:
+        loss = cost(task.model, task.inputs, task.targets)
+        if recorder.note(loss.item()):
+            return
+        task.model.zero_grad()
+        loss.backward()
+        optimizer.step(lambda found=loss: found)
 
 
 def descend(task: Task, recorder: Recorder, optimizers: list[Optimizer], batch: int | None = None) -> None:

@@ -69,7 +69,7 @@ def test_the_tests_of_the_table_exist() -> None:
 def test_every_theorem_tested_is_in_the_table() -> None:
     listed = {name.split("::")[1] for row in table() for name in named(row[3])}
     tested = {name for name in functions_of(ROOT / "tests" / "test_theorems.py") if name.startswith("test_")}
-    assert tested == listed
+    assert tested <= listed
 
 
 def functions_of(path: Path) -> set[str]:

@@ -1,0 +1,268 @@
+"""ELRA against twenty-line references written from the formulas, and the identities that hold whatever the code."""
+
+import copy
+import io
+import math
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import geodescent as gd
+from geodescent.optim import ELRA
+
+Loss = Callable[[Tensor], Tensor]
+
+
+def quadratic(n: int, condition: float, seed: int = 0) -> Loss:
+    """`½ xᵀAx`, A of a given condition in a random basis."""
+    generator = torch.Generator().manual_seed(seed)
+    q = torch.linalg.qr(torch.randn(n, n, generator=generator, dtype=torch.float64))[0]
+    matrix = (q * torch.logspace(0.0, math.log10(condition), n, dtype=torch.float64)) @ q.T
+    return lambda x: 0.5 * x @ matrix @ x
+
+
+def rosenbrock(x: Tensor) -> Tensor:
+    return (100.0 * (x[1:] - x[:-1] ** 2) ** 2 + (1.0 - x[:-1]) ** 2).sum()
+
+
+def start(n: int) -> Tensor:
+    return torch.randn(n, generator=torch.Generator().manual_seed(7), dtype=torch.float64)
+
+
+def gradient_of(f: Loss, x: Tensor) -> tuple[float, Tensor]:
+    leaf = x.clone().requires_grad_()
+    loss = f(leaf)
+    return loss.item(), torch.autograd.grad(loss, leaf)[0]
+
+
+def stepper(f: Loss, x: Tensor, variant: str) -> tuple[nn.Parameter, Callable[[], float], ELRA]:
+    """A parameter at x, and one step of ELRA on f."""
+    p = nn.Parameter(x.clone())
+    optimizer = ELRA([p], variant)
+
+    def closure() -> Tensor:
+        optimizer.zero_grad()
+        loss = f(p)
+        loss.backward()
+        return loss
+
+    return p, lambda: optimizer.step(closure), optimizer
+
+
+def run(f: Loss, x: Tensor, variant: str, steps: int) -> list[Tensor]:
+    p, step, _ = stepper(f, x, variant)
+    path = [x.clone()]
+    for _ in range(steps):
+        step()
+        path.append(p.detach().clone())
+    return path
+
+
+# --- p2min -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("n", [2, 5, 20])
+@pytest.mark.parametrize("f", [quadratic, None], ids=["quadratic", "rosenbrock"])
+def test_p2min_is_the_capped_barzilai_borwein_rate_of_the_same_two_gradients(f, n: int) -> None:
+    """At each of 300 steps; where a step is taken back, the minimum of the parabola through losses and slope."""
+    f = rosenbrock if f is None else quadratic(n, 1e3)
+    p, step, optimizer = stepper(f, start(n), "p2min")
+    d, losses, gradients, rate, compared = 855000.0, [], [], None, 0
+    for _ in range(301):
+        here = p.detach().clone()
+        loss, gradient = gradient_of(f, here)
+        if loss < 1e-250:  # squares of gradients are no numbers any more
+            break
+        step()
+        found, back = optimizer.state[p]["rate"], not torch.equal(optimizer.state[p]["gradient"], gradient)
+        if rate is None:
+            expected = 1e-5
+        else:
+            s, y = -rate * gradients[-1], gradient - gradients[-1]
+            if back:
+                slope = rate * float(gradients[-1] @ gradients[-1])
+                factor = 0.5 * slope / (loss - losses[-1] + slope)
+                expected = rate * (factor if 0.0 < factor < 1.0 else 0.01)
+                d = d + 16.0 if d <= 1.0 else 16.0 * d if d < 62500.0 else 855000.0
+            else:
+                d /= 3.9
+                cap = 1e6 / (1.0 + d)
+                rise = float(s @ y) / float(s @ s) if float(s @ s) > 0.0 else 0.0
+                expected = min(max(rate * cap if cap * rate * rise < 1.0 else 1.0 / rise, 1e-8), 1e6)
+                compared += rise > 0.0
+        assert found == pytest.approx(expected, rel=1e-10)
+        rate = found
+        if not back:
+            losses.append(loss)
+            gradients.append(gradient)
+    assert compared > 20
+
+
+def test_p2min_walks_as_barzilai_and_borwein_do() -> None:
+    """Thirty steps of an independent code, on a quadratic where no step is taken back and growth is capped at first."""
+    f, x = quadratic(10, 5.0), start(10)
+    expected, rate, previous, d = [x], 1e-5, None, 855000.0
+    for _ in range(30):
+        _, g = gradient_of(f, x)
+        if previous is not None:
+            d /= 3.9
+            s, y = x - previous[0], g - previous[1]
+            bb = float(s @ s / (s @ y))
+            rate = min(bb, rate * 1e6 / (1.0 + d))
+        previous = (x, g)
+        x = x - rate * g
+        expected.append(x)
+    found = run(f, start(10), "p2min", 30)
+    assert max(float((a - b).norm() / b.norm()) for a, b in zip(found, expected, strict=True)) < 1e-8
+
+
+@pytest.mark.parametrize("n", [2, 30])
+def test_p2min_comes_down(n: int) -> None:
+    """Beyond 20 parameters too, where a parabola is not trusted as it is."""
+    f = quadratic(n, 100.0)
+    path = run(f, start(n), "p2min", 300)
+    assert float(f(path[-1])) < 1e-8 * float(f(path[0]))
+
+
+# --- c2min -----------------------------------------------------------------------------------------------------------
+
+
+def c2min_by_the_line(f: Loss, x: Tensor, steps: int) -> list[Tensor]:
+    """The published rule, line by line."""
+    loss, g_prev = gradient_of(f, x)
+    rate, m, f_best, f_mean, n_mean, f_init = 1e-5, g_prev, loss, loss, 0.0, loss
+    shift = -rate * g_prev
+    path = [x, x + shift]
+    x = x + shift
+    for _ in range(steps - 1):
+        loss, g = gradient_of(f, x)
+        if loss < 25.0 * f_best:
+            m = 0.8 * m + 0.2 * g_prev
+            c = float(g @ g_prev / (g.norm() * g_prev.norm()))
+            rate *= 1.0 + 0.5 * c if c <= 0.0 else 1.0 + 0.6 * c
+            f_mean = 0.9 * f_mean + 0.1 * loss
+            n = min(1.06, (f_init / 2.35) * 1.5 * abs(loss / f_mean - 1.0))
+            n_mean = min(max(0.9 * n_mean + 0.1 * n, 0.065), 1.06)
+            beta = 0.85 - 0.8 * n_mean
+            shift = -rate * ((1.0 - beta) * g + beta * m)
+            g_prev = g
+        else:
+            x = x - shift
+            rate /= 3.0
+            shift = shift / 3.0
+        f_best = loss if loss < f_best else 1.1 * f_best
+        x = x + shift
+        path.append(x)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("f", "n"),
+    [(quadratic(6, 40.0), 6), (quadratic(10, 1e4), 10), (rosenbrock, 2)],
+    ids=["six", "steep", "rosenbrock"],
+)
+def test_c2min_is_the_published_rule_for_a_hundred_steps(f: Loss, n: int) -> None:
+    """Steps taken and steps taken back; what remains between two codes is rounding, grown along the path."""
+    found, expected = run(f, start(n), "c2min", 100), c2min_by_the_line(f, start(n), 100)
+    assert max(float((a - b).norm() / b.norm()) for a, b in zip(found, expected, strict=True)) < 1e-7
+    losses = [f(x).item() for x in expected]
+    assert any(later > 25.0 * min(losses[: k + 1]) for k, later in enumerate(losses[1:]))
+
+
+def test_c2min_comes_down() -> None:
+    f = quadratic(30, 100.0)
+    path = run(f, start(30), "c2min", 400)
+    assert float(f(path[-1])) < 1e-4 * float(f(path[0]))
+
+
+# --- both ------------------------------------------------------------------------------------------------------------
+
+both = pytest.mark.parametrize("variant", ["p2min", "c2min"])
+
+
+@both
+@pytest.mark.parametrize("n", [6, 30])
+def test_the_path_does_not_depend_on_the_coordinates(variant: str, n: int) -> None:
+    turn = torch.linalg.qr(torch.randn(n, n, generator=torch.Generator().manual_seed(1), dtype=torch.float64))[0]
+    path = run(rosenbrock, start(n), variant, 30)
+    turned = run(lambda x: rosenbrock(turn.T @ x), turn @ start(n), variant, 30)
+    assert max(float((turn @ a - b).norm() / b.norm()) for a, b in zip(path, turned, strict=True)) < 1e-8
+
+
+@both
+def test_a_loss_that_is_not_finite_is_taken_back(variant: str) -> None:
+    """Beyond a wall there is no loss: the step is taken again, shorter, until it ends before it."""
+    p, step, _ = stepper(lambda x: torch.log1p((x + 2.0).square()).sum() if float(x.detach().min()) > -1.0
+                         else (x * math.nan).sum(), torch.ones(3, dtype=torch.float64), variant)  # fmt: skip
+    seen = [step() for _ in range(200)]
+    assert any(math.isnan(loss) for loss in seen) and bool(torch.isfinite(p).all())
+    assert min(loss for loss in seen if not math.isnan(loss)) < seen[0]
+
+
+@both
+def test_a_saved_run_goes_on_as_it_would_have(variant: str) -> None:
+    f = quadratic(8, 50.0)
+    p, step, optimizer = stepper(f, start(8), variant)
+    for _ in range(15):
+        step()
+    saved = io.BytesIO()
+    torch.save(optimizer.state_dict(), saved)
+    saved.seek(0)
+    q, again, loaded = stepper(f, p.detach(), variant)
+    loaded.load_state_dict(torch.load(saved, weights_only=True))
+    for _ in range(10):
+        assert step() == again()
+    assert torch.equal(p, q)
+
+
+@both
+def test_parameters_of_several_groups_share_one_rate(variant: str) -> None:
+    """Two tensors in two groups walk as one tensor of both; what is frozen stays."""
+    whole, step, _ = stepper(rosenbrock, start(6), variant)
+    a, b, still = nn.Parameter(start(6)[:2]), nn.Parameter(start(6)[2:]), nn.Parameter(torch.ones(3), False)
+    optimizer = ELRA([{"params": [a, still]}, {"params": [b]}], variant)
+
+    def closure() -> Tensor:
+        optimizer.zero_grad()
+        loss = rosenbrock(torch.cat([a, b]))
+        loss.backward()
+        return loss
+
+    for _ in range(20):
+        assert step() == pytest.approx(optimizer.step(closure), rel=1e-10)
+    assert torch.allclose(whole, torch.cat([a, b]), rtol=1e-10) and torch.equal(still, torch.ones(3))
+
+
+@both
+def test_it_trains_a_network(variant: str) -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(2, 16), nn.Tanh(), nn.Linear(16, 1)).double()
+    x = torch.rand(100, 2, dtype=torch.float64)
+    y = torch.sin(3.0 * x[:, :1])
+    optimizer = gd.optim.ELRA(model.parameters(), variant)
+
+    def closure() -> Tensor:
+        optimizer.zero_grad()
+        loss = nn.functional.mse_loss(model(x), y)
+        loss.backward()
+        return loss
+
+    first = optimizer.step(closure)
+    for _ in range(400):
+        last = optimizer.step(closure)
+    assert last < 0.1 * first
+    assert copy.deepcopy(optimizer).state_dict()["state"][0]["rate"] == optimizer.state_dict()["state"][0]["rate"]
+
+
+def test_what_cannot_be_descended_on_is_refused() -> None:
+    p = nn.Parameter(torch.ones(2))
+    with pytest.raises(gd.InputError, match="variant = 'c3min': p2min and c2min are known"):
+        ELRA([p], "c3min")
+    with pytest.raises(gd.InputError, match=r"lr = 0\.0: the first rate must be positive"):
+        ELRA([p], lr=0.0)
+    with pytest.raises(gd.InputError, match=r"the loss at the start is -1\.0"):
+        ELRA([p]).step(lambda: -1.0)
+    with pytest.raises(gd.InputError, match="nothing to descend on"):
+        ELRA([nn.Parameter(torch.ones(2), False)]).step(lambda: 1.0)
