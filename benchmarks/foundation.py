@@ -1,7 +1,8 @@
 """The figures of the README, measured: `python benchmarks/foundation.py [gram] [flow] [digits] [--table]`.
 
-One JSON line a run is appended to foundation.jsonl beside this file, with the matrix-product rate measured at its
-start; `--table` writes the table of the README from the lines and measures nothing.
+One JSON line a run is appended to foundation.jsonl beside this file, with the matrix-product rate measured beside it
+(before the run; of digits after the last one); `--table` writes the table of the README from the lines and measures
+nothing.
 """
 
 import json

@@ -60,15 +60,19 @@ def shampoo(task: Task, recorder: Recorder, *, lr: float, graft: str, frequency:
 
 
 def elra(task: Task, recorder: Recorder, *, variant: Literal["p2min", "c2min"]) -> None:
-    """ELRA, our own implementation; its rate has a control of its own."""
-    optimizer = ELRA(task.model.parameters(), variant)
+    """ELRA, our own implementation; its rate has a control of its own. The model is left where its last step began."""
+    optimizer, last = ELRA(task.model.parameters(), variant), math.inf
     while True:
         loss = cost(task.model, task.inputs, task.targets)
-        if recorder.note(loss.item()):
-            return
+        last = loss.item() if math.isfinite(loss.item()) else last  # one that is not is taken back
+        if recorder.note(last):
+            break
         task.model.zero_grad()
         loss.backward()
         optimizer.step(lambda found=loss: found)
+    with torch.no_grad():
+        for parameter, kept in optimizer.state.items():
+            parameter.copy_(kept["point"])
 
 
 def descend(task: Task, recorder: Recorder, optimizers: list[Optimizer], batch: int | None = None) -> None:

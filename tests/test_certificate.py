@@ -14,7 +14,7 @@ from geodescent import _margin as margins
 from geodescent import _point as points
 from geodescent import _spectrum as spectra
 from geodescent._certificate import Certificate, certificate_of
-from geodescent._errors import InputError
+from geodescent._errors import InputError, MemoryPlanError
 from geodescent._jacobian import Block, Jacobian
 from geodescent._point import hessian, hessian_extremes
 from geodescent._problem import Problem
@@ -395,27 +395,72 @@ def test_a_point_with_nonfinite_outputs_is_told_and_not_guessed():
     assert c.as_dict()["cost"] is None and str(c)
 
 
-@pytest.mark.parametrize("lost", [0, 2, 3])
-@pytest.mark.parametrize("shape", [(7, 60), (60, 7), (9, 11), (8, 8)])
-def test_the_spectrum_of_d_is_that_of_its_singular_values(shape: tuple[int, int], lost: int) -> None:
-    """Full rank, a pivot that shows the loss (a repeated row or column), and a loss that no pivot shows."""
-    generator = torch.Generator().manual_seed(0)
-    m, k = shape
-    matrix = torch.randn(shape, dtype=torch.float64, generator=generator)
-    if lost == 3:
-        u, sigma, vh = torch.linalg.svd(matrix, full_matrices=False)
-        matrix = (u[:, :-lost] * sigma[:-lost]) @ vh[:-lost]
-    elif lost:
-        smaller = matrix if m <= k else matrix.T
-        smaller[-lost:] = smaller[:lost]
-    r = torch.randn(m, dtype=torch.float64, generator=generator)
+def bare(matrix: Tensor) -> Jacobian:
+    """The Jacobian that is this matrix."""
+    m, k = matrix.shape
     rows = Rows(matrix[:, None], torch.arange(k), "given")
-    found = spectra.spectrum_of(Jacobian((Block((rows,), m, 1),), k, matrix.dtype, matrix.device), r)
-    sigma, inverse = torch.linalg.svdvals(matrix), torch.linalg.pinv(matrix, rtol=1e-12)
-    rank = min(shape) - lost
-    assert (found.rank, found.level) == (rank, "spectrum")
-    assert found.sigma_max == pytest.approx(float(sigma[0])) and found.sigma_min == pytest.approx(
-        float(sigma[rank - 1])
-    )
-    assert_close(found.velocity, -(inverse @ r), 1e-11)
-    assert_close(found.reachable, matrix @ (inverse @ r), 1e-11)
+    return Jacobian((Block((rows,), m, 1),), k, matrix.dtype, matrix.device)
+
+
+def hidden_loss(n: int) -> Tensor:
+    """A triangle of ones on the diagonal and −1 above it: σ_min is near 2^−n and no pivot shows it."""
+    return torch.eye(n, dtype=torch.float64) - torch.ones(n, n, dtype=torch.float64).triu(1)
+
+
+MATRICES = {
+    "wide": normal(7, 60),
+    "tall": normal(60, 7),
+    "square": normal(8, 8),
+    "one row": normal(1, 5),
+    "one column": normal(5, 1),
+    "repeated rows": normal(5, 40)[[0, 1, 2, 3, 4, 0, 1]],
+    "repeated columns": normal(40, 5)[:, [0, 1, 2, 3, 4, 0, 1]],
+    "low rank": normal(9, 4) @ normal(4, 11, seed=1),
+    "hidden loss": hidden_loss(60),
+    "hidden loss, transposed": hidden_loss(60).T,
+    "hidden loss, wide": torch.cat([hidden_loss(60), torch.zeros(60, 3)], 1),
+    "nothing": torch.zeros(4, 6, dtype=torch.float64),
+}
+
+
+@pytest.mark.parametrize("name", MATRICES)
+def test_the_spectrum_of_d_is_that_of_its_singular_values(name: str) -> None:
+    """Full rank; a loss that a pivot of the QR shows; and one that no pivot shows."""
+    matrix = MATRICES[name].contiguous()
+    r = normal(len(matrix), seed=3)
+    found = spectra.spectrum_of(bare(matrix), r)
+    u, sigma, vh = torch.linalg.svd(matrix, full_matrices=False)
+    keep = sigma > found.rcond * sigma[0]
+    u, vh, kept = u[:, keep], vh[keep], sigma[keep]
+    assert (found.rank, found.level) == (int(keep.sum()), "spectrum")
+    assert found.sigma_max == pytest.approx(float(sigma[0]))
+    assert found.sigma_min == (pytest.approx(float(kept[-1])) if len(kept) else None)
+    assert_close(found.velocity, -(vh.T @ ((u.T @ r) / kept)), 1e-10)
+    assert_close(found.reachable, u @ (u.T @ r), 1e-10)
+
+
+@pytest.mark.parametrize("name", ["wide", "weighted"])
+def test_the_estimate_of_the_lipschitz_constant_is_that_of_dense_differences(name: str) -> None:
+    problem = PROBLEMS[name]()
+    d, r = scaled_system(problem)
+    velocity = -torch.linalg.pinv(d) @ r
+    generator = torch.Generator().manual_seed(0)
+    directions = [velocity] + [torch.randn(len(velocity), generator=generator, dtype=torch.float64) for _ in range(2)]
+    expected = 0.0
+    for u in directions:
+        for h in (float(velocity.norm()), 1e-3 * float(velocity.norm())):
+            moved = problem.linearise(problem.theta + h * u / u.norm())[1].dense()
+            moved = moved if problem.row_scale is None else problem.row_scale[:, None] * moved
+            expected = max(expected, float(torch.linalg.matrix_norm(moved - d, ord=2)) / h)
+    c = certificate_of(problem)
+    estimate = c.sigma_min**2 / (2.0 * c.margin * float(r.norm()))
+    assert 0.98 * expected <= estimate <= expected * (1.0 + 1e-6)
+
+
+def test_where_a_second_jacobian_does_not_fit_the_margin_is_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> float:
+        raise MemoryPlanError("too large")
+
+    monkeypatch.setattr(margins, "estimated_lipschitz", refuse)
+    c = certificate_of(wide())
+    assert c.margin is None and c.rank == c.n_residuals

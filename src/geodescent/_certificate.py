@@ -118,7 +118,8 @@ def certificate_of(
         forecast: give the rounding floor where a fit from here is likely to end, for the price of a step.
 
     Raises: InputError.
-    Cost: a decomposition of D where its size allows (`spectrum_of`), and eight more Jacobians for the margin.
+    Cost: a decomposition of D where its size allows (`spectrum_of`), and for the margin six more Jacobians and some
+        hundred products with each.
     """
     _check(target_cost, rcond, lipschitz)
     theta = problem.theta if theta is None else theta

@@ -221,7 +221,9 @@ def _candidate(part: Problem, theta: Theta, gain: float, spread: float, *, by_ro
 def _left_out(
     rows: Jacobian, residual: Outputs, part: Problem, eps: float, *, by_rows: bool
 ) -> tuple[LeaveOneOut, str]:
-    """By D where it has few columns; else by G, and by D where G is singular to rounding: it hides small ridges.
+    """By D where it has few columns or where that is asked for; else by G, unless G is singular to rounding.
+
+    A singular G hides small ridges: there D answers again.
 
     Args:
         by_rows: whether G was singular at another gain already.

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from geodescent._errors import MemoryPlanError
 from geodescent._iterations import lanczos_extremes
 from geodescent._jacobian import Jacobian
 from geodescent._linalg import norm
@@ -15,6 +16,8 @@ from geodescent._types import Outputs, Theta
 
 DIRECTIONS = 2  # random ones, beside that of the flow
 NORM_PRODUCTS = 8  # of an estimate of ‖D − D'‖₂: within a hundredth on the cases measured
+PRODUCTS = 110.0  # with DDᵀ, of all estimates together …
+MOST_FLOPS = 3e11  # … and what they may come to: some seconds
 SHORT = 1e-3  # the shorter of the two distances along each direction, relative to the flow's first step
 
 
@@ -40,7 +43,7 @@ def margin_at(
 
     Args:
         jacobian: D at θ, rows scaled.
-        spectrum: of D at θ; L is estimated only where it knows σ_min.
+        spectrum: of D at θ; L is estimated only where it knows σ_min, and where that is affordable.
         residual: s(x − y), (m,), float64.
         lipschitz: a proven L of D (rows scaled) on the ball of radius σ₀/L, or None.
     """
@@ -49,9 +52,12 @@ def margin_at(
     if proven is not None:
         how = "L = 0: the model is linear in θ" if lipschitz is None else f"L = {lipschitz:.3g}, as given"
         return Margin(_ratio(spectrum.sigma_min, proven, norm(residual)), True, how)
-    if spectrum.sigma_min_is_bound or spectrum.velocity is None:
+    if spectrum.sigma_min_is_bound or spectrum.velocity is None or PRODUCTS * jacobian.product_flops() > MOST_FLOPS:
         return None
-    estimate = estimated_lipschitz(problem, theta, jacobian.to(torch.float64), spectrum.velocity)
+    try:
+        estimate = estimated_lipschitz(problem, theta, jacobian.to(torch.float64), spectrum.velocity)
+    except MemoryPlanError:  # a second Jacobian beside the first
+        return None
     how = f"L = {estimate:.3g}, estimated from differences of D along the flow and {DIRECTIONS} random directions"
     return Margin(_ratio(spectrum.sigma_min, estimate, norm(residual)), False, how)
 

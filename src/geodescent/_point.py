@@ -99,29 +99,34 @@ def _resolved(largest: float, smallest: float, theta: Theta) -> float:
     return math.sqrt(torch.finfo(theta.dtype).eps) * max(abs(largest), abs(smallest))
 
 
+def gradient(problem: Problem, theta: Theta) -> Theta:
+    """`∇C = Dᵀr/N`, (K,), float64. Cost: one backward pass."""
+    return _attached(problem, theta)[1].detach().double()
+
+
 def hessian(problem: Problem, theta: Theta) -> Tensor:
     """`∇²C = (DᵀD + Σᵢ rᵢ∇²xᵢ)/N`, (K, K), float64, by differentiating twice.
 
     Cost: K backward passes through the gradient.
     """
-    leaf, gradient = _gradient(problem, theta)
-    rows = [_product(gradient, leaf, unit) for unit in torch.eye(len(theta), dtype=theta.dtype, device=theta.device)]
+    leaf, slope = _attached(problem, theta)
+    rows = [_product(slope, leaf, unit) for unit in torch.eye(len(theta), dtype=theta.dtype, device=theta.device)]
     matrix = torch.stack(rows).double()
     return (matrix + matrix.T) / 2.0
 
 
 def hessian_extremes(problem: Problem, theta: Theta) -> tuple[float, float]:
     """`(λ_max, an upper bound of λ_min)` of ∇²C, by Lanczos."""
-    leaf, gradient = _gradient(problem, theta)
+    leaf, slope = _attached(problem, theta)
     start = torch.randn(len(theta), generator=torch.Generator().manual_seed(0), dtype=torch.float64).to(theta.device)
 
     def operator(v: Tensor) -> Tensor:
-        return _product(gradient, leaf, v.to(theta.dtype)).double()
+        return _product(slope, leaf, v.to(theta.dtype)).double()
 
     return (0.0, 0.0) if norm(operator(start)) == 0.0 else lanczos_extremes(operator, start, iterations=LANCZOS_STEPS)
 
 
-def _gradient(problem: Problem, theta: Theta) -> tuple[Theta, Theta]:
+def _attached(problem: Problem, theta: Theta) -> tuple[Theta, Theta]:
     """θ as a leaf, and ∇C(θ) attached to the graph."""
     leaf = theta.detach().clone().requires_grad_()
     with torch.enable_grad():
@@ -131,12 +136,12 @@ def _gradient(problem: Problem, theta: Theta) -> tuple[Theta, Theta]:
         residual = problem.residual(outputs)
         scaled = residual if problem.row_scale is None else residual * problem.row_scale.to(theta.dtype)
         cost = scaled.square().sum() / (2.0 * problem.n_samples)
-        (gradient,) = torch.autograd.grad(cost, leaf, create_graph=True)
-    return leaf, gradient
+        (slope,) = torch.autograd.grad(cost, leaf, create_graph=True)
+    return leaf, slope
 
 
-def _product(gradient: Theta, leaf: Theta, v: Theta) -> Theta:
-    if not gradient.requires_grad:
+def _product(slope: Theta, leaf: Theta, v: Theta) -> Theta:
+    if not slope.requires_grad:
         return torch.zeros_like(leaf)
-    (found,) = torch.autograd.grad(gradient, leaf, v, retain_graph=True, allow_unused=True)
+    (found,) = torch.autograd.grad(slope, leaf, v, retain_graph=True, allow_unused=True)
     return torch.zeros_like(leaf) if found is None else found.detach()

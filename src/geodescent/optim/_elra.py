@@ -12,6 +12,7 @@ from geodescent._errors import InputError
 from geodescent.optim._rates import CosineRate, ParabolaRate, Products
 
 FIRST_RATE = 1e-5
+Rate = CosineRate | ParabolaRate
 VARIANTS: dict[str, type[CosineRate] | type[ParabolaRate]] = {"p2min": ParabolaRate, "c2min": CosineRate}
 
 
@@ -21,28 +22,27 @@ class ELRA(torch.optim.Optimizer):
         optimizer = gd.optim.ELRA(model.parameters())
         loss = optimizer.step(closure)      # closure() -> loss, after zero_grad() and backward(), as for L-BFGS
 
-    A step that raised the loss too much is taken back and taken again, shorter. Nothing enters but inner products of
-    gradients over all parameters together: the path does not depend on their coordinates.
+    A step that raised the loss too much is taken back and taken again, shorter. Nothing enters but losses and inner
+    products of gradients over all parameters together: the path does not depend on their coordinates.
 
     Args:
-        params: parameters or groups, as everywhere in torch.optim; all share one rate.
+        params: parameters or groups, as everywhere in torch.optim; all groups share one rate and one variant.
         variant: `p2min`, the minimum of the parabola through two gradients (`ParabolaRate`); `c2min`, a rate that
             grows and shrinks with their cosine, and momentum (`CosineRate`).
-        lr: the first rate. The one at work lies in `state` under the first parameter, as `rate`.
+        lr: the first rate; ELRA sets all others, so that a scheduler of it does nothing. The one at work lies in
+            `state` under the first parameter, as `rate`; the point where the last step began, under each, as `point`.
 
-    Raises: InputError, where the variant is unknown, or the loss at the start negative or not finite.
-    Cost: one gradient a step; two copies of the parameters, with momentum three.
+    Raises: InputError, before any move: an unknown variant; a loss that is negative, or at the start not finite; no
+        gradient.
+    Cost: one gradient a step; two copies of the parameters, with momentum three, and one more while it steps.
     Source: arXiv:2309.06274.
     """
 
     def __init__(
         self, params: Iterable[Any] | Tensor, variant: Literal["p2min", "c2min"] = "p2min", *, lr: float = FIRST_RATE
     ) -> None:
-        if variant not in VARIANTS:
-            raise InputError(f"variant = {variant!r}: p2min and c2min are known.")
-        if not (math.isfinite(lr) and lr > 0.0):
-            raise InputError(f"lr = {lr}: the first rate must be positive and finite, such as {FIRST_RATE}.")
         super().__init__(cast(Any, params), {"lr": lr, "variant": variant})
+        self._options()
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Tensor | float]) -> float:  # type: ignore[override]
@@ -51,60 +51,90 @@ class ELRA(torch.optim.Optimizer):
             said = closure()
         loss = said.item() if isinstance(said, Tensor) else float(said)
         moving: list[Tensor] = [p for group in self.param_groups for p in group["params"] if p.requires_grad]
-        if not moving:
-            raise InputError("none of the parameters requires grad: there is nothing to descend on.")
-        numbers = self._numbers(self.state[moving[0]])
+        if all(p.grad is None for p in moving):
+            raise InputError("no parameter has a gradient: the closure calls backward() before it returns the loss.")
+        if loss < 0.0:
+            raise InputError(f"the loss is {loss}: losses are compared by ratios and must not be negative.")
         gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in moving]
-        if numbers is None:
-            numbers = self._at_start(loss)
-            self._move(moving, gradients, numbers)
+        square, before = _dot(gradients, gradients), self._before(moving)
+        if before is not None:
+            after = self._judged(moving, gradients, square, before, loss)
+        elif math.isfinite(loss) and math.isfinite(square):
+            after = self._at_start(loss)
+            self._move(moving, gradients, after)
         else:
-            numbers = self._judged(moving, gradients, numbers, loss)
-        self.state[moving[0]].update(asdict(numbers))
+            raise InputError(f"the loss at the start is {loss}, ‖∇‖² there {square}: both must be finite.")
+        self.state[self._first].update(asdict(after), n_params=_count(moving))
         return loss
 
-    def _at_start(self, loss: float) -> CosineRate | ParabolaRate:
-        if not (math.isfinite(loss) and loss >= 0.0):
-            raise InputError(f"the loss at the start is {loss}: losses are compared by ratios, from a finite one ≥ 0.")
-        group = self.param_groups[0]
-        return VARIANTS[group["variant"]].at_start(group["lr"], loss)
+    @property
+    def _first(self) -> Tensor:
+        """The parameter that the numbers are kept under."""
+        return cast(Tensor, self.param_groups[0]["params"][0])
 
-    def _numbers(self, kept: dict[str, Any]) -> CosineRate | ParabolaRate | None:
-        """What the last step left, or None before the first."""
-        if "rate" not in kept:
+    def _options(self) -> tuple[str, float]:
+        """The one variant and the one first rate of all groups."""
+        variants, rates = {g["variant"] for g in self.param_groups}, {float(g["lr"]) for g in self.param_groups}
+        if len(variants) > 1 or len(rates) > 1:
+            raise InputError(f"the groups ask for {variants} and lr {rates}: all take one step together, of one rate.")
+        (variant,), (rate,) = variants, rates
+        if variant not in VARIANTS:
+            raise InputError(f"variant = {variant!r}: p2min and c2min are known.")
+        if not (math.isfinite(rate) and rate > 0.0):
+            raise InputError(f"lr = {rate}: the first rate must be positive and finite, such as {FIRST_RATE}.")
+        return variant, rate
+
+    def _at_start(self, loss: float) -> Rate:
+        """Where nothing is known of these parameters together."""
+        self.state.clear()
+        variant, rate = self._options()
+        return VARIANTS[variant].at_start(rate, loss)
+
+    def _before(self, moving: list[Tensor]) -> Rate | None:
+        """What the last step left, or None where there was none, or one of other parameters."""
+        kept = self.state[self._first]
+        if kept.get("n_params") != _count(moving) or not all("gradient" in self.state[p] for p in moving):
             return None
-        variant = VARIANTS[self.param_groups[0]["variant"]]
+        variant = VARIANTS[self._options()[0]]
         return variant(**{f.name: kept[f.name] for f in fields(variant)})
 
-    def _judged(
-        self, moving: list[Tensor], gradients: list[Tensor], numbers: CosineRate | ParabolaRate, loss: float
-    ) -> CosineRate | ParabolaRate:
-        """The next step, or the last one again and shorter."""
-        before, n_params = [self.state[p]["gradient"] for p in moving], sum(p.numel() for p in moving)
-        square = _dot(before, before)
-        if not numbers.accepts(loss, n_params):
-            after = numbers.taken_back(loss, square, n_params)
-            for p in moving:
-                p.copy_(torch.lerp(self.state[p]["point"], p, after.rate / numbers.rate))
+    def _judged(self, moving: list[Tensor], gradients: list[Tensor], square: float, numbers: Rate, loss: float) -> Rate:
+        """The next step; or, from where it began, the last one again and shorter."""
+        last = [self.state[p]["gradient"] for p in moving]
+        before = _dot(last, last)
+        if math.isfinite(square) and numbers.accepts(loss, _count(moving)):
+            turned = _dot([b - g for b, g in zip(last, gradients, strict=True)], last)
+            products = Products(before, turned, _dot(gradients, last), square)
+            after = numbers.taken(loss, products, _count(moving))
+            self._move(moving, gradients, after)
             return after
-        turned = _dot([b - g for b, g in zip(before, gradients, strict=True)], before)
-        products = Products(square, turned, _dot(gradients, gradients))
-        after = numbers.taken(loss, products, n_params)
-        self._move(moving, gradients, after)
+        after = numbers.taken_back(loss, before)
+        for p in moving:
+            kept = self.state[p]
+            p.copy_(kept["point"]).sub_(_way(kept, after), alpha=after.rate)
         return after
 
-    def _move(self, moving: list[Tensor], gradients: list[Tensor], numbers: CosineRate | ParabolaRate) -> None:
+    def _move(self, moving: list[Tensor], gradients: list[Tensor], numbers: Rate) -> None:
         """`θ ← θ − α[(1 − β)g + βm]`, `m ← 0.8m + 0.2g₋`; at the start m = g₋ = g."""
         for p, gradient in zip(moving, gradients, strict=True):
-            kept, way = self.state[p], gradient
+            kept = self.state[p]
             if numbers.has_momentum:
                 before = kept.get("gradient", gradient)
                 kept["momentum"] = torch.lerp(kept.get("momentum", before), before, 0.2)
-                way = torch.lerp(gradient, kept["momentum"], numbers.inertia)
             kept["point"], kept["gradient"] = p.clone(), gradient.clone()
-            p.sub_(way, alpha=numbers.rate)
+            p.sub_(_way(kept, numbers), alpha=numbers.rate)
+
+
+def _way(kept: dict[str, Any], numbers: Rate) -> Tensor:
+    """The direction of the step from the point that is kept."""
+    gradient = cast(Tensor, kept["gradient"])
+    return torch.lerp(gradient, kept["momentum"], numbers.inertia) if numbers.has_momentum else gradient
+
+
+def _count(moving: list[Tensor]) -> int:
+    return sum(p.numel() for p in moving)
 
 
 def _dot(a: list[Tensor], b: list[Tensor]) -> float:
     """Over all parameters, in float64."""
-    return math.fsum(float(torch.dot(x.flatten().double(), y.flatten().double())) for x, y in zip(a, b, strict=True))
+    return sum(float(torch.dot(x.flatten().double(), y.flatten().double())) for x, y in zip(a, b, strict=True))

@@ -1,6 +1,6 @@
 """The two rate controls of ELRA as formulas: what a rate does after a step that is taken, or taken back (THEORY 4).
 
-Every number stands as published; why these, nobody says. Losses are compared by ratios: they must not be negative.
+Every number stands as published; the publication gives no reasons. Losses are compared by ratios: none may be negative.
 """
 
 import math
@@ -15,32 +15,34 @@ FEW = 20  # parameters up to which a parabola is trusted as it is
 
 @dataclass(frozen=True)
 class Products:
-    """Inner products of the gradients here, g, and at the point before, g₋.
+    """Inner products of the gradients here, g, and where the last step began, g₋.
 
     Attributes:
         before: `‖g₋‖²`.
         turned: `⟨g₋ − g, g₋⟩`, from the difference itself: it may be small.
+        along: `⟨g, g₋⟩`.
         here: `‖g‖²`.
     """
 
     before: float
     turned: float
+    along: float
     here: float
 
     @property
     def cosine(self) -> float:
         """Of the angle between g and g₋; 0 where one of them is zero."""
         size = math.sqrt(self.before) * math.sqrt(self.here)
-        return (self.before - self.turned) / size if size > 0.0 else 0.0
+        return max(-1.0, min(1.0, self.along / size)) if size > 0.0 else 0.0
 
 
 @dataclass(frozen=True)
 class CosineRate:
-    """c2min: the rate grows with the cosine of two gradients in turn and shrinks with it; steps have inertia.
+    """c2min: the rate grows and shrinks with the cosine of two gradients in turn; steps have inertia.
 
     Attributes:
         rate: α of the last step.
-        best: the least loss, forgetting it by a tenth a step.
+        best: the least loss; it grows by a tenth a step that does not lower it.
         first: the loss at the start.
         mean, noise: averages of the loss, and of how far it lies from that.
     """
@@ -72,7 +74,7 @@ class CosineRate:
         rate = self.rate * (1.0 + (0.6 if c > 0.0 else 0.5) * c)
         return replace(self, rate=rate, best=self._best(loss), mean=mean, noise=min(max(noise, 0.065), 1.06))
 
-    def taken_back(self, loss: float, square: float, n_params: int) -> "CosineRate":
+    def taken_back(self, loss: float, before: float) -> "CosineRate":
         """`α/3`."""
         return replace(self, rate=self.rate / 3.0, best=self._best(loss))
 
@@ -101,20 +103,16 @@ class ParabolaRate:
     brake: float = 855000.0
     caution: float = 500000.0
     has_momentum: ClassVar[bool] = False
+    inertia: ClassVar[float] = 0.0
 
     @classmethod
     def at_start(cls, rate: float, loss: float) -> "ParabolaRate":
         return cls(rate, loss, loss, loss)
 
-    @property
-    def inertia(self) -> float:
-        """None: steps go along gradients."""
-        return 0.0
-
     def accepts(self, loss: float, n_params: int) -> bool:
         best = max(self.best, TINY)
         tolerance = 25.0 + (2500.0 + 71.0 * math.sqrt(best)) / (1.0 + math.sqrt(self.caution))
-        return loss < 1.1 * best * tolerance and (n_params <= FEW or loss < 1.1 * self.first)
+        return loss < 1.1 * best * tolerance and (n_params <= FEW or loss < 1.1 * max(self.first, TINY))
 
     def taken(self, loss: float, products: Products, n_params: int) -> "ParabolaRate":
         brake = self.brake / 3.9
@@ -126,19 +124,19 @@ class ParabolaRate:
         elif n_params <= FEW:
             rate = self.rate / turned
         else:
-            further = (2.35 / self.first) ** 1.6 * max(best, 0.0) ** 0.8 if self.first > 0.0 else 0.0
+            further = (2.35 / max(self.first, TINY**0.5)) ** 1.6 * best**0.8
             rate = self.rate / (turned * (1.0 - 0.14 * min(further, 0.7)))
         rate = min(max(rate, LEAST_RATE), LARGEST_RATE)
         return replace(self, rate=rate, best=best, last=loss, brake=brake, caution=self._caution(loss))
 
-    def taken_back(self, loss: float, square: float, n_params: int) -> "ParabolaRate":
+    def taken_back(self, loss: float, before: float) -> "ParabolaRate":
         """`α·½αG/(f − f₋ + αG)`, G = ‖g₋‖²: the minimum of the parabola through both losses and the slope before."""
-        slope = self.rate * square
-        factor = 0.5 * slope / (loss - self.last + slope) if loss - self.last + slope != 0.0 else LOST
+        slope = self.rate * before
+        height = loss - self.last + slope
+        factor = 0.5 * slope / height if height != 0.0 else LOST
         factor = factor if 0.0 < factor < 1.0 else LOST
         brake = self.brake + 16.0 if self.brake <= 1.0 else 16.0 * self.brake if self.brake < 62500.0 else 855000.0
-        best = min(self.best, loss) if math.isfinite(loss) else self.best
-        return replace(self, rate=factor * self.rate, best=best, brake=brake, caution=self._caution(loss))
+        return replace(self, rate=factor * self.rate, brake=brake, caution=self._caution(loss))
 
     def _caution(self, loss: float) -> float:
         if loss < self.last:
