@@ -4,6 +4,7 @@
 `certify` says what is known and what stands in the way.
 """
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from geodescent._certificate import Certificate
@@ -26,6 +27,8 @@ from geodescent._walk import EulerWalk, GeodesicWalk
 from geodescent.optim import GeoDescent
 
 if TYPE_CHECKING:
+    from geodescent import constructive as constructive
+    from geodescent import geometry as geometry
     from geodescent._runs import load
 
 __version__ = "0.1.0"
@@ -60,7 +63,9 @@ __all__ = [  # noqa: RUF022 - in the order a reader meets them
 
 
 def __getattr__(name: str) -> Any:
-    """`load` opens runs of the command, whose packages are an extra: imported when it is asked for."""
+    """Imported when asked for: `load`, whose packages are an extra, and the rooms `geometry` and `constructive`."""
+    if name in ("geometry", "constructive"):
+        return import_module(f"geodescent.{name}")
     if name == "load":
         from geodescent._runs import load
 

@@ -1,0 +1,110 @@
+"""What kind of point a network stands at: regular, zero cost, or critical, and how large the critical set is there."""
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from geodescent._errors import InputError
+from geodescent._inputs import Inputs
+from geodescent._linalg import norm
+from geodescent._point import AT_ZERO, CRITICAL, HESSIAN_ORDER, gradient
+from geodescent._problem import Problem
+from geodescent._rounding import rounding_floor
+from geodescent._spectrum import spectrum_of
+from geodescent.geometry._critical import CriticalPoint, dimension_at
+
+ROUNDING = 1e3  # times eps: what rounding of θ leaves of a gradient that is zero
+Kind = Literal["regular", "zero_cost", "critical_submanifold", "isolated", "strict_saddle"]
+
+
+@dataclass(frozen=True)
+class Landscape:
+    """A point of the cost landscape (THEORY 1.5).
+
+    Attributes:
+        kind: `regular`: ∇C ≠ 0. `zero_cost`: C = 0 to rounding. Else ∇C = 0 and C > 0: `strict_saddle` where ∇²C has a
+            negative eigenvalue, `critical_submanifold` where critical points lie around it, `isolated` where none do.
+        cost: C.
+        gradient_ratio: `‖P(x − y)‖/‖x − y‖`: the share of the residual that an infinitesimal motion removes.
+        rank: r of D.
+        nullity: dim ker ∇²C, a bound of the dimension; None at a regular point.
+        dimension: of the critical set (of the zero-cost set), found by walking; None at a regular point. It is not
+            K − r, unless the rank is r around the point too.
+        smallest_eigenvalue: of ∇²C; None at a regular point.
+        n_residuals, n_params: m and K.
+    """
+
+    kind: Kind
+    cost: float
+    gradient_ratio: float
+    rank: int
+    nullity: int | None
+    dimension: int | None
+    smallest_eigenvalue: float | None
+    n_residuals: int
+    n_params: int
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self)
+
+    def __str__(self) -> str:
+        where = f"C = {self.cost:.3g}, rank {self.rank} of m = {self.n_residuals}, K = {self.n_params}"
+        if self.kind == "regular":
+            return f"regular: {self.gradient_ratio:.2%} of the residual can be removed to first order; {where}"
+        around = "no other around it" if self.dimension == 0 else f"one of a set of dimension {self.dimension}"
+        curved = f"∇²C has nullity {self.nullity}, its smallest eigenvalue is {self.smallest_eigenvalue:.2g}"
+        name = {
+            "zero_cost": "zero cost to rounding",
+            "strict_saddle": "a strict saddle",
+            "critical_submanifold": "critical, on a critical submanifold",
+            "isolated": "critical and isolated",
+        }[self.kind]
+        return f"{name}, {around}; {curved}; {where}"
+
+
+def classify(model: nn.Module, X: Inputs, y: Tensor, *, weights: Tensor | None = None, seed: int = 0) -> Landscape:
+    """The kind of point at which the model stands; nothing is changed.
+
+    Args:
+        model, X, y, weights: as in `gd.fit`.
+        seed: of the directions that are walked.
+
+    A point is critical where ‖P(x − y)‖ ≤ 1e-6·‖x − y‖, or where rounding of θ alone makes a gradient as large as ∇C: D
+    itself may be nothing but rounding there.
+
+    Raises: InputError, where K is above 1,500: the Hessian is formed, K × K.
+    Cost: a decomposition of D and two Hessians, 2K backward passes; at critical points mostly some gradients more, and
+        some hundred Hessians where the kernel of ∇²C is not the tangent space.
+    """
+    problem = Problem.of(model, X, y, weights=weights)
+    theta, k = problem.theta, problem.n_params
+    if k > HESSIAN_ORDER:
+        raise InputError(
+            f"K = {k} parameters: the Hessian is formed up to {HESSIAN_ORDER}. Ask gd.certify, or freeze parameters."
+        )
+    outputs, jacobian = problem.linearise(theta)
+    residual = problem.residual(outputs).double()
+    residual = residual if problem.row_scale is None else residual * problem.row_scale
+    spectrum = spectrum_of(jacobian.scaled(rows=problem.row_scale), residual)
+    if spectrum.reachable is None or spectrum.rank is None:
+        raise InputError(f"nothing can be said of this point: {spectrum.reason}")
+    cost, size, point = problem.cost(outputs), norm(residual), CriticalPoint.at(problem, theta)
+    ratio = norm(spectrum.reachable) / size if size > 0.0 else 0.0
+    zero = cost <= AT_ZERO * rounding_floor(problem, theta)
+    eps = torch.finfo(theta.dtype).eps
+    here = norm(gradient(problem, theta)) <= ROUNDING * eps * point.scale * max(1.0, norm(theta))
+    noise = (spectrum.sigma_max or 0.0) ** 2 <= (ROUNDING * eps) ** 2 * problem.n_samples * point.scale
+    told: dict[str, Any] = {"cost": cost, "gradient_ratio": ratio, "rank": 0 if noise else spectrum.rank}
+    told |= {"n_residuals": problem.n_residuals, "n_params": k}
+    if not (zero or here or ratio <= CRITICAL):
+        return Landscape("regular", nullity=None, dimension=None, smallest_eigenvalue=None, **told)
+    dimension = dimension_at(point, seed=seed)
+    told |= {"nullity": point.nullity, "dimension": dimension, "smallest_eigenvalue": float(point.values[0])}
+    if zero:
+        return Landscape("zero_cost", **told)
+    if point.falls:
+        return Landscape("strict_saddle", **told)
+    return Landscape("critical_submanifold" if dimension > 0 else "isolated", **told)

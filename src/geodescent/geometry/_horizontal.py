@@ -1,0 +1,168 @@
+"""Horizontal lifts: the parameter path of least speed over a path of outputs, its length, its holonomy (THEORY 1.6)."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from geodescent._dense_lifts import GramLift
+from geodescent._errors import InputError
+from geodescent._inputs import Inputs
+from geodescent._linalg import norm
+from geodescent._outputs import SampleMap
+from geodescent._types import Outputs, Theta
+
+TOGETHER = 1e-8  # of ‖x‖: a path must start at the outputs, to this share
+
+
+@dataclass(frozen=True)
+class HorizontalPath:
+    """The horizontal lift of an output path.
+
+    Attributes:
+        theta: at every accepted step of the integration, (n, K).
+        outputs: `x[θ]` there by a forward pass, (n, m).
+        wanted: the output path there, (n, m).
+        output_length: of the output path, Euclidean.
+    """
+
+    theta: Tensor
+    outputs: Tensor
+    wanted: Tensor
+    output_length: float
+
+    @property
+    def length(self) -> float:
+        """The sub-Riemannian length: of the image of the path, by chords between the steps; the output path's own."""
+        return float((self.outputs[1:] - self.outputs[:-1]).norm(dim=1).sum())
+
+    @property
+    def parameter_length(self) -> float:
+        """`Σ‖Δθ‖`, Euclidean in parameters."""
+        return float((self.theta[1:] - self.theta[:-1]).norm(dim=1).sum())
+
+    @property
+    def drift(self) -> float:
+        """The largest `‖x[θ] − wanted‖`: the integration's error."""
+        return float((self.outputs - self.wanted).norm(dim=1).max())
+
+    @property
+    def gap(self) -> float:
+        """`‖θ_end − θ_0‖`; over a closed output path its holonomy."""
+        return norm(self.theta[-1] - self.theta[0])
+
+
+def horizontal_lift(
+    model: nn.Module, X: Inputs, path: Sequence[Tensor] | Tensor, *, tol: float = 1e-10
+) -> HorizontalPath:
+    """`dθ = D⁺dx` along straight pieces of output space; the model is left as it was.
+
+    Args:
+        model, X: as in `gd.fit`.
+        path: corners of the output path, each of the outputs' shape, the first at the model's own outputs.
+        tol: of the integration, relative to the size of θ.
+
+    Raises: InputError, where the path starts elsewhere, or D loses rank on the way.
+    Cost: an exact lift an evaluation, twelve a step (DOP853).
+    """
+    from scipy.integrate import DOP853
+
+    outputs = SampleMap(model, X)
+    corners = [corner.detach().reshape(-1).to(outputs.theta).double() for corner in path]
+    velocity = _Velocity(outputs)
+    first = outputs(outputs.theta).reshape(-1).double()
+    if len(corners) < 2 or norm(corners[0] - first) > TOGETHER * max(norm(first), 1.0):
+        raise InputError(
+            f"the path has {len(corners)} corners and starts {norm(corners[0] - first):.2g} from the model's outputs: "
+            "at least two are needed, and the first must be model(X)."
+        )
+    theta = outputs.theta.double().cpu().numpy()
+    thetas, wanted = [theta], [corners[0]]
+    for begin, end in pairwise(corners):
+        velocity.way = end - begin
+        if norm(velocity.way) == 0.0:
+            continue
+        solver = DOP853(velocity, 0.0, theta, 1.0, rtol=tol, atol=tol * max(1.0, float(np.linalg.norm(theta))))
+        while solver.status == "running":
+            solver.step()
+            if solver.status == "failed":
+                raise InputError(f"the lift ends at {solver.t:.3f} of a piece: D loses rank there, or nearly.")
+            thetas.append(solver.y.copy())
+            wanted.append(begin + solver.t * velocity.way)
+        theta = solver.y
+    lifted = torch.from_numpy(np.stack(thetas)).to(outputs.theta)
+    said = torch.stack([outputs(point).reshape(-1).double() for point in lifted])
+    length = math.fsum(norm(end - begin) for begin, end in pairwise(corners))
+    return HorizontalPath(lifted, said, torch.stack(wanted), length)
+
+
+def holonomy(
+    model: nn.Module, X: Inputs, first: Tensor, second: Tensor, side: float, *, tol: float = 1e-11
+) -> HorizontalPath:
+    """The lift of a small square in the plane of two output directions; its `gap` grows with the area, as side².
+
+    Args:
+        model, X: as in `gd.fit`.
+        first, second: directions of the outputs' shape; they are made orthonormal.
+        side: of the square, in the units of the outputs.
+    """
+    outputs = SampleMap(model, X)
+    start = outputs(outputs.theta).reshape(-1).double()
+    e = first.detach().reshape(-1).to(start)
+    e /= norm(e)
+    f = second.detach().reshape(-1).to(start)
+    f = f - (f @ e) * e
+    if not norm(f) > 1e-12 * max(norm(second), 1e-300):
+        raise InputError("the two directions are the same: a square needs two.")
+    f = f / norm(f)
+    corners = [start, start + side * e, start + side * (e + f), start + side * f, start]
+    return horizontal_lift(model, X, corners, tol=tol)
+
+
+def growth(model: nn.Module, X: Inputs) -> tuple[int, int]:
+    """`(dim H, dim(H + [H, H]))`: the horizontal space, and with the first brackets of its fields `X_i = D⁺e_i`.
+
+    `[X_i, X_j] = ∂X_j·X_i − ∂X_i·X_j` by forward derivatives of `Dᵀ(DDᵀ)⁻¹`; where the sum is all of R^K, every θ can
+    be reached by horizontal paths (Chow–Rashevskii).
+
+    Raises: InputError, where D has not full row rank: there H is no distribution of constant rank.
+    Cost: m derivatives of D⁺, each some m passes: for small networks.
+    """
+    outputs = SampleMap(model, X)
+    theta = outputs.theta
+    function = _flat_function(outputs)
+    jacobian = torch.func.jacrev(function)(theta)
+    m, rank = len(jacobian), int(torch.linalg.matrix_rank(jacobian))
+    if rank < m:
+        raise InputError(f"D has rank {rank} of m = {m} here: its horizontal fields are no frame.")
+    fields = _penrose(function, theta)
+    turns = [torch.func.jvp(lambda t: _penrose(function, t), (theta,), (fields[:, i],))[1] for i in range(m)]
+    brackets = [turns[i][:, j] - turns[j][:, i] for i in range(m) for j in range(i + 1, m)]
+    return m, int(torch.linalg.matrix_rank(torch.cat([fields, torch.stack(brackets, 1)], 1))) if brackets else m
+
+
+class _Velocity:
+    """`D⁺ẋ` on one straight piece."""
+
+    def __init__(self, outputs: SampleMap) -> None:
+        self.outputs, self.way = outputs, torch.zeros(0)
+
+    def __call__(self, time: float, theta: "np.ndarray") -> "np.ndarray":
+        _, jacobian = self.outputs.linearise(torch.from_numpy(theta).to(self.outputs.theta))
+        return GramLift().prepare(jacobian.to(torch.float64)).lift(self.way, damping=0.0).velocity.cpu().numpy()
+
+
+def _flat_function(outputs: SampleMap) -> Callable[[Theta], Outputs]:
+    """`θ ↦ x[θ]`, (m,), differentiable."""
+    function = outputs.function
+    return lambda theta: function.outputs(function.views(theta), outputs.inputs).reshape(-1)
+
+
+def _penrose(function: Callable[[Theta], Outputs], theta: Theta) -> Tensor:
+    """`D⁺ = Dᵀ(DDᵀ)⁻¹`, (K, m)."""
+    d = torch.func.jacrev(function)(theta)
+    return torch.linalg.solve(d @ d.T, d).T

@@ -1,0 +1,157 @@
+"""Kinds of points, planted: sixty and more from a seed that the clock gives."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import pairwise
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import geodescent as gd
+from geodescent.geometry import classify
+
+EACH = 12  # of every kind
+SEED = time.time_ns() % 2**31
+
+
+class Given(nn.Module):
+    """A function of θ alone, as a module: one sample, m outputs."""
+
+    def __init__(self, f: Callable[[Tensor], Tensor], theta: Tensor) -> None:
+        super().__init__()
+        self.f, self.theta = f, nn.Parameter(theta.clone())
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.f(self.theta)[None] + 0.0 * x
+
+
+@dataclass(frozen=True)
+class Planted:
+    """A model at a point whose kind is known."""
+
+    model: nn.Module
+    X: Tensor
+    y: Tensor
+    kind: str
+    dimension: int | None = None
+
+
+class Planter:
+    """Draws points of each kind."""
+
+    def __init__(self, seed: int) -> None:
+        self.generator = torch.Generator().manual_seed(seed)
+
+    def normal(self, *shape: int) -> Tensor:
+        return torch.randn(*shape, generator=self.generator, dtype=torch.float64)
+
+    def integer(self, low: int, high: int) -> int:
+        return int(torch.randint(low, high + 1, (), generator=self.generator))
+
+    def mlp(self, *sizes: int) -> nn.Sequential:
+        layers = [layer for a, b in pairwise(sizes) for layer in (nn.Linear(a, b), nn.Tanh())]
+        model = nn.Sequential(*layers[:-1]).double()
+        with torch.no_grad():
+            for p in model.parameters():
+                p.copy_(self.normal(*p.shape) / max(p.shape[-1], 1) ** 0.5)
+        return model
+
+    def of(self, f: Callable[[Tensor], Tensor], theta: Tensor, y: Tensor, kind: str, dimension: int | None) -> Planted:
+        """A function of θ in coordinates of its own: θ = Mφ, M random and well conditioned."""
+        n = len(theta)
+        turn = torch.linalg.qr(self.normal(n, n))[0] * (0.5 + torch.rand(n, generator=self.generator).double())
+        model = Given(lambda phi: f(turn @ phi), torch.linalg.solve(turn, theta))
+        return Planted(model, torch.zeros(1, len(y), dtype=torch.float64), y[None], kind, dimension)
+
+    def smooth(self, n: int, m: int) -> Callable[[Tensor], Tensor]:
+        """A random smooth map R^n → R^m of full rank."""
+        a, b, c = self.normal(m, n), self.normal(m, m), self.normal(m, n)
+        return lambda theta: a @ theta + 0.3 * b @ torch.tanh(c @ theta)
+
+    # --- one of each kind
+
+    def regular(self, i: int) -> Planted:
+        n, m = self.integer(3, 8), self.integer(2, 4)
+        X = self.normal(n, m)
+        return Planted(self.mlp(m, self.integer(2, 6), 2), X, self.normal(n, 2), "regular")
+
+    def zero_cost(self, i: int) -> Planted:
+        if i % 3 == 0:  # a network at its own outputs, K > m
+            model, X = self.mlp(3, 6, 1), self.normal(self.integer(3, 8), 3)
+            return Planted(model, X, model(X).detach(), "zero_cost", 31 - len(X))
+        if i % 3 == 1:  # few parameters: a point
+            k = self.integer(2, 5)
+            f, theta = self.smooth(k, k + 3), self.normal(k)
+            return self.of(f, theta, f(theta), "zero_cost", 0)
+        d = self.integer(0, 2)  # a crossing: rank is lost at the point alone
+        return self.of(lambda t: (t[0] * t[1])[None], torch.cat([torch.zeros(2).double(), self.normal(d)]),
+                       torch.zeros(1).double(), "zero_cost", 1 + d)  # fmt: skip
+
+    def critical_submanifold(self, i: int) -> Planted:
+        k, d = self.integer(1, 4), self.integer(1, 4)
+        if i % 2:  # two targets for one input, enough parameters
+            model, X = self.mlp(3, 5, 1), self.normal(6, 3)
+            y = model(X).detach()
+            X, off = torch.cat([X, X[:k]]), self.normal(k, 1)
+            return Planted(
+                model, X, torch.cat([y, y[:k]]) + torch.cat([off, 0 * y[k:], -off]), "critical_submanifold", 26 - 6
+            )
+        f, theta = self.smooth(k + d, k), self.normal(k + d)
+        off = self.normal(2)
+        return self.of(lambda t: torch.cat([f(t), 0.0 * t[:2]]), theta, torch.cat([f(theta), off]),
+                       "critical_submanifold", d)  # fmt: skip
+
+    def isolated(self, i: int) -> Planted:
+        k = self.integer(1, 4)
+        if i % 3 == 0:  # D loses rank at the point alone, and C is flat to fourth order
+            f, theta, none = self.smooth(k, k), self.normal(k), torch.zeros(1).double()
+            return self.of(lambda t: torch.cat([f(t[1:]), t[:1] ** 2, 0.0 * t[:1] + 1.0]), torch.cat([none, theta]),
+                           torch.cat([f(theta), none, none]), "isolated", 0)  # fmt: skip
+        f, theta = self.smooth(k, k + 2), self.normal(k)
+        d = torch.func.jacrev(f)(theta)
+        off = self.normal(k + 2)
+        off = off - d @ torch.linalg.lstsq(d, off[:, None]).solution[:, 0]
+        return self.of(f, theta, f(theta) + 0.05 * off, "isolated", 0)
+
+    def strict_saddle(self, i: int) -> Planted:
+        if i % 3 == 0:  # a network at θ = 0, targets of mean zero
+            model, X = self.mlp(2, 3, 1), self.normal(8, 2)
+            with torch.no_grad():
+                for p in model.parameters():
+                    p.zero_()
+            y = self.normal(8, 1)
+            return Planted(model, X, y - y.mean(0), "strict_saddle")
+        d = 0 if i % 3 == 1 else self.integer(1, 3)
+        theta = torch.cat([torch.zeros(2).double(), self.normal(d)])
+        return self.of(lambda t: (t[0] * t[1])[None], theta, torch.ones(1).double(), "strict_saddle", d)
+
+
+@pytest.mark.parametrize("kind", ["regular", "zero_cost", "critical_submanifold", "isolated", "strict_saddle"])
+def test_1_5_planted_points_are_told_apart(kind: str) -> None:
+    print(f"seed {SEED}")
+    planter = Planter(SEED)
+    for i in range(EACH):
+        planted = getattr(planter, kind)(i)
+        before = [p.clone() for p in planted.model.parameters()]
+        found = classify(planted.model, planted.X, planted.y)
+        assert found.kind == planted.kind, (SEED, i, str(found))
+        if planted.dimension is not None:
+            assert found.dimension == planted.dimension, (SEED, i, str(found))
+        assert all(torch.equal(a, b) for a, b in zip(before, planted.model.parameters(), strict=True))
+        assert str(found) and found.as_dict()["kind"] == kind
+
+
+def test_1_5_the_rank_alone_says_nothing_of_the_dimension() -> None:
+    """x = θ₁θ₂, y = 1 at 0: r = 0 and K − r = 2, but an isolated strict saddle."""
+    model = Given(lambda t: (t[0] * t[1])[None], torch.zeros(2, dtype=torch.float64))
+    found = classify(model, torch.zeros(1, 1).double(), torch.ones(1, 1).double())
+    assert (found.kind, found.rank, found.nullity, found.dimension) == ("strict_saddle", 0, 0, 0)
+    assert found.smallest_eigenvalue == pytest.approx(-1.0)
+
+
+def test_too_many_parameters_are_refused() -> None:
+    model = nn.Sequential(nn.Linear(10, 200), nn.Tanh(), nn.Linear(200, 1)).double()
+    with pytest.raises(gd.InputError, match="K = 2401 parameters: the Hessian is formed up to 1500"):
+        classify(model, torch.zeros(3, 10).double(), torch.zeros(3, 1).double())

@@ -1,0 +1,82 @@
+"""Along the zero-cost manifold: the second objective falls, the cost stays at zero (THEORY 5.6)."""
+
+import math
+from itertools import pairwise
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import geodescent as gd
+from geodescent.geometry import refine, squared_norm
+
+
+def normal(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def fitted(width: int = 20) -> tuple[nn.Sequential, Tensor, Tensor]:
+    """A network at zero cost with room to move."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Linear(2, width), nn.Tanh(), nn.Linear(width, 2)).double()
+    X, y = normal(8, 2), normal(8, 2, seed=1)
+    gd.fit(model, X, y, target_cost=1e-24)
+    return model, X, y
+
+
+def cost(model: nn.Module, X: Tensor, y: Tensor) -> float:
+    return float((model(X).detach() - y).square().sum()) / (2.0 * len(X))
+
+
+def test_5_6_the_norm_falls_at_zero_cost_to_where_its_gradient_is_horizontal() -> None:
+    """At the end θ lies in range(Dᵀ): the condition of least norm."""
+    model, X, y = fitted()
+    before = squared_norm(model).item()
+    found = refine(model, X, y, max_steps=400)
+    assert found.objective < 0.7 * before and found.objective == pytest.approx(squared_norm(model).item(), rel=1e-12)
+    assert all(point.cost <= 1e-20 for point in found.points) and cost(model, X, y) <= 1e-20
+    assert all(b.objective < a.objective for a, b in pairwise(found.points))
+    outputs = gd.SampleMap(model, X)
+    d = outputs.linearise()[1].dense()
+    vertical = outputs.theta - torch.linalg.pinv(d) @ (d @ outputs.theta)
+    assert float(vertical.norm()) < 0.02 * float(outputs.theta.norm())
+
+
+def test_5_6_an_objective_of_ones_own_falls_at_zero_cost() -> None:
+    """Held-out error, of which the fit knew nothing."""
+    model, X, y = fitted()
+    there, wanted = normal(30, 2, seed=5), torch.zeros(30, 2, dtype=torch.float64)
+    found = refine(model, X, y, objective=lambda m: (m(there) - wanted).square().mean(), max_steps=60)
+    assert found.objective < 0.5 * found.points[0].objective and cost(model, X, y) <= 1e-20
+
+
+def test_5_6_vertical_motion_leaves_the_outputs_to_first_order() -> None:
+    """Halving a vertical step quarters what it moves the outputs by."""
+    model, X, _ = fitted()
+    outputs = gd.SampleMap(model, X)
+    theta, (x0, jacobian) = outputs.theta, outputs.linearise()
+    d = jacobian.dense()
+    vertical = theta - torch.linalg.pinv(d) @ (d @ theta)
+    moved = [float((outputs(theta - h * vertical) - x0).norm()) for h in (0.02, 0.01)]
+    assert math.log2(moved[0] / moved[1]) == pytest.approx(2.0, abs=0.15)
+
+
+def test_a_model_that_is_not_fitted_is_refused() -> None:
+    model, X, y = fitted()
+    with pytest.raises(gd.InputError, match="it is not on the zero-cost manifold"):
+        refine(model, X, y + 1.0)
+
+
+def test_after_an_exception_the_model_stands_at_a_point_of_zero_cost() -> None:
+    model, X, y = fitted()
+    calls = iter(range(100))
+
+    def objective(m: nn.Module) -> Tensor:
+        if next(calls) == 4:
+            raise ValueError("enough")
+        return squared_norm(m)
+
+    with pytest.raises(ValueError, match="enough"):
+        refine(model, X, y, objective=objective)
+    assert cost(model, X, y) <= 1e-20
