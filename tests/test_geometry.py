@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 import geodescent as gd
-from geodescent.geometry import classify
+from geodescent.geometry import classify, critical_manifold
 
 EACH = 12  # of every kind
 SEED = time.time_ns() % 2**31
@@ -149,6 +149,28 @@ def test_1_5_the_rank_alone_says_nothing_of_the_dimension() -> None:
     found = classify(model, torch.zeros(1, 1).double(), torch.ones(1, 1).double())
     assert (found.kind, found.rank, found.nullity, found.dimension) == ("strict_saddle", 0, 0, 0)
     assert found.smallest_eigenvalue == pytest.approx(-1.0)
+
+
+def test_1_5_along_a_critical_submanifold_the_cost_is_constant() -> None:
+    """Two targets for one input: descent ends at C > 0, on a set of dimension K − r, that goes on from there."""
+    planted = Planter(3).critical_submanifold(1)
+    start = [p.clone() for p in planted.model.parameters()]
+    path = critical_manifold(planted.model, planted.X, planted.y, steps=30)
+    assert len(path.theta) == 31 and path.length > 0.2
+    assert float(path.cost[0]) > 1e-3 and bool(((path.cost - path.cost[0]).abs() < 1e-12 * path.cost[0]).all())
+    assert bool((path.gradient < 1e-7).all()) and set(path.nullity.tolist()) == {planted.dimension}
+    assert all(torch.equal(a, b) for a, b in zip(start, planted.model.parameters(), strict=True))
+    found = classify(planted.model, planted.X, planted.y)
+    assert (found.kind, found.dimension) == ("critical_submanifold", found.n_params - found.rank)
+
+
+def test_1_5_a_walk_starts_at_a_critical_point_that_is_not_alone() -> None:
+    planter = Planter(5)
+    regular, isolated = planter.regular(0), planter.isolated(1)
+    with pytest.raises(gd.InputError, match="this is no critical point"):
+        critical_manifold(regular.model, regular.X, regular.y)
+    with pytest.raises(gd.InputError, match="has no kernel here"):
+        critical_manifold(isolated.model, isolated.X, isolated.y)
 
 
 def test_too_many_parameters_are_refused() -> None:

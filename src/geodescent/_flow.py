@@ -5,6 +5,7 @@ import time as clock
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -80,6 +81,18 @@ class PathPoint:
     sigma_min: float
 
 
+class PathVelocity(Protocol):
+    """`dθ/dτ` at a time and a θ, on the clock of a field."""
+
+    @property
+    def problem(self) -> Problem: ...
+
+    @property
+    def field(self) -> Field: ...
+
+    def __call__(self, time: float, theta: Array) -> Array: ...
+
+
 class Velocity:
     """`dθ/dτ` (or dθ/dt): the field at θ, lifted without damping; counts its evaluations, up to a deadline."""
 
@@ -89,7 +102,7 @@ class Velocity:
         self.residual0 = problem.residual(problem.outputs(problem.theta)).double()
         self.evaluations = 0
 
-    def __call__(self, _: float, theta: Array) -> Array:
+    def __call__(self, time: float, theta: Array) -> Array:
         """The velocity at θ; raises TimeoutError past the deadline."""
         if clock.perf_counter() > self.deadline:
             raise TimeoutError
@@ -101,7 +114,7 @@ class Velocity:
         return prepared.lift(velocity, damping=0.0).velocity.cpu().numpy()
 
 
-def integrate(velocity: Velocity, until: float, *, tol: float) -> Iterator[tuple[float, Array]]:
+def integrate(velocity: PathVelocity, until: float, *, tol: float) -> Iterator[tuple[float, Array]]:
     """`(τ, θ)` at every accepted step of an eighth-order Runge–Kutta pair, in pieces of τ.
 
     In each piece the absolute tolerance on θ is `tol·‖x − y‖/(σ_max √K)` at its start, so that it shrinks with the

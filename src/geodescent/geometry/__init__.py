@@ -1,17 +1,25 @@
 """The geometry around a point: kinds of critical points, the zero-cost manifold, horizontal lifts (THEORY 1.5, 1.6)."""
 
+from geodescent._homotopy import HomotopyLift
 from geodescent.geometry._classify import Landscape, classify
+from geodescent.geometry._homotopy import HomotopyPath, homotopy
 from geodescent.geometry._horizontal import HorizontalPath, growth, holonomy, horizontal_lift
+from geodescent.geometry._manifold import CriticalPath, critical_manifold
 from geodescent.geometry._refine import Refined, RefinedPoint, refine, squared_norm
 
 __all__ = [
+    "CriticalPath",
+    "HomotopyLift",
+    "HomotopyPath",
     "HorizontalPath",
     "Landscape",
     "Refined",
     "RefinedPoint",
     "classify",
+    "critical_manifold",
     "growth",
     "holonomy",
+    "homotopy",
     "horizontal_lift",
     "refine",
     "squared_norm",

@@ -1,0 +1,89 @@
+"""From ordinary gradient flow to the adapted flow, with α falling on the way (THEORY 2.1)."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from geodescent._errors import InputError
+from geodescent._field import AdaptedField, Field
+from geodescent._flow import Array, integrate
+from geodescent._homotopy import HomotopyLift
+from geodescent._inputs import Inputs
+from geodescent._plan import PlannedLift
+from geodescent._problem import Problem
+
+
+@dataclass(frozen=True)
+class HomotopyPath:
+    """The path of a homotopy flow, at every accepted step; the model is left at its end.
+
+    Attributes:
+        time: τ.
+        alpha: α there.
+        cost: C, by a forward pass.
+        scale: s, the unit of D all along: ‖D‖_F/√m at the start.
+    """
+
+    time: Array
+    alpha: Array
+    cost: Array
+    scale: float
+
+
+def homotopy(
+    model: nn.Module,
+    X: Inputs,
+    y: Tensor,
+    *,
+    alpha: float | Callable[[float], float],
+    until: float,
+    tol: float = 1e-9,
+    weights: Tensor | None = None,
+) -> HomotopyPath:
+    """Integrates `dθ/dτ = −(α + (1 − α)D̃ᵀD̃)⁺D̃ᵀ(x − y)/s` up to τ = until.
+
+    Args:
+        model, X, y, weights: as in `gd.fit`.
+        alpha: α, or a schedule τ ↦ α(τ) such as `lambda time: math.exp(-time)`: from the gradient flow to the adapted
+            one, whose rate is then that of the end.
+        until: τ > 0.
+        tol: as in `gd.flow`.
+
+    Raises: InputError, where α leaves [0, 1].
+    Cost: as of a flow; large α are stiff: a mode of σ relative to s falls at the rate σ²/(α + (1 − α)σ²).
+    """
+    if not until > 0.0:
+        raise InputError(f"until = {until}: the flow's time τ must be positive.")
+    problem = Problem.of(model, X, y, weights=weights)
+    _, jacobian = problem.linearise(problem.theta)
+    rows = jacobian.to(torch.float64).scaled(rows=problem.row_scale)
+    scale = float(rows.row_squares().mean()) ** 0.5
+    schedule = alpha if callable(alpha) else lambda time: alpha
+    velocity, points = _Velocity(problem, AdaptedField(), schedule, scale), [(0.0, problem.theta)]
+    for time, theta in integrate(velocity, until, tol=tol):
+        points.append((time, torch.from_numpy(theta.copy()).to(problem.theta)))
+    problem.write(points[-1][1])
+    return HomotopyPath(
+        np.array([time for time, _ in points]),
+        np.array([schedule(time) for time, _ in points]),
+        np.array([problem.cost(problem.outputs(theta)) for _, theta in points]),
+        scale,
+    )
+
+
+@dataclass(frozen=True)
+class _Velocity:
+    problem: Problem
+    field: Field
+    alpha: Callable[[float], float]
+    scale: float
+
+    def __call__(self, time: float, theta: Array) -> Array:
+        outputs, jacobian = self.problem.linearise(torch.from_numpy(theta).to(self.problem.theta))
+        lift = HomotopyLift(self.alpha(time), self.scale, PlannedLift().exact())
+        prepared = lift.prepare(jacobian.to(torch.float64), row_scale=self.problem.row_scale)
+        velocity = prepared.lift(-self.problem.residual(outputs).double(), damping=0.0).velocity
+        return velocity.cpu().numpy()

@@ -1,0 +1,103 @@
+"""A walk along a critical submanifold: the gradient stays zero and the cost constant (THEORY 1.5)."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from geodescent._errors import InputError
+from geodescent._inputs import Inputs
+from geodescent._linalg import norm
+from geodescent._point import HESSIAN_ORDER, gradient
+from geodescent._problem import Problem
+from geodescent.geometry._critical import FLAT, CriticalPoint, walked
+
+HALVINGS = 6
+
+
+@dataclass(frozen=True)
+class CriticalPath:
+    """Points of a critical set, one after the other.
+
+    Attributes:
+        theta: (n, K), the start first.
+        cost: C at each, by a forward pass, (n,).
+        gradient: ‖∇C‖ at each, (n,).
+        nullity: dim ker ∇²C at each, (n,): the dimension of the set where it is a manifold.
+    """
+
+    theta: Tensor
+    cost: Tensor
+    gradient: Tensor
+    nullity: Tensor
+
+    @property
+    def length(self) -> float:
+        """`Σ‖Δθ‖`."""
+        return float((self.theta[1:] - self.theta[:-1]).norm(dim=1).sum())
+
+
+def critical_manifold(
+    model: nn.Module,
+    X: Inputs,
+    y: Tensor,
+    *,
+    weights: Tensor | None = None,
+    direction: Tensor | None = None,
+    steps: int = 20,
+    step_size: float = 0.01,
+    seed: int = 0,
+) -> CriticalPath:
+    """Walks from a critical point along the kernel of ∇²C, corrected back to ∇C = 0 after every step.
+
+    Args:
+        model, X, y, weights: as in `gd.fit`; the model stands at a critical point, or at zero cost, and is not moved.
+        direction: where to set out, (K,); its part in the kernel counts. A random one by default.
+        steps: at most; fewer where the set ends, as at a kink or a crossing.
+        step_size: of each, relative to max(1, ‖θ‖).
+        seed: of the random direction.
+
+    Raises: InputError, where ∇C is not zero, where no direction is flat, or where K is above 1,500.
+    Cost: a Hessian a step, K backward passes, and two to six gradients.
+    """
+    problem = Problem.of(model, X, y, weights=weights)
+    theta = problem.theta
+    if len(theta) > HESSIAN_ORDER:
+        raise InputError(f"K = {len(theta)} parameters: the Hessian is formed up to {HESSIAN_ORDER}.")
+    point = CriticalPoint.at(problem, theta)
+    slope, reach = norm(gradient(problem, theta)), step_size * max(1.0, norm(theta))
+    if slope > FLAT * point.scale * reach:
+        raise InputError(
+            f"‖∇C‖ = {slope:.2g} is not zero beside ‖∇²C‖ = {point.scale:.2g}: this is no critical point. "
+            "Fit the model to the end first."
+        )
+    if point.nullity == 0:
+        raise InputError("∇²C has no kernel here: the critical point is isolated.")
+    generator = torch.Generator().manual_seed(seed)
+    way = torch.randn(len(theta), generator=generator, dtype=torch.float64) if direction is None else direction.double()
+    way, points = way.to(theta.device), [point]
+    for _ in range(steps):
+        found = _onward(points[-1], way, reach)
+        if found is None:
+            break
+        way = (found.theta - points[-1].theta).double()
+        points.append(found)
+    return CriticalPath(
+        torch.stack([p.theta for p in points]),
+        torch.tensor([problem.cost(problem.outputs(p.theta)) for p in points], dtype=torch.float64),
+        torch.tensor([norm(gradient(problem, p.theta)) for p in points], dtype=torch.float64),
+        torch.tensor([p.nullity for p in points]),
+    )
+
+
+def _onward(point: CriticalPoint, way: Tensor, reach: float) -> CriticalPoint | None:
+    """The next point in this direction, nearer where corrections do not converge."""
+    tangent = point.kernel @ (point.kernel.T @ way)
+    if norm(tangent) == 0.0:
+        return None
+    for _ in range(HALVINGS):
+        theta = walked(point, reach * tangent / norm(tangent))
+        if theta is not None:
+            return point.moved(theta)
+        reach *= 0.5
+    return None
