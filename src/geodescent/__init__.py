@@ -28,6 +28,7 @@ from geodescent.optim import GeoDescent
 
 if TYPE_CHECKING:
     from geodescent import constructive as constructive
+    from geodescent import costs as costs
     from geodescent import geometry as geometry
     from geodescent._runs import load
 
@@ -63,8 +64,8 @@ __all__ = [  # noqa: RUF022 - in the order a reader meets them
 
 
 def __getattr__(name: str) -> Any:
-    """Imported when asked for: `load`, whose packages are an extra, and the rooms `geometry` and `constructive`."""
-    if name in ("geometry", "constructive"):
+    """Imported when asked for: `load`, whose packages are an extra; the rooms `costs`, `geometry`, `constructive`."""
+    if name in ("costs", "geometry", "constructive"):
         return import_module(f"geodescent.{name}")
     if name == "load":
         from geodescent._runs import load
