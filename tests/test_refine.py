@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 import geodescent as gd
-from geodescent.geometry import refine, squared_norm
+from geodescent.geometry import combined_flow, refine, squared_norm
 
 
 def normal(*shape: int, seed: int = 0) -> Tensor:
@@ -80,3 +80,17 @@ def test_after_an_exception_the_model_stands_at_a_point_of_zero_cost() -> None:
     with pytest.raises(ValueError, match="enough"):
         refine(model, X, y, objective=objective)
     assert cost(model, X, y) <= 1e-20
+
+
+def test_5_6_the_combined_flow_keeps_the_law_and_lowers_the_objective() -> None:
+    """C₀e^{−2τ} whatever η; the larger it is, the smaller the norm at the same τ."""
+    ends = []
+    for strength in (0.0, 0.3, 1.0):
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            model = nn.Sequential(nn.Linear(2, 20), nn.Tanh(), nn.Linear(20, 2)).double()
+        path = combined_flow(model, normal(8, 2), normal(8, 2, seed=1), strength=strength, until=5.0)
+        assert float(abs(path.cost / path.predicted_cost - 1.0).max()) < 1e-6
+        assert path.objective[-1] == pytest.approx(squared_norm(model).item(), rel=1e-12)
+        ends.append(float(path.objective[-1]))
+    assert ends[0] > 1.1 * ends[1] > 1.1 * ends[2]

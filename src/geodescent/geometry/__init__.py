@@ -2,12 +2,14 @@
 
 from geodescent._homotopy import HomotopyLift
 from geodescent.geometry._classify import Landscape, classify
+from geodescent.geometry._combined import CombinedPath, combined_flow
 from geodescent.geometry._homotopy import HomotopyPath, homotopy
 from geodescent.geometry._horizontal import HorizontalPath, growth, holonomy, horizontal_lift
 from geodescent.geometry._manifold import CriticalPath, critical_manifold
 from geodescent.geometry._refine import Refined, RefinedPoint, refine, squared_norm
 
 __all__ = [
+    "CombinedPath",
     "CriticalPath",
     "HomotopyLift",
     "HomotopyPath",
@@ -16,6 +18,7 @@ __all__ = [
     "Refined",
     "RefinedPoint",
     "classify",
+    "combined_flow",
     "critical_manifold",
     "growth",
     "holonomy",

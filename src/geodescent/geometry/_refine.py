@@ -111,7 +111,7 @@ def refine(
             f"the model's cost is {cost:.3g}, above {highest_cost:.3g}: it is not on the zero-cost manifold. "
             f"Fit it first, gd.fit(…, target_cost={highest_cost:g}), or raise highest_cost."
         )
-    asked = _Asked(problem, objective)
+    asked = Asked(problem, objective)
     value, slope = asked(theta)
     points, reach, result = [RefinedPoint(value, cost, math.nan, 0.0)], FIRST * max(norm(theta), 1e-3), "max_steps"
     try:
@@ -172,7 +172,7 @@ class _Place:
 
 
 @dataclass(frozen=True)
-class _Asked:
+class Asked:
     """R and ∇R at a θ that is written into the module for the question."""
 
     problem: Problem

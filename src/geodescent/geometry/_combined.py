@@ -1,0 +1,93 @@
+"""The adapted flow with a vertical part: a second objective falls, the cost's law stays as it is (THEORY 5.6)."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from geodescent._errors import InputError
+from geodescent._field import AdaptedField, Field
+from geodescent._flow import Array, integrate
+from geodescent._inputs import Inputs
+from geodescent._lift import Lift
+from geodescent._plan import PlannedLift
+from geodescent._problem import Problem
+from geodescent._theory import predicted_cost
+from geodescent.geometry._refine import Asked, Objective, squared_norm
+
+
+@dataclass(frozen=True)
+class CombinedPath:
+    """The path of a combined flow, at every accepted step; the model is left at its end.
+
+    Attributes:
+        time: τ.
+        cost: C, by a forward pass.
+        predicted_cost: `C₀e^{−2τ}`, whatever the objective, while D keeps full row rank.
+        objective: R.
+    """
+
+    time: Array
+    cost: Array
+    predicted_cost: Array
+    objective: Array
+
+
+def combined_flow(
+    model: nn.Module,
+    X: Inputs,
+    y: Tensor,
+    *,
+    objective: Objective = squared_norm,
+    strength: float = 1.0,
+    until: float,
+    tol: float = 1e-9,
+    weights: Tensor | None = None,
+) -> CombinedPath:
+    """Integrates `dθ/dτ = −D⁺(x − y) − η(1 − D⁺D)∇R`: x(τ) is that of the adapted flow, θ goes where R is smaller.
+
+    Args:
+        model, X, y, weights: as in `gd.fit`.
+        objective: R, of the module alone; `½‖θ‖²` by default.
+        strength: η ≥ 0.
+        until: τ > 0.
+        tol: as in `gd.flow`.
+
+    Cost: as of a flow, with two solves and a gradient of R an evaluation.
+    """
+    if not (until > 0.0 and strength >= 0.0):
+        raise InputError(f"until = {until} must be positive and strength = {strength} not negative.")
+    problem = Problem.of(model, X, y, weights=weights)
+    asked = Asked(problem, objective)
+    start = problem.theta
+    velocity = _Velocity(problem, AdaptedField(), asked, strength, PlannedLift().exact())
+    points = [(0.0, start)]
+    try:
+        for time, theta in integrate(velocity, until, tol=tol):
+            points.append((time, torch.from_numpy(theta.copy()).to(start)))
+        values = [asked(theta)[0] for _, theta in points]
+    finally:
+        problem.write(points[-1][1])
+    cost = np.array([problem.cost(problem.outputs(theta)) for _, theta in points])
+    times = np.array([time for time, _ in points])
+    return CombinedPath(times, cost, predicted_cost(float(cost[0]), times), np.array(values))
+
+
+@dataclass(frozen=True)
+class _Velocity:
+    problem: Problem
+    field: Field
+    asked: Asked
+    strength: float
+    lift: Lift
+
+    def __call__(self, time: float, theta: Array) -> Array:
+        """`−D⁺(r − ηD∇R) − η∇R`: both parts by one lift."""
+        point = torch.from_numpy(theta).to(self.problem.theta)
+        outputs, jacobian = self.problem.linearise(point)
+        slope = self.strength * self.asked(point)[1]
+        rows = jacobian.to(torch.float64)
+        prepared = self.lift.prepare(rows, row_scale=self.problem.row_scale)
+        wanted = rows.mv(slope) - self.problem.residual(outputs).double()
+        return (prepared.lift(wanted, damping=0.0).velocity - slope).cpu().numpy()
