@@ -93,9 +93,12 @@ def classify(model: nn.Module, X: Inputs, y: Tensor, *, weights: Tensor | None =
         raise InputError(f"nothing can be said of this point: {spectrum.reason}")
     cost, size, point = problem.cost(outputs), norm(residual), CriticalPoint.at(problem, theta)
     ratio = norm(spectrum.reachable) / size if size > 0.0 else 0.0
-    zero = cost <= AT_ZERO * rounding_floor(problem, theta)
     eps = torch.finfo(theta.dtype).eps
-    here = norm(gradient(problem, theta)) <= ROUNDING * eps * point.scale * max(1.0, norm(theta))
+    spacing = eps * max(
+        1.0, norm(theta)
+    )  # of θ: what it makes of a cost or gradient that is zero cannot be told from it
+    zero = cost <= AT_ZERO * max(rounding_floor(problem, theta), 0.5 * point.scale * spacing**2)
+    here = norm(gradient(problem, theta)) <= ROUNDING * point.scale * spacing
     noise = (spectrum.sigma_max or 0.0) ** 2 <= (ROUNDING * eps) ** 2 * problem.n_samples * point.scale
     told: dict[str, Any] = {"cost": cost, "gradient_ratio": ratio, "rank": 0 if noise else spectrum.rank}
     told |= {"n_residuals": problem.n_residuals, "n_params": k}

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from geodescent._errors import InputError
 from geodescent._inputs import Inputs
+from geodescent._krylov_lift import KrylovLift
 from geodescent._lift import Damped, Lift
 from geodescent._linalg import norm
 from geodescent._linearised import Linearised
@@ -20,11 +21,13 @@ from geodescent._types import Theta
 FIRST = 0.1  # of ‖θ‖: how far the first trial goes
 LONGER, SHORTER = 2.0, 0.5  # the next trial after one that was taken, and after one that was not
 ENOUGH = 1e-4  # of the fall that the slope promises (Armijo)
-PULLS = 12  # corrections towards the manifold with the lift at the step's start
+PULLS = 20  # corrections towards the manifold with the lift at the step's start
 CONTRACTION = 0.7  # of the residual, each
 LEAST = 1e-10  # of ‖θ‖: trials shorter than this move nothing
 LEVEL = 1e-8  # of ‖∇R‖: a vertical part below this is none
-DAMPING = 1e-14  # of ‖B‖_F²/m, in lifts: what D resolves
+DIRECT, ITERATIVE = 1e-14, 1e-6  # of ‖B‖_F²/m: damping where a solve is exact, and where it is to take few iterations
+
+LIFT = PlannedLift(KrylovLift(tol=1e-2, max_iterations=300, products=torch.float32))  # a digit or two a pull
 
 Objective = Callable[[nn.Module], Tensor]
 
@@ -98,10 +101,11 @@ def refine(
         objective: R, of the module alone: `½‖θ‖²` by default, or one's own, such as a held-out loss.
         highest_cost: what counts as zero: every point recorded lies below it.
         max_steps, max_seconds: bounds.
-        lift: how D⁺ is applied; by default what a flow takes.
+        lift: how D⁺ is applied; by default dense up to 3,000 residuals and inexact beyond, as what a solve leaves is
+            pulled back too.
 
     Raises: InputError, where the model's cost is above `highest_cost`.
-    Cost: a step is a linearisation, its factor, one solve, and two to six solves and forward passes a trial.
+    Cost: a step is a linearisation, its factor, one solve, and two to ten solves and forward passes a trial.
     """
     problem, begin = Problem.of(model, X, y, weights=weights), clock.perf_counter()
     theta = problem.theta
@@ -116,7 +120,7 @@ def refine(
     points, reach, result = [RefinedPoint(value, cost, math.nan, 0.0)], FIRST * max(norm(theta), 1e-3), "max_steps"
     try:
         for _ in range(max_steps):
-            place = _Place.at(problem, theta, lift or PlannedLift().exact())
+            place = _Place.at(problem, theta, lift or LIFT)
             vertical = slope - place.horizontal(slope)
             steepness = norm(vertical)
             if steepness <= LEVEL * norm(slope):
@@ -151,7 +155,7 @@ class _Place:
     @classmethod
     def at(cls, problem: Problem, theta: Theta, lift: Lift) -> "_Place":
         here = Linearised.at(problem, theta, lift=lift, dtype=torch.float64)
-        return cls(here, here.damped(DAMPING * here.prepared.scale))
+        return cls(here, here.damped((DIRECT if here.prepared.direct else ITERATIVE) * here.prepared.scale))
 
     def horizontal(self, direction: Theta) -> Theta:
         """`D⁺D u`."""
