@@ -33,7 +33,11 @@ def test_5_6_the_norm_falls_at_zero_cost_to_where_its_gradient_is_horizontal() -
     """At the end θ lies in range(Dᵀ): the condition of least norm."""
     model, X, y = fitted()
     before = squared_norm(model).item()
+    outputs = gd.SampleMap(model, X)
+    d = outputs.linearise()[1].dense()
+    steepness = outputs.theta - torch.linalg.pinv(d) @ (d @ outputs.theta)
     found = refine(model, X, y, max_steps=400)
+    assert found.points[1].vertical == pytest.approx(float(steepness.norm()), rel=1e-6)
     assert found.objective < 0.7 * before and found.objective == pytest.approx(squared_norm(model).item(), rel=1e-12)
     assert all(point.cost <= 1e-20 for point in found.points) and cost(model, X, y) <= 1e-20
     assert all(b.objective < a.objective for a, b in pairwise(found.points))
