@@ -15,6 +15,17 @@ def normal(*shape: int) -> Tensor:
     return torch.randn(*shape, dtype=torch.float64)
 
 
+class Given(nn.Module):
+    """`x = f(θ)`, (m,), whatever the one sample is: a function of θ alone, as a module."""
+
+    def __init__(self, f: Callable[[Tensor], Tensor], theta: Tensor) -> None:
+        super().__init__()
+        self.f, self.theta = f, nn.Parameter(theta.clone())
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.f(self.theta)[None] + 0.0 * x
+
+
 class Embedded(nn.Module):
     """Embedding, linear, layer norm, linear over a short text."""
 

@@ -7,6 +7,7 @@ from itertools import pairwise
 
 import pytest
 import torch
+from models import Given
 from torch import Tensor, nn
 
 import geodescent as gd
@@ -14,17 +15,6 @@ from geodescent.geometry import classify, critical_manifold
 
 EACH = 12  # of every kind
 SEED = time.time_ns() % 2**31
-
-
-class Given(nn.Module):
-    """A function of θ alone, as a module: one sample, m outputs."""
-
-    def __init__(self, f: Callable[[Tensor], Tensor], theta: Tensor) -> None:
-        super().__init__()
-        self.f, self.theta = f, nn.Parameter(theta.clone())
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.f(self.theta)[None] + 0.0 * x
 
 
 @dataclass(frozen=True)

@@ -1,12 +1,12 @@
 """Horizontal lifts, their lengths, holonomy and the growth of the distribution (THEORY 1.6)."""
 
 import math
-from collections.abc import Callable
 from itertools import pairwise
 
 import pytest
 import torch
 from laws import assert_close
+from models import Given
 from torch import Tensor, nn
 
 import geodescent as gd
@@ -21,17 +21,6 @@ def network(seed: int = 0) -> nn.Sequential:
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         return nn.Sequential(nn.Linear(2, 12), nn.Tanh(), nn.Linear(12, 2)).double()
-
-
-class Given(nn.Module):
-    """A function of θ alone, as a module."""
-
-    def __init__(self, f: Callable[[Tensor], Tensor], theta: Tensor) -> None:
-        super().__init__()
-        self.f, self.theta = f, nn.Parameter(theta.clone())
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.f(self.theta)[None] + 0.0 * x
 
 
 def heisenberg(t: Tensor) -> Tensor:
@@ -67,7 +56,9 @@ def test_1_6_the_holonomy_of_a_square_grows_with_its_area() -> None:
     """Halving the side quarters the gap; to third order in the side the two differ."""
     model, X = network(), normal(4, 2)
     first, second = normal(4, 2, seed=1), normal(4, 2, seed=2)
+    given = first.clone(), second.clone()
     gaps = [holonomy(model, X, first, second, side).gap for side in (0.04, 0.02, 0.01)]
+    assert torch.equal(first, given[0]) and torch.equal(second, given[1])
     rates = [math.log2(a / b) for a, b in pairwise(gaps)]
     assert rates[-1] == pytest.approx(2.0, abs=0.1) and abs(rates[1] - 2.0) < abs(rates[0] - 2.0) + 1e-3
 
@@ -100,6 +91,9 @@ def test_1_6_a_path_must_start_at_the_outputs_and_keep_the_rank() -> None:
         horizontal_lift(model, X, [model(X).detach() + 1.0, model(X).detach()])
     with pytest.raises(gd.InputError, match="the same: a square needs two"):
         holonomy(model, X, normal(4, 2), 2.0 * normal(4, 2), 0.1)
+    point = Given(lambda t: (t[0] * t[1])[None], torch.zeros(2).double())
+    with pytest.raises(gd.InputError, match="rank 0 of m = 1 on the way"):
+        horizontal_lift(point, torch.zeros(1, 1).double(), torch.tensor([[[0.0]], [[1.0]]]).double())
     with pytest.raises(gd.InputError, match=r"rank 0 of m = 1"):
         growth(Given(lambda t: (t[0] * t[1])[None], torch.zeros(2).double()), torch.zeros(1, 1).double())
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 import geodescent as gd
-from geodescent.geometry import combined_flow, refine, squared_norm
+from geodescent.geometry import Ended, combined_flow, refine, squared_norm
 
 
 def normal(*shape: int, seed: int = 0) -> Tensor:
@@ -51,7 +51,9 @@ def test_5_6_an_objective_of_ones_own_falls_at_zero_cost() -> None:
     """Held-out error, of which the fit knew nothing."""
     model, X, y = fitted()
     there, wanted = normal(30, 2, seed=5), torch.zeros(30, 2, dtype=torch.float64)
+    assert refine(model, X, y, max_seconds=0.0).result is Ended.max_seconds
     found = refine(model, X, y, objective=lambda m: (m(there) - wanted).square().mean(), max_steps=60)
+    assert found.result is Ended.max_steps and len(found.points) == 61
     assert found.objective < 0.5 * found.points[0].objective and cost(model, X, y) <= 1e-20
 
 

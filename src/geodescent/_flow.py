@@ -144,6 +144,16 @@ def integrate(velocity: PathVelocity, until: float, *, tol: float) -> Iterator[t
         theta, step = solver.y, float(solver.h_abs)
 
 
+def path_of(velocity: PathVelocity, until: float, *, tol: float) -> tuple[Array, list[Theta]]:
+    """τ and θ at the start and at every accepted step."""
+    start = velocity.problem.theta
+    times, points = [0.0], [start]
+    for time, theta in integrate(velocity, until, tol=tol):
+        times.append(time)
+        points.append(torch.from_numpy(theta.copy()).to(start))
+    return np.array(times), points
+
+
 def _output_scale(problem: Problem, theta: Array) -> float:
     """`‖x − y‖/σ_max`: the change of θ along the strongest direction that undoes the residual."""
     outputs, jacobian = problem.linearise(torch.from_numpy(theta).to(problem.theta))

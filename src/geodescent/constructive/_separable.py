@@ -105,8 +105,8 @@ def widest_gap(inside: Tensor, outside: Tensor) -> Plane | None:
     """
     if not len(outside):
         return plane_between(inside, outside, torch.ones_like(inside[0]))
-    points, signs = torch.cat([inside, outside]), torch.ones(len(inside) + len(outside), dtype=inside.dtype)
-    signs[: len(inside)] = -1.0
+    points = torch.cat([inside, outside])
+    signs = torch.cat([-torch.ones_like(inside[:, 0]), torch.ones_like(outside[:, 0])])
     middle = 0.5 * (inside.mean(0) + outside.mean(0))
     scale = float((points - middle).norm(dim=1).mean()) or 1.0
     rows = torch.cat([(points - middle) / scale, torch.full_like(points[:, :1], FREE)], 1) * signs[:, None]

@@ -6,11 +6,12 @@ from geodescent.geometry._combined import CombinedPath, combined_flow
 from geodescent.geometry._homotopy import HomotopyPath, homotopy
 from geodescent.geometry._horizontal import HorizontalPath, growth, holonomy, horizontal_lift
 from geodescent.geometry._manifold import CriticalPath, critical_manifold
-from geodescent.geometry._refine import Refined, RefinedPoint, refine, squared_norm
+from geodescent.geometry._refine import Ended, Refined, RefinedPoint, refine, squared_norm
 
 __all__ = [
     "CombinedPath",
     "CriticalPath",
+    "Ended",
     "HomotopyLift",
     "HomotopyPath",
     "HorizontalPath",

@@ -94,9 +94,7 @@ def classify(model: nn.Module, X: Inputs, y: Tensor, *, weights: Tensor | None =
     cost, size, point = problem.cost(outputs), norm(residual), CriticalPoint.at(problem, theta)
     ratio = norm(spectrum.reachable) / size if size > 0.0 else 0.0
     eps = torch.finfo(theta.dtype).eps
-    spacing = eps * max(
-        1.0, norm(theta)
-    )  # of θ: what it makes of a cost or gradient that is zero cannot be told from it
+    spacing = eps * max(1.0, norm(theta))  # of θ: costs and gradients that come of it are zero
     zero = cost <= AT_ZERO * max(rounding_floor(problem, theta), 0.5 * point.scale * spacing**2)
     here = norm(gradient(problem, theta)) <= ROUNDING * point.scale * spacing
     noise = (spectrum.sigma_max or 0.0) ** 2 <= (ROUNDING * eps) ** 2 * problem.n_samples * point.scale

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from geodescent._errors import InputError
 from geodescent._field import AdaptedField, Field
-from geodescent._flow import Array, integrate
+from geodescent._flow import Array, path_of
 from geodescent._inputs import Inputs
 from geodescent._lift import Lift
 from geodescent._plan import PlannedLift
@@ -54,7 +54,8 @@ def combined_flow(
         until: τ > 0.
         tol: as in `gd.flow`.
 
-    Cost: as of a flow, with two solves and a gradient of R an evaluation.
+    Raises: ArithmeticError, where no step size keeps the tolerance; the model is then as it was.
+    Cost: as of a flow, with a gradient of R and a product with D more an evaluation.
     """
     if not (until > 0.0 and strength >= 0.0):
         raise InputError(f"until = {until} must be positive and strength = {strength} not negative.")
@@ -62,16 +63,15 @@ def combined_flow(
     asked = Asked(problem, objective)
     start = problem.theta
     velocity = _Velocity(problem, AdaptedField(), asked, strength, PlannedLift().exact())
-    points = [(0.0, start)]
+    end = start
     try:
-        for time, theta in integrate(velocity, until, tol=tol):
-            points.append((time, torch.from_numpy(theta.copy()).to(start)))
-        values = [asked(theta)[0] for _, theta in points]
+        times, points = path_of(velocity, until, tol=tol)
+        values = np.array([asked(theta)[0] for theta in points])
+        end = points[-1]
     finally:
-        problem.write(points[-1][1])
-    cost = np.array([problem.cost(problem.outputs(theta)) for _, theta in points])
-    times = np.array([time for time, _ in points])
-    return CombinedPath(times, cost, predicted_cost(float(cost[0]), times), np.array(values))
+        problem.write(end)
+    costs = np.array([problem.cost(problem.outputs(theta)) for theta in points])
+    return CombinedPath(times, costs, predicted_cost(float(costs[0]), times), values)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from geodescent._errors import InputError
 from geodescent._field import AdaptedField, Field
-from geodescent._flow import Array, integrate
+from geodescent._flow import Array, path_of
 from geodescent._homotopy import HomotopyLift
 from geodescent._inputs import Inputs
 from geodescent._plan import PlannedLift
@@ -52,7 +52,8 @@ def homotopy(
         until: τ > 0.
         tol: as in `gd.flow`.
 
-    Raises: InputError, where α leaves [0, 1].
+    Raises: InputError, where α leaves [0, 1]; ArithmeticError, where no step size keeps the tolerance. The model is
+        then as it was.
     Cost: as of a flow; large α are stiff: a mode of σ relative to s falls at the rate σ²/(α + (1 − α)σ²).
     """
     if not until > 0.0:
@@ -62,16 +63,10 @@ def homotopy(
     rows = jacobian.to(torch.float64).scaled(rows=problem.row_scale)
     scale = float(rows.row_squares().mean()) ** 0.5
     schedule = alpha if callable(alpha) else lambda time: alpha
-    velocity, points = _Velocity(problem, AdaptedField(), schedule, scale), [(0.0, problem.theta)]
-    for time, theta in integrate(velocity, until, tol=tol):
-        points.append((time, torch.from_numpy(theta.copy()).to(problem.theta)))
-    problem.write(points[-1][1])
-    return HomotopyPath(
-        np.array([time for time, _ in points]),
-        np.array([schedule(time) for time, _ in points]),
-        np.array([problem.cost(problem.outputs(theta)) for _, theta in points]),
-        scale,
-    )
+    times, points = path_of(_Velocity(problem, AdaptedField(), schedule, scale), until, tol=tol)
+    problem.write(points[-1])
+    costs = np.array([problem.cost(problem.outputs(theta)) for theta in points])
+    return HomotopyPath(times, np.array([schedule(time) for time in times]), costs, scale)
 
 
 @dataclass(frozen=True)

@@ -90,7 +90,7 @@ def horizontal_lift(
         while solver.status == "running":
             solver.step()
             if solver.status == "failed":
-                raise InputError(f"the lift ends at {solver.t:.3f} of a piece: D loses rank there, or nearly.")
+                raise InputError(f"the lift ends at {solver.t:.3f} of a piece: D all but loses rank there.")
             thetas.append(solver.y.copy())
             wanted.append(begin + solver.t * velocity.way)
         theta = solver.y
@@ -113,7 +113,7 @@ def holonomy(
     outputs = SampleMap(model, X)
     start = outputs(outputs.theta).reshape(-1).double()
     e = first.detach().reshape(-1).to(start)
-    e /= norm(e)
+    e = e / norm(e)
     f = second.detach().reshape(-1).to(start)
     f = f - (f @ e) * e
     if not norm(f) > 1e-12 * max(norm(second), 1e-300):
@@ -153,7 +153,13 @@ class _Velocity:
 
     def __call__(self, time: float, theta: "np.ndarray") -> "np.ndarray":
         _, jacobian = self.outputs.linearise(torch.from_numpy(theta).to(self.outputs.theta))
-        return GramLift().prepare(jacobian.to(torch.float64)).lift(self.way, damping=0.0).velocity.cpu().numpy()
+        lifted = GramLift().prepare(jacobian.to(torch.float64)).lift(self.way, damping=0.0)
+        if lifted.rank is not None and lifted.rank < jacobian.n_residuals:
+            raise InputError(
+                f"D has rank {lifted.rank} of m = {jacobian.n_residuals} on the way: outputs there cannot follow every "
+                "path. Take fewer samples, or a path that keeps away."
+            )
+        return lifted.velocity.cpu().numpy()
 
 
 def _flat_function(outputs: SampleMap) -> Callable[[Theta], Outputs]:

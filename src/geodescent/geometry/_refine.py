@@ -4,6 +4,7 @@ import math
 import time as clock
 from collections.abc import Callable
 from dataclasses import dataclass
+from enum import Enum
 
 import torch
 from torch import Tensor, nn
@@ -32,6 +33,15 @@ LIFT = PlannedLift(KrylovLift(tol=1e-2, max_iterations=300, products=torch.float
 Objective = Callable[[nn.Module], Tensor]
 
 
+class Ended(Enum):
+    """How a way along the manifold ended; the value is the sentence that people see."""
+
+    stationary = "No vertical direction lowers the objective to first order."
+    no_progress = "No vertical step, however short, lowered the objective and came back to zero cost."
+    max_steps = "The largest number of steps was taken."
+    max_seconds = "The time ran out."
+
+
 @dataclass(frozen=True)
 class RefinedPoint:
     """A point of the manifold after an accepted step.
@@ -55,11 +65,11 @@ class Refined:
 
     Attributes:
         points: the start, and one an accepted step.
-        result: why it ended.
+        result: how it ended.
     """
 
     points: tuple[RefinedPoint, ...]
-    result: str
+    result: Ended
 
     @property
     def objective(self) -> float:
@@ -117,14 +127,14 @@ def refine(
         )
     asked = Asked(problem, objective)
     value, slope = asked(theta)
-    points, reach, result = [RefinedPoint(value, cost, math.nan, 0.0)], FIRST * max(norm(theta), 1e-3), "max_steps"
+    points, reach, result = [RefinedPoint(value, cost, math.nan, 0.0)], FIRST * max(norm(theta), 1e-3), Ended.max_steps
     try:
         for _ in range(max_steps):
             place = _Place.at(problem, theta, lift or LIFT)
             vertical = slope - place.horizontal(slope)
             steepness = norm(vertical)
             if steepness <= LEVEL * norm(slope):
-                result = "stationary"
+                result = Ended.stationary
                 break
             found = None
             while found is None and reach > LEAST * norm(theta) and clock.perf_counter() - begin < max_seconds:
@@ -135,7 +145,7 @@ def refine(
                     found = found if lower <= value - ENOUGH * eta * steepness**2 else None
                 reach *= SHORTER if found is None else LONGER
             if found is None:
-                result = "max_seconds" if clock.perf_counter() - begin >= max_seconds else "no_progress"
+                result = Ended.max_seconds if clock.perf_counter() - begin >= max_seconds else Ended.no_progress
                 break
             theta, value, slope = found, lower, there
             cost = problem.cost(problem.outputs(theta))
