@@ -26,7 +26,7 @@ SABOTAGES = [
         "test_1_4",
     ),
     ("1.5", "_theory.py", "(cost0 - floor) * np.exp", "cost0 * np.exp", "test_1_5_the_curve_where_rank_is_lost"),
-    ("1.6", "_flow.py", "linalg.norm(p.theta - origin)", "linalg.norm(p.theta)", "test_1_6 or test_2_2"),
+    ("1.6", "_path.py", "linalg.norm(p.theta - origin)", "linalg.norm(p.theta)", "test_1_6 or test_2_2"),
     ("1.7", "_linalg.py", "not smallest > n * eps * largest", "not smallest > 0.0", "test_1_7_a_cholesky"),
     (
         "1.8",
@@ -44,6 +44,8 @@ SABOTAGES = [
         "test_2_1",
     ),
     ("2.2", "_field.py", "return -residual0", "return -residual", "test_2_2_the_same_path"),
+    ("2.3", "_path.py", "math.exp(-time) * residual0", "math.exp(-2.0 * time) * residual0", "test_2_3"),
+    ("2.3", "_path.py", "vectors[:, : len(values) - _kept(values)].T", "vectors.T", "test_2_3_what_lies_outside"),
     (
         "2.1",
         "_homotopy.py",

@@ -13,7 +13,7 @@ from geodescent._field import AdaptedField
 from geodescent._solution import Record
 
 F64 = torch.float64
-ARRAYS = ("time", "cost", "predicted_cost", "rank", "sigma_min", "path_bound", "displacement")
+ARRAYS = ("time", "cost", "predicted_cost", "rank", "sigma_min", "path_bound", "displacement", "line_deviation")
 
 
 def problem(n: int = 16, *, duplicate: bool = False) -> tuple[nn.Module, Tensor, Tensor]:

@@ -20,12 +20,23 @@ def made_history(n_steps=6, held_out=True):
     }
 
 
-def words(figure):
-    return {text.get_text() for text in figure.axes[0].texts}
+def made_path(cost, *, lost=0.0):
+    time = np.linspace(0.0, 3.0, 8)
+    return {
+        "time": time,
+        "cost": cost(time) * 1.1,
+        "predicted_cost": cost(time),
+        "line_deviation": lost + 1e-9 * time,
+        "line_deviation_lost": np.full(8, lost),
+    }
 
 
-def line_of(figure, colour_of):
-    axes = figure.axes[0]
+def words(figure, panel=0):
+    return {text.get_text() for text in figure.axes[panel].texts}
+
+
+def line_of(figure, colour_of, panel=0):
+    axes = figure.axes[panel]
     colour = next(text.get_color() for text in axes.texts if text.get_text() == colour_of)
     return next(line for line in axes.lines if line.get_color() == colour)
 
@@ -46,17 +57,27 @@ def test_nothing_is_drawn_of_samples_that_were_not_held_out():
 
 
 def test_the_picture_of_a_flow_shows_measured_and_predicted_cost():
-    time = np.linspace(0.0, 3.0, 8)
-    figure = draw_flow(time, np.exp(-2.0 * time) * 1.1, np.exp(-2.0 * time), floor=0.0, title="wine")
+    path = made_path(lambda time: np.exp(-2.0 * time))
+    figure = draw_flow(path, floor=0.0, title="wine")
     assert words(figure) == {"measured cost", "predicted cost"}
-    assert np.array_equal(line_of(figure, "predicted cost").get_ydata(), np.exp(-2.0 * time))
-    assert figure.axes[0].get_xlabel().startswith("time τ")
+    assert np.array_equal(line_of(figure, "predicted cost").get_ydata(), path["predicted_cost"])
+    assert np.array_equal(line_of(figure, "measured cost").get_ydata(), path["cost"])
+    assert figure.axes[1].get_xlabel().startswith("time τ")
+
+
+def test_below_it_is_how_far_the_outputs_are_from_the_line():
+    full = draw_flow(made_path(lambda time: np.exp(-2.0 * time)), floor=0.0, title="wine")
+    assert words(full, 1) == {"off the line"}  # nothing is lost
+    path = made_path(lambda time: 0.2 + np.exp(-2.0 * time), lost=0.3)
+    figure = draw_flow(path, floor=0.2, title="wine")
+    assert words(figure, 1) == {"off the line", "lost with the rank"}
+    assert np.array_equal(line_of(figure, "off the line", 1).get_ydata(), path["line_deviation"])
+    assert np.array_equal(line_of(figure, "lost with the rank", 1).get_ydata(), path["line_deviation_lost"])
 
 
 def test_a_predicted_cost_with_a_floor_is_named_so():
-    time = np.linspace(0.0, 3.0, 8)
-    cost = 0.2 + np.exp(-2.0 * time)
-    assert "predicted cost, floor 2.0e-01" in words(draw_flow(time, cost, cost, floor=0.2, title="wine"))
+    path = made_path(lambda time: 0.2 + np.exp(-2.0 * time))
+    assert "predicted cost, floor 2.0e-01" in words(draw_flow(path, floor=0.2, title="wine"))
 
 
 @pytest.mark.parametrize("n_steps", [0, 1, 2])

@@ -24,6 +24,7 @@ from geodescent._held_out import apart, judge_of
 from geodescent._inputs import Inputs
 from geodescent._lift import Lift
 from geodescent._linalg import norm
+from geodescent._path import columns
 from geodescent._problem import Problem
 from geodescent._solution import Callback, Record, Result, Solution, history_of
 from geodescent._solve import Method, Stopping
@@ -175,7 +176,7 @@ def flow(
     points, result = _flow.follow(velocity, end, tol=tol, callback=callback or _silent, floor=floor)
     problem.write(points[-1].theta)
     scale = 1.0 if problem.row_scale is None else problem.row_scale
-    arrays = _flow.columns(points, cost0, floor, norm(velocity.residual0 * scale))
+    arrays = columns(points, floor, norm(velocity.residual0 * scale))
     full = bool(np.all(arrays["rank"] == problem.n_rows_wanted)) and result is Result.time_reached
     if result is Result.time_reached and target_cost and arrays["cost"][-1] <= target_cost * (1.0 + TARGET_MARGIN):
         result = Result.target_reached

@@ -9,27 +9,23 @@ from typing import Protocol
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from geodescent import _linalg as linalg
 from geodescent._certificate import Certificate
 from geodescent._errors import InputError
 from geodescent._field import Field
 from geodescent._iterations import lanczos_extremes
-from geodescent._jacobian import Jacobian
 from geodescent._lift import Lift
+from geodescent._path import Array, PathPoint, path_point
 from geodescent._problem import Problem
 from geodescent._solution import Callback, Record, Result
 from geodescent._theory import predicted_cost
 from geodescent._types import Theta
 
-Array = NDArray[np.float64]
-
 LEAST_STEPS = 20  # accepted steps at least: the path is cut into as many pieces
 PIECE = 0.7  # of τ, at most: the cost falls fourfold, so does the tolerance
 STILL = 1e-12  # a start whose cost is its floor to this share is a critical point
 LEAST_TOL = 1e3  # of eps: below it the integrator would chase rounding
-SPECTRUM_LIMIT = 3000  # residuals up to which the spectrum is taken at every accepted step
 
 
 @dataclass(frozen=True)
@@ -43,6 +39,9 @@ class Flow:
         rank, sigma_min: of D; NaN where the spectrum was not taken.
         path_bound: `‖x₀ − y‖ ∫dt/σ_min`, t = 1 − e^{−τ}: a bound of the way from θ₀ (THEORY 2.2).
         displacement: `‖θ(τ) − θ₀‖`, measured.
+        line_deviation: `‖x(τ) − [(1−t)x₀ + ty]‖/‖x₀ − y‖`, how far the outputs are from the straight line (THEORY 2.3).
+        line_deviation_lost: its part outside range(D), which no motion of θ undoes: 0 where D has full row rank, NaN
+            where the spectrum was not taken. The rest came of the range's turning on the way.
         max_relative_deviation: the largest |C/predicted − 1|.
         cost0: C₀.
         floor: F at the start: 0 where D has full row rank.
@@ -56,6 +55,8 @@ class Flow:
     sigma_min: Array
     path_bound: Array
     displacement: Array
+    line_deviation: Array
+    line_deviation_lost: Array
     max_relative_deviation: float
     cost0: float
     floor: float
@@ -68,17 +69,6 @@ class Flow:
     def law(self) -> str:
         """The predicted curve in words."""
         return "C₀·exp(−2τ)" if self.floor == 0.0 else "F + (C₀ − F)·exp(−2τ), F the instant floor at the start"
-
-
-@dataclass(frozen=True)
-class PathPoint:
-    """One accepted step of the integration."""
-
-    theta: Theta
-    time: float
-    cost: float
-    rank: float
-    sigma_min: float
 
 
 class PathVelocity(Protocol):
@@ -170,7 +160,7 @@ def follow(
 ) -> tuple[list[PathPoint], Result]:
     """The points of the flow up to τ = until, and how it ended."""
     problem, begin = velocity.problem, clock.perf_counter()
-    points = [_point(problem, problem.theta, 0.0)]
+    points = [path_point(problem, problem.theta, 0.0, velocity.residual0)]
     cost0 = points[0].cost
     if cost0 - floor <= STILL * cost0:
         return points, Result.stationary
@@ -179,7 +169,8 @@ def follow(
         if until == 0.0:
             return points, Result.time_reached
         for tau, theta in integrate(velocity, until, tol=tol):
-            points.append(_point(problem, torch.from_numpy(theta.copy()).to(problem.theta), tau))
+            there = torch.from_numpy(theta.copy()).to(problem.theta)
+            points.append(path_point(problem, there, tau, velocity.residual0))
             law = predicted_cost(cost0, points[-1].time, floor=floor)
             callback(_record(points, law, clock.perf_counter() - begin))
     except TimeoutError:
@@ -191,23 +182,6 @@ def follow(
     except KeyboardInterrupt:
         return points, Result.interrupted
     return points, Result.time_reached
-
-
-def _point(problem: Problem, theta: Theta, tau: float) -> PathPoint:
-    cost = problem.cost(problem.outputs(theta))
-    _, jacobian = problem.linearise(theta)
-    rank, sigma_min = _spectrum(jacobian.to(torch.float64).scaled(rows=problem.row_scale), problem.n_rows_wanted)
-    return PathPoint(theta, tau, cost, rank, sigma_min)
-
-
-def _spectrum(jacobian: Jacobian, wanted: int) -> tuple[float, float]:
-    """`(rank, σ_min)` through G, σ_min the last of the singular values wanted (0 where the rank is below them)."""
-    m = jacobian.n_residuals
-    if m > SPECTRUM_LIMIT:
-        return math.nan, math.nan
-    values = torch.linalg.eigvalsh(jacobian.gram())
-    rank = int((values > m * torch.finfo(values.dtype).eps * values[-1]).sum())
-    return float(rank), math.sqrt(float(values[m - wanted])) if rank == wanted else 0.0
 
 
 def _record(points: list[PathPoint], law: float, seconds: float) -> Record:
@@ -226,30 +200,6 @@ def start_floor(problem: Problem, lift: Lift) -> float:
         return 0.0
     floor = linalg.dot(lifted.misfit, lifted.misfit) / (2.0 * problem.n_samples)
     return floor if floor > 1e-24 * problem.cost(outputs) else 0.0
-
-
-def columns(points: list[PathPoint], cost0: float, floor: float, residual0: float) -> dict[str, Array]:
-    """The arrays of a Flow."""
-    time = np.array([p.time for p in points])
-    sigma_min = np.array([p.sigma_min for p in points])
-    origin = points[0].theta
-    return {
-        "time": time,
-        "cost": np.array([p.cost for p in points]),
-        "predicted_cost": predicted_cost(cost0, time, floor=floor),
-        "rank": np.array([p.rank for p in points]),
-        "sigma_min": sigma_min,
-        "path_bound": residual0 * _path_integral(-np.expm1(-time), sigma_min),
-        "displacement": np.array([linalg.norm(p.theta - origin) for p in points]),
-    }
-
-
-def _path_integral(line_time: Array, sigma_min: Array) -> Array:
-    """`∫dt/σ_min` by the trapezoidal rule; infinite from where σ_min = 0."""
-    with np.errstate(divide="ignore"):
-        inverse = 1.0 / sigma_min
-    pieces = 0.5 * (inverse[1:] + inverse[:-1]) * np.diff(line_time)
-    return np.concatenate([[0.0], np.cumsum(pieces)])
 
 
 def checked_until(until: float | None, target: float | None, tol: float) -> None:

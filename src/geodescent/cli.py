@@ -148,7 +148,7 @@ def flow(
                 callback=_both(job.folder.append, bar),
             )
         title = f"{job.name()} · largest relative deviation {path.max_relative_deviation:.1e}"
-        curve = png(draw_flow(path.time, path.cost, path.predicted_cost, floor=path.floor, title=title))
+        curve = png(draw_flow(vars(path), floor=path.floor, title=title))
         facts = {
             "cost": float(path.cost[-1]),
             "steps": len(path.time) - 1,

@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 
 INK, FAINT = "#22272e", "#d5dae0"
 BLUE, ORANGE, GREEN = "#1b5e9e", "#d9730d", "#3a8f5c"
+LINE = 31.0  # pixels from one name to the next
+COST = "cost  C = ‖x − y‖² / 2N  (scaled target units²)"
 
 
 @dataclass(frozen=True)
@@ -49,25 +51,39 @@ def draw_fit(
         Curve("held-out cost", steps, history["held_out"], GREEN),
         Curve("measured cost", start, np.concatenate([[cost0], history["cost"][later]]), BLUE, marker="o"),
     ]
-    return _picture(curves, x_label="accepted step", target_cost=target_cost, title=title)
+    figure = _figure(4.6)
+    axes = figure.add_subplot()
+    _draw(axes, curves, y_label=COST, target_cost=target_cost)
+    axes.set_title(title, loc="left", fontsize=10, color=INK, pad=10)
+    axes.set_xlabel("accepted step", color=INK)
+    return figure
 
 
-def draw_flow(
-    time: NDArray[np.float64], cost: NDArray[np.float64], predicted: NDArray[np.float64], *, floor: float, title: str
-) -> Figure:
-    """The picture of a flow: log cost over time τ, measured at every accepted step beside the predicted law.
+def draw_flow(columns: Mapping[str, NDArray[np.float64]], *, floor: float, title: str) -> Figure:
+    """The picture of a flow over time τ: log cost beside the predicted law, and the way off the straight line.
 
     Args:
-        time, cost, predicted: at the accepted steps.
+        columns: equal-length arrays of a Flow: time, cost, predicted_cost, line_deviation, line_deviation_lost.
         floor: of the predicted law; above 0 where the Jacobian lacks rank, and the curve is named so.
         title: one line above the picture.
     """
+    time = columns["time"]
     name = "predicted cost" if floor == 0.0 else f"predicted cost, floor {floor:.1e}"
-    curves = [
-        Curve(name, time, predicted, ORANGE, width=2.4),
-        Curve("measured cost", time, cost, BLUE, "none", "o"),
+    costs = [
+        Curve(name, time, columns["predicted_cost"], ORANGE, width=2.4),
+        Curve("measured cost", time, columns["cost"], BLUE, "none", "o"),
     ]
-    return _picture(curves, x_label="time τ  (e-folds of the residual)", target_cost=None, title=title)
+    off = [
+        Curve("off the line", time, columns["line_deviation"], BLUE),
+        Curve("lost with the rank", time, columns["line_deviation_lost"], GREEN, "--"),
+    ]
+    figure = _figure(6.2)
+    above, below = figure.subplots(2, sharex=True, height_ratios=(2.2, 1.0))
+    _draw(above, costs, y_label=COST)
+    _draw(below, off, y_label="off the line, of ‖x₀ − y‖")
+    above.set_title(title, loc="left", fontsize=10, color=INK, pad=10)
+    below.set_xlabel("time τ  (e-folds of the residual)", color=INK)
+    return figure
 
 
 def png(figure: Figure) -> bytes:
@@ -77,22 +93,25 @@ def png(figure: Figure) -> bytes:
     return content.getvalue()
 
 
-def _picture(curves: Sequence[Curve], *, x_label: str, target_cost: float | None, title: str) -> Figure:
-    figure = Figure(figsize=(7.6, 4.6), dpi=160, layout="constrained")
+def _figure(height: float) -> Figure:
+    figure = Figure(figsize=(7.6, height), dpi=160, layout="constrained")
     FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
+    return figure
+
+
+def _draw(axes: Axes, curves: Sequence[Curve], *, y_label: str, target_cost: float | None = None) -> None:
+    """Curves on a log axis, their names at their right ends."""
     shown = [curve for curve in (_drawable(curve) for curve in curves) if len(curve.x)]
-    _dress(axes, x_label=x_label, title=title)
+    _dress(axes, y_label)
     _set_window(axes, shown, target_cost)
     for curve in shown:
         (line,) = axes.plot(curve.x, curve.y, color=curve.colour, marker=curve.marker, markersize=3.2)
         line.set(linestyle=curve.style, linewidth=curve.width)
     if target_cost:
         axes.axhline(target_cost, color=INK, linewidth=0.7, linestyle=(0, (1, 3)))
-        above = transforms.offset_copy(axes.get_yaxis_transform(), figure, y=3, units="points")
+        above = transforms.offset_copy(axes.get_yaxis_transform(), axes.get_figure(root=True), y=3, units="points")
         axes.text(0.012, target_cost, "target", transform=above, fontsize=8, color=INK)
     _label_ends(axes, shown)
-    return figure
 
 
 def _drawable(curve: Curve) -> Curve:
@@ -101,11 +120,9 @@ def _drawable(curve: Curve) -> Curve:
     return Curve(curve.name, curve.x[kept], curve.y[kept], curve.colour, curve.style, curve.marker, curve.width)
 
 
-def _dress(axes: Axes, *, x_label: str, title: str) -> None:
+def _dress(axes: Axes, y_label: str) -> None:
     axes.set_yscale("log")
-    axes.set_title(title, loc="left", fontsize=10, color=INK, pad=10)
-    axes.set_xlabel(x_label, color=INK)
-    axes.set_ylabel("cost  C = ‖x − y‖² / 2N  (scaled target units²)", color=INK)
+    axes.set_ylabel(y_label, color=INK)
     axes.grid(axis="y", which="major", color=FAINT, linewidth=0.7)
     axes.tick_params(colors=INK, which="both", length=3, width=0.6)
     axes.minorticks_off()
@@ -129,7 +146,7 @@ def _label_ends(axes: Axes, curves: Sequence[Curve]) -> None:
     """The curves' names at their right ends, pushed apart where they would overlap."""
     bottom, top = np.log(axes.get_ylim())
     heights = [float(np.clip((np.log(curve.y[-1]) - bottom) / (top - bottom), 0.0, 1.0)) for curve in curves]
-    for curve, height in zip(curves, _spread(heights, gap=0.055), strict=True):
+    for curve, height in zip(curves, _spread(heights, gap=LINE / axes.bbox.height), strict=True):
         axes.text(1.015, height, curve.name, transform=axes.transAxes, color=curve.colour, fontsize=9, va="center")
 
 
