@@ -70,6 +70,9 @@ def assert_mixed(jacobian: Jacobian, dense: Tensor, tol: float) -> None:
     matrix = _direction(dense, 2 * q).view(q, 2)
     mixed = torch.einsum("nqk,qr->nrk", by_sample, matrix)
     assert_close(jacobian.mixed(matrix).dense(), mixed.reshape(-1, dense.shape[1]), tol)
+    blocks = _direction(dense, 2 * dense.shape[0]).view(-1, q, 2)
+    mixed = torch.einsum("nqk,nqr->nrk", by_sample, blocks)
+    assert_close(jacobian.mixed(blocks).dense(), mixed.reshape(-1, dense.shape[1]), tol)
 
 
 def assert_adjoint(jacobian: Jacobian, tol: float) -> None:

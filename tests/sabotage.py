@@ -56,6 +56,14 @@ SABOTAGES = [
     ),
     ("2.4", "_costs.py", "(sums - logs.sum(1)) /", "(sums + logs.sum(1)) /", "test_2_4", "test_costs.py"),
     (
+        "2.4",
+        "geometry/_cost_flow.py",
+        "1.0 / torch.where(kept, root",
+        "1.0 / torch.where(kept, values",
+        "test_2_4",
+        "test_cost_flow.py",
+    ),
+    (
         "1.5",
         "geometry/_critical.py",
         "return max(smooth or",

@@ -46,6 +46,8 @@ def test_a_chain_answers_as_its_numbers_do(depth: int) -> None:
     rows, matrix, factor = normal(N, Q), normal(Q, 2), torch.tensor(3.0, dtype=torch.float64)
     assert_close(g.scaled(rows).dense(), dense.scaled(rows).dense(), EXACT)
     assert_close(g.mixed(matrix).dense(), dense.mixed(matrix).dense(), EXACT)
+    blocks = normal(N, Q, 2)
+    assert_close(g.mixed(blocks).dense(), dense.mixed(blocks).dense(), EXACT)
     assert_close(g.times(factor).dense(), dense.times(factor).dense(), EXACT)
     assert_close(g.samples(slice(1, 6, 2)).dense(), dense.samples(slice(1, 6, 2)).dense(), EXACT)
     assert_close(g.columns(slice(1, 4)).dense(), dense.columns(slice(1, 4)).dense(), EXACT)

@@ -47,9 +47,9 @@ class DenseCotangents:
         return DenseCotangents(self.values * factor)
 
     def mixed(self, matrix: Tensor) -> "DenseCotangents":
-        """Of other outputs: column r of the matrix, (Q, R), gives output r."""
+        """Of other outputs: column r of the matrix, (Q, R) or one a sample (N, Q, R), gives output r."""
         n, q = self.shape[:2]
-        mixed = matrix.T @ self.values.reshape(n, q, -1)
+        mixed = matrix.mT @ self.values.reshape(n, q, -1)
         return DenseCotangents(mixed.view(n, -1, *self.shape[2:]))
 
     def averaged(self) -> "DenseCotangents":
@@ -137,7 +137,9 @@ class ChainedCotangents:
     def times(self, factor: Tensor) -> "ChainedCotangents":
         return ChainedCotangents((*self.weights[:-1], self.weights[-1] * factor), self.slopes)
 
-    def mixed(self, matrix: Tensor) -> "ChainedCotangents":
+    def mixed(self, matrix: Tensor) -> "Cotangents":
+        if matrix.dim() == 3:
+            return DenseCotangents(self.dense()).mixed(matrix)
         return ChainedCotangents((*self.weights[:-1], matrix.T @ self.weights[-1]), self.slopes)
 
     def averaged(self) -> "Cotangents":

@@ -107,10 +107,13 @@ class Jacobian:
         return out
 
     def mixed(self, matrix: Tensor) -> "Jacobian":
-        """The Jacobian of other outputs, `Σ_q matrix[q, r] x_q`, for one block of rows; the matrix is (Q, R)."""
+        """The Jacobian of other outputs, `Σ_q matrix[q, r] x_q`, for one block of rows.
+
+        The matrix is (Q, R), or one a sample, (N, Q, R): a row metric of Q × Q blocks.
+        """
         (block,) = self.blocks
         records = tuple(r.mixed(matrix) for r in block.records)
-        mixed = Block(records, block.n_samples, matrix.shape[1])
+        mixed = Block(records, block.n_samples, matrix.shape[-1])
         return Jacobian((mixed,), self.n_params, self.dtype, self.device)
 
     def normal(self) -> Tensor:

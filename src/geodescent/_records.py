@@ -76,7 +76,7 @@ class Rows:
         return replace(self, values=values if columns is None else values * columns[self.index])
 
     def mixed(self, matrix: Tensor) -> "Rows":
-        return replace(self, values=torch.einsum("nqk,qr->nrk", self.values, matrix))
+        return replace(self, values=matrix.mT @ self.values)
 
     def coupling(self) -> Tensor:
         """`Σ_i D_i D_iᵀ`, (Q, Q): how much the outputs of a sample move together."""
@@ -177,7 +177,7 @@ class Outer:
         return replace(self, cotangents=g, scale=scale)
 
     def mixed(self, matrix: Tensor) -> "Outer":
-        """The record of other outputs, each a combination of these: column r of the matrix, (Q, R), gives output r."""
+        """The record of other outputs, each a combination of these: column r of the matrix, (Q, R) or (N, Q, R)."""
         return replace(self, cotangents=self.cotangents.mixed(matrix))
 
     def coupling(self) -> Tensor:

@@ -3,6 +3,7 @@
 from geodescent._homotopy import HomotopyLift
 from geodescent.geometry._classify import Landscape, classify
 from geodescent.geometry._combined import CombinedPath, combined_flow
+from geodescent.geometry._cost_flow import CostPath, cost_flow
 from geodescent.geometry._homotopy import HomotopyPath, homotopy
 from geodescent.geometry._horizontal import HorizontalPath, growth, holonomy, horizontal_lift
 from geodescent.geometry._manifold import CriticalPath, critical_manifold
@@ -10,6 +11,7 @@ from geodescent.geometry._refine import Ended, Refined, RefinedPoint, refine, sq
 
 __all__ = [
     "CombinedPath",
+    "CostPath",
     "CriticalPath",
     "Ended",
     "HomotopyLift",
@@ -20,6 +22,7 @@ __all__ = [
     "RefinedPoint",
     "classify",
     "combined_flow",
+    "cost_flow",
     "critical_manifold",
     "growth",
     "holonomy",

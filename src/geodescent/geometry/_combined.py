@@ -8,9 +8,10 @@ from torch import Tensor, nn
 
 from geodescent._errors import InputError
 from geodescent._field import AdaptedField, Field
-from geodescent._flow import Array, path_of
+from geodescent._flow import path_of
 from geodescent._inputs import Inputs
 from geodescent._lift import Lift
+from geodescent._path import Array
 from geodescent._plan import PlannedLift
 from geodescent._problem import Problem
 from geodescent._theory import predicted_cost

@@ -1,0 +1,120 @@
+"""The output flow of a convex cost, lifted in the Euclidean metric or that of its own Hessian (THEORY 2.4)."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from geodescent._costs import OutputCost
+from geodescent._errors import InputError
+from geodescent._field import AdaptedField, Field
+from geodescent._flow import path_of
+from geodescent._inputs import Inputs
+from geodescent._jacobian import Jacobian
+from geodescent._lift import Lift
+from geodescent._path import Array
+from geodescent._plan import PlannedLift
+from geodescent._problem import Problem
+from geodescent._types import Outputs
+
+Metric = Literal["euclidean", "hessian"]
+Rows = Callable[[OutputCost, Tensor, Tensor, Jacobian], tuple[Jacobian, Outputs]]
+
+
+@dataclass(frozen=True)
+class CostPath:
+    """The path of a convex cost's flow, at every accepted step; the model is left at its end.
+
+    Attributes:
+        time: τ.
+        cost: C, by a forward pass.
+        gradient: `‖N∇ₓC‖`; in the Hessian's metric it falls as e^{−τ} where D keeps full row rank.
+        outputs: x, (T, N, Q).
+    """
+
+    time: Array
+    cost: Array
+    gradient: Array
+    outputs: Array
+
+
+def cost_flow(
+    model: nn.Module,
+    X: Inputs,
+    y: Tensor,
+    *,
+    cost: OutputCost,
+    metric: Metric = "euclidean",
+    until: float,
+    tol: float = 1e-9,
+) -> CostPath:
+    """Integrates the gradient flow of a convex cost of the outputs, `dx/dτ = −N∇ₓC` or `−H⁺N∇ₓC`, lifted by D⁺.
+
+    In the Euclidean metric `dθ/dτ = −D⁺N∇ₓC`: each sample's outputs follow their own gradient flow, whatever the
+    network, while D keeps full row rank. In the metric of the Hessian H = N∇ₓ²C, one Q × Q block a sample,
+    `dθ/dτ = −(H^{½}D)⁺H^{−½}N∇ₓC`, the generalised Gauss–Newton direction `(DᵀHD)⁺Dᵀ(−N∇ₓC)`: then
+    `∇ₓC(τ) = e^{−τ}∇ₓC(0)`, so that under cross-entropy the probabilities walk a straight line to the labels'. For the
+    squared error both are the adapted flow. Where the gradient leaves range(H), as beyond Huber's quadratic part, that
+    part of it is not followed.
+
+    Args:
+        model, X: as in `gd.fit`.
+        y: targets in the outputs' shape, as the cost takes them: see `gd.costs`.
+        cost: such as `gd.costs.CrossEntropy()`.
+        metric: of output space, "euclidean" or "hessian".
+        until: τ > 0. In the Euclidean metric the rates are the eigenvalues of H: under cross-entropy slow where
+            probabilities are small.
+        tol: as in `gd.flow`.
+
+    Raises: ArithmeticError, where no step size keeps the tolerance; the model is then as it was.
+    Cost: as of a flow; in the Hessian's metric N eigendecompositions of Q × Q more an evaluation.
+    """
+    if not until > 0.0:
+        raise InputError(f"until = {until}: the flow's time τ must be positive.")
+    if metric not in _ROWS:
+        raise InputError(f'metric must be "euclidean" or "hessian", not {metric!r}.')
+    problem = Problem.of(model, X, y)
+    targets = problem.target.view(-1, problem.n_outputs).double()
+    velocity = _Velocity(problem, AdaptedField(), targets, cost, _ROWS[metric], PlannedLift().exact())
+    times, points = path_of(velocity, until, tol=tol)
+    problem.write(points[-1])
+    outputs = torch.stack([problem.outputs(theta).view_as(targets).double() for theta in points])
+    costs = torch.tensor([cost.value(x, targets) for x in outputs], dtype=torch.float64)
+    gradients = torch.stack([cost.gradient(x, targets).norm() for x in outputs])
+    return CostPath(times, costs.numpy(), gradients.cpu().numpy(), outputs.cpu().numpy())
+
+
+@dataclass(frozen=True)
+class _Velocity:
+    problem: Problem
+    field: Field
+    targets: Tensor
+    cost: OutputCost
+    rows: Rows
+    lift: Lift
+
+    def __call__(self, time: float, theta: Array) -> Array:
+        outputs, jacobian = self.problem.linearise(torch.from_numpy(theta).to(self.problem.theta))
+        seen = outputs.view_as(self.targets).double()
+        rows, velocity = self.rows(self.cost, seen, self.targets, jacobian.to(torch.float64))
+        return self.lift.prepare(rows).lift(velocity, damping=0.0).velocity.cpu().numpy()
+
+
+def _euclidean(cost: OutputCost, outputs: Tensor, targets: Tensor, jacobian: Jacobian) -> tuple[Jacobian, Outputs]:
+    """`D` and `−N∇ₓC`."""
+    return jacobian, -cost.gradient(outputs, targets).reshape(-1)
+
+
+def _by_hessian(cost: OutputCost, outputs: Tensor, targets: Tensor, jacobian: Jacobian) -> tuple[Jacobian, Outputs]:
+    """`H^{½}D` and `−(H^{½})⁺N∇ₓC`, by the eigenvectors of each sample's block."""
+    values, vectors = torch.linalg.eigh(cost.hessian(outputs, targets))
+    kept = values > values.shape[1] * torch.finfo(values.dtype).eps * values[:, -1:]
+    root = torch.where(kept, values, 0.0).sqrt()
+    inverse = torch.where(kept, 1.0 / torch.where(kept, root, 1.0), 0.0)
+    along = inverse * (vectors.mT @ cost.gradient(outputs, targets)[:, :, None])[:, :, 0]
+    return jacobian.mixed(vectors * root[:, None]), -along.reshape(-1)
+
+
+_ROWS: dict[str, Rows] = {"euclidean": _euclidean, "hessian": _by_hessian}
