@@ -23,7 +23,7 @@ class Cause:
 
     Attributes:
         kind: identical_inputs, nearly_identical_inputs, constant_inputs, dead_units, saturated_units,
-            duplicate_units, too_few_parameters.
+            unheard_units, duplicate_units, too_few_parameters.
         where: samples, columns, or layer and units.
         cost: the part of C that it costs, in the units of C; None where that is not known.
         exact: True where no descent can ever remove that cost; False where `cost` bounds what it costs here and now.
@@ -213,6 +213,10 @@ def _constant(layer: str, columns: list[int], lost: int, floor: float | None) ->
 SENTENCES = {
     "dead_units": ("dead: zero output and zero slope on every sample", "Start them again, or use a smooth activation."),
     "saturated_units": ("saturated: no slope on any sample", "Scale the inputs or the weights of this layer down."),
+    "unheard_units": (
+        "unheard: the weights behind them are zero, or what they feed is dead",
+        "Start the weights behind them anew.",
+    ),
     "duplicate_units": ("the same as another, up to sign, on every sample", "Start them apart."),
 }
 

@@ -22,7 +22,7 @@ class Asleep:
     """Units of a layer that do not act on their own.
 
     Attributes:
-        kind: dead_units, saturated_units or duplicate_units.
+        kind: dead_units, saturated_units, unheard_units or duplicate_units.
         layer: the module's name.
         units: indices; of duplicates, all but the first of each group.
         groups: of duplicates.
@@ -37,20 +37,22 @@ class Asleep:
 
 
 def units_of(maps: list[SampleMap], theta: Theta, jacobian: Jacobian | None = None) -> list[Asleep]:
-    """Dead, saturated and duplicate units of every layer.
+    """Dead, saturated, unheard and duplicate units of every layer.
 
     Args:
         maps: of the samples, one model.
         theta: where, (K,).
-        jacobian: D at θ, for layers whose activation is a function and no module.
+        jacobian: D at θ, for layers whose activation is a function and no module, and for units that nothing hears.
     """
     found, modules = list[Asleep](), dict(maps[0].model.named_modules())
+    idle = None if jacobian is None else _idle(jacobian)
     for layer, sight in seen(maps, theta).items():
         dead, saturated = _flat(sight) if sight.steepest is not None else _unmoved(sight, layer, jacobian)
-        groups = [] if sight.final else _alike(sight, dead | saturated, theta.dtype)
+        unheard = _unheard(sight, layer, jacobian, idle) & ~dead & ~saturated
+        groups = [] if sight.final else _alike(sight, dead | saturated | unheard, theta.dtype)
         twins = sorted(unit for group in groups for unit in group[1:])
-        lists = {"dead_units": dead.tolist(), "saturated_units": saturated.tolist()}
-        kinds = {kind: [i for i, yes in enumerate(flags) if yes] for kind, flags in lists.items()}
+        flags = {"dead_units": dead, "saturated_units": saturated, "unheard_units": unheard}
+        kinds = {kind: torch.nonzero(flag)[:, 0].tolist() for kind, flag in flags.items()}
         each = sum(p.numel() for p in modules[layer].parameters(recurse=False) if p.requires_grad) // len(dead)
         for kind, units in (*kinds.items(), ("duplicate_units", twins)):
             if units:
@@ -105,6 +107,24 @@ def _unmoved(sight: Sight, layer: str, jacobian: Jacobian | None) -> tuple[Tenso
         return none, none
     dead = (felt == 0.0) & (sight.highest <= 0.0)
     return dead, (felt <= SATURATED * felt.max()) & (sight.nearest >= FAR_OUT) & ~dead
+
+
+def _idle(jacobian: Jacobian) -> Tensor:
+    """Which columns of D are zero, (K,), by one product with Dᵀ: exactly zero only if all that is added up is."""
+    generator = torch.Generator().manual_seed(0)
+    u = torch.randn(jacobian.n_residuals, generator=generator, dtype=torch.float64)
+    return jacobian.rmv(u.to(jacobian.device, jacobian.dtype)) == 0.0
+
+
+def _unheard(sight: Sight, layer: str, jacobian: Jacobian | None, idle: Tensor | None) -> Tensor:
+    """Units whose parameters move no output."""
+    none = torch.zeros_like(sight.highest, dtype=torch.bool)
+    if jacobian is None or idle is None or sight.final:
+        return none
+    own = [r for block in jacobian.blocks for r in block.records if isinstance(r, Outer) and r.label == layer]
+    if not own or any(len(r.index) != len(none) for r in own):
+        return none
+    return torch.stack([idle[r.index].all(1) for r in own]).all(0)
 
 
 def _felt(jacobian: Jacobian, layer: str) -> Tensor | None:

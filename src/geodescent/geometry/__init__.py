@@ -7,6 +7,7 @@ from geodescent.geometry._cost_flow import CostPath, cost_flow
 from geodescent.geometry._homotopy import HomotopyPath, homotopy
 from geodescent.geometry._horizontal import HorizontalPath, growth, holonomy, horizontal_lift
 from geodescent.geometry._manifold import CriticalPath, critical_manifold
+from geodescent.geometry._planted import deep_relu, kill_units, repeat_samples, silence_units
 from geodescent.geometry._refine import Ended, Refined, RefinedPoint, refine, squared_norm
 
 __all__ = [
@@ -24,10 +25,14 @@ __all__ = [
     "combined_flow",
     "cost_flow",
     "critical_manifold",
+    "deep_relu",
     "growth",
     "holonomy",
     "homotopy",
     "horizontal_lift",
+    "kill_units",
     "refine",
+    "repeat_samples",
+    "silence_units",
     "squared_norm",
 ]

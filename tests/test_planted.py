@@ -1,0 +1,102 @@
+"""Rank losses made on purpose are found out, by the certificate and by where descent ends (THEORY 1.5)."""
+
+import pytest
+import torch
+from laws import naive_jacobian
+from sklearn.datasets import load_diabetes, load_wine
+from torch import Tensor, nn
+
+import geodescent as gd
+from geodescent.geometry import classify, deep_relu, kill_units, repeat_samples, silence_units
+
+
+def wine() -> tuple[nn.Sequential, Tensor, Tensor]:
+    """K = 159 > m = 54, ReLU; every unit awake."""
+    torch.manual_seed(1)
+    data = load_wine()
+    x = torch.as_tensor(data.data[::10])
+    y = nn.functional.one_hot(torch.as_tensor(data.target[::10])).double()
+    return nn.Sequential(nn.Linear(13, 9), nn.ReLU(), nn.Linear(9, 3)).double(), (x - x.mean(0)) / x.std(0), y
+
+
+def diabetes() -> Tensor:
+    """Twelve patients."""
+    return torch.as_tensor(load_diabetes().data[:12])
+
+
+def rank(model: nn.Module, x: Tensor) -> int:
+    return int(torch.linalg.matrix_rank(naive_jacobian(model, x), rtol=1e-10))
+
+
+def causes(model: nn.Module, x: Tensor, y: Tensor) -> dict[str, dict[str, object]]:
+    return {cause.kind: cause.where for cause in gd.certify(model, x, y).causes}
+
+
+def test_1_5_dead_units_are_found_out() -> None:
+    """Seven of nine units dead: their columns are zero and K is what is left."""
+    model, x, y = wine()
+    assert "dead_units" not in causes(model, x, y)
+    kill_units(model, x, "0", range(2, 9))
+    assert int((naive_jacobian(model, x) != 0.0).any(0).sum()) == 2 * 14 + 2 * 3 + 3
+    assert causes(model, x, y)["dead_units"] == {"layer": "0", "units": [*range(2, 9)]}
+    assert gd.certify(model, x, y).rank == rank(model, x) < len(y.flatten())
+
+
+def test_1_5_silenced_units_are_found_out_and_heard_again_after_a_step() -> None:
+    model, x, y = wine()
+    silence_units(model, "2", range(9))
+    found = causes(model, x, y)
+    assert found["unheard_units"] == {"layer": "0", "units": [*range(9)]}
+    assert gd.certify(model, x, y).rank == rank(model, x) <= 30
+    gd.fit(model, x, y, max_steps=1)
+    assert "unheard_units" not in causes(model, x, y)
+
+
+def test_1_5_repeated_samples_are_found_out_with_their_floor() -> None:
+    _, x, y = wine()
+    x, y = repeat_samples(x, y.flip(0), 9)
+    model = nn.Sequential(nn.Linear(13, 5), nn.Softplus(), nn.Linear(5, 3)).double()
+    certificate = gd.certify(model, x, y)
+    floor = float((y[:9] - y[18:]).square().sum()) / 4.0 / len(x)
+    (cause,) = [cause for cause in certificate.causes if cause.kind == "identical_inputs"]
+    assert cause.where["groups"] == [[i, 18 + i] for i in range(9)]
+    assert cause.cost == pytest.approx(floor, rel=1e-12) and floor > 0.05
+    solution = gd.fit(model, x, y)
+    assert solution.cost == pytest.approx(floor, rel=1e-9)
+    landscape = classify(model, x, y)
+    assert (landscape.kind, landscape.dimension) == ("critical_submanifold", landscape.n_params - landscape.rank)
+
+
+@pytest.mark.parametrize("depth", [1, 5, 11])
+def test_1_5_every_layer_of_one_unit_sends_one_sample_more_to_zero(depth: int) -> None:
+    x = diabetes()
+    model = deep_relu(x, 2, depth)
+    assert sum(isinstance(module, nn.ReLU) for module in model) == depth
+    hidden = model[:-1](x).detach()[:, 0]
+    assert int((hidden > 0.0).sum()) == 12 - depth
+    assert bool((model(x)[hidden == 0.0] == model[-1].bias).all())
+
+
+def test_1_5_a_net_as_deep_as_there_are_samples_learns_the_mean_alone() -> None:
+    x = diabetes()
+    y = torch.randn(12, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    model = deep_relu(x, 2, 12)
+    found = gd.certify(model, x, y)
+    assert found.rank == rank(model, x) == 2
+    assert {cause.kind for cause in found.causes} >= {"dead_units", "unheard_units"}
+    solution = gd.fit(model, x, y)
+    assert solution.cost == pytest.approx(float((y - y.mean(0)).square().sum()) / 24.0, rel=1e-9)
+    landscape = classify(model, x, y)
+    assert (landscape.kind, landscape.dimension) == ("critical_submanifold", landscape.n_params - 2)
+
+
+def test_questions_without_an_answer() -> None:
+    model, x, y = wine()
+    with pytest.raises(gd.InputError, match=r"'1' is no nn.Linear of the model; these are: 0, 2\."):
+        kill_units(model, x, "1", [0])
+    with pytest.raises(gd.InputError, match="0 has no bias"):
+        kill_units(nn.Sequential(nn.Linear(13, 2, bias=False)).double(), x, "0", [0])
+    with pytest.raises(gd.InputError, match="n = 10: at most half of the 18 samples"):
+        repeat_samples(x, y, 10)
+    with pytest.raises(gd.InputError, match="depth = 19: from 1 to N = 18"):
+        deep_relu(x, 3, 19)
