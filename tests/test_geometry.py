@@ -130,6 +130,7 @@ def test_1_5_planted_points_are_told_apart(kind: str) -> None:
         if planted.dimension is not None:
             assert found.dimension == planted.dimension, (SEED, i, str(found))
         assert all(torch.equal(a, b) for a, b in zip(before, planted.model.parameters(), strict=True))
+        assert found.distance == (None if kind == "regular" else 0.0)
         assert str(found) and found.as_dict()["kind"] == kind
 
 

@@ -13,8 +13,9 @@ from geodescent._point import AT_ZERO, CRITICAL, HESSIAN_ORDER, gradient
 from geodescent._problem import Problem
 from geodescent._rounding import rounding_floor
 from geodescent._spectrum import spectrum_of
-from geodescent.geometry._critical import CriticalPoint, dimension_at
+from geodescent.geometry._critical import CriticalPoint, dimension_at, nearest
 
+NEARLY = 1e-3  # ‖P(x − y)‖ up to this of ‖x − y‖: a critical point near by is looked for
 ROUNDING = 1e3  # times eps: what rounding of θ leaves of a gradient that is zero
 Kind = Literal["regular", "zero_cost", "critical_submanifold", "isolated", "strict_saddle"]
 
@@ -33,6 +34,7 @@ class Landscape:
         dimension: of the critical set (of the zero-cost set), found by walking; None at a regular point. It is not
             K − r, unless the rank is r around the point too.
         smallest_eigenvalue: of ∇²C; None at a regular point.
+        distance: ‖Δθ‖ to the critical point that is described: 0 where the model stands at it, None at a regular point.
         n_residuals, n_params: m and K.
     """
 
@@ -43,6 +45,7 @@ class Landscape:
     nullity: int | None
     dimension: int | None
     smallest_eigenvalue: float | None
+    distance: float | None
     n_residuals: int
     n_params: int
 
@@ -54,6 +57,7 @@ class Landscape:
         where = f"C = {self.cost:.3g}, rank {self.rank} of m = {self.n_residuals}, K = {self.n_params}"
         if self.kind == "regular":
             return f"regular: {self.gradient_ratio:.2%} of the residual can be removed to first order; {where}"
+        away = f", {self.distance:.1e} away" if self.distance else ""
         around = "no other around it" if self.dimension == 0 else f"one of a set of dimension {self.dimension}"
         curved = f"∇²C has nullity {self.nullity}, its smallest eigenvalue is {self.smallest_eigenvalue:.2g}"
         name = {
@@ -62,7 +66,7 @@ class Landscape:
             "critical_submanifold": "critical, on a critical submanifold",
             "isolated": "critical and isolated",
         }[self.kind]
-        return f"{name}, {around}; {curved}; {where}"
+        return f"{name}{away}, {around}; {curved}; {where}"
 
 
 def classify(model: nn.Module, X: Inputs, y: Tensor, *, weights: Tensor | None = None, seed: int = 0) -> Landscape:
@@ -73,7 +77,8 @@ def classify(model: nn.Module, X: Inputs, y: Tensor, *, weights: Tensor | None =
         seed: of the directions that are walked.
 
     A point is critical where ‖P(x − y)‖ ≤ 1e-6·‖x − y‖, or where rounding of θ alone makes a gradient as large as ∇C: D
-    itself may be nothing but rounding there.
+    itself may be nothing but rounding there. Where ‖P(x − y)‖ ≤ 1e-3·‖x − y‖, as where a descent ended, the critical
+    point next to it is described and its distance told, if Newton's iteration finds one within a hundredth of ‖θ‖.
 
     Raises: InputError, where K is above 1,500: the Hessian is formed, K × K.
     Cost: a decomposition of D and two Hessians, 2K backward passes; at critical points mostly some gradients more, and
@@ -100,12 +105,14 @@ def classify(model: nn.Module, X: Inputs, y: Tensor, *, weights: Tensor | None =
     noise = (spectrum.sigma_max or 0.0) ** 2 <= (ROUNDING * eps) ** 2 * problem.n_samples * point.scale
     told: dict[str, Any] = {"cost": cost, "gradient_ratio": ratio, "rank": 0 if noise else spectrum.rank}
     told |= {"n_residuals": problem.n_residuals, "n_params": k}
-    if not (zero or here or ratio <= CRITICAL):
-        return Landscape("regular", nullity=None, dimension=None, smallest_eigenvalue=None, **told)
-    dimension = dimension_at(point, seed=seed)
-    told |= {"nullity": point.nullity, "dimension": dimension, "smallest_eigenvalue": float(point.values[0])}
+    found = point if zero or here or ratio <= CRITICAL else nearest(point) if ratio <= NEARLY else None
+    if found is None:
+        return Landscape("regular", nullity=None, dimension=None, smallest_eigenvalue=None, distance=None, **told)
+    dimension, away = dimension_at(found, seed=seed), norm(found.theta - theta)
+    told |= {"nullity": found.nullity, "dimension": dimension, "smallest_eigenvalue": float(found.values[0])}
+    told |= {"distance": away}
     if zero:
         return Landscape("zero_cost", **told)
-    if point.falls:
+    if found.falls:
         return Landscape("strict_saddle", **told)
     return Landscape("critical_submanifold" if dimension > 0 else "isolated", **told)

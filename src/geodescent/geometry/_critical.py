@@ -81,6 +81,23 @@ class CriticalPoint:
         return u @ ((u.T @ g.double()) / self.values[~self.flat])
 
 
+def nearest(point: CriticalPoint) -> CriticalPoint | None:
+    """The critical point that Newton's iteration comes to, within `REACH`; None where it comes to none.
+
+    A descent ends a little way before it: what is left lies along small singular values of D.
+    """
+    start, here, reach = point.theta, point, REACH * max(1.0, norm(point.theta))
+    for _ in range(CHORDS):
+        g = gradient(here.problem, here.theta)
+        if norm(g) <= FLAT * here.scale * reach:
+            return here
+        theta = here.theta - here.solve(g).to(start.dtype)
+        if not norm(theta - start) <= reach:
+            return None
+        here = here.moved(theta)
+    return None
+
+
 def walked(point: CriticalPoint, step: Theta) -> Theta | None:
     """The critical point that lies over θ + step, by corrections across the kernel; None where ∇C stays above zero."""
     theta, enough = point.theta + step.to(point.theta.dtype), FLAT * point.scale * norm(step)
