@@ -7,7 +7,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c c
 # Threads that wait for each other sleep: on a busy machine spinning ones cost several times the run.
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: demo test sabotage bench bench-full bench-plan
+.PHONY: demo test sabotage theory bench bench-full bench-plan
 .DELETE_ON_ERROR:
 
 demo: .venv/.stamp-app
@@ -27,6 +27,10 @@ test: .venv/.stamp-dev
 sabotage: .venv/.stamp-dev
 	@echo "sabotage: one wrong formula for each theorem, and the test that must notice it"
 	@$(BIN)/python tests/sabotage.py
+
+theory: .venv/.stamp-dev
+	@echo "theory: the studies of examples/, their pictures and what they print, into docs/theory/"
+	@$(BIN)/python examples/run.py
 
 # The benchmark wants an idle machine, where threads that spin are up to twice as fast.
 bench bench-full: export OMP_WAIT_POLICY := ACTIVE

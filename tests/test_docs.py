@@ -101,11 +101,52 @@ def test_the_readmes_code_runs(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out
 
 
-@pytest.mark.parametrize("page", ["README.md", *(f"docs/{p.name}" for p in (ROOT / "docs").glob("*.md"))])
+@pytest.mark.parametrize("page", ["README.md", *(str(p.relative_to(ROOT)) for p in (ROOT / "docs").rglob("*.md"))])
 def test_links_lead_somewhere(page: str) -> None:
     here = ROOT / page
     for target in re.findall(r"\]\(([^)#]+)[^)]*\)", here.read_text()):
         assert target.startswith("http") or (here.parent / target).exists(), target
+
+
+# --- the pages of the theory ----------------------------------------------------------------------------------------
+
+PAGES = sorted((ROOT / "docs" / "theory").glob("*.md"))
+STUDIES = sorted(p for p in (ROOT / "examples").glob("*.py") if p.stem not in ("run", "study"))
+PARTS = (
+    "**Statement.**",
+    "**What it means when you train a network.**",
+    "**The call.**",
+    "**The picture.**",
+    "**Tests.**",
+)
+
+
+def test_every_page_has_its_study_and_every_study_its_page() -> None:
+    assert [page.stem for page in PAGES] == [study.stem for study in STUDIES]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.stem)
+def test_a_page_says_what_a_page_says(page: Path) -> None:
+    """Its parts in order, its picture, what its study printed, and tests that exist."""
+    text = page.read_text()
+    places = [text.index(part) for part in PARTS]
+    assert places == sorted(places)
+    assert f"({page.stem}.png)" in text and f"examples/{page.stem}.py" in text
+    assert page.with_suffix(".png").read_bytes().startswith(b"\x89PNG")
+    assert re.search(r"<!-- printed -->\n```text\n[^`]+\n```\n<!-- end -->", text)
+    tests = [name.split("::") for name in re.findall(r"`(tests/[^`]+)`", text[places[-1] :])]
+    assert tests and all(test in functions_of(ROOT / path) for path, test in tests), tests
+    assert f"theory/{page.name}" in (ROOT / "docs" / "theory.md").read_text()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.stem)
+def test_a_pages_code_runs(page: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    blocks = re.findall(r"^```python\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE)
+    assert blocks
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        exec(compile("\n".join(blocks), str(page), "exec"), {})
+    assert capsys.readouterr().out
 
 
 # --- the rooms ------------------------------------------------------------------------------------------------------
