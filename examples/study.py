@@ -18,15 +18,14 @@ PAGES = Path(__file__).parents[1] / "docs" / "theory"
 
 
 def table(name: str, n: int | None = None, *, seed: int = 0) -> tuple[Tensor, Tensor]:
-    """`n` samples of a data set inside scikit-learn, drawn by a seed, inputs standardised; float64.
+    """`n` samples of a data set inside scikit-learn, drawn by a seed; inputs standardised, pixels from 0 to 1; float64.
 
     The targets are one-hot rows of classes, or one standardised column for `diabetes`.
     """
     data = getattr(sklearn.datasets, f"load_{name}")()
     drawn = torch.randperm(len(data.data), generator=torch.Generator().manual_seed(seed))[:n]
     inputs, target = torch.as_tensor(data.data).double()[drawn], torch.as_tensor(data.target)[drawn]
-    inputs = inputs[:, inputs.std(0) > 0.0]
-    inputs = (inputs - inputs.mean(0)) / inputs.std(0)
+    inputs = inputs / 16.0 if name == "digits" else (inputs - inputs.mean(0)) / inputs.std(0)
     if name == "diabetes":
         return inputs, ((target - target.mean()) / target.std())[:, None]
     return inputs, nn.functional.one_hot(target.long()).double()
@@ -45,11 +44,12 @@ def accuracy(model: nn.Module, inputs: Tensor, one_hot: Tensor) -> float:
         return float((model(inputs).argmax(1) == one_hot.argmax(1)).double().mean())
 
 
-def panels(*titles: str, height: float = 3.6) -> tuple[Figure, list[Axes]]:
-    """A figure of one panel a title, side by side."""
-    figure = Figure(figsize=(4.6 * len(titles) + 0.6, height), dpi=160, layout="constrained")
+def panels(*titles: str, height: float = 3.6, rows: int = 1) -> tuple[Figure, list[Axes]]:
+    """A figure of one panel a title, in rows of the given height."""
+    columns = -(-len(titles) // rows)
+    figure = Figure(figsize=(4.6 * columns + 0.6, height * rows), dpi=160, layout="constrained")
     FigureCanvasAgg(figure)
-    axes = list(figure.subplots(1, len(titles), squeeze=False)[0])
+    axes = list(figure.subplots(rows, columns, squeeze=False).flat)
     for one, title in zip(axes, titles, strict=True):
         one.set_title(title, loc="left", fontsize=10, color=INK, pad=10)
         one.grid(axis="y", which="major", color=FAINT, linewidth=0.7)

@@ -10,7 +10,7 @@ from geodescent._inputs import Inputs
 from geodescent._linalg import norm
 from geodescent._point import HESSIAN_ORDER, gradient
 from geodescent._problem import Problem
-from geodescent.geometry._critical import FLAT, CriticalPoint, walked
+from geodescent.geometry._critical import CriticalPoint, nearest, walked
 
 HALVINGS = 6
 
@@ -20,7 +20,7 @@ class CriticalPath:
     """Points of a critical set, one after the other.
 
     Attributes:
-        theta: (n, K), the start first.
+        theta: (n, K), the start first: the critical point nearest to the model.
         cost: C at each, by a forward pass, (n,).
         gradient: ‖∇C‖ at each, (n,).
         nullity: dim ker ∇²C at each, (n,): the dimension of the set where it is a manifold.
@@ -51,13 +51,14 @@ def critical_manifold(
     """Walks from a critical point along the kernel of ∇²C, corrected back to ∇C = 0 after every step.
 
     Args:
-        model, X, y, weights: as in `gd.fit`; the model stands at a critical point, or at zero cost, and is not moved.
+        model, X, y, weights: as in `gd.fit`; the model stands at a critical point, at zero cost, or where a descent
+            ended close by, and is not moved.
         direction: where to set out, (K,); its part in the kernel counts. A random one by default.
         steps: at most; fewer where the set ends, as at a kink or a crossing.
         step_size: of each, relative to max(1, ‖θ‖).
         seed: of the random direction.
 
-    Raises: InputError, where ∇C is not zero, where no direction is flat, or where K is above 1,500.
+    Raises: InputError, where no critical point is near, where no direction is flat, or where K is above 1,500.
     Cost: a Hessian a step, K backward passes, and two to six gradients.
     """
     problem = Problem.of(model, X, y, weights=weights)
@@ -65,12 +66,13 @@ def critical_manifold(
     if len(theta) > HESSIAN_ORDER:
         raise InputError(f"K = {len(theta)} parameters: the Hessian is formed up to {HESSIAN_ORDER}.")
     point = CriticalPoint.at(problem, theta)
-    slope, reach = norm(gradient(problem, theta)), step_size * max(1.0, norm(theta))
-    if slope > FLAT * point.scale * reach:
+    start, reach = nearest(point), step_size * max(1.0, norm(theta))
+    if start is None:
         raise InputError(
-            f"‖∇C‖ = {slope:.2g} is not zero beside ‖∇²C‖ = {point.scale:.2g}: this is no critical point. "
-            "Fit the model to the end first."
+            f"‖∇C‖ = {norm(gradient(problem, theta)):.2g} beside ‖∇²C‖ = {point.scale:.2g}: this is no critical point, "
+            "and Newton's iteration finds none near by. Fit the model to the end first."
         )
+    point = start
     if point.nullity == 0:
         raise InputError("∇²C has no kernel here: the critical point is isolated.")
     generator = torch.Generator().manual_seed(seed)
