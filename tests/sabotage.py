@@ -45,7 +45,13 @@ SABOTAGES = [
     ),
     ("2.2", "_field.py", "return -residual0", "return -residual", "test_2_2_the_same_path"),
     ("2.3", "_path.py", "math.exp(-time) * residual0", "math.exp(-2.0 * time) * residual0", "test_2_3"),
-    ("2.3", "_path.py", "vectors[:, : len(values) - _kept(values)].T", "vectors.T", "test_2_3_what_lies_outside"),
+    (
+        "2.3",
+        "_path.py",
+        "(from_line, damping=0.0).misfit",
+        "(2.0 * from_line, damping=0.0).misfit",
+        "test_2_3_what_lies_outside",
+    ),
     (
         "2.1",
         "_homotopy.py",

@@ -160,7 +160,7 @@ def follow(
 ) -> tuple[list[PathPoint], Result]:
     """The points of the flow up to τ = until, and how it ended."""
     problem, begin = velocity.problem, clock.perf_counter()
-    points = [path_point(problem, problem.theta, 0.0, velocity.residual0)]
+    points = [path_point(problem, velocity.lift, problem.theta, 0.0, velocity.residual0)]
     cost0 = points[0].cost
     if cost0 - floor <= STILL * cost0:
         return points, Result.stationary
@@ -170,7 +170,7 @@ def follow(
             return points, Result.time_reached
         for tau, theta in integrate(velocity, until, tol=tol):
             there = torch.from_numpy(theta.copy()).to(problem.theta)
-            points.append(path_point(problem, there, tau, velocity.residual0))
+            points.append(path_point(problem, velocity.lift, there, tau, velocity.residual0))
             law = predicted_cost(cost0, points[-1].time, floor=floor)
             callback(_record(points, law, clock.perf_counter() - begin))
     except TimeoutError:

@@ -6,12 +6,13 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from geodescent import _linalg as linalg
+from geodescent._jacobian import Jacobian
+from geodescent._lift import Lift
 from geodescent._problem import Problem
 from geodescent._theory import predicted_cost
-from geodescent._types import Gram, Outputs, Theta
+from geodescent._types import Outputs, Theta
 
 Array = NDArray[np.float64]
 
@@ -31,43 +32,35 @@ class PathPoint:
     line_deviation_lost: float
 
 
-def path_point(problem: Problem, theta: Theta, time: float, residual0: Outputs) -> PathPoint:
+def path_point(problem: Problem, lift: Lift, theta: Theta, time: float, residual0: Outputs) -> PathPoint:
     """The point of the path at τ = time.
 
     Args:
         problem, theta: where.
+        lift: of the flow, for the part of the deviation that range(D) holds.
         time: τ.
         residual0: x₀ − y, rows not scaled, (m,).
     """
     outputs, jacobian = problem.linearise(theta)
-    scale = 1.0 if problem.row_scale is None else problem.row_scale
+    scale = torch.ones_like(residual0) if problem.row_scale is None else problem.row_scale
     from_line = (problem.residual(outputs).double() - math.exp(-time) * residual0) * scale
     length = linalg.norm(residual0 * scale)
     rank, sigma_min, lost = math.nan, math.nan, math.nan
     if jacobian.n_residuals <= SPECTRUM_LIMIT:
-        gram = jacobian.to(torch.float64).scaled(rows=problem.row_scale).gram()
-        rank, sigma_min, lost = _spectrum(gram, from_line, problem.n_rows_wanted)
+        rows = jacobian.to(torch.float64).scaled(rows=problem.row_scale)
+        rank, sigma_min = _spectrum(rows, problem.n_rows_wanted)
+        full = rank == problem.n_rows_wanted
+        lost = 0.0 if full else linalg.norm(lift.prepare(rows).lift(from_line, damping=0.0).misfit)
     deviation = linalg.norm(from_line) / length
     return PathPoint(theta, time, problem.cost(problem.outputs(theta)), rank, sigma_min, deviation, lost / length)
 
 
-def _spectrum(gram: Gram, from_line: Outputs, wanted: int) -> tuple[float, float, float]:
-    """`(rank, σ_min, ‖(I − P) from_line‖)` through G, σ_min the last of the singular values wanted.
-
-    Where the rank is below them σ_min is 0, and eigenvectors are needed too.
-    """
-    values = torch.linalg.eigvalsh(gram)
-    rank = _kept(values)
-    if rank == wanted:
-        return float(rank), math.sqrt(float(values[len(values) - wanted])), 0.0
-    values, vectors = torch.linalg.eigh(gram)
-    lost = vectors[:, : len(values) - _kept(values)].T @ from_line
-    return float(rank), 0.0, linalg.norm(lost)
-
-
-def _kept(values: Tensor) -> int:
-    """The rank: eigenvalues of G above its resolution."""
-    return int((values > len(values) * torch.finfo(values.dtype).eps * values[-1]).sum())
+def _spectrum(rows: Jacobian, wanted: int) -> tuple[float, float]:
+    """`(rank, σ_min)` through G or DᵀD: σ_min is the last of the singular values wanted, 0 where the rank is below."""
+    m, k = rows.shape
+    values = torch.linalg.eigvalsh(rows.gram() if m <= k else rows.normal())
+    rank = int((values > len(values) * torch.finfo(values.dtype).eps * values[-1]).sum())
+    return float(rank), math.sqrt(float(values[len(values) - wanted])) if rank == wanted else 0.0
 
 
 def columns(points: list[PathPoint], floor: float, residual0: float) -> dict[str, Array]:

@@ -16,7 +16,8 @@ class Classes:
 
     Attributes:
         inputs: x, (N, M), float64.
-        targets: y_j, one row a class, (J, Q), float64.
+        targets: y_j, one row a class, (J, Q), float64; ordered by the column of their largest number, so that one-hot
+            classes keep their numbers.
         labels: the class of each row, (N,).
         dtype: of the table that was given, and of the network that is made.
     """
@@ -31,7 +32,8 @@ class Classes:
         """Raises InputError for what is no table, or not finite."""
         X, Y = checked_table(inputs, targets)
         values, which = torch.unique(Y, dim=0, return_inverse=True)
-        return cls(X, values, which, inputs.dtype)
+        order = values.argmax(1).argsort(stable=True)
+        return cls(X, values[order], order.argsort()[which], inputs.dtype)
 
     def __len__(self) -> int:
         return len(self.targets)
@@ -52,9 +54,11 @@ class Classes:
 
     def name(self, j: int) -> str:
         """A class for people: its number, its size, and its target."""
-        target = ", ".join(f"{value:.3g}" for value in self.targets[j].tolist()[:4])
-        more = ", …" if self.targets.shape[1] > 4 else ""
-        return f"class {j} (target {target}{more}; {len(self.members[j])} samples)"
+        target = self.targets[j]
+        told = ", ".join(f"{value:.3g}" for value in target.tolist())
+        if len(target) > 4:
+            told = f"of {len(target)} numbers, the largest {float(target.max()):.3g} in column {int(target.argmax())}"
+        return f"class {j} (target {told}; {len(self.members[j])} samples)"
 
 
 def checked_table(inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:

@@ -14,9 +14,10 @@ def shallow(X: Tensor, Y: Tensor) -> Explicit:
     """`W* = Y X̄ᵀ(X̄X̄ᵀ + S)⁻¹`, the minimum of `Σ_j Σ_i ‖W x_ji − y_j‖²/N_j` over W.
 
     X̄ holds the class means as columns, Y the targets, S is the sum of the classes' covariances. The hidden layer is
-    the identity with a bias that keeps every sample positive; among all networks of this shape the minimum is a local
-    one. `report.minimum` is `tr[YΔ(1 + Δ)⁻¹Yᵀ]`, Δ = X̄⁻¹SX̄⁻ᵀ: this cost has no ½, counts each class alike, and W has
-    no bias.
+    the identity with a bias that keeps every sample positive. Where some combination of the inputs is constant, as with
+    a column of ones, the minimum is a local one among all networks of this shape; elsewhere their biases, which W has
+    not, lower the cost. `report.minimum` is `tr[YΔ(1 + Δ)⁻¹Yᵀ]`, Δ = X̄⁻¹SX̄⁻ᵀ: this cost has no ½ and counts each
+    class alike.
 
     Args:
         X: inputs, (N, M).
@@ -34,7 +35,10 @@ def shallow(X: Tensor, Y: Tensor) -> Explicit:
     means, targets = classes.means().T, classes.targets.T
     condition = float(torch.linalg.cond(means))
     if not condition < SINGULAR:
-        raise InputError(f"the class means are linearly dependent: their matrix has condition number {condition:.1e}.")
+        raise InputError(
+            f"the class means are linearly dependent: their matrix has condition number {condition:.1e}. "
+            "Of centred inputs they are: put a column of ones in the place of one column."
+        )
     spread = sum(torch.cov(classes.inputs[rows].T, correction=0).reshape(means.shape) for rows in classes.members)
     weight = torch.linalg.solve(means @ means.T + spread, means @ targets.T).T
     lift = 1.0 + classes.inputs.abs().amax(0)
