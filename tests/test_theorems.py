@@ -232,11 +232,13 @@ def test_1_2_the_flow_is_at_its_target_at_that_time() -> None:
 # --- 1.3 conditioning -----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("condition", [1.0, 1e1, 1e2])
+@pytest.mark.parametrize("condition", [1.0, 1e2, 1e4, 1e6])
 def test_1_3_the_rate_does_not_see_the_conditioning(condition: float) -> None:
+    """Nor does the number of steps: the error of a step is measured in the outputs, and solves are refined with D."""
     rows = with_spectrum(torch.logspace(0.0, -math.log10(condition), 6, dtype=F64), 9)
     flow = gd.flow(Linear(9), rows, torch.randn(6, 1, dtype=F64), until=4.0)
     assert flow.certificate.condition == pytest.approx(condition, rel=1e-6)
+    assert flow.stats["evaluations"] < 1000
     assert float(np.max(np.abs(flow.cost / (flow.cost[0] * np.exp(-2.0 * flow.time)) - 1.0))) < 1e-8
 
 

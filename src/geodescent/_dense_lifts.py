@@ -21,6 +21,7 @@ PRODUCT_DAMPING = 1e-13  # of the trace: what a Cholesky factor of G or DᵀD re
 LEAST_DAMPING = 5e-28  # of the trace: the same through D itself
 LEAST_OF_PRODUCT = 1e-15  # where D itself is too large
 SOLVES = 50.0  # passes over the matrix or its factor that the solves of a step make, in flops a number
+REFINEMENTS = 2  # of an undamped solve; each leaves eps·cond(G) of the error
 ROWS_BYTES = 1e9  # D and its whitened copy may come to this
 
 
@@ -157,7 +158,8 @@ class _PreparedGram(_PreparedDense):
     wide = True
 
     def by_product(self, damping: float) -> Damped:
-        return _DampedGram(self, linalg.factor(self.product, damping=damping, rcond=self.rcond), damping)
+        factor = linalg.factor(self.product, damping=damping, rcond=self.rcond)
+        return _UndampedGram(self, factor) if damping == 0.0 else _DampedGram(self, factor, damping)
 
 
 @dataclass
@@ -217,11 +219,27 @@ class _DampedGram:
             return Lifted(metrics.leave(metrics.jacobian.rmv(z)), z.mul(-self.damping))
         missing = torch.addmv(v, gram, z, alpha=-1.0).sub_(z, alpha=self.damping)
         z += self.factor.solve(missing)  # one refinement: what the factor lost to conditioning
-        ranked = self.damping == 0.0 or self.prepared.rcond is not None
         fallback = self.prepared.rcond is None and isinstance(self.factor, linalg.EighFactor)
         misfit = torch.addmv(v, gram, z, beta=-1.0)
-        rank = self.factor.rank if ranked else None
+        rank = None if self.prepared.rcond is None else self.factor.rank
         return Lifted(metrics.leave(metrics.jacobian.rmv(z)), misfit, rank, fallback=fallback)
+
+
+@dataclass(frozen=True)
+class _UndampedGram:
+    """`D⁺v` by a factor of G, refined with B itself: G has lost eps·cond(B)² of it, B only eps·cond(B)."""
+
+    prepared: _PreparedGram
+    factor: linalg.Factor
+
+    def lift(self, velocity: Outputs, hints: Hints = NO_HINTS) -> Lifted:
+        metrics, jacobian = self.prepared.metrics, self.prepared.metrics.jacobian
+        v = metrics.enter(velocity)
+        solution = jacobian.rmv(self.factor.solve(v))
+        for _ in range(REFINEMENTS):
+            solution += jacobian.rmv(self.factor.solve(v - jacobian.mv(solution)))
+        fallback = self.prepared.rcond is None and isinstance(self.factor, linalg.EighFactor)
+        return Lifted(metrics.leave(solution), jacobian.mv(solution) - v, self.factor.rank, fallback=fallback)
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,6 @@ from geodescent import _linalg as linalg
 from geodescent._certificate import Certificate
 from geodescent._errors import InputError
 from geodescent._field import Field
-from geodescent._iterations import lanczos_extremes
 from geodescent._lift import Lift
 from geodescent._path import Array, PathPoint, path_point
 from geodescent._problem import Problem
@@ -107,25 +106,23 @@ class Velocity:
 def integrate(velocity: PathVelocity, until: float, *, tol: float) -> Iterator[tuple[float, Array]]:
     """`(τ, θ)` at every accepted step of an eighth-order Runge–Kutta pair, in pieces of τ.
 
-    In each piece the absolute tolerance on θ is `tol·‖x − y‖/(σ_max √K)` at its start, so that it shrinks with the
-    residual: a constant one spoils the law below C/C₀ ≈ 1e-8.
+    In each piece the local error of the outputs is held to `tol·‖x − y‖/10` at its start, so that it shrinks with the
+    residual (a constant tolerance spoils the law below C/C₀ ≈ 1e-8), and that of θ to `10·tol` of the way of the step.
 
     Raises: ArithmeticError, where no step size keeps the tolerance.
-    Source: Hairer, Nørsett & Wanner, *Solving ODEs I*, DOP853 as in SciPy.
     """
-    from scipy.integrate import DOP853  # slow to import, and only a flow needs it
+    from geodescent._stepper import OutputStepper, Tolerance  # SciPy is slow to import, and only a flow needs it
 
     pieces = max(LEAST_STEPS, math.ceil(until / PIECE))
     ends = [velocity.field.clock(until * k / pieces) for k in range(pieces + 1)]
     if any(begin == end for begin, end in pairwise(ends)):
         raise InputError(f"until = {until}: t = 1 − e^(−τ) no longer moves there in float64. Ask for τ below 36.")
     tol = max(tol, LEAST_TOL * float(torch.finfo(velocity.problem.theta.dtype).eps))
-    least_rtol = 100.0 * float(np.finfo(np.float64).eps)  # the smallest that SciPy takes
     theta, step = velocity.problem.theta.double().cpu().numpy(), None
     for begin, end in pairwise(ends):
-        atol = tol * _output_scale(velocity.problem, theta) / math.sqrt(len(theta))
+        tolerance = Tolerance.at(velocity.problem, theta, tol=tol)
         step = None if step is None else min(step, end - begin)
-        solver = DOP853(velocity, begin, theta, end, rtol=least_rtol, atol=atol, first_step=step)
+        solver = OutputStepper(velocity, begin, theta, end, tolerance=tolerance, first_step=step)
         while solver.status == "running":
             solver.step()
             if solver.status == "failed":
@@ -142,17 +139,6 @@ def path_of(velocity: PathVelocity, until: float, *, tol: float) -> tuple[Array,
         times.append(time)
         points.append(torch.from_numpy(theta.copy()).to(start))
     return np.array(times), points
-
-
-def _output_scale(problem: Problem, theta: Array) -> float:
-    """`‖x − y‖/σ_max`: the change of θ along the strongest direction that undoes the residual."""
-    outputs, jacobian = problem.linearise(torch.from_numpy(theta).to(problem.theta))
-    scaled = jacobian.to(torch.float64).scaled(rows=problem.row_scale)
-    residual = problem.residual(outputs).double()
-    residual = residual if problem.row_scale is None else residual * problem.row_scale
-    start = torch.ones_like(residual) + 0.5 * residual / max(linalg.norm(residual), 1e-300)
-    largest, _ = lanczos_extremes(lambda u: scaled.mv(scaled.rmv(u)), start, iterations=8)
-    return linalg.norm(residual) / math.sqrt(max(largest, torch.finfo(torch.float64).tiny))
 
 
 def follow(
