@@ -549,6 +549,7 @@ def test_1_9_a_margin_above_one_keeps_the_flow_in_its_ball() -> None:
     assert certificate.margin == pytest.approx(sigma**2 / (2.0 * curvature * y), rel=1e-12)
     assert certificate.guaranteed is True
     bound = (sigma - math.sqrt(sigma**2 - 2.0 * curvature * y)) / curvature
+    assert certificate.way_bound == pytest.approx(bound, rel=1e-12)
     flow = gd.flow(Parabola(), rows, target, until=8.0)
     assert np.all(flow.displacement <= bound)
     assert flow.displacement[-1] == pytest.approx(bound, rel=1e-3)

@@ -37,6 +37,7 @@ class Certificate:
         sigma_min_is_bound: sigma_min is only an upper bound.
         condition: sigma_max/sigma_min; a lower bound where sigma_min is only a bound.
         margin, margin_how: σ₀²/(2L‖x₀ − y‖), and where its L comes from.
+        way_bound: of ‖θ(τ) − θ₀‖ for all τ, where the margin is at least 1; a forecast where L is estimated.
         floor: F = ½‖(I − P)r‖²/N, the instant floor.
         rounding_floor: the cost at which the digits of the dtype end.
         cost, target_cost: C here, and the target asked for.
@@ -60,6 +61,7 @@ class Certificate:
     condition: float | None
     margin: float | None
     margin_how: str | None
+    way_bound: float | None
     floor: float | None
     rounding_floor: float
     cost: float
@@ -82,7 +84,7 @@ class Certificate:
             ("guaranteed", _guarantee_sentence(self)),
             ("rank", _rank_sentence(self)),
             ("spectrum", _sigma_sentence(self)),
-            ("margin", "unknown" if self.margin is None else f"{self.margin:.3g} ({self.margin_how})"),
+            ("margin", _margin_sentence(self)),
             ("cost", f"{self.cost:.4g} now{_target_sentence(self)}"),
             ("floors", f"instant {_number(self.floor)}, rounding {self.rounding_floor:.2g}"),
             ("point", self.point.sentence if self.point else None),
@@ -156,6 +158,7 @@ def certificate_of(
         condition=_condition(spectrum),
         margin=None if margin is None else margin.value,
         margin_how=None if margin is None else margin.how,
+        way_bound=None if margin is None else margin.way_bound,
         floor=floor,
         rounding_floor=floor_of_digits,
         cost=cost,
@@ -280,6 +283,13 @@ def _guarantee_sentence(c: Certificate) -> str:
             "yes: the law holds along the whole flow" if c.point is None else "yes: full rank, proven or at every step"
         )
     return "unknown: " + ("the rank is not known" if c.rank is None else "full rank here; nothing is known further on")
+
+
+def _margin_sentence(c: Certificate) -> str:
+    if c.margin is None:
+        return "unknown"
+    way = "" if c.way_bound is None else f"; the flow goes at most {c.way_bound:.3g} from θ₀"
+    return f"{c.margin:.3g} ({c.margin_how}){way}"
 
 
 def _rank_sentence(c: Certificate) -> str:

@@ -23,11 +23,16 @@ SHORT = 1e-3  # the shorter of the two distances along each direction, relative 
 
 @dataclass(frozen=True)
 class Margin:
-    """`σ₀²/(2L‖x₀ − y‖)`, whether L is proven, and how it was found."""
+    """`σ₀²/(2L‖x₀ − y‖)`, whether L is proven, and how it was found.
+
+    Attributes:
+        way_bound: of `‖θ − θ₀‖` along the whole flow, where the margin is at least 1.
+    """
 
     value: float
     proven: bool
     how: str
+    way_bound: float | None
 
 
 def margin_at(
@@ -51,7 +56,7 @@ def margin_at(
     proven = 0.0 if lipschitz is None and is_linear(problem) else lipschitz
     if proven is not None:
         how = "L = 0: the model is linear in θ" if lipschitz is None else f"L = {lipschitz:.3g}, as given"
-        return Margin(_ratio(spectrum.sigma_min, proven, norm(residual)), True, how)
+        return _margin(spectrum.sigma_min, proven, norm(residual), proven=True, how=how)
     if spectrum.sigma_min_is_bound or spectrum.velocity is None or PRODUCTS * jacobian.product_flops() > MOST_FLOPS:
         return None
     try:
@@ -59,11 +64,14 @@ def margin_at(
     except MemoryPlanError:  # a second Jacobian beside the first
         return None
     how = f"L = {estimate:.3g}, estimated from differences of D along the flow and {DIRECTIONS} random directions"
-    return Margin(_ratio(spectrum.sigma_min, estimate, norm(residual)), False, how)
+    return _margin(spectrum.sigma_min, estimate, norm(residual), proven=False, how=how)
 
 
-def _ratio(sigma: float, lipschitz: float, distance: float) -> float:
-    return math.inf if lipschitz * distance == 0.0 else sigma**2 / (2.0 * lipschitz * distance)
+def _margin(sigma: float, lipschitz: float, distance: float, *, proven: bool, how: str) -> Margin:
+    """The way is at most `(σ₀ − √(σ₀² − 2L‖r‖))/L = 2‖r‖/(σ₀ + √(σ₀² − 2L‖r‖))`."""
+    ratio = math.inf if lipschitz * distance == 0.0 else sigma**2 / (2.0 * lipschitz * distance)
+    left = sigma**2 - 2.0 * lipschitz * distance
+    return Margin(ratio, proven, how, 2.0 * distance / (sigma + math.sqrt(left)) if left >= 0.0 else None)
 
 
 def is_linear(problem: Problem) -> bool:
