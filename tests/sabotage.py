@@ -72,8 +72,8 @@ SABOTAGES = [
     (
         "1.5",
         "geometry/_critical.py",
-        "return max(smooth or",
-        "return point.nullity or max(smooth or",
+        "found = max(smooth or",
+        "found = point.nullity or max(smooth or",
         "test_1_5",
         "test_geometry.py",
     ),

@@ -338,3 +338,44 @@ def test_the_model_is_left_without_hooks():
     model = mlp(3, 10, 2)
     found(model, normal(10, 3), normal(10, 2))
     assert not any(m._forward_hooks or m._forward_pre_hooks for m in model.modules())
+
+
+# --- planted: units that nothing hears -------------------------------------------------------------------------------
+
+
+def asleep(model: nn.Module, x: Tensor) -> dict[tuple[str, str], list[int]]:
+    problem = Problem.of(model, x, normal(len(x), model(x).shape[1]))
+    jacobian = problem.linearise(problem.theta)[1]
+    return {(u.kind, u.layer): u.units for u in units_of([problem.blocks[0].map], problem.theta, jacobian)}
+
+
+def test_units_behind_zero_weights_are_unheard_and_nothing_else():
+    model = mlp(3, 6, 2)
+    with torch.no_grad():
+        model[0].weight[4], model[0].bias[4] = model[0].weight[1], model[0].bias[1]
+        model[2].weight[:, [1, 4]] = 0.0
+    assert asleep(model, normal(9, 3)) == {("unheard_units", "0"): [1, 4]}
+
+
+def test_faint_weights_are_heard():
+    model = mlp(3, 4, 2)
+    with torch.no_grad():
+        model[2].weight[:, 2] *= 1e-12
+    assert asleep(model, normal(9, 3)) == {}
+
+
+def test_columns_that_add_up_to_zero_are_heard():
+    layers = nn.Linear(1, 2, bias=False), nn.Softshrink(0.0), nn.Linear(2, 1, bias=False)
+    model = nn.Sequential(*layers).double()
+    assert ("unheard_units", "0") not in asleep(
+        model, torch.tensor([[1.0], [-1.0], [2.0], [-2.0]], dtype=torch.float64)
+    )
+
+
+@pytest.mark.parametrize("bias", [False, True])
+def test_a_layer_with_nothing_to_say_is_not_unheard(bias):
+    model = mlp(3, 4, 5, 2, act=nn.ReLU)
+    model[2] = nn.Linear(4, 5, bias=bias).double()
+    with torch.no_grad():
+        model[0].bias[:] = -1e3
+    assert ("unheard_units", "2") not in asleep(model, normal(9, 3))

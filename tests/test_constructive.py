@@ -196,3 +196,35 @@ def test_3_6_repeated_inputs_must_repeat_their_targets() -> None:
     Y[7] = Y[2] + 1.0
     with pytest.raises(InputError, match="rows 2 and 7 of X are the same and those of Y are not"):
         wide(X, Y)
+
+
+# --- classes ---------------------------------------------------------------------------------------------------------
+
+
+def test_one_hot_classes_keep_their_numbers() -> None:
+    targets = torch.tensor([[0.0, 1.0], [1.0, 0.0], [0.0, 1.0], [0.2, 0.1], [0.0, 1.0]])
+    classes = Classes.of(torch.arange(10.0).view(5, 2), targets)
+    assert classes.labels.tolist() == [2, 1, 2, 0, 2] and classes.name(2) == "class 2 (target 0, 1; 3 samples)"
+    assert torch.equal(classes.targets[classes.labels], targets.double())
+    drawn = torch.tensor([3, 0, 2, 4, 1, 2])
+    classes = Classes.of(torch.randn(6, 2), nn.functional.one_hot(drawn).float())
+    assert classes.labels.tolist() == drawn.tolist()
+    assert classes.name(3) == "class 3 (target of 5 numbers, the largest 1 in column 3; 1 samples)"
+    assert Classes.of(torch.randn(4, 2), torch.eye(4)).name(1) == "class 1 (target 0, 1, 0, 0; 1 samples)"
+    ties = torch.stack([torch.arange(100.0), -torch.ones(100)], 1)
+    assert Classes.of(torch.randn(100, 2), ties).labels.tolist() == list(range(100))
+
+
+@pytest.mark.parametrize(
+    ("inputs", "targets"),
+    [
+        (torch.zeros(0, 2), torch.zeros(0, 1)),
+        (torch.zeros(3, 0), torch.zeros(3, 1)),
+        (torch.zeros(3, 2), torch.zeros(3, 0)),
+        (torch.full((3, 2), float("nan")), torch.zeros(3, 1)),
+        (torch.zeros(3, 2), torch.full((3, 1), float("inf"))),
+    ],
+)
+def test_what_is_no_table_is_refused(inputs: Tensor, targets: Tensor) -> None:
+    with pytest.raises(InputError):
+        Classes.of(inputs, targets)

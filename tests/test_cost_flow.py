@@ -1,5 +1,8 @@
 """The flows of convex costs and their two lifts (THEORY 2.4)."""
 
+from dataclasses import dataclass
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -11,6 +14,7 @@ from torch import Tensor, nn
 import geodescent as gd
 from geodescent import costs as gc
 from geodescent.geometry import cost_flow
+from geodescent.geometry._cost_flow import _by_hessian
 
 F64 = torch.float64
 
@@ -101,6 +105,22 @@ def test_2_4_in_the_euclidean_metric_outputs_follow_the_flow_in_output_space(cos
     assert np.all(np.diff(path.cost) < 0.0)
 
 
+def test_2_4_towards_one_hot_labels_the_probabilities_go_straight_too() -> None:
+    """The Hessian all but vanishes there; its null direction must not come back as rounding."""
+    model, x, y = wine()
+    labels = nn.functional.one_hot(y.argmax(1), 3).double()
+    path = cost_flow(model, x, labels, cost=gc.CrossEntropy(), metric="hessian", until=12.0, max_seconds=60.0)
+    assert path.time[-1] == 12.0
+    assert path.gradient[-1] / path.gradient[0] == pytest.approx(np.exp(-12.0), rel=1e-6)
+
+
+def test_a_path_ends_where_its_time_does() -> None:
+    model, x, y = wine()
+    path = cost_flow(model, x, y, cost=gc.CrossEntropy(), until=50.0, max_seconds=0.0)
+    assert len(path.time) == 2 and 0.0 < path.time[-1] < 50.0
+    assert np.array_equal(path.outputs[-1], model(x).detach().numpy())
+
+
 def test_2_4_the_networks_sums_are_conserved_on_the_way_to_the_minimiser() -> None:
     model, x, y = wine()
     sums = model(x).detach().sum(1)
@@ -122,5 +142,48 @@ def test_questions_without_an_answer() -> None:
     model, x, y = wine()
     with pytest.raises(gd.InputError, match=r"until = -1.0: the flow's time τ must be positive"):
         cost_flow(model, x, y, cost=gc.Poisson(), until=-1.0)
+    with pytest.raises(gd.InputError, match=r"Poisson: counts must be at least 0, and these go from -2 to"):
+        cost_flow(model, x, y - 2.0 - y.min(), cost=gc.Poisson(), until=1.0)
+    with pytest.raises(gd.InputError, match=r"Logistic: probabilities must be between 0 and 1, and these go from"):
+        cost_flow(model, x, 3.0 * y, cost=gc.Logistic(), until=1.0)
+    with pytest.raises(gd.InputError, match=r"CrossEntropy: a row of the targets has no probability above zero"):
+        cost_flow(model, x, 0.0 * y, cost=gc.CrossEntropy(), until=1.0)
+    with pytest.raises(gd.InputError, match=r"tol = 0.0: a relative tolerance"):
+        cost_flow(model, x, y, cost=gc.Poisson(), until=1.0, tol=0.0)
     with pytest.raises(gd.InputError, match=r'metric must be "euclidean" or "hessian", not \'fisher\''):
         cost_flow(model, x, y, cost=gc.Poisson(), metric="fisher", until=1.0)
+
+
+@dataclass(frozen=True)
+class Given:
+    """A Hessian and a gradient."""
+
+    blocks: Tensor
+
+    def hessian(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        return self.blocks
+
+    def gradient(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        return torch.ones_like(self.blocks[:, 0])
+
+
+def test_what_counts_as_zero_is_each_samples_own() -> None:
+    """Eigenvalues that are rounding are not inverted; a sample whose curvature is small all over is not left out."""
+    blocks = torch.diag_embed(torch.tensor([[1e-17, 1.0], [1e-40, 1e-20]], dtype=F64))
+    _, velocity = _by_hessian(Given(blocks), blocks[:, 0], blocks[:, 0], SimpleNamespace(mixed=lambda roots: roots))
+    assert_close(velocity.view(2, 2).abs(), torch.tensor([[0.0, 1.0], [0.0, 1e10]], dtype=F64), 1e-12)
+
+
+def test_a_finer_tolerance_takes_more_steps() -> None:
+    coarse, fine = (len(cost_flow(*wine(), cost=gc.Poisson(), until=2.0, tol=tol).time) for tol in (1e-5, 1e-12))
+    assert fine > coarse
+
+
+def test_a_start_at_zero_with_targets_of_zero_is_followed_too() -> None:
+    """The error is small against the gradient, not against x − y, which is nothing there."""
+    model, x, _ = wine()
+    with torch.no_grad():
+        model[2].weight.zero_()
+        model[2].bias.zero_()
+    path = cost_flow(model, x, torch.zeros(len(x), 3, dtype=F64), cost=gc.Logistic(), metric="hessian", until=20.0)
+    assert np.allclose(path.gradient, path.gradient[0] * np.exp(-path.time), rtol=1e-7)

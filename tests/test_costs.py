@@ -43,6 +43,14 @@ def test_value_gradient_and_hessian_are_those_of_torchs_loss(name: str) -> None:
     assert bool((torch.linalg.eigvalsh(cost.hessian(OUTPUTS, targets)) > -1e-14).all())
 
 
+def test_the_hessian_of_cross_entropy_has_its_null_direction_exactly() -> None:
+    """Also where a probability is 1 to rounding: p − p² alone would leave it to rounding."""
+    outputs = torch.tensor([[40.0, 0.0, -3.0], [25.0, 1.0, 2.0]], dtype=torch.float64)
+    block = gc.CrossEntropy().hessian(outputs, PROBABILITIES[:2])
+    sizes = block.abs().sum((1, 2))
+    assert bool((block.sum(2).abs() <= 1e-15 * sizes[:, None]).all())
+
+
 def test_2_4_the_minimiser_is_the_one_on_its_fibre() -> None:
     """Gradient zero, sums as asked; every other point of the fibre costs more."""
     sums = normal(5, seed=4)

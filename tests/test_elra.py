@@ -59,6 +59,24 @@ def run(f: Loss, x: Tensor, variant: str, steps: int) -> list[Tensor]:
     return path
 
 
+def test_a_scheduler_does_nothing() -> None:
+    x = torch.nn.Parameter(torch.tensor([1.0, -2.0], dtype=torch.float64))
+    optimizer = gd.optim.ELRA([x])
+    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 0.0)
+
+    def closure() -> torch.Tensor:
+        optimizer.zero_grad()
+        loss = (x**2).sum()
+        loss.backward()
+        return loss
+
+    losses = []
+    for _ in range(20):
+        losses.append(optimizer.step(closure))
+        scheduler.step()
+    assert losses[-1] < 1e-3 * losses[0]
+
+
 # --- p2min -----------------------------------------------------------------------------------------------------------
 
 

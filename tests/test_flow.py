@@ -5,12 +5,16 @@ import math
 import numpy as np
 import pytest
 import torch
+from laws import naive_jacobian
 from sklearn.datasets import load_diabetes
 from torch import Tensor, nn
 
 import geodescent as gd
+from geodescent import _path
 from geodescent._field import AdaptedField
+from geodescent._problem import Problem
 from geodescent._solution import Record
+from geodescent._stepper import OutputStepper, Tolerance
 
 F64 = torch.float64
 ARRAYS = ("time", "cost", "predicted_cost", "rank", "sigma_min", "path_bound", "displacement", "line_deviation")
@@ -193,3 +197,80 @@ def test_a_callback_that_ends_it_keeps_the_point(error: type[BaseException], res
     assert [r.time for r in seen] == list(flow.time)
     assert [r.rank for r in seen] == [8] * len(seen)
     assert np.allclose([r.predicted for r in seen], flow.predicted_cost, rtol=1e-13)
+
+
+# --- what is measured along the path, and how a step is judged ------------------------------------------------------
+
+
+@pytest.mark.parametrize("duplicate", [False, True])
+def test_with_weights_everything_along_the_path_is_that_of_scaled_rows(duplicate: bool) -> None:
+    model, x, y = problem(8, duplicate=duplicate)
+    scale = torch.linspace(0.5, 2.0, 8, dtype=F64).sqrt()
+    start = (model(x) - y).detach()[:, 0]
+    flow = gd.flow(model, x, y, until=1.0, weights=scale.square())
+    left, values, _ = torch.linalg.svd(scale[:, None] * naive_jacobian(model, x), full_matrices=False)
+    basis = left[:, values > 1e-10 * values[0]]
+    off, length = scale * ((model(x) - y).detach()[:, 0] - math.exp(-1.0) * start), float((scale * start).norm())
+    lost = float((off - basis @ (basis.T @ off)).norm()) / length
+    assert flow.line_deviation[-1] == pytest.approx(float(off.norm()) / length, rel=1e-7, abs=1e-9)
+    assert flow.line_deviation_lost[-1] == pytest.approx(lost, rel=1e-7, abs=1e-9)
+    assert flow.rank[-1] == basis.shape[1]
+    assert duplicate or flow.sigma_min[-1] == pytest.approx(float(values[-1]), rel=1e-8)
+
+
+def test_a_row_of_weight_zero_takes_no_rank() -> None:
+    model, x, y = problem(8)
+    weights = torch.ones(8, dtype=F64)
+    weights[3] = 0.0
+    flow = gd.flow(model, x, y, until=1.0, weights=weights)
+    values = torch.linalg.svdvals(weights.sqrt()[:, None] * naive_jacobian(model, x))
+    assert flow.rank[-1] == 7 and flow.sigma_min[-1] == pytest.approx(float(values[6]), rel=1e-8)
+    assert np.all(flow.line_deviation_lost == 0.0)
+
+
+@pytest.mark.parametrize(("limit", "known"), [(16, True), (15, False)])
+def test_above_a_number_of_residuals_no_spectrum_is_taken(
+    monkeypatch: pytest.MonkeyPatch, limit: int, known: bool
+) -> None:
+    monkeypatch.setattr(_path, "SPECTRUM_LIMIT", limit)
+    flow = gd.flow(*problem(16), until=0.2)
+    assert all(bool(np.isfinite(a).all()) is known for a in (flow.rank, flow.sigma_min, flow.line_deviation_lost))
+
+
+def test_the_tolerance_of_a_step_is_that_of_scaled_outputs() -> None:
+    torch.manual_seed(0)
+    x, y = torch.randn(5, 3, dtype=F64), torch.randn(5, 2, dtype=F64)
+    weights = torch.tensor([0.5, 1.0, 2.0, 1.0, 3.0], dtype=F64)
+    model = nn.Sequential(nn.Linear(3, 8), nn.Tanh(), nn.Linear(8, 2)).double()
+    asked = Problem.of(model, x, y, weights=weights)
+    scale, theta, eps = weights.sqrt().repeat_interleave(2), asked.theta.numpy(), 2.0**-52
+    rows, outputs, v = (
+        scale[:, None] * naive_jacobian(model, x),
+        model(x).detach().reshape(-1),
+        torch.randn(50, dtype=F64),
+    )
+    found = Tolerance.at(asked, theta, lambda outputs: asked.residual(outputs), tol=1e-6)
+    rounding = 100.0 * eps * float((scale * outputs).norm())
+    assert np.allclose(found.apply(v.numpy()), (rows @ v).numpy(), rtol=1e-12)
+    residual = float((scale * (outputs - y.reshape(-1))).norm())
+    assert found.outputs == pytest.approx(1e-7 * residual + rounding, rel=1e-12, abs=0.0)
+    assert found.outputs != pytest.approx(1e-7 * residual, rel=1e-12, abs=0.0)
+    assert found.way == pytest.approx(1e-5) and found.theta == pytest.approx(
+        100.0 * eps * np.linalg.norm(theta), abs=0.0
+    )
+    assert found.largest == pytest.approx(float(torch.linalg.svdvals(rows)[0]), rel=1e-2)
+
+
+@pytest.mark.parametrize(("outputs", "way"), [(1e-3, 1e9), (1e9, 1e-3)])
+def test_the_error_of_a_step_is_the_larger_of_both(outputs: float, way: float) -> None:
+    """`‖e₅‖²/√(‖e₅‖² + 0.01‖e₃‖²)`, of D e and of e."""
+    rows = np.array([[2.0, 0.0]])
+    tolerance = Tolerance(lambda v: rows @ v, outputs, way, 1e-12, 2.0)
+    stepper = OutputStepper(lambda _, y: -y, 0.0, np.ones(2), 1.0, tolerance=tolerance, first_step=0.1)
+    stages = np.random.default_rng(0).normal(size=(13, 2))
+    five, three = stages.T @ stepper.E5, stages.T @ stepper.E3
+    in_outputs, in_theta = (
+        a @ a / math.sqrt(a @ a + 0.01 * b @ b) for a, b in ((rows @ five, rows @ three), (five, three))
+    )
+    expected = 0.1 * max(in_outputs / outputs, in_theta / (way * 0.1 * np.linalg.norm(stages[0]) + 1e-12))
+    assert stepper._estimate_error_norm(stages, 0.1, np.ones(2)) == pytest.approx(expected, rel=1e-12)

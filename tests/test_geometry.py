@@ -7,11 +7,13 @@ from itertools import pairwise
 
 import pytest
 import torch
+from laws import naive_jacobian
 from models import Given
 from torch import Tensor, nn
 
 import geodescent as gd
-from geodescent.geometry import classify, critical_manifold
+from geodescent.geometry import Landscape, classify, critical_manifold
+from geodescent.geometry._critical import CriticalPoint, nearest
 
 EACH = 12  # of every kind
 SEED = time.time_ns() % 2**31
@@ -164,7 +166,84 @@ def test_1_5_a_walk_starts_at_a_critical_point_that_is_not_alone() -> None:
         critical_manifold(isolated.model, isolated.X, isolated.y)
 
 
+def test_single_precision_is_refused_with_the_way_out() -> None:
+    model = torch.nn.Linear(2, 1)
+    for call in (classify, critical_manifold):
+        with pytest.raises(gd.InputError, match=r"needs float64, the model computes in float32: call model.double\(\)"):
+            call(model, torch.zeros(3, 2), torch.zeros(3, 1))
+
+
+def test_the_dimension_is_at_most_the_nullity() -> None:
+    """Also where a descent has ended before it came to its critical point (K < m)."""
+    torch.manual_seed(1)
+    X, y = torch.randn(12, 3, dtype=torch.float64), torch.randn(12, 1, dtype=torch.float64)
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.Tanh(), torch.nn.Linear(2, 1)).double()
+    gd.fit(model, X, y, max_steps=200)
+    found = classify(model, X, y)
+    assert found.dimension is None or found.dimension <= found.nullity
+
+
 def test_too_many_parameters_are_refused() -> None:
     model = nn.Sequential(nn.Linear(10, 200), nn.Tanh(), nn.Linear(200, 1)).double()
     with pytest.raises(gd.InputError, match="K = 2401 parameters: the Hessian is formed up to 1500"):
         classify(model, torch.zeros(3, 10).double(), torch.zeros(3, 1).double())
+
+
+# --- the critical point next to where a descent ended ----------------------------------------------------------------
+
+ONE = torch.ones(1, dtype=torch.float64)
+SAMPLE, PAIR = torch.zeros(1, 1).double(), torch.zeros(1, 2).double()
+
+
+def placed(f: Callable[[Tensor], Tensor], *theta: float) -> Given:
+    return Given(f, torch.tensor(theta, dtype=torch.float64))
+
+
+@pytest.mark.parametrize(("far", "found"), [(0.005, True), (0.015, False)])
+def test_a_critical_point_is_looked_for_within_a_hundredth(far: float, found: bool) -> None:
+    problem = gd.Problem.of(placed(lambda t: torch.cat([t, ONE]), far), SAMPLE, PAIR)
+    point = nearest(CriticalPoint.at(problem, problem.theta))
+    assert (point is not None) == found
+    assert point is None or abs(float(point.theta)) < 1e-12
+
+
+def test_its_distance_is_told() -> None:
+    def at(*theta: float) -> Landscape:
+        return classify(placed(lambda t: torch.cat([t[:1], ONE]), *theta), SAMPLE, PAIR)
+
+    found = at(5e-4, 2.0)
+    assert (found.kind, found.dimension) == ("critical_submanifold", 1)
+    assert found.distance == pytest.approx(5e-4, rel=1e-6)
+    assert ", 5.0e-04 away, one of a set of dimension 1" in str(found)
+    assert at(2e-3, 2.0).kind == "regular"
+
+
+def test_what_is_told_of_curvature_is_told_of_that_point() -> None:
+    def at(theta: float) -> Landscape:
+        return classify(placed(lambda t: torch.cat([t + 10.0 * t**2, ONE]), theta), SAMPLE, PAIR)
+
+    assert (at(5e-8).kind, at(5e-8).distance) == ("isolated", 0.0)
+    assert at(5e-4).distance == pytest.approx(5e-4, rel=1e-6)
+    assert at(5e-4).smallest_eigenvalue == pytest.approx(1.0, rel=1e-6)
+
+
+def test_a_small_cost_is_no_zero_and_rounding_is_no_rank() -> None:
+    assert classify(placed(lambda t: t, 4e-9), SAMPLE, SAMPLE).kind == "regular"
+    ranks = [classify(placed(lambda t: t**2, t), SAMPLE, ONE[None]).rank for t in (1e-14, 2e-12)]
+    assert ranks == [0, 1]
+
+
+def test_weights_enter_the_residual_and_its_projection() -> None:
+    planter = Planter(0)
+    model, X = planter.mlp(3, 5, 1), planter.normal(4, 3)
+    X[1] = X[0]
+    y, weights = model(X).detach(), torch.tensor([1.0, 3.0, 1.0, 1.0], dtype=torch.float64)
+    y[0], y[1] = y[0] + 0.3, y[1] - 0.1  # their weighted mean is where the model stands
+    assert classify(model, X, y, weights=weights).kind == "critical_submanifold"
+    assert classify(model, X, y).kind == "regular"
+    y, scale = planter.normal(4, 1), weights.sqrt()
+    left, values, _ = torch.linalg.svd(scale[:, None] * naive_jacobian(model, X), full_matrices=False)
+    basis, residual = left[:, values > 1e-10 * values[0]], scale * (model(X).detach() - y)[:, 0]
+    expected = float((basis.T @ residual).norm() / residual.norm())
+    assert classify(model, X, y, weights=weights).gradient_ratio == pytest.approx(expected, rel=1e-9)

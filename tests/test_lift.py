@@ -388,3 +388,22 @@ def jacobian_of_rows(rows: Tensor) -> Jacobian:
     m, k = rows.shape
     record = Rows(rows[:, None], torch.arange(k), "rows")
     return Jacobian((Block((record,), m, 1),), k, F64, rows.device)
+
+
+@pytest.mark.parametrize(("case", "fell"), [(CASES[0], False), (CASES[1], True)], ids=lambda case: str(case))
+def test_an_undamped_gram_lift_has_the_misfit_of_scaled_rows_and_says_when_it_fell_back(case, fell):
+    problem, dense = made(case, weighted=True)
+    v, scale = residual_of(problem), problem.row_scale
+    for lift, fallback in ((gd.GramLift(), fell), (gd.GramLift(rcond=1e-7), False)):
+        found = prepared(lift, problem).lift(v, damping=0.0)
+        assert_close(scale * v + found.misfit, (scale[:, None] * dense) @ found.velocity, 1e-9)
+        assert found.fallback is fallback
+
+
+def test_an_undamped_gram_lift_is_refined_to_what_d_itself_has():
+    """cond(D) near 1e7, cond(G) near 1e14: after two refinements θ̇ is as exact as by singular values."""
+    rows = graded(20, 40, 6.9)
+    v = torch.randn(20, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    found = gd.GramLift().prepare(jacobian_of_rows(rows)).lift(v, damping=0.0)
+    left, values, right = torch.linalg.svd(rows, full_matrices=False)
+    assert_close(found.velocity, right.T @ ((left.T @ v) / values), 1e-8)

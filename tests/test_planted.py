@@ -99,7 +99,51 @@ def test_questions_without_an_answer() -> None:
         kill_units(model, x, "1", [0])
     with pytest.raises(gd.InputError, match="0 has no bias"):
         kill_units(nn.Sequential(nn.Linear(13, 2, bias=False)).double(), x, "0", [0])
+    before = model[2].weight.detach().clone()
+    with pytest.raises(gd.InputError, match=r"units must be indices from 0 to 8 of 2, not \[0, 9\]"):
+        silence_units(model, "2", [0, 9])
+    with pytest.raises(gd.InputError, match="none, or a mask"):
+        kill_units(model, x, "0", [True, False, True])
+    assert torch.equal(model[2].weight, before)
+    with pytest.raises(gd.InputError, match="X holds 18 samples and y 17"):
+        repeat_samples(x, y[1:], 2)
+    with pytest.raises(gd.InputError, match="some rows of X are the same"):
+        deep_relu(torch.cat([x, x[:1]]), 3, 2)
     with pytest.raises(gd.InputError, match="n = 10: at most half of the 18 samples"):
         repeat_samples(x, y, 10)
     with pytest.raises(gd.InputError, match="depth = 19: from 1 to N = 18"):
         deep_relu(x, 3, 19)
+
+
+def test_killed_units_are_dead_around_the_point_too() -> None:
+    """The highest value of each is −max(1, |highest before|); also where the activation works in place."""
+    for act in (nn.ReLU(inplace=True), nn.ReLU6(inplace=True)):
+        torch.manual_seed(0)
+        x = torch.randn(9, 3, dtype=torch.float64)
+        model = nn.Sequential(nn.Linear(3, 4), act, nn.Linear(4, 1)).double()
+        with torch.no_grad():
+            model[0].bias[2] = 40.0
+        before = model[0](x).detach().amax(0)
+        kill_units(model, x, "0", torch.tensor([1, 2]))
+        after = model[0](x).detach().amax(0)
+        assert torch.equal(after[[0, 3]], before[[0, 3]]) and not model[0]._forward_hooks
+        assert torch.allclose(after[[1, 2]], -before[[1, 2]].abs().clamp(min=1.0), rtol=1e-12)
+
+
+def test_half_of_the_samples_can_be_repeated_and_none_cannot() -> None:
+    x = torch.arange(6.0)[:, None]
+    repeated, targets = repeat_samples(x, x, 3)
+    assert repeated[6:].flatten().tolist() == [0, 1, 2] and targets[6:].flatten().tolist() == [3, 4, 5]
+    for n in (0, 4):
+        with pytest.raises(gd.InputError, match="at most half"):
+            repeat_samples(x, x, n)
+
+
+def test_the_line_of_a_deep_net_is_drawn_by_the_seed() -> None:
+    x = diabetes()[:6]
+    one, other, whole = deep_relu(x, 2, 3), deep_relu(x, 2, 3, seed=1), deep_relu(x, 2, 6)
+    assert not torch.equal(one[0].weight, other[0].weight)
+    assert bool((one[-1].weight != 0.0).all()) and bool((one[-1].bias == 0.0).all())
+    assert bool((whole[:-2](x) < 0.0).all())  # dead with room to spare
+    with pytest.raises(gd.InputError, match="depth = 0"):
+        deep_relu(x, 2, 0)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from geodescent.report.curves import draw_fit, draw_flow, png
+from geodescent.report.curves import _spread, draw_fit, draw_flow, png
 from geodescent.report.progress import ProgressBar
 
 
@@ -153,3 +153,39 @@ def test_what_is_not_known_is_not_shown():
 @pytest.mark.parametrize("target_cost", [None, 0.0, 5.0])
 def test_a_bar_without_a_reachable_target_still_counts(target_cost):
     assert "step 1" in bar_after(Record(1, 1.0, 1.0, 0.5, None), target_cost=target_cost)
+
+
+def test_the_window_holds_what_was_measured_and_the_target():
+    axes = draw_fit(made_history(), cost0=1.0, target_cost=1e-9, title="wine").axes[0]
+    assert axes.get_yscale() == "log" and axes.get_xlim() == (0.0, 6.0) and axes.get_title(loc="left") == "wine"
+    assert axes.get_ylim() == pytest.approx((1e-9 / 3.0, 1.1 * 3.0), rel=1e-9, abs=0.0)
+    assert [line.get_ydata()[0] for line in axes.lines if len(set(map(float, line.get_ydata()))) == 1] == [1e-9]
+    path = made_path(lambda time: np.exp(-2.0 * time))
+    assert draw_flow(path, floor=0.0, title="wine").axes[0].get_title(loc="left") == "wine"
+
+
+def test_the_window_is_as_long_as_the_longest_curve():
+    history = made_history()
+    history["held_out"][3:] = np.nan
+    assert draw_fit(history, cost0=1.0, target_cost=None, title="").axes[0].get_xlim() == (0.0, 6.0)
+
+
+def test_infinite_costs_are_left_out():
+    history = made_history()
+    history["held_out"][2] = np.inf
+    figure = draw_fit(history, cost0=1.0, target_cost=None, title="")
+    assert np.isfinite(line_of(figure, "held-out cost").get_ydata()).all()
+
+
+@pytest.mark.parametrize(
+    ("heights", "placed"),
+    [
+        ([0.5, 0.1], [0.5, 0.1]),
+        ([0.5, 0.5], [0.5, 0.6]),
+        ([0.95, 1.0], [0.9, 1.0]),
+        ([1.0, 0.95], [1.0, 0.9]),
+        ([], []),
+    ],
+)
+def test_names_are_moved_as_little_as_keeps_them_apart(heights, placed):
+    assert _spread(heights, gap=0.1) == pytest.approx(placed)

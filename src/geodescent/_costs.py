@@ -16,6 +16,10 @@ from geodescent._errors import InputError
 class OutputCost(Protocol):
     """`C = (1/N) Σ_i c(x_i, y_i)`, c convex in x_i."""
 
+    def require(self, targets: Tensor) -> None:
+        """Raises InputError for targets (N, Q) that the cost has no minimum for."""
+        ...
+
     def value(self, outputs: Tensor, targets: Tensor) -> float:
         """C; outputs and targets (N, Q)."""
         ...
@@ -32,6 +36,9 @@ class OutputCost(Protocol):
 @dataclass(frozen=True)
 class SquaredError:
     """`‖x − y‖²/2`: the cost that everything else in this library is about."""
+
+    def require(self, targets: Tensor) -> None:
+        """Any real targets."""
 
     def value(self, outputs: Tensor, targets: Tensor) -> float:
         return float((outputs - targets).square().sum(1).mean()) / 2.0
@@ -50,6 +57,12 @@ class CrossEntropy:
     Its Hessian is singular along (1, …, 1): softmax does not see the sum of a sample's outputs.
     """
 
+    def require(self, targets: Tensor) -> None:
+        """Probabilities, of which some are above zero in every row."""
+        _require_within(targets, 0.0, float("inf"), "CrossEntropy: probabilities", "see gd.costs.smoothed")
+        if not bool((targets.sum(1) > 0.0).all()):
+            raise InputError("CrossEntropy: a row of the targets has no probability above zero.")
+
     def value(self, outputs: Tensor, targets: Tensor) -> float:
         return -float((targets * torch.log_softmax(outputs, 1)).sum(1).mean())
 
@@ -58,7 +71,9 @@ class CrossEntropy:
 
     def hessian(self, outputs: Tensor, targets: Tensor) -> Tensor:
         p = torch.softmax(outputs, 1)
-        return targets.sum(1)[:, None, None] * (torch.diag_embed(p) - p[:, :, None] * p[:, None, :])
+        others = p[:, :, None] * p[:, None, :] * (1.0 - torch.eye(p.shape[1]).to(p))
+        blocks = torch.diag_embed(others.sum(2)) - others  # p − p² as Σ_k≠q p_q p_k: rows add up to zero at p → 1 too
+        return targets.sum(1)[:, None, None] * blocks
 
 
 @dataclass(frozen=True)
@@ -74,6 +89,9 @@ class Huber:
     def __post_init__(self) -> None:
         if not self.delta > 0.0:
             raise InputError(f"delta = {self.delta}: the width of the quadratic part must be positive.")
+
+    def require(self, targets: Tensor) -> None:
+        """Any real targets."""
 
     def value(self, outputs: Tensor, targets: Tensor) -> float:
         off = (outputs - targets).abs()
@@ -91,6 +109,10 @@ class Huber:
 class Poisson:
     """`eˣ − yx`: counts y ≥ 0 whose rate is eˣ."""
 
+    def require(self, targets: Tensor) -> None:
+        """No counts below zero."""
+        _require_within(targets, 0.0, float("inf"), "Poisson: counts", "x itself is the logarithm of the rate")
+
     def value(self, outputs: Tensor, targets: Tensor) -> float:
         return float((outputs.exp() - targets * outputs).sum(1).mean())
 
@@ -105,6 +127,10 @@ class Poisson:
 class Logistic:
     """`log(1 + eˣ) − yx`: the probability of an event is 1/(1 + e⁻ˣ), y in [0, 1]."""
 
+    def require(self, targets: Tensor) -> None:
+        """Probabilities of events."""
+        _require_within(targets, 0.0, 1.0, "Logistic: probabilities", "divide counts by their total")
+
     def value(self, outputs: Tensor, targets: Tensor) -> float:
         return float((torch.nn.functional.softplus(outputs) - targets * outputs).sum(1).mean())
 
@@ -114,6 +140,13 @@ class Logistic:
     def hessian(self, outputs: Tensor, targets: Tensor) -> Tensor:
         p = torch.sigmoid(outputs)
         return torch.diag_embed(p * (1.0 - p))
+
+
+def _require_within(targets: Tensor, low: float, high: float, what: str, hint: str) -> None:
+    least, most = float(targets.min()), float(targets.max())
+    if not low <= least <= most <= high:
+        within = f"at least {low:g}" if high == float("inf") else f"between {low:g} and {high:g}"
+        raise InputError(f"{what} must be {within}, and these go from {least:.3g} to {most:.3g}: {hint}.")
 
 
 def smoothed(labels: Tensor, n_classes: int, smoothing: float) -> Tensor:

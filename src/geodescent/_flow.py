@@ -19,7 +19,7 @@ from geodescent._path import Array, PathPoint, path_point
 from geodescent._problem import Problem
 from geodescent._solution import Callback, Record, Result
 from geodescent._theory import predicted_cost
-from geodescent._types import Theta
+from geodescent._types import Outputs, Theta
 
 LEAST_STEPS = 20  # accepted steps at least: the path is cut into as many pieces
 PIECE = 0.7  # of τ, at most: the cost falls fourfold, so does the tolerance
@@ -35,7 +35,8 @@ class Flow:
         time: τ, from 0.
         cost: C by a forward pass at θ(τ), uncorrected.
         predicted_cost: `F + (C₀ − F)e^{−2τ}`, F the floor; known before the first step where F = 0.
-        rank, sigma_min: of D; NaN where the spectrum was not taken.
+        rank, sigma_min: of D through G: σ below √(m·eps)·σ_max count as none, and σ_min is then 0; NaN where the
+            spectrum was not taken. `gd.certify` looks at D itself.
         path_bound: `‖x₀ − y‖ ∫dt/σ_min`, t = 1 − e^{−τ}: a bound of the way from θ₀ (THEORY 2.2).
         displacement: `‖θ(τ) − θ₀‖`, measured.
         line_deviation: `‖x(τ) − [(1−t)x₀ + ty]‖/‖x₀ − y‖`, how far the outputs are from the straight line (THEORY 2.3).
@@ -79,6 +80,10 @@ class PathVelocity(Protocol):
     @property
     def field(self) -> Field: ...
 
+    def remaining(self, outputs: Outputs) -> Outputs:
+        """What the outputs still have to do, (m,), rows not scaled, float64: what their error is small against."""
+        ...
+
     def __call__(self, time: float, theta: Array) -> Array: ...
 
 
@@ -90,6 +95,10 @@ class Velocity:
         self.deadline = clock.perf_counter() + max_seconds
         self.residual0 = problem.residual(problem.outputs(problem.theta)).double()
         self.evaluations = 0
+
+    def remaining(self, outputs: Outputs) -> Outputs:
+        """x − y."""
+        return self.problem.residual(outputs).double()
 
     def __call__(self, time: float, theta: Array) -> Array:
         """The velocity at θ; raises TimeoutError past the deadline."""
@@ -120,7 +129,7 @@ def integrate(velocity: PathVelocity, until: float, *, tol: float) -> Iterator[t
     tol = max(tol, LEAST_TOL * float(torch.finfo(velocity.problem.theta.dtype).eps))
     theta, step = velocity.problem.theta.double().cpu().numpy(), None
     for begin, end in pairwise(ends):
-        tolerance = Tolerance.at(velocity.problem, theta, tol=tol)
+        tolerance = Tolerance.at(velocity.problem, theta, velocity.remaining, tol=tol)
         step = None if step is None else min(step, end - begin)
         solver = OutputStepper(velocity, begin, theta, end, tolerance=tolerance, first_step=step)
         while solver.status == "running":
@@ -131,13 +140,19 @@ def integrate(velocity: PathVelocity, until: float, *, tol: float) -> Iterator[t
         theta, step = solver.y, float(solver.h_abs)
 
 
-def path_of(velocity: PathVelocity, until: float, *, tol: float) -> tuple[Array, list[Theta]]:
-    """τ and θ at the start and at every accepted step."""
-    start = velocity.problem.theta
+def path_of(velocity: PathVelocity, until: float, *, tol: float, max_seconds: float) -> tuple[Array, list[Theta]]:
+    """τ and θ at the start and at every accepted step, as many as there is time for.
+
+    Raises: InputError for times and tolerances that mean nothing; ArithmeticError as `integrate`.
+    """
+    checked_until(until, None, tol)
+    start, deadline = velocity.problem.theta, clock.perf_counter() + max_seconds
     times, points = [0.0], [start]
     for time, theta in integrate(velocity, until, tol=tol):
         times.append(time)
         points.append(torch.from_numpy(theta.copy()).to(start))
+        if clock.perf_counter() > deadline:
+            break
     return np.array(times), points
 
 

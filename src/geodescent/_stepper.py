@@ -11,9 +11,11 @@ from geodescent import _linalg as linalg
 from geodescent._iterations import lanczos_extremes
 from geodescent._path import Array
 from geodescent._problem import Problem
+from geodescent._types import Outputs
 
 STEP = 0.1  # of the tolerance: the errors of steps add up, their number is about that
 WAY = 10.0  # times the tolerance: the error of θ, of the way that a step goes
+TINY = 1e-150  # where there is nothing to do
 ROUNDING = 100.0 * float(np.finfo(np.float64).eps)  # of the outputs and of θ: errors that no step size removes
 
 
@@ -36,16 +38,20 @@ class Tolerance:
     largest: float
 
     @classmethod
-    def at(cls, problem: Problem, theta: Array, *, tol: float) -> "Tolerance":
-        """`‖D e‖ ≤ tol·‖x − y‖/10` and `‖e‖ ≤ 10·tol·‖Δθ‖`."""
+    def at(cls, problem: Problem, theta: Array, remaining: Callable[[Outputs], Outputs], *, tol: float) -> "Tolerance":
+        """`‖D e‖ ≤ tol·‖x − y‖/10` and `‖e‖ ≤ 10·tol·‖Δθ‖`.
+
+        Args:
+            remaining: x − y, or what stands in its place, of outputs (m,).
+        """
         point = torch.from_numpy(theta).to(problem.theta)
         outputs, jacobian = problem.linearise(point)
         rows = jacobian.to(torch.float64).scaled(rows=problem.row_scale)
         scale = 1.0 if problem.row_scale is None else problem.row_scale
-        residual, seen = problem.residual(outputs).double() * scale, outputs.double() * scale
+        residual, seen = remaining(outputs) * scale, outputs.double() * scale
         start = torch.ones_like(residual) + 0.5 * residual / max(linalg.norm(residual), 1e-300)
         largest, _ = lanczos_extremes(lambda u: rows.mv(rows.rmv(u)), start, iterations=8)
-        limit = STEP * tol * linalg.norm(residual) + ROUNDING * linalg.norm(seen)
+        limit = STEP * tol * linalg.norm(residual) + max(ROUNDING * linalg.norm(seen), TINY)
 
         def apply(v: Array) -> Array:
             return rows.mv(torch.from_numpy(v).to(residual)).cpu().numpy()

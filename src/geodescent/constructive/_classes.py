@@ -69,6 +69,8 @@ def checked_table(inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         require_finite(values, what)
     if inputs.dim() != 2 or len(inputs) == 0 or inputs.shape[1] == 0:
         raise InputError(f"X has shape {tuple(inputs.shape)}: (N, M) with at least one row and one column is needed.")
+    if targets.numel() == 0:
+        raise InputError(f"Y has shape {tuple(targets.shape)}: at least one column is needed.")
     if len(targets) != len(inputs):
         raise InputError(f"X holds {len(inputs)} rows and Y {len(targets)}: one target a row is needed.")
     return inputs.detach().double(), targets.detach().double().reshape(len(targets), -1)

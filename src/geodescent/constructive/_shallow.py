@@ -7,7 +7,7 @@ from geodescent._errors import InputError
 from geodescent.constructive._classes import Classes
 from geodescent.constructive._explicit import Explicit, network_of, reported
 
-SINGULAR = 1e12  # the condition number of the class means from where they count as dependent
+SINGULAR = 1e7  # the condition number of the class means from where they count as dependent; it enters squared
 
 
 def shallow(X: Tensor, Y: Tensor) -> Explicit:

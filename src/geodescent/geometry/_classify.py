@@ -13,6 +13,7 @@ from geodescent._point import AT_ZERO, CRITICAL, HESSIAN_ORDER, gradient
 from geodescent._problem import Problem
 from geodescent._rounding import rounding_floor
 from geodescent._spectrum import spectrum_of
+from geodescent.geometry._asked import require_double
 from geodescent.geometry._critical import CriticalPoint, dimension_at, nearest
 
 NEARLY = 1e-3  # ‖P(x − y)‖ up to this of ‖x − y‖: a critical point near by is looked for
@@ -29,7 +30,7 @@ class Landscape:
             negative eigenvalue, `critical_submanifold` where critical points lie around it, `isolated` where none do.
         cost: C.
         gradient_ratio: `‖P(x − y)‖/‖x − y‖`: the share of the residual that an infinitesimal motion removes.
-        rank: r of D.
+        rank: r of D, and cost and gradient_ratio, where the model stands.
         nullity: dim ker ∇²C, a bound of the dimension; None at a regular point.
         dimension: of the critical set (of the zero-cost set), found by walking; None at a regular point. It is not
             K − r, unless the rank is r around the point too.
@@ -80,11 +81,12 @@ def classify(model: nn.Module, X: Inputs, y: Tensor, *, weights: Tensor | None =
     itself may be nothing but rounding there. Where ‖P(x − y)‖ ≤ 1e-3·‖x − y‖, as where a descent ended, the critical
     point next to it is described and its distance told, if Newton's iteration finds one within a hundredth of ‖θ‖.
 
-    Raises: InputError, where K is above 1,500: the Hessian is formed, K × K.
+    Raises: InputError, where the model is not in float64, or K above 1,500: the Hessian is formed, K × K.
     Cost: a decomposition of D and two Hessians, 2K backward passes; at critical points mostly some gradients more, and
         some hundred Hessians where the kernel of ∇²C is not the tangent space.
     """
     problem = Problem.of(model, X, y, weights=weights)
+    require_double(problem.theta.dtype, "classify")
     theta, k = problem.theta, problem.n_params
     if k > HESSIAN_ORDER:
         raise InputError(

@@ -1,5 +1,6 @@
 """The adapted flow with a vertical part: a second objective falls, the cost's law stays as it is (THEORY 5.6)."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +16,7 @@ from geodescent._path import Array
 from geodescent._plan import PlannedLift
 from geodescent._problem import Problem
 from geodescent._theory import predicted_cost
+from geodescent._types import Outputs
 from geodescent.geometry._refine import Asked, Objective, squared_norm
 
 
@@ -44,6 +46,7 @@ def combined_flow(
     strength: float = 1.0,
     until: float,
     tol: float = 1e-9,
+    max_seconds: float = math.inf,
     weights: Tensor | None = None,
 ) -> CombinedPath:
     """Integrates `dθ/dτ = −D⁺(x − y) − η(1 − D⁺D)∇R`: x(τ) is that of the adapted flow, θ goes where R is smaller.
@@ -54,19 +57,20 @@ def combined_flow(
         strength: η ≥ 0.
         until: τ > 0.
         tol: as in `gd.flow`.
+        max_seconds: bound of the run; the path then ends at the time it came to.
 
     Raises: ArithmeticError, where no step size keeps the tolerance; the model is then as it was.
     Cost: as of a flow, with a gradient of R and a product with D more an evaluation.
     """
-    if not (until > 0.0 and strength >= 0.0):
-        raise InputError(f"until = {until} must be positive and strength = {strength} not negative.")
+    if not strength >= 0.0:
+        raise InputError(f"strength = {strength}: η must not be negative.")
     problem = Problem.of(model, X, y, weights=weights)
     asked = Asked(problem, objective)
     start = problem.theta
     velocity = _Velocity(problem, AdaptedField(), asked, strength, PlannedLift().exact())
     end = start
     try:
-        times, points = path_of(velocity, until, tol=tol)
+        times, points = path_of(velocity, until, tol=tol, max_seconds=max_seconds)
         values = np.array([asked(theta)[0] for theta in points])
         end = points[-1]
     finally:
@@ -82,6 +86,9 @@ class _Velocity:
     asked: Asked
     strength: float
     lift: Lift
+
+    def remaining(self, outputs: Outputs) -> Outputs:
+        return self.problem.residual(outputs).double()
 
     def __call__(self, time: float, theta: Array) -> Array:
         """`−D⁺(r − ηD∇R) − η∇R`: both parts by one lift."""

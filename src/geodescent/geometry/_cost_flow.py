@@ -1,5 +1,6 @@
 """The output flow of a convex cost, lifted in the Euclidean metric or that of its own Hessian (THEORY 2.4)."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
@@ -49,6 +50,7 @@ def cost_flow(
     metric: Metric = "euclidean",
     until: float,
     tol: float = 1e-9,
+    max_seconds: float = math.inf,
 ) -> CostPath:
     """Integrates the gradient flow of a convex cost of the outputs, `dx/dτ = −N∇ₓC` or `−H⁺N∇ₓC`, lifted by D⁺.
 
@@ -57,7 +59,7 @@ def cost_flow(
     `dθ/dτ = −(H^{½}D)⁺H^{−½}N∇ₓC`, the generalised Gauss–Newton direction `(DᵀHD)⁺Dᵀ(−N∇ₓC)`: then
     `∇ₓC(τ) = e^{−τ}∇ₓC(0)`, so that under cross-entropy the probabilities walk a straight line to the labels'. For the
     squared error both are the adapted flow. Where the gradient leaves range(H), as beyond Huber's quadratic part, that
-    part of it is not followed.
+    part of it is not followed; where H all but vanishes, as under confident wrong predictions, the flow turns stiff.
 
     Args:
         model, X: as in `gd.fit`.
@@ -67,18 +69,19 @@ def cost_flow(
         until: τ > 0. In the Euclidean metric the rates are the eigenvalues of H: under cross-entropy slow where
             probabilities are small.
         tol: as in `gd.flow`.
+        max_seconds: bound of the run; the path then ends at the time it came to.
 
-    Raises: ArithmeticError, where no step size keeps the tolerance; the model is then as it was.
+    Raises: InputError, for targets outside the cost's domain; ArithmeticError, where no step size keeps the tolerance.
+        The model is then as it was.
     Cost: as of a flow; in the Hessian's metric N eigendecompositions of Q × Q more an evaluation.
     """
-    if not until > 0.0:
-        raise InputError(f"until = {until}: the flow's time τ must be positive.")
     if metric not in _ROWS:
         raise InputError(f'metric must be "euclidean" or "hessian", not {metric!r}.')
     problem = Problem.of(model, X, y)
     targets = problem.target.view(-1, problem.n_outputs).double()
+    cost.require(targets)
     velocity = _Velocity(problem, AdaptedField(), targets, cost, _ROWS[metric], PlannedLift().exact())
-    times, points = path_of(velocity, until, tol=tol)
+    times, points = path_of(velocity, until, tol=tol, max_seconds=max_seconds)
     problem.write(points[-1])
     outputs = torch.stack([problem.outputs(theta).view_as(targets).double() for theta in points])
     costs = torch.tensor([cost.value(x, targets) for x in outputs], dtype=torch.float64)
@@ -94,6 +97,9 @@ class _Velocity:
     cost: OutputCost
     rows: Rows
     lift: Lift
+
+    def remaining(self, outputs: Outputs) -> Outputs:
+        return self.cost.gradient(outputs.view_as(self.targets).double(), self.targets).reshape(-1)
 
     def __call__(self, time: float, theta: Array) -> Array:
         outputs, jacobian = self.problem.linearise(torch.from_numpy(theta).to(self.problem.theta))

@@ -95,7 +95,7 @@ def nearest(point: CriticalPoint) -> CriticalPoint | None:
         if not norm(theta - start) <= reach:
             return None
         here = here.moved(theta)
-    return None
+    return here if norm(gradient(here.problem, here.theta)) <= FLAT * here.scale * reach else None
 
 
 def walked(point: CriticalPoint, step: Theta) -> Theta | None:
@@ -147,7 +147,8 @@ def dimension_at(point: CriticalPoint, *, seed: int = 0) -> int:
     met = [settled(point, step) for step in steps]
     away = [other for other in met if other is not None and norm(other.theta - point.theta) > RETURNED * reach]
     smooth = [other.nullity for other in away if _is_smooth(other, NEARER * reach, generator)]
-    return max(smooth or [_spread(other, NEARER * reach, generator) for other in away], default=0)
+    found = max(smooth or [_spread(other, NEARER * reach, generator) for other in away], default=0)
+    return min(found, point.nullity)
 
 
 def _is_smooth(point: CriticalPoint, reach: float, generator: torch.Generator) -> bool:

@@ -1,5 +1,6 @@
 """From ordinary gradient flow to the adapted flow, with α falling on the way (THEORY 2.1)."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -7,7 +8,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from geodescent._errors import InputError
 from geodescent._field import AdaptedField, Field
 from geodescent._flow import path_of
 from geodescent._homotopy import HomotopyLift
@@ -15,6 +15,7 @@ from geodescent._inputs import Inputs
 from geodescent._path import Array
 from geodescent._plan import PlannedLift
 from geodescent._problem import Problem
+from geodescent._types import Outputs
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,7 @@ def homotopy(
     alpha: float | Callable[[float], float],
     until: float,
     tol: float = 1e-9,
+    max_seconds: float = math.inf,
     weights: Tensor | None = None,
 ) -> HomotopyPath:
     """Integrates `dθ/dτ = −(α + (1 − α)D̃ᵀD̃)⁺D̃ᵀ(x − y)/s` up to τ = until.
@@ -52,19 +54,20 @@ def homotopy(
             one, whose rate is then that of the end.
         until: τ > 0.
         tol: as in `gd.flow`.
+        max_seconds: bound of the run; the path then ends at the time it came to.
 
     Raises: InputError, where α leaves [0, 1]; ArithmeticError, where no step size keeps the tolerance. The model is
         then as it was.
     Cost: as of a flow; large α are stiff: a mode of σ relative to s falls at the rate σ²/(α + (1 − α)σ²).
     """
-    if not until > 0.0:
-        raise InputError(f"until = {until}: the flow's time τ must be positive.")
     problem = Problem.of(model, X, y, weights=weights)
     _, jacobian = problem.linearise(problem.theta)
     rows = jacobian.to(torch.float64).scaled(rows=problem.row_scale)
     scale = float(rows.row_squares().mean()) ** 0.5
     schedule = alpha if callable(alpha) else lambda time: alpha
-    times, points = path_of(_Velocity(problem, AdaptedField(), schedule, scale), until, tol=tol)
+    times, points = path_of(
+        _Velocity(problem, AdaptedField(), schedule, scale), until, tol=tol, max_seconds=max_seconds
+    )
     problem.write(points[-1])
     costs = np.array([problem.cost(problem.outputs(theta)) for theta in points])
     return HomotopyPath(times, np.array([schedule(time) for time in times]), costs, scale)
@@ -76,6 +79,9 @@ class _Velocity:
     field: Field
     alpha: Callable[[float], float]
     scale: float
+
+    def remaining(self, outputs: Outputs) -> Outputs:
+        return self.problem.residual(outputs).double()
 
     def __call__(self, time: float, theta: Array) -> Array:
         outputs, jacobian = self.problem.linearise(torch.from_numpy(theta).to(self.problem.theta))

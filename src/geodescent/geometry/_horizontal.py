@@ -15,6 +15,7 @@ from geodescent._inputs import Inputs
 from geodescent._linalg import norm
 from geodescent._outputs import SampleMap
 from geodescent._types import Outputs, Theta
+from geodescent.geometry._asked import require_double
 
 TOGETHER = 1e-8  # of ‖x‖: a path must start at the outputs, to this share
 
@@ -72,6 +73,13 @@ def horizontal_lift(
     from scipy.integrate import DOP853
 
     outputs = SampleMap(model, X)
+    require_double(outputs.dtype, "horizontal_lift")
+    shape = (outputs.n_samples, *outputs.output_shape)
+    for corner in path:
+        if tuple(corner.shape) != shape or not bool(torch.isfinite(corner).all()):
+            raise InputError(
+                f"every corner of the path must be finite, in the outputs' shape {shape}: {tuple(corner.shape)}."
+            )
     corners = [corner.detach().reshape(-1).to(outputs.theta).double() for corner in path]
     velocity = _Velocity(outputs)
     first = outputs(outputs.theta).reshape(-1).double()
@@ -111,16 +119,17 @@ def holonomy(
         side: of the square, in the units of the outputs.
     """
     outputs = SampleMap(model, X)
+    shape = (outputs.n_samples, *outputs.output_shape)
     start = outputs(outputs.theta).reshape(-1).double()
     e = first.detach().reshape(-1).to(start)
     e = e / norm(e)
     f = second.detach().reshape(-1).to(start)
     f = f - (f @ e) * e
     if not norm(f) > 1e-12 * max(norm(second), 1e-300):
-        raise InputError("the two directions are the same: a square needs two.")
+        raise InputError("the two directions are the same, or none: a square needs two.")
     f = f / norm(f)
     corners = [start, start + side * e, start + side * (e + f), start + side * f, start]
-    return horizontal_lift(model, X, corners, tol=tol)
+    return horizontal_lift(model, X, [corner.view(shape) for corner in corners], tol=tol)
 
 
 def growth(model: nn.Module, X: Inputs) -> tuple[int, int]:
@@ -133,6 +142,7 @@ def growth(model: nn.Module, X: Inputs) -> tuple[int, int]:
     Cost: m derivatives of D⁺, each some m passes: for small networks.
     """
     outputs = SampleMap(model, X)
+    require_double(outputs.dtype, "growth")
     theta = outputs.theta
     function = _flat_function(outputs)
     jacobian = torch.func.jacrev(function)(theta)

@@ -10,6 +10,7 @@ from geodescent._inputs import Inputs
 from geodescent._linalg import norm
 from geodescent._point import HESSIAN_ORDER, gradient
 from geodescent._problem import Problem
+from geodescent.geometry._asked import require_double
 from geodescent.geometry._critical import CriticalPoint, nearest, walked
 
 HALVINGS = 6
@@ -62,6 +63,7 @@ def critical_manifold(
     Cost: a Hessian a step, K backward passes, and two to six gradients.
     """
     problem = Problem.of(model, X, y, weights=weights)
+    require_double(problem.theta.dtype, "critical_manifold")
     theta = problem.theta
     if len(theta) > HESSIAN_ORDER:
         raise InputError(f"K = {len(theta)} parameters: the Hessian is formed up to {HESSIAN_ORDER}.")

@@ -19,15 +19,20 @@ def kill_units(model: nn.Module, X: Tensor, layer: str, units: Iterable[int]) ->
         layer: name of an nn.Linear with a bias, as in `named_modules`.
         units: indices of its outputs.
     """
-    module, chosen, said = _linear(model, layer), sorted(units), list[Tensor]()
+    module, said = _linear(model, layer), list[Tensor]()
+    chosen = _checked_units(units, module.out_features, layer)
     if module.bias is None:
         raise InputError(f"{layer} has no bias: its units cannot be lowered.")
-    handle = module.register_forward_hook(lambda module, given, z: said.append(z.detach().flatten(0, -2)))
+    handle = module.register_forward_hook(lambda module, given, z: said.append(z.detach().flatten(0, -2).clone()))
+    training = model.training
     try:
         with torch.no_grad():
-            model(X)
+            model.eval()(X)
     finally:
         handle.remove()
+        model.train(training)
+    if not said:
+        raise InputError(f"the model does not call {layer}: nothing is known of its units.")
     highest = torch.cat(said).amax(0)[chosen]
     with torch.no_grad():
         module.bias[chosen] -= highest + highest.abs().clamp(min=1.0)
@@ -44,8 +49,10 @@ def silence_units(model: nn.Module, layer: str, units: Iterable[int]) -> None:
         layer: name of an nn.Linear.
         units: indices of its inputs.
     """
+    module = _linear(model, layer)
+    chosen = _checked_units(units, module.in_features, layer)
     with torch.no_grad():
-        _linear(model, layer).weight[:, sorted(units)] = 0.0
+        module.weight[:, chosen] = 0.0
 
 
 def repeat_samples(X: Tensor, y: Tensor, n: int) -> tuple[Tensor, Tensor]:
@@ -53,6 +60,8 @@ def repeat_samples(X: Tensor, y: Tensor, n: int) -> tuple[Tensor, Tensor]:
 
     G has n rows twice; where the targets differ, a quarter of the sum of `‖yᵢ − y′ᵢ‖²` over N is the floor for good.
     """
+    if len(y) != len(X):
+        raise InputError(f"X holds {len(X)} samples and y {len(y)}: one target a sample is needed.")
     if not 0 < 2 * n <= len(X):
         raise InputError(f"n = {n}: at most half of the {len(X)} samples can be repeated under other targets.")
     return torch.cat([X, X[:n]]), torch.cat([y, y[n : 2 * n]])
@@ -70,7 +79,13 @@ def deep_relu(X: Tensor, n_outputs: int, depth: int, *, seed: int = 0) -> nn.Seq
         depth: layers, 1 to N.
         seed: of the line and of the last layer.
     """
+    if X.dim() != 2 or not X.dtype.is_floating_point or not bool(torch.isfinite(X).all()):
+        raise InputError(
+            f"X must be a finite table of floating-point numbers, (N, M): it is {X.dtype} {tuple(X.shape)}."
+        )
     n, m = X.shape
+    if len(torch.unique(X, dim=0)) < n:
+        raise InputError("some rows of X are the same: a layer cannot send one of them to zero and keep the other.")
     if not 1 <= depth <= n:
         raise InputError(f"depth = {depth}: from 1 to N = {n}, where every sample has died.")
     generator = torch.Generator().manual_seed(seed)
@@ -91,9 +106,16 @@ def deep_relu(X: Tensor, n_outputs: int, depth: int, *, seed: int = 0) -> nn.Seq
     return net
 
 
+def _checked_units(units: Iterable[int], width: int, layer: str) -> list[int]:
+    chosen = [int(unit) for unit in units if not isinstance(unit, bool)]
+    if not chosen or not 0 <= min(chosen) <= max(chosen) < width:
+        raise InputError(f"units must be indices from 0 to {width - 1} of {layer}, not {chosen or 'none, or a mask'}.")
+    return sorted(set(chosen))
+
+
 def _linear(model: nn.Module, layer: str) -> nn.Linear:
     module = dict(model.named_modules()).get(layer)
     if not isinstance(module, nn.Linear):
-        known = [name for name, m in model.named_modules() if isinstance(m, nn.Linear)]
-        raise InputError(f"{layer!r} is no nn.Linear of the model; these are: {', '.join(known)}.")
+        known = ", ".join(name for name, m in model.named_modules() if isinstance(m, nn.Linear))
+        raise InputError(f"{layer!r} is no nn.Linear of the model; these are: {known or 'none'}.")
     return module

@@ -123,7 +123,8 @@ def refine(
     if not cost <= highest_cost:
         raise InputError(
             f"the model's cost is {cost:.3g}, above {highest_cost:.3g}: it is not on the zero-cost manifold. "
-            f"Fit it first, gd.fit(…, target_cost={highest_cost:g}), or raise highest_cost."
+            f"Fit it first, gd.fit(…, target_cost={highest_cost:g}), or raise highest_cost (in float32 fits end near "
+            "1e-13: call model.double())."
         )
     asked = Asked(problem, objective)
     value, slope = asked(theta)

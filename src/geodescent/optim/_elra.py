@@ -23,7 +23,9 @@ class ELRA(torch.optim.Optimizer):
         loss = optimizer.step(closure)      # closure() -> loss, after zero_grad() and backward(), as for L-BFGS
 
     A step that raised the loss too much is taken back and taken again, shorter. Nothing enters but losses and inner
-    products of gradients over all parameters together: the path does not depend on their coordinates.
+    products of gradients over all parameters together: the path does not depend on their coordinates. The losses must
+    be those of one function: on minibatches, or where the loss changes its scale, steps are taken back for no reason of
+    the parameters', and the rate may shrink to nothing.
 
     Args:
         params: parameters or groups, as everywhere in torch.optim; all groups share one rate and one variant.
@@ -42,7 +44,7 @@ class ELRA(torch.optim.Optimizer):
         self, params: Iterable[Any] | Tensor, variant: Literal["p2min", "c2min"] = "p2min", *, lr: float = FIRST_RATE
     ) -> None:
         super().__init__(cast(Any, params), {"lr": lr, "variant": variant})
-        self._options()
+        self._variant(), self._first_rate()
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Tensor | float]) -> float:  # type: ignore[override]
@@ -72,30 +74,37 @@ class ELRA(torch.optim.Optimizer):
         """The parameter that the numbers are kept under."""
         return cast(Tensor, self.param_groups[0]["params"][0])
 
-    def _options(self) -> tuple[str, float]:
-        """The one variant and the one first rate of all groups."""
-        variants, rates = {g["variant"] for g in self.param_groups}, {float(g["lr"]) for g in self.param_groups}
-        if len(variants) > 1 or len(rates) > 1:
-            raise InputError(f"the groups ask for {variants} and lr {rates}: all take one step together, of one rate.")
-        (variant,), (rate,) = variants, rates
+    def _variant(self) -> str:
+        """The one variant of all groups."""
+        variants = {g["variant"] for g in self.param_groups}
+        if len(variants) > 1:
+            raise InputError(f"the groups ask for {variants}: all take one step together, by one rule.")
+        (variant,) = variants
         if variant not in VARIANTS:
             raise InputError(f"variant = {variant!r}: p2min and c2min are known.")
+        return str(variant)
+
+    def _first_rate(self) -> float:
+        """The one first rate of all groups: a scheduler may change it later, which does nothing."""
+        rates = {float(g.get("initial_lr", g["lr"])) for g in self.param_groups}
+        if len(rates) > 1:
+            raise InputError(f"the groups ask for lr {rates}: all take one step together, of one rate.")
+        (rate,) = rates
         if not (math.isfinite(rate) and rate > 0.0):
             raise InputError(f"lr = {rate}: the first rate must be positive and finite, such as {FIRST_RATE}.")
-        return variant, rate
+        return rate
 
     def _at_start(self, loss: float) -> Rate:
         """Where nothing is known of these parameters together."""
         self.state.clear()
-        variant, rate = self._options()
-        return VARIANTS[variant].at_start(rate, loss)
+        return VARIANTS[self._variant()].at_start(self._first_rate(), loss)
 
     def _before(self, moving: list[Tensor]) -> Rate | None:
         """What the last step left, or None where there was none, or one of other parameters."""
         kept = self.state[self._first]
         if kept.get("n_params") != _count(moving) or not all("gradient" in self.state[p] for p in moving):
             return None
-        variant = VARIANTS[self._options()[0]]
+        variant = VARIANTS[self._variant()]
         return variant(**{f.name: kept[f.name] for f in fields(variant)})
 
     def _judged(self, moving: list[Tensor], gradients: list[Tensor], square: float, numbers: Rate, loss: float) -> Rate:
