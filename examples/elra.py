@@ -97,7 +97,7 @@ def main() -> None:
             "ELRA p2min": descended(problem, lambda p: gd.optim.ELRA(p, variant="p2min")),
             "ELRA c2min": descended(problem, lambda p: gd.optim.ELRA(p, variant="c2min")),
             "Adam, the best of three rates": adams[rate],
-            "the adapted flow, by gd.fit": fitted(problem),
+            "gd.fit": fitted(problem),
         }
         for colour, (method, costs) in zip(COLOURS, curves.items(), strict=False):
             best = list(itertools.accumulate(costs, min))

@@ -99,7 +99,7 @@ def main() -> None:
     left.set_xlabel("start")
     right.set_xlabel("‖θ − θ*‖/‖θ*‖")
     name_lines(left, loc="center left")
-    name_lines(right, loc="center left")
+    name_lines(right, loc="center")
     save(figure, __file__)
 
 
