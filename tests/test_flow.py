@@ -199,6 +199,16 @@ def test_a_callback_that_ends_it_keeps_the_point(error: type[BaseException], res
     assert np.allclose([r.predicted for r in seen], flow.predicted_cost, rtol=1e-13)
 
 
+def test_a_flow_that_runs_out_of_time_says_how_far_it_came() -> None:
+    ended = gd.flow(*problem(8), until=3.0)
+    assert ended.stats["notes"] == []
+    stopped = gd.flow(*problem(8), until=3.0, max_seconds=0.05)
+    assert stopped.result is gd.Result.max_seconds
+    if len(stopped.time) > 1:  # on a slow machine there was time for no step
+        (note,) = stopped.stats["notes"]
+        assert note.startswith(f"The flow came to τ = {stopped.time[-1]:.3g} of 3, with σ_min = ")
+
+
 # --- what is measured along the path, and how a step is judged ------------------------------------------------------
 
 

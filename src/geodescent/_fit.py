@@ -188,7 +188,7 @@ def flow(
         floor=floor,
         result=result,
         certificate=certificate_of(problem, target_cost=target_cost, finished=True, full_rank_so_far=full),
-        stats=_stats(problem, lift, torch.float64, counts, []),
+        stats=_stats(problem, lift, torch.float64, counts, _flow.notes(points, end, result)),
         seconds=clock.perf_counter() - begin,
     )
 

@@ -191,6 +191,18 @@ def _record(points: list[PathPoint], law: float, seconds: float) -> Record:
     return Record(len(points) - 1, point.time, point.cost, law, 0.0, math.nan, rank, None, seconds)
 
 
+def notes(points: list[PathPoint], until: float, result: Result) -> list[str]:
+    """What must be said of a path that ended for want of time."""
+    if result is not Result.max_seconds or len(points) < 2:
+        return []
+    step = points[-1].time - points[-2].time
+    return [
+        f"The flow came to τ = {points[-1].time:.3g} of {until:.3g}, with σ_min = {points[-1].sigma_min:.2g} there and "
+        f"steps of {step:.1e}. Steps grow short near lost rank and at kinks of activations such as ReLU; more time, "
+        "a larger tol, smooth activations or gd.fit are the ways on."
+    ]
+
+
 def start_floor(problem: Problem, lift: Lift) -> float:
     """The instant floor `F = ‖(I − P)(x − y)‖²/(2N)` at the start; 0 where D has full row rank."""
     outputs, jacobian = problem.linearise(problem.theta)

@@ -124,9 +124,9 @@ def _unheard(sight: Sight, layer: str, jacobian: Jacobian | None, idle: Tensor |
     own = [r for block in jacobian.blocks for r in block.records if isinstance(r, Outer) and r.label == layer]
     if not own or any(len(r.index) != len(none) for r in own):
         return none
-    if all(float(r.inputs.dense().abs().max()) == 0.0 for r in own):  # its weights are idle for want of anything to say
-        return none
-    return torch.stack([idle[r.index].all(1) for r in own]).all(0)
+    still = torch.stack([idle[r.index].all(1) for r in own]).all(0)
+    fed = bool(still.any()) and any(bool((r.inputs.dense() != 0.0).any()) for r in own)
+    return still if fed else none  # fed with zeros alone, weights are idle for want of anything to say
 
 
 def _felt(jacobian: Jacobian, layer: str) -> Tensor | None:
