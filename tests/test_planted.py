@@ -102,8 +102,9 @@ def test_questions_without_an_answer() -> None:
     before = model[2].weight.detach().clone()
     with pytest.raises(gd.InputError, match=r"units must be indices from 0 to 8 of 2, not \[0, 9\]"):
         silence_units(model, "2", [0, 9])
-    with pytest.raises(gd.InputError, match="none, or a mask"):
-        kill_units(model, x, "0", [True, False, True])
+    for mask in ([True, False, True], torch.tensor([True, False, True])):
+        with pytest.raises(gd.InputError, match="none, or a mask"):
+            kill_units(model, x, "0", mask)
     assert torch.equal(model[2].weight, before)
     with pytest.raises(gd.InputError, match="X holds 18 samples and y 17"):
         repeat_samples(x, y[1:], 2)
@@ -128,6 +129,16 @@ def test_killed_units_are_dead_around_the_point_too() -> None:
         after = model[0](x).detach().amax(0)
         assert torch.equal(after[[0, 3]], before[[0, 3]]) and not model[0]._forward_hooks
         assert torch.allclose(after[[1, 2]], -before[[1, 2]].abs().clamp(min=1.0), rtol=1e-12)
+
+
+def test_killing_leaves_modes_and_buffers_as_they_were() -> None:
+    x = torch.randn(9, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    model = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 1)).double()
+    model[3].eval()
+    before = {name: buffer.clone() for name, buffer in model[1].named_buffers()}
+    kill_units(model, x, "2", [1])
+    assert [module.training for module in model] == [True, True, True, False, True] and model.training
+    assert all(torch.equal(before[name], buffer) for name, buffer in model[1].named_buffers())
 
 
 def test_half_of_the_samples_can_be_repeated_and_none_cannot() -> None:

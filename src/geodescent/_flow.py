@@ -2,7 +2,7 @@
 
 import math
 import time as clock
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Protocol
@@ -20,6 +20,8 @@ from geodescent._problem import Problem
 from geodescent._solution import Callback, Record, Result
 from geodescent._theory import predicted_cost
 from geodescent._types import Outputs, Theta
+
+Remaining = Callable[[Outputs], Outputs]
 
 LEAST_STEPS = 20  # accepted steps at least: the path is cut into as many pieces
 PIECE = 0.7  # of τ, at most: the cost falls fourfold, so does the tolerance
@@ -80,10 +82,6 @@ class PathVelocity(Protocol):
     @property
     def field(self) -> Field: ...
 
-    def remaining(self, outputs: Outputs) -> Outputs:
-        """What the outputs still have to do, (m,), rows not scaled, float64: what their error is small against."""
-        ...
-
     def __call__(self, time: float, theta: Array) -> Array: ...
 
 
@@ -95,10 +93,6 @@ class Velocity:
         self.deadline = clock.perf_counter() + max_seconds
         self.residual0 = problem.residual(problem.outputs(problem.theta)).double()
         self.evaluations = 0
-
-    def remaining(self, outputs: Outputs) -> Outputs:
-        """x − y."""
-        return self.problem.residual(outputs).double()
 
     def __call__(self, time: float, theta: Array) -> Array:
         """The velocity at θ; raises TimeoutError past the deadline."""
@@ -112,11 +106,16 @@ class Velocity:
         return prepared.lift(velocity, damping=0.0).velocity.cpu().numpy()
 
 
-def integrate(velocity: PathVelocity, until: float, *, tol: float) -> Iterator[tuple[float, Array]]:
+def integrate(
+    velocity: PathVelocity, until: float, *, tol: float, remaining: Remaining | None = None
+) -> Iterator[tuple[float, Array]]:
     """`(τ, θ)` at every accepted step of an eighth-order Runge–Kutta pair, in pieces of τ.
 
     In each piece the local error of the outputs is held to `tol·‖x − y‖/10` at its start, so that it shrinks with the
     residual (a constant tolerance spoils the law below C/C₀ ≈ 1e-8), and that of θ to `10·tol` of the way of the step.
+
+    Args:
+        remaining: what stands in the place of x − y, of outputs (m,), where the field is of another cost.
 
     Raises: ArithmeticError, where no step size keeps the tolerance.
     """
@@ -129,7 +128,7 @@ def integrate(velocity: PathVelocity, until: float, *, tol: float) -> Iterator[t
     tol = max(tol, LEAST_TOL * float(torch.finfo(velocity.problem.theta.dtype).eps))
     theta, step = velocity.problem.theta.double().cpu().numpy(), None
     for begin, end in pairwise(ends):
-        tolerance = Tolerance.at(velocity.problem, theta, velocity.remaining, tol=tol)
+        tolerance = Tolerance.at(velocity.problem, theta, remaining or velocity.problem.residual, tol=tol)
         step = None if step is None else min(step, end - begin)
         solver = OutputStepper(velocity, begin, theta, end, tolerance=tolerance, first_step=step)
         while solver.status == "running":
@@ -140,7 +139,9 @@ def integrate(velocity: PathVelocity, until: float, *, tol: float) -> Iterator[t
         theta, step = solver.y, float(solver.h_abs)
 
 
-def path_of(velocity: PathVelocity, until: float, *, tol: float, max_seconds: float) -> tuple[Array, list[Theta]]:
+def path_of(
+    velocity: PathVelocity, until: float, *, tol: float, max_seconds: float, remaining: Remaining | None = None
+) -> tuple[Array, list[Theta]]:
     """τ and θ at the start and at every accepted step, as many as there is time for.
 
     Raises: InputError for times and tolerances that mean nothing; ArithmeticError as `integrate`.
@@ -148,7 +149,7 @@ def path_of(velocity: PathVelocity, until: float, *, tol: float, max_seconds: fl
     checked_until(until, None, tol)
     start, deadline = velocity.problem.theta, clock.perf_counter() + max_seconds
     times, points = [0.0], [start]
-    for time, theta in integrate(velocity, until, tol=tol):
+    for time, theta in integrate(velocity, until, tol=tol, remaining=remaining):
         times.append(time)
         points.append(torch.from_numpy(theta.copy()).to(start))
         if clock.perf_counter() > deadline:

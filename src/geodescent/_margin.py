@@ -1,7 +1,7 @@
 """The margin of the a priori condition `‖x₀ − y‖ ≤ σ₀²/(2L)` (THEORY 1.9), with L proven or estimated."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import nn
@@ -56,7 +56,8 @@ def margin_at(
     proven = 0.0 if lipschitz is None and is_linear(problem) else lipschitz
     if proven is not None:
         how = "L = 0: the model is linear in θ" if lipschitz is None else f"L = {lipschitz:.3g}, as given"
-        return _margin(spectrum.sigma_min, proven, norm(residual), proven=True, how=how)
+        found = _margin(spectrum.sigma_min, proven, norm(residual), proven=True, how=how)
+        return replace(found, way_bound=None) if spectrum.sigma_min_is_bound else found
     if spectrum.sigma_min_is_bound or spectrum.velocity is None or PRODUCTS * jacobian.product_flops() > MOST_FLOPS:
         return None
     try:

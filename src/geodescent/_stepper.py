@@ -48,7 +48,7 @@ class Tolerance:
         outputs, jacobian = problem.linearise(point)
         rows = jacobian.to(torch.float64).scaled(rows=problem.row_scale)
         scale = 1.0 if problem.row_scale is None else problem.row_scale
-        residual, seen = remaining(outputs) * scale, outputs.double() * scale
+        residual, seen = remaining(outputs).double() * scale, outputs.double() * scale
         start = torch.ones_like(residual) + 0.5 * residual / max(linalg.norm(residual), 1e-300)
         largest, _ = lanczos_extremes(lambda u: rows.mv(rows.rmv(u)), start, iterations=8)
         limit = STEP * tol * linalg.norm(residual) + max(ROUNDING * linalg.norm(seen), TINY)

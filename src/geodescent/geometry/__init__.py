@@ -1,4 +1,4 @@
-"""The geometry around a point: kinds of critical points, the zero-cost manifold, horizontal lifts (THEORY 1.5, 1.6)."""
+"""The geometry of the flow: critical sets, the zero-cost manifold, horizontal lifts, other flows (THEORY 1.5–2.4)."""
 
 from geodescent._homotopy import HomotopyLift
 from geodescent.geometry._classify import Landscape, classify

@@ -16,7 +16,6 @@ from geodescent._path import Array
 from geodescent._plan import PlannedLift
 from geodescent._problem import Problem
 from geodescent._theory import predicted_cost
-from geodescent._types import Outputs
 from geodescent.geometry._refine import Asked, Objective, squared_norm
 
 
@@ -86,9 +85,6 @@ class _Velocity:
     asked: Asked
     strength: float
     lift: Lift
-
-    def remaining(self, outputs: Outputs) -> Outputs:
-        return self.problem.residual(outputs).double()
 
     def __call__(self, time: float, theta: Array) -> Array:
         """`−D⁺(r − ηD∇R) − η∇R`: both parts by one lift."""

@@ -81,7 +81,7 @@ def cost_flow(
     targets = problem.target.view(-1, problem.n_outputs).double()
     cost.require(targets)
     velocity = _Velocity(problem, AdaptedField(), targets, cost, _ROWS[metric], PlannedLift().exact())
-    times, points = path_of(velocity, until, tol=tol, max_seconds=max_seconds)
+    times, points = path_of(velocity, until, tol=tol, max_seconds=max_seconds, remaining=velocity.gradient)
     problem.write(points[-1])
     outputs = torch.stack([problem.outputs(theta).view_as(targets).double() for theta in points])
     costs = torch.tensor([cost.value(x, targets) for x in outputs], dtype=torch.float64)
@@ -98,7 +98,7 @@ class _Velocity:
     rows: Rows
     lift: Lift
 
-    def remaining(self, outputs: Outputs) -> Outputs:
+    def gradient(self, outputs: Outputs) -> Outputs:
         return self.cost.gradient(outputs.view_as(self.targets).double(), self.targets).reshape(-1)
 
     def __call__(self, time: float, theta: Array) -> Array:

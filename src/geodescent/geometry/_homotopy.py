@@ -15,7 +15,6 @@ from geodescent._inputs import Inputs
 from geodescent._path import Array
 from geodescent._plan import PlannedLift
 from geodescent._problem import Problem
-from geodescent._types import Outputs
 
 
 @dataclass(frozen=True)
@@ -79,9 +78,6 @@ class _Velocity:
     field: Field
     alpha: Callable[[float], float]
     scale: float
-
-    def remaining(self, outputs: Outputs) -> Outputs:
-        return self.problem.residual(outputs).double()
 
     def __call__(self, time: float, theta: Array) -> Array:
         outputs, jacobian = self.problem.linearise(torch.from_numpy(theta).to(self.problem.theta))

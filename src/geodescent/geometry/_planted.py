@@ -24,13 +24,14 @@ def kill_units(model: nn.Module, X: Tensor, layer: str, units: Iterable[int]) ->
     if module.bias is None:
         raise InputError(f"{layer} has no bias: its units cannot be lowered.")
     handle = module.register_forward_hook(lambda module, given, z: said.append(z.detach().flatten(0, -2).clone()))
-    training = model.training
+    modes = [(part, part.training) for part in model.modules()]
     try:
         with torch.no_grad():
             model.eval()(X)
     finally:
         handle.remove()
-        model.train(training)
+        for part, training in modes:
+            part.training = training
     if not said:
         raise InputError(f"the model does not call {layer}: nothing is known of its units.")
     highest = torch.cat(said).amax(0)[chosen]
@@ -107,7 +108,8 @@ def deep_relu(X: Tensor, n_outputs: int, depth: int, *, seed: int = 0) -> nn.Seq
 
 
 def _checked_units(units: Iterable[int], width: int, layer: str) -> list[int]:
-    chosen = [int(unit) for unit in units if not isinstance(unit, bool)]
+    given = torch.as_tensor(list(units))
+    chosen = [] if given.dtype == torch.bool else [int(unit) for unit in given]
     if not chosen or not 0 <= min(chosen) <= max(chosen) < width:
         raise InputError(f"units must be indices from 0 to {width - 1} of {layer}, not {chosen or 'none, or a mask'}.")
     return sorted(set(chosen))
