@@ -100,8 +100,9 @@ def fitted(name: str) -> dict[str, Any]:
 
 def flowed(number: str) -> dict[str, Any]:
     """A flow of the README's table, to τ = 7."""
-    import geodescent as gd
     from foundation import DTYPE, flow_cases
+
+    import geodescent as gd
 
     name, make, inputs, targets = flow_cases()[int(number)]
     torch.manual_seed(0)
