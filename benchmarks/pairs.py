@@ -11,9 +11,9 @@ from cases import mlp
 from torch import Tensor, nn
 
 import geodescent as gd
-from geodescent._dense_lifts import GramLift
-from geodescent._linearised import Linearised
-from geodescent._problem import Problem
+from geodescent.descent import Linearised
+from geodescent.lift import GramLift
+from geodescent.problem import Problem
 
 DAMPING = 1e-3  # of ‖D‖²/m: any that a Cholesky factor takes costs the same
 

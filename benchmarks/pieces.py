@@ -21,8 +21,8 @@ from cases import mlp
 from pairs import Pairs, exact_steps, interleaved
 
 import geodescent as gd
-from geodescent import _linalg as linalg
-from geodescent._jacobian import Jacobian
+from geodescent.jacobian import Jacobian
+from geodescent.linalg import _factors as linalg
 
 HERE = Path(__file__).parent
 LINES = HERE / "pieces.jsonl"

@@ -6,7 +6,7 @@ from study import BLUE, INK, ORANGE, name_lines, network, panels, save, table
 from torch import Tensor, nn
 
 import geodescent as gd
-from geodescent._point import gradient, hessian
+from geodescent.problem._hessian import gradient, hessian
 
 SAMPLES = 150
 CASES = {"tanh 10-1-1": (nn.Tanh, BLUE, "o"), "SiLU 10-1-1": (nn.SiLU, ORANGE, "s")}

@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from laws import assert_close
+from support.laws import assert_close
 from torch import Tensor, nn
 
 from geodescent import InputError

@@ -9,18 +9,19 @@ import math
 import numpy as np
 import pytest
 import torch
-from laws import assert_close, naive_jacobian
-from models import ZOO, Specimen, made
 from scipy.integrate import solve_ivp
 from sklearn.datasets import load_diabetes, load_wine
+from support.laws import assert_close, naive_jacobian
+from support.models import ZOO, Specimen, made
 from torch import Tensor, nn
 
 import geodescent as gd
-from geodescent import _flow, _linalg
-from geodescent._field import AdaptedField
-from geodescent._jacobian import Jacobian
-from geodescent._lift import Lift
-from geodescent._linearised import Linearised
+from geodescent import linalg as _linalg
+from geodescent.descent import Linearised
+from geodescent.flow import AdaptedField
+from geodescent.flow import _integrate as _flow
+from geodescent.jacobian import Jacobian
+from geodescent.lift import Lift
 
 F64 = torch.float64
 LOSES_RANK = {"one layer", "sequence relu in place", "sparse embedding", "uncalled", "thrown away"}  # or has K < m

@@ -7,7 +7,7 @@ import pytest
 from scipy.integrate import solve_ivp
 
 from geodescent._errors import InputError
-from geodescent._theory import predicted_cost, stopping_time
+from geodescent.theory import predicted_cost, stopping_time
 
 
 @pytest.mark.parametrize("floor", [0.0, 0.3])

@@ -7,30 +7,25 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from geodescent._certificate import Certificate
-from geodescent._dense_lifts import GramLift, NormalLift
 from geodescent._errors import InputError
-from geodescent._field import StraightLineField
-from geodescent._fit import certify, fit, flow
-from geodescent._flow import Flow
-from geodescent._gain_ratio import GainRatio
-from geodescent._initialise import initialise
-from geodescent._krylov_lift import KrylovLift
-from geodescent._natural import NaturalControl
-from geodescent._outputs import SampleMap
-from geodescent._problem import Problem
-from geodescent._solution import Result, Solution
-from geodescent._solve import Method
-from geodescent._spring import Spring
-from geodescent._theory import predicted_cost, stopping_time
-from geodescent._walk import EulerWalk, GeodesicWalk
+from geodescent._record import Result
+from geodescent.certificate import Certificate
+from geodescent.descent import EulerWalk, GainRatio, GeodesicWalk, Method, NaturalControl, Spring
+from geodescent.doors import certify, fit, flow
+from geodescent.doors._results import Flow, Solution
+from geodescent.flow import StraightLineField
+from geodescent.generalisation import initialise
+from geodescent.lift import GramLift, KrylovLift, NormalLift
 from geodescent.optim import GeoDescent
+from geodescent.outputs import SampleMap
+from geodescent.problem import Problem
+from geodescent.theory import predicted_cost, stopping_time
 
 if TYPE_CHECKING:
     from geodescent import constructive as constructive
     from geodescent import costs as costs
     from geodescent import geometry as geometry
-    from geodescent._runs import load
+    from geodescent.app._runs import load
 
 __version__ = "0.1.0"
 
@@ -68,7 +63,7 @@ def __getattr__(name: str) -> Any:
     if name in ("costs", "geometry", "constructive"):
         return import_module(f"geodescent.{name}")
     if name == "load":
-        from geodescent._runs import load
+        from geodescent.app._runs import load
 
         return load
     raise AttributeError(f"module 'geodescent' has no attribute {name!r}")

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from geodescent._errors import InputError
-from geodescent._problem import require_finite
+from geodescent.problem import require_finite
 
 
 @dataclass(frozen=True)

@@ -5,10 +5,10 @@ from scipy.optimize import nnls
 from torch import Tensor
 
 from geodescent._errors import InputError
-from geodescent._linalg import norm
 from geodescent.constructive._classes import Classes
 from geodescent.constructive._explicit import Explicit
 from geodescent.constructive._truncation import Collapse, Plane, collapsed, plane_between
+from geodescent.linalg import norm
 
 FREE = 1e3  # how little the offset of a plane weighs against its normal, which alone is to be short
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from geodescent._linalg import norm
 from geodescent.constructive._classes import Classes
 from geodescent.constructive._explicit import Explicit, last_layer, network_of, reported
+from geodescent.linalg import norm
 
 ROOM = 0.9  # of the widest cone that still keeps every sample on its side
 INDEPENDENT = 1e-6  # of the largest singular value of [p 1]: below it a base point is moved inside its plane

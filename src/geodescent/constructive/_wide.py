@@ -4,9 +4,9 @@ import torch
 from torch import Tensor
 
 from geodescent._errors import InputError
-from geodescent._linalg import norm
 from geodescent.constructive._classes import checked_table
 from geodescent.constructive._explicit import Explicit, last_layer, network_of, reported
+from geodescent.linalg import norm
 
 DIRECTIONS = 64  # random ones, of which that with the widest least gap is taken
 

@@ -1,6 +1,5 @@
 """The geometry of the flow: critical sets, the zero-cost manifold, horizontal lifts, other flows (THEORY 1.5–2.4)."""
 
-from geodescent._homotopy import HomotopyLift
 from geodescent.geometry._classify import Landscape, classify
 from geodescent.geometry._combined import CombinedPath, combined_flow
 from geodescent.geometry._cost_flow import CostPath, cost_flow
@@ -9,6 +8,7 @@ from geodescent.geometry._horizontal import HorizontalPath, growth, holonomy, ho
 from geodescent.geometry._manifold import CriticalPath, critical_manifold
 from geodescent.geometry._planted import deep_relu, kill_units, repeat_samples, silence_units
 from geodescent.geometry._refine import Ended, Refined, RefinedPoint, refine, squared_norm
+from geodescent.lift import HomotopyLift
 
 __all__ = [
     "CombinedPath",

@@ -7,14 +7,13 @@ import torch
 from torch import Tensor, nn
 
 from geodescent._errors import InputError
-from geodescent._inputs import Inputs
-from geodescent._linalg import norm
-from geodescent._point import AT_ZERO, CRITICAL, HESSIAN_ORDER, gradient
-from geodescent._problem import Problem
-from geodescent._rounding import rounding_floor
-from geodescent._spectrum import spectrum_of
+from geodescent.certificate import AT_ZERO, CRITICAL, HESSIAN_ORDER, spectrum_of
 from geodescent.geometry._asked import require_double
 from geodescent.geometry._critical import CriticalPoint, dimension_at, nearest
+from geodescent.linalg import norm
+from geodescent.outputs import Inputs
+from geodescent.problem import Problem, rounding_floor
+from geodescent.problem._hessian import gradient
 
 NEARLY = 1e-3  # ‖P(x − y)‖ up to this of ‖x − y‖: a critical point near by is looked for
 ROUNDING = 1e3  # times eps: what rounding of θ leaves of a gradient that is zero

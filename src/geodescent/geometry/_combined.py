@@ -8,15 +8,12 @@ import torch
 from torch import Tensor, nn
 
 from geodescent._errors import InputError
-from geodescent._field import AdaptedField, Field
-from geodescent._flow import path_of
-from geodescent._inputs import Inputs
-from geodescent._lift import Lift
-from geodescent._path import Array
-from geodescent._plan import PlannedLift
-from geodescent._problem import Problem
-from geodescent._theory import predicted_cost
+from geodescent.flow import AdaptedField, Array, Field, path_of
 from geodescent.geometry._refine import Asked, Objective, squared_norm
+from geodescent.lift import Lift, PlannedLift
+from geodescent.outputs import Inputs
+from geodescent.problem import Problem
+from geodescent.theory import predicted_cost
 
 
 @dataclass(frozen=True)

@@ -8,17 +8,14 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from geodescent._costs import OutputCost
 from geodescent._errors import InputError
-from geodescent._field import AdaptedField, Field
-from geodescent._flow import path_of
-from geodescent._inputs import Inputs
-from geodescent._jacobian import Jacobian
-from geodescent._lift import Lift
-from geodescent._path import Array
-from geodescent._plan import PlannedLift
-from geodescent._problem import Problem
 from geodescent._types import Outputs
+from geodescent.costs import OutputCost
+from geodescent.flow import AdaptedField, Array, Field, path_of
+from geodescent.jacobian import Jacobian
+from geodescent.lift import Lift, PlannedLift
+from geodescent.outputs import Inputs
+from geodescent.problem import Problem
 
 Metric = Literal["euclidean", "hessian"]
 Rows = Callable[[OutputCost, Tensor, Tensor, Jacobian], tuple[Jacobian, Outputs]]

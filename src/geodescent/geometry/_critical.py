@@ -6,10 +6,10 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from geodescent._linalg import norm
-from geodescent._point import gradient, hessian
-from geodescent._problem import Problem
 from geodescent._types import Theta
+from geodescent.linalg import norm
+from geodescent.problem import Problem
+from geodescent.problem._hessian import gradient, hessian
 
 REACH = 1e-2  # of ‖θ‖, or of 1: how far a walk goes
 NEARER = 0.05  # of that: how far from where it ended the next one goes, to see one branch alone

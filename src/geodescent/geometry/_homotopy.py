@@ -8,13 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from geodescent._field import AdaptedField, Field
-from geodescent._flow import path_of
-from geodescent._homotopy import HomotopyLift
-from geodescent._inputs import Inputs
-from geodescent._path import Array
-from geodescent._plan import PlannedLift
-from geodescent._problem import Problem
+from geodescent.flow import AdaptedField, Array, Field, path_of
+from geodescent.lift import HomotopyLift, PlannedLift
+from geodescent.outputs import Inputs
+from geodescent.problem import Problem
 
 
 @dataclass(frozen=True)

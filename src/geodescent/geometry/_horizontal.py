@@ -9,13 +9,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from geodescent._dense_lifts import GramLift
 from geodescent._errors import InputError
-from geodescent._inputs import Inputs
-from geodescent._linalg import norm
-from geodescent._outputs import SampleMap
 from geodescent._types import Outputs, Theta
 from geodescent.geometry._asked import require_double
+from geodescent.lift import GramLift
+from geodescent.linalg import norm
+from geodescent.outputs import Inputs, SampleMap
 
 TOGETHER = 1e-8  # of ‖x‖: a path must start at the outputs, to this share
 

@@ -6,12 +6,13 @@ import torch
 from torch import Tensor, nn
 
 from geodescent._errors import InputError
-from geodescent._inputs import Inputs
-from geodescent._linalg import norm
-from geodescent._point import HESSIAN_ORDER, gradient
-from geodescent._problem import Problem
+from geodescent.certificate import HESSIAN_ORDER
 from geodescent.geometry._asked import require_double
 from geodescent.geometry._critical import CriticalPoint, nearest, walked
+from geodescent.linalg import norm
+from geodescent.outputs import Inputs
+from geodescent.problem import Problem
+from geodescent.problem._hessian import gradient
 
 HALVINGS = 6
 

@@ -10,14 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from geodescent._errors import InputError
-from geodescent._inputs import Inputs
-from geodescent._krylov_lift import KrylovLift
-from geodescent._lift import Damped, Lift
-from geodescent._linalg import norm
-from geodescent._linearised import Linearised
-from geodescent._plan import PlannedLift
-from geodescent._problem import Problem
 from geodescent._types import Theta
+from geodescent.descent import Linearised
+from geodescent.lift import Damped, KrylovLift, Lift, PlannedLift
+from geodescent.linalg import norm
+from geodescent.outputs import Inputs
+from geodescent.problem import Problem
 
 FIRST = 0.1  # of ‖θ‖: how far the first trial goes
 LONGER, SHORTER = 2.0, 0.5  # the next trial after one that was taken, and after one that was not

@@ -9,20 +9,25 @@ from typing import Any, cast, overload
 import torch
 from torch import Tensor, nn
 
-from geodescent import _solve
-from geodescent._closure import PARTS, Closure
-from geodescent._closure_map import ClosureMap, ClosureRoutes
 from geodescent._errors import InputError
-from geodescent._function import ModelFunction, parameters_of
-from geodescent._inputs import Inputs, kind_of, leaves_of
-from geodescent._linearised import Linearised
-from geodescent._outputs import SampleMap
-from geodescent._problem import Problem
-from geodescent._solution import Result
-from geodescent._solve import AT_FLOOR, Method, State
-from geodescent._source import FixedSource
+from geodescent._record import Result
 from geodescent._types import Theta
+from geodescent.descent import AT_FLOOR, Linearised, Method, State
+from geodescent.descent import _descend as _solve
 from geodescent.optim._state import counted, kept, on_this_batch, remembered
+from geodescent.outputs import (
+    PARTS,
+    Closure,
+    ClosureMap,
+    ClosureRoutes,
+    Inputs,
+    ModelFunction,
+    SampleMap,
+    kind_of,
+    leaves_of,
+    parameters_of,
+)
+from geodescent.problem import FixedSource, Problem
 
 
 class GeoDescent(torch.optim.Optimizer):

@@ -7,11 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from geodescent._linearised import Linearised
-from geodescent._rounding import same_cost
-from geodescent._solution import Record
-from geodescent._solve import NUMBERS, State
+from geodescent._record import StepRecord
 from geodescent._types import Theta
+from geodescent.descent import NUMBERS, Linearised, State
+from geodescent.problem import same_cost
 
 Kept = dict[Any, Any]
 
@@ -73,8 +72,8 @@ def counted(state: State, before: State) -> State:
     return replace(state, records=(_record(before.records[-1].step + 1, state.cost),))
 
 
-def _record(step: int, cost: float) -> Record:
-    return Record(step, 0.0, cost, cost, math.nan, math.nan, None, None, 0.0)
+def _record(step: int, cost: float) -> StepRecord:
+    return StepRecord(step, 0.0, cost, cost, math.nan, math.nan, None, None, 0.0)
 
 
 def _cut(theta: Theta, parameters: list[Tensor]) -> list[Tensor]:

@@ -1,0 +1,58 @@
+"""How a run ended, and what is told of each of its steps."""
+
+import math
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from enum import Enum
+
+
+class Result(Enum):
+    """How a run ended; the value is the sentence that people see."""
+
+    target_reached = "The cost reached the target."
+    time_reached = "The flow reached the time that was asked for."
+    not_integrable = "The integrator could not keep its tolerance: the path turns too sharply, as where rank is lost."
+    stationary = "No direction lowers the cost to first order: this is a critical point with cost above zero."
+    rounding_floor = "The cost has reached the rounding floor: more digits do not exist in this precision."
+    no_progress = "No damping, however large, gave a step that lowers the cost."
+    held_out_rose = "The held-out cost rose: fitting further hurts. The point before is kept."
+    max_steps = "The largest number of steps was taken before the target was reached."
+    max_seconds = "The time ran out before the target was reached."
+    stopped = "The callback ended the run."
+    interrupted = "The run was interrupted; the best point is kept."
+    nonfinite = "The outputs or their derivatives became infinite or NaN; the best point is kept."
+
+
+@dataclass(frozen=True)
+class StepRecord:
+    """One accepted step.
+
+    Attributes:
+        step: its number, from 0 for the start.
+        time: the sum of step sizes; in the flow, τ.
+        cost: C, measured.
+        predicted: C_lin, the cost that the linear model gave for this step; in the flow, the law's cost at τ.
+        damping: μ, absolute, in the units of G.
+        gain_ratio: (C_old − C)/(C_old − C_lin). It and `predicted` are of the samples that the step was taken on: a
+            batch, or those that a fit opens on.
+        rank: the numerical rank of D, where it was computed.
+        held_out: the cost on the validation data, where there are any.
+        seconds: since the start.
+    """
+
+    step: int
+    time: float
+    cost: float
+    predicted: float
+    damping: float
+    gain_ratio: float
+    rank: int | None
+    held_out: float | None
+    seconds: float
+
+    def as_dict(self) -> dict[str, float | int | None]:
+        """The record for JSON: None where a number does not exist."""
+        return {k: v if v is None or math.isfinite(v) else None for k, v in asdict(self).items()}
+
+
+Callback = Callable[[StepRecord], None]

@@ -1,0 +1,60 @@
+"""What the command says: sentences for people, and one object for programs."""
+
+import textwrap
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import typer
+
+from geodescent.app._runs import strict_json
+
+WIDTH = 80
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Where things are said: with --json one object on standard output, everything else on standard error."""
+
+    as_json: bool
+
+    def say(self, text: str) -> None:
+        """A text for people."""
+        typer.echo(text, err=self.as_json)
+
+    def give(self, content: Mapping[str, Any]) -> None:
+        """The one object, last."""
+        if self.as_json:
+            typer.echo(strict_json(dict(content)))
+
+    def fail(self, message: str, status: int) -> typer.Exit:
+        """The way out after an error."""
+        typer.echo(f"error: {message}", err=True)
+        self.give({"error": message})
+        return typer.Exit(status)
+
+
+def summary(content: Mapping[str, Any], *, sentence: str, certificate: str) -> str:
+    """How a run ended, in rows of a name and a text."""
+    target = content["target_cost"]
+    rows = [
+        ("cost", f"{content['cost0']:.4g} → {content['cost']:.4g}" + (f"  (target {target:.3g})" if target else "")),
+        ("result", sentence),
+        ("steps", f"{content['steps']} in {content['seconds']:.1f} s, peak {content['peak_mb']:.0f} MB"),
+        ("held-out", ", ".join(f"{name} {value:.4g}" for name, value in content["test"].items())),
+        ("run", content["run"]),
+    ]
+    rows += [("note", note) for note in content["stats"]["notes"]]
+    if "max_relative_deviation" in content:
+        deviation = f"{content['max_relative_deviation']:.2e} from the predicted cost, over {content['points']} points"
+        rows.insert(2, ("deviation", deviation))
+    shown = "\n".join(_row(name, text) for name, text in rows)
+    return f"{shown}\n\ncertificate at the end\n{certificate}"
+
+
+def _row(name: str, text: str) -> str:
+    indent = " " * 13
+    lines = textwrap.TextWrapper(
+        WIDTH, initial_indent=indent, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
+    )
+    return name.ljust(13) + lines.fill(text)[13:]

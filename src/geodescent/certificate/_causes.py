@@ -1,0 +1,189 @@
+"""What takes rank from D that a person can act on: samples that repeat, columns that stand still, units that sleep."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from geodescent._types import Theta
+from geodescent.certificate._idle_units import columns_of, units_of
+from geodescent.jacobian import Jacobian
+from geodescent.outputs import leaves_of
+from geodescent.problem import NEARLY, Problem, RowBlock, active, conflict_cost, identical_groups, near_groups
+
+NEARLY_LIMIT = 5e7  # numbers of inputs up to which near pairs are looked for: 400 MB
+
+
+@dataclass(frozen=True)
+class Cause:
+    """One reason why D loses rank here.
+
+    Attributes:
+        kind: identical_inputs, nearly_identical_inputs, constant_inputs, dead_units, saturated_units,
+            unheard_units, duplicate_units, too_few_parameters.
+        where: samples, columns, or layer and units.
+        cost: the part of C that it costs, in the units of C; None where that is not known.
+        exact: True where no descent can ever remove that cost; False where `cost` bounds what it costs here and now.
+        parameters_lost: parameters that no longer act on their own.
+        sentence: for people.
+    """
+
+    kind: str
+    where: dict[str, Any]
+    cost: float | None
+    sentence: str
+    exact: bool = False
+    parameters_lost: int = 0
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self)
+
+
+def causes_of(
+    problem: Problem, theta: Theta, *, jacobian: Jacobian | None = None, floor: float | None = None
+) -> tuple[Cause, ...]:
+    """Every cause found at θ; none on a problem that has none.
+
+    Args:
+        problem: blocks of samples.
+        theta: where the units are looked at, (K,).
+        jacobian: D at θ; its cotangents tell units behind functional activations.
+        floor: the instant floor at θ: what the loss of parameters can cost here at most.
+
+    Cost: a forward pass, a hash of every sample and a sort of the inputs along one line.
+    """
+    found = list[Cause]()
+    for block in problem.blocks:
+        groups = identical_groups(block)
+        found += _identical(problem, block, groups)
+        found += _nearly_identical(problem, block, groups)
+        found += [_constant(layer, where, lost, floor) for layer, where, lost in columns_of(block.map, theta)]
+    for sleep in units_of([block.map for block in problem.blocks], theta, jacobian):
+        found.append(_unit_cause(sleep.kind, sleep.layer, sleep.units, sleep.groups, sleep.parameters, floor))
+    return (*found, *_too_few(problem, floor))
+
+
+def not_looked_for(problem: Problem) -> list[str]:
+    """What was left out, and why."""
+    sizes = [sum(leaf.numel() for leaf in leaves_of(block.map.inputs)) for block in problem.blocks]
+    if max(sizes) <= NEARLY_LIMIT:
+        return []
+    return [
+        f"nearly identical inputs were not looked for: X holds {max(sizes):.2g} numbers, {NEARLY_LIMIT:.0e} at most."
+    ]
+
+
+# --- samples ---------------------------------------------------------------------------------------------------------
+
+
+def _identical(problem: Problem, block: RowBlock, groups: list[list[int]]) -> list[Cause]:
+    if not groups:
+        return []
+    costs = [conflict_cost(problem, block, group) for group in groups]
+    where = {"block": block.name, "groups": groups, "conflict": [cost > 0.0 for cost in costs], "costs": costs}
+    conflicts = sum(cost > 0.0 for cost in costs)
+    extra = sum(len(group) - 1 for group in groups)
+    text = (
+        f"{_count(len(groups), 'group')} of samples with identical inputs, {extra} too many (first {_few(groups[0])})"
+    )
+    if conflicts:
+        text += (
+            f"; in {conflicts} of them the targets differ, which costs {sum(costs):.3g} that nothing can remove. "
+            "Merge these samples, or add what tells them apart."
+        )
+    else:
+        text += " with the same targets: they cost nothing. Keep one of each, with its count as its weight."
+    return [Cause("identical_inputs", where, sum(costs), text, exact=True)]
+
+
+def _nearly_identical(problem: Problem, block: RowBlock, identical: list[list[int]]) -> list[Cause]:
+    """Groups of samples, identical ones counted once, that differ by at most `NEARLY` in every feature."""
+    repeated = {i for group in identical for i in group[1:]}
+    kept = [i for i in active(block) if i not in repeated]
+    leaves = leaves_of(block.map.inputs)
+    if sum(leaf.numel() for leaf in leaves) > NEARLY_LIMIT or len(kept) < 2:
+        return []
+    groups = [
+        [kept[i] for i in group] for group in near_groups(torch.cat([_relative(leaf[kept]) for leaf in leaves], 1))
+    ]
+    if not groups:
+        return []
+    costs = [conflict_cost(problem, block, group) for group in groups]
+    where = {"block": block.name, "groups": groups, "conflict": [cost > 0.0 for cost in costs], "costs": costs}
+    text = (
+        f"{_count(len(groups), 'group')} of samples differ by less than {NEARLY:g} of the inputs' scale "
+        f"(first {_few(groups[0])}); "
+    )
+    if sum(costs) > 0.0:
+        text += f"their targets differ, which costs {sum(costs):.3g} unless outputs change that steeply. Merge them."
+    else:
+        text += "their targets agree. Keep one of each."
+    return [Cause("nearly_identical_inputs", where, sum(costs), text)]
+
+
+def _relative(leaf: Tensor) -> Tensor:
+    """One row a sample, each column divided by its largest value; integers as they are."""
+    flat = leaf.detach().reshape(len(leaf), -1)
+    if not flat.dtype.is_floating_point:
+        return flat.double()
+    scale = flat.double().abs().amax(0)
+    return flat.double() / torch.where(scale > 0.0, scale, 1.0)
+
+
+# --- columns, units, parameters --------------------------------------------------------------------------------------
+
+
+def _constant(layer: str, columns: list[int], lost: int, floor: float | None) -> Cause:
+    text = (
+        f"{_count(len(columns), 'constant input column')} of {layer} ({_few(columns)}): {lost} weights act as the bias "
+        f"does, or not at all{_at_most(floor)}. Drop what never changes."
+    )
+    return Cause("constant_inputs", {"layer": layer, "columns": columns}, floor, text, parameters_lost=lost)
+
+
+SENTENCES = {
+    "dead_units": ("dead: zero output and zero slope on every sample", "Start them again, or use a smooth activation."),
+    "saturated_units": ("saturated: no slope on any sample", "Scale the inputs or the weights of this layer down."),
+    "unheard_units": (
+        "unheard: the weights behind them are zero, or what they feed is dead",
+        "Start the weights behind them anew.",
+    ),
+    "duplicate_units": ("the same as another, up to sign, on every sample", "Start them apart."),
+}
+
+
+def _unit_cause(
+    kind: str, layer: str, units: list[int], groups: list[list[int]], lost: int, floor: float | None
+) -> Cause:
+    what, remedy = SENTENCES[kind]
+    text = f"{_count(len(units), 'unit')} of {layer} ({_few(units)}): {what}; {lost} parameters are lost"
+    text = f"{text}{_at_most(floor)}. {remedy}"
+    where: dict[str, Any] = {"layer": layer, "units": units}
+    where |= {"groups": groups} if groups else {}
+    return Cause(kind, where, floor, text, parameters_lost=lost)
+
+
+def _too_few(problem: Problem, floor: float | None) -> list[Cause]:
+    m, k = problem.n_residuals, problem.n_params
+    m -= sum((len(b.target) - len(active(b))) * b.map.n_outputs for b in problem.blocks)
+    if k >= m:
+        return []
+    text = (
+        f"{k} parameters for {m} residuals: zero cost is out of reach for almost every y{_at_most(floor)}. "
+        f"Use at least {m} parameters."
+    )
+    return [Cause("too_few_parameters", {"n_params": k, "n_residuals": m}, floor, text)]
+
+
+def _at_most(floor: float | None) -> str:
+    return "" if floor is None else f", which costs at most {floor:.3g} here"
+
+
+def _count(n: int, what: str) -> str:
+    return f"{n} {what}" if n == 1 else f"{n} {what}s"
+
+
+def _few(items: list[int]) -> str:
+    return ", ".join(map(str, items[:5])) + (" …" if len(items) > 5 else "")

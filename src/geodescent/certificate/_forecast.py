@@ -1,0 +1,34 @@
+"""The rounding floor where a fit is likely to end."""
+
+import math
+
+import torch
+
+from geodescent._types import Theta
+from geodescent.descent import Linearised
+from geodescent.lift import KrylovLift, PlannedLift
+from geodescent.problem import Problem, rounding_floor
+
+FORECAST_DAMPING = 1e-5  # of the trace: the modes that a fit moves along on its way, not those it only ends in
+
+
+def forecast_floor(problem: Problem, theta: Theta) -> float:
+    """The floor to expect where a fit from θ ends: the larger of that at θ and at `θ + D_μ(y − x)`, μ = 1e-5·‖B‖_F².
+
+    Parameters and sensitivities grow on the way; the linear model's damped step says roughly how far. A forecast:
+    within a factor of ten on the cases measured. Where D is too large for a dense lift, the floor at θ.
+
+    Cost: one linearisation, one factor and ten forward passes.
+    """
+    here = rounding_floor(problem, theta)
+    lift = PlannedLift().choice(*_shape(problem), dtype=torch.float64, device=theta.device)
+    if isinstance(lift, KrylovLift):
+        return here
+    point = Linearised.at(problem, theta, lift=lift, dtype=torch.float64)
+    step = point.lift(point.damped(FORECAST_DAMPING * point.trace), -point.residual).velocity
+    there = rounding_floor(problem, theta + step.to(theta.dtype))
+    return max(here, there) if math.isfinite(there) else here
+
+
+def _shape(problem: Problem) -> tuple[int, int]:
+    return problem.n_residuals, problem.n_params

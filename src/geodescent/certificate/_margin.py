@@ -1,0 +1,136 @@
+"""The margin of the a priori condition `‖x₀ − y‖ ≤ σ₀²/(2L)` (THEORY 1.9), with L proven or estimated."""
+
+import math
+from dataclasses import dataclass, replace
+
+import torch
+from torch import nn
+
+from geodescent._errors import MemoryPlanError
+from geodescent._types import Outputs, Theta
+from geodescent.certificate._spectrum import Spectrum
+from geodescent.jacobian import Jacobian
+from geodescent.linalg import lanczos_extremes, norm
+from geodescent.problem import Problem
+
+DIRECTIONS = 2  # random ones, beside that of the flow
+NORM_PRODUCTS = 8  # of an estimate of ‖D − D'‖₂: within a hundredth on the cases measured
+PRODUCTS = 110.0  # with DDᵀ, of all estimates together …
+MOST_FLOPS = 3e11  # … and what they may come to: some seconds
+SHORT = 1e-3  # the shorter of the two distances along each direction, relative to the flow's first step
+
+
+@dataclass(frozen=True)
+class Margin:
+    """`σ₀²/(2L‖x₀ − y‖)`, whether L is proven, and how it was found.
+
+    Attributes:
+        way_bound: of `‖θ − θ₀‖` along the whole flow, where the margin is at least 1.
+    """
+
+    value: float
+    proven: bool
+    how: str
+    way_bound: float | None
+
+
+def margin_at(
+    problem: Problem,
+    theta: Theta,
+    jacobian: Jacobian,
+    spectrum: Spectrum,
+    residual: Outputs,
+    *,
+    lipschitz: float | None,
+) -> Margin | None:
+    """The margin at θ, where D has full row rank; None where L cannot be had.
+
+    Args:
+        jacobian: D at θ, rows scaled.
+        spectrum: of D at θ; L is estimated only where it knows σ_min, and where that is affordable.
+        residual: s(x − y), (m,), float64.
+        lipschitz: a proven L of D (rows scaled) on the ball of radius σ₀/L, or None.
+    """
+    assert spectrum.sigma_min is not None
+    proven = 0.0 if lipschitz is None and is_linear(problem) else lipschitz
+    if proven is not None:
+        how = "L = 0: the model is linear in θ" if lipschitz is None else f"L = {lipschitz:.3g}, as given"
+        found = _margin(spectrum.sigma_min, proven, norm(residual), proven=True, how=how)
+        return replace(found, way_bound=None) if spectrum.sigma_min_is_bound else found
+    if spectrum.sigma_min_is_bound or spectrum.velocity is None or PRODUCTS * jacobian.product_flops() > MOST_FLOPS:
+        return None
+    try:
+        estimate = estimated_lipschitz(problem, theta, jacobian.to(torch.float64), spectrum.velocity)
+    except MemoryPlanError:  # a second Jacobian beside the first
+        return None
+    how = f"L = {estimate:.3g}, estimated from differences of D along the flow and {DIRECTIONS} random directions"
+    return _margin(spectrum.sigma_min, estimate, norm(residual), proven=False, how=how)
+
+
+def _margin(sigma: float, lipschitz: float, distance: float, *, proven: bool, how: str) -> Margin:
+    """The way is at most `(σ₀ − √(σ₀² − 2L‖r‖))/L = 2‖r‖/(σ₀ + √(σ₀² − 2L‖r‖))`."""
+    ratio = math.inf if lipschitz * distance == 0.0 else sigma**2 / (2.0 * lipschitz * distance)
+    left = sigma**2 - 2.0 * lipschitz * distance
+    return Margin(ratio, proven, how, 2.0 * distance / (sigma + math.sqrt(left)) if left >= 0.0 else None)
+
+
+def is_linear(problem: Problem) -> bool:
+    """Whether x[θ] is affine in θ: the one trainable module is a Linear that comes last."""
+    return all(block.map.function.select is None and _last_linear_only(block.map.model) for block in problem.blocks)
+
+
+def _last_linear_only(model: nn.Module) -> bool:
+    if type(model) is nn.Sequential:
+        chain = [(f"{i}", m) for i, m in enumerate(model)]
+        last = chain[-1][1] if chain else model
+        owners = [m for _, m in model.named_modules(remove_duplicate=False) if _own(m)]
+        return len(owners) == 1 and owners[0] is last and _last_linear_only(last)
+    return type(model) is nn.Linear and not model._forward_hooks and not model._forward_pre_hooks
+
+
+def _own(module: nn.Module) -> bool:
+    return any(p.requires_grad for p in module.parameters(recurse=False))
+
+
+def estimated_lipschitz(problem: Problem, theta: Theta, jacobian: Jacobian, velocity: Theta) -> float:
+    """`max ‖D(θ + h u) − D(θ)‖₂/h` over unit u: the flow's direction −D⁺r and a few random ones; a lower bound of L.
+
+    Args:
+        jacobian: D at θ, rows scaled, float64.
+        velocity: −D⁺r, (K,).
+
+    Cost: two Jacobians a direction, and some twenty products with D, Dᵀ and those of each.
+    """
+    generator = torch.Generator().manual_seed(0)
+    drawn = [torch.randn(len(theta), generator=generator, dtype=torch.float64) for _ in range(DIRECTIONS)]
+    reach = norm(velocity)
+    directions = [d.to(theta.device) for d in drawn]
+    if reach > 0.0:
+        directions.insert(0, velocity)
+    else:
+        reach = 1.0
+    return max(
+        _difference(problem, theta, jacobian, u / norm(u), h) for u in directions for h in (reach, SHORT * reach)
+    )
+
+
+def _difference(problem: Problem, theta: Theta, jacobian: Jacobian, unit: Theta, distance: float) -> float:
+    """`‖D(θ + h u) − D(θ)‖₂/h`, with h as it is after rounding."""
+    moved = theta + (distance * unit).to(theta.dtype)
+    h = norm(moved.double() - theta.double())
+    if h == 0.0:
+        return 0.0
+    there = problem.linearise(moved)[1].scaled(rows=problem.row_scale).to(torch.float64)
+
+    def squared(u: Outputs) -> Outputs:
+        """`(D' − D)(D' − D)ᵀ u`."""
+        v = there.rmv(u) - jacobian.rmv(u)
+        return there.mv(v) - jacobian.mv(v)
+
+    generator = torch.Generator().manual_seed(0)
+    start = torch.randn(jacobian.n_residuals, generator=generator, dtype=torch.float64).to(theta.device)
+    change = norm(squared(start))
+    if change == 0.0 or not math.isfinite(change):
+        return 0.0 if change == 0.0 else math.inf
+    largest, _ = lanczos_extremes(squared, start, iterations=NORM_PRODUCTS)
+    return math.sqrt(max(largest, 0.0)) / h

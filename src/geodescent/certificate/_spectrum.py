@@ -1,0 +1,159 @@
+"""The spectrum of D at three levels: in full from D, through a Gram matrix, or bounded by Lanczos."""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from geodescent._budget import fits
+from geodescent._types import Outputs, Theta
+from geodescent.jacobian import Jacobian
+from geodescent.linalg import eigh, lanczos_extremes, norm, reflected
+
+Level = Literal["spectrum", "bounds", "not computed"]
+
+DENSE_NUMBERS = 2e7  # D is formed up to this size (160 MB) …
+DENSE_FLOPS = 3e10  # … and decomposed up to m·K·min(m, K) of this: some seconds
+GRAM_ORDER = 3000  # the largest matrix that is diagonalised
+NEAR = 10.0  # a smallest σ within this factor of the resolution is only a bound
+LANCZOS_STEPS = 40
+
+
+@dataclass(frozen=True)
+class Spectrum:
+    """What is known of the singular values of D, rows scaled.
+
+    Attributes:
+        level: how much is known.
+        rcond: the relative cut on σ that was used.
+        resolution: σ below which nothing can be told from zero, absolute.
+        rank: number of σ above the cut, or None.
+        sigma_max: the largest σ; at level `bounds` a lower bound of it, from Lanczos (close to it as a rule).
+        sigma_min: the smallest σ kept, or an upper bound of the smallest σ.
+        sigma_min_is_bound: whether sigma_min is only an upper bound.
+        reachable: P r, the part of the residual that an infinitesimal motion can remove, or None.
+        velocity: −D⁺r, or None.
+        reason: why something is None.
+    """
+
+    level: Level
+    rcond: float | None = None
+    resolution: float | None = None
+    rank: int | None = None
+    sigma_max: float | None = None
+    sigma_min: float | None = None
+    sigma_min_is_bound: bool = False
+    reachable: Outputs | None = None
+    velocity: Theta | None = None
+    reason: str | None = None
+
+
+def spectrum_of(jacobian: Jacobian, residual: Outputs, *, rcond: float | None = None) -> Spectrum:
+    """The spectrum of D at the highest level that its size allows.
+
+    Args:
+        jacobian: D, rows scaled, in the model's dtype; everything after the capture is done in float64.
+        residual: r = s(x − y), (m,), float64.
+        rcond: relative cut on σ; by default max(m, K)·eps of the model's dtype.
+
+    Cost: from D a QR of its longer side, 2·m·K·n flops, n = min(m, K), and 3n³ for the singular values of the triangle,
+        some 20n³ for its vectors too where rank is lost; 9n³ through a Gram matrix; 80 products by Lanczos.
+    """
+    m, k = jacobian.shape
+    cut = max(m, k) * torch.finfo(jacobian.dtype).eps if rcond is None else rcond
+    doubled = jacobian.to(torch.float64)
+    small = min(m, k)
+    dense = m * k <= DENSE_NUMBERS and m * k * small <= DENSE_FLOPS
+    if dense and fits(8.0 * 4 * m * k, jacobian.device):
+        return _from_dense(doubled, residual, cut)
+    if small <= GRAM_ORDER and fits(8.0 * 4 * small**2, jacobian.device):
+        return _from_gram(doubled, residual, cut)
+    return _from_lanczos(doubled)
+
+
+def _from_dense(jacobian: Jacobian, residual: Outputs, rcond: float) -> Spectrum:
+    """`D = RᵀQᵀ`, wide, or `D = QR`: in the basis Q only the triangle is left to decompose."""
+    dense = jacobian.dense()
+    if not bool(torch.isfinite(dense).all()):
+        return Spectrum("not computed", reason="D holds NaN or infinite values at this point.")
+    wide = dense.shape[0] <= dense.shape[1]
+    q = reflected(dense.T if wide else dense)
+    triangle, r = (q.triangle.T, residual) if wide else (q.triangle, q.adjoint(residual))
+    sigma, reachable, velocity = _from_triangle(triangle, r, rcond, upper=not wide)
+    largest, kept = float(sigma[0]), sigma[sigma > rcond * sigma[0]]
+    return Spectrum(
+        "spectrum",
+        rcond=rcond,
+        resolution=max(rcond, max(dense.shape) * torch.finfo(torch.float64).eps) * largest,
+        rank=len(kept),
+        sigma_max=largest,
+        sigma_min=float(kept[-1]) if len(kept) else None,
+        reachable=reachable if wide else q.apply(reachable),
+        velocity=q.apply(velocity) if wide else velocity,
+    )
+
+
+def _from_triangle(triangle: Tensor, r: Outputs, rcond: float, *, upper: bool) -> tuple[Tensor, Outputs, Theta]:
+    """σ of a triangle T, (n, n), with `P r` and `−T⁺r`; singular vectors only where a σ is cut.
+
+    No pivot is below σ_min and no row longer than σ_max: where these show that a σ is cut, σ alone is not asked for.
+    """
+    if triangle.diagonal().abs().min() > rcond * triangle.norm(dim=1).max():
+        sigma = torch.linalg.svdvals(triangle)
+        if sigma[-1] > rcond * sigma[0]:
+            return sigma, r, -torch.linalg.solve_triangular(triangle, r[:, None], upper=upper)[:, 0]
+    u, sigma, vh = torch.linalg.svd(triangle)
+    keep = sigma > rcond * sigma[0]
+    u, kept, vh = u[:, keep], sigma[keep], vh[keep]
+    coefficients = u.T @ r
+    return sigma, u @ coefficients, -(vh.T @ (coefficients / kept))
+
+
+def _from_gram(jacobian: Jacobian, residual: Outputs, rcond: float) -> Spectrum:
+    """Through DDᵀ or DᵀD: nothing below √(n·eps)·σ_max can be told from zero (THEORY 1.7)."""
+    wide = jacobian.n_residuals <= jacobian.n_params
+    matrix = jacobian.gram() if wide else jacobian.normal()
+    if not bool(torch.isfinite(matrix).all()):
+        return Spectrum("not computed", reason="D holds NaN or infinite values at this point.")
+    factor = eigh(matrix, rcond=rcond)
+    if wide:
+        reachable, velocity = factor.project(residual), -jacobian.rmv(factor.solve(residual))
+    else:
+        velocity = -factor.solve(jacobian.rmv(residual))
+        reachable = -jacobian.mv(velocity)
+    largest = math.sqrt(float(factor.values[-1])) if factor.rank else 0.0
+    smallest = math.sqrt(float(factor.values[0])) if factor.rank else None
+    near = smallest is not None and smallest <= NEAR * factor.resolution
+    return Spectrum(
+        "spectrum",
+        rcond=max(rcond, math.sqrt(len(matrix) * torch.finfo(matrix.dtype).eps)),
+        resolution=max(factor.resolution, rcond * largest),
+        rank=factor.rank,
+        sigma_max=largest,
+        sigma_min=smallest,
+        sigma_min_is_bound=near or factor.rank < len(matrix),
+        reachable=reachable,
+        velocity=velocity,
+    )
+
+
+def _from_lanczos(jacobian: Jacobian) -> Spectrum:
+    m, k = jacobian.shape
+    n = min(m, k)
+    if not fits(8.0 * (LANCZOS_STEPS + 4) * n, jacobian.device):
+        return Spectrum("not computed", reason=f"{LANCZOS_STEPS} vectors of {n} numbers do not fit into memory.")
+    generator = torch.Generator().manual_seed(0)
+    start = torch.randn(n, generator=generator, dtype=torch.float64).to(jacobian.device)
+    operator = (lambda u: jacobian.mv(jacobian.rmv(u))) if m <= k else (lambda v: jacobian.rmv(jacobian.mv(v)))
+    if norm(operator(start)) == 0.0:
+        return Spectrum("bounds", sigma_max=0.0, sigma_min=0.0, sigma_min_is_bound=True, rank=0)
+    largest, smallest = lanczos_extremes(operator, start, iterations=LANCZOS_STEPS)
+    return Spectrum(
+        "bounds",
+        sigma_max=math.sqrt(max(largest, 0.0)),
+        sigma_min=math.sqrt(max(smallest, 0.0)),
+        sigma_min_is_bound=True,
+        reason=f"the rank is not known: a matrix of order {n} is too large to be diagonalised here (m = {m}, K = {k}).",
+    )

@@ -1,0 +1,33 @@
+"""The ray of a step: where on it the cost is least, by what was seen at its two ends."""
+
+import math
+
+import numpy as np
+
+from geodescent._types import Outputs
+from geodescent.linalg import dot
+
+
+def least_on_ray(start: Outputs, slope: Outputs, end: Outputs) -> tuple[float, float]:
+    """`(t, ‖r(t)‖²)` at the least of `r(t) = r₀ + t r'₀ + t²(r₁ − r₀ − r'₀)` in 0 < t ≤ 1.
+
+    Args:
+        start, slope: r₀ and `r'₀ = dr/dt` at t = 0, (m,).
+        end: r₁ at t = 1, (m,).
+
+    Cost: six inner products; ‖r(t)‖² is a quartic, and its derivative a cubic.
+    """
+    bend = end - start - slope
+    coefficients = [
+        dot(start, start),
+        2.0 * dot(start, slope),
+        dot(slope, slope) + 2.0 * dot(start, bend),
+        2.0 * dot(slope, bend),
+        dot(bend, bend),
+    ]
+    if not all(map(math.isfinite, coefficients)):
+        return 1.0, dot(end, end)
+    quartic = np.polynomial.Polynomial(coefficients)
+    roots = quartic.deriv().roots()
+    flat = roots.real[np.abs(roots.imag) <= 1e-9 * np.abs(roots)]
+    return min(((t, float(quartic(t))) for t in [1.0, *flat.tolist()] if 0.0 < t <= 1.0), key=lambda at: at[1])

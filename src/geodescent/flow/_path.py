@@ -1,0 +1,95 @@
+"""What is measured along a path of θ: cost, spectrum, and how far the outputs are from the straight line."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from geodescent import linalg
+from geodescent._types import Outputs, Theta
+from geodescent.jacobian import Jacobian
+from geodescent.lift import Lift
+from geodescent.problem import Problem
+from geodescent.theory import predicted_cost
+
+Array = NDArray[np.float64]
+
+SPECTRUM_LIMIT = 3000  # residuals up to which the spectrum is taken at every accepted step
+
+
+@dataclass(frozen=True)
+class PathPoint:
+    """One accepted step of the integration; the attributes are those of a `Flow` at that time."""
+
+    theta: Theta
+    time: float
+    cost: float
+    rank: float
+    sigma_min: float
+    line_deviation: float
+    line_deviation_lost: float
+
+
+def path_point(problem: Problem, lift: Lift, theta: Theta, time: float, residual0: Outputs) -> PathPoint:
+    """The point of the path at τ = time.
+
+    Args:
+        problem, theta: where.
+        lift: of the flow, for the part of the deviation that range(D) holds.
+        time: τ.
+        residual0: x₀ − y, rows not scaled, (m,).
+    """
+    outputs, jacobian = problem.linearise(theta)
+    scale = torch.ones_like(residual0) if problem.row_scale is None else problem.row_scale
+    from_line = (problem.residual(outputs).double() - math.exp(-time) * residual0) * scale
+    length = linalg.norm(residual0 * scale)
+    rank, sigma_min, lost = math.nan, math.nan, math.nan
+    if jacobian.n_residuals <= SPECTRUM_LIMIT:
+        rows = jacobian.to(torch.float64).scaled(rows=problem.row_scale)
+        rank, sigma_min = _spectrum(rows, problem.n_rows_wanted)
+        full = rank == problem.n_rows_wanted
+        lost = 0.0 if full else linalg.norm(lift.prepare(rows).lift(from_line, damping=0.0).misfit)
+    deviation = linalg.norm(from_line) / length
+    return PathPoint(theta, time, problem.cost(problem.outputs(theta)), rank, sigma_min, deviation, lost / length)
+
+
+def _spectrum(rows: Jacobian, wanted: int) -> tuple[float, float]:
+    """`(rank, σ_min)` through G or DᵀD: σ_min is the last of the singular values wanted, 0 where the rank is below."""
+    m, k = rows.shape
+    values = torch.linalg.eigvalsh(rows.gram() if m <= k else rows.normal())
+    rank = int((values > len(values) * torch.finfo(values.dtype).eps * values[-1]).sum())
+    return float(rank), math.sqrt(float(values[len(values) - wanted])) if rank == wanted else 0.0
+
+
+def columns(points: list[PathPoint], floor: float, residual0: float) -> dict[str, Array]:
+    """The arrays of a Flow.
+
+    Args:
+        points: of the path, the start first.
+        floor: F at the start.
+        residual0: ‖x₀ − y‖, rows scaled.
+    """
+    time = np.array([p.time for p in points])
+    sigma_min = np.array([p.sigma_min for p in points])
+    origin = points[0].theta
+    return {
+        "time": time,
+        "cost": np.array([p.cost for p in points]),
+        "predicted_cost": predicted_cost(points[0].cost, time, floor=floor),
+        "rank": np.array([p.rank for p in points]),
+        "sigma_min": sigma_min,
+        "path_bound": residual0 * _path_integral(-np.expm1(-time), sigma_min),
+        "displacement": np.array([linalg.norm(p.theta - origin) for p in points]),
+        "line_deviation": np.array([p.line_deviation for p in points]),
+        "line_deviation_lost": np.array([p.line_deviation_lost for p in points]),
+    }
+
+
+def _path_integral(line_time: Array, sigma_min: Array) -> Array:
+    """`∫dt/σ_min` by the trapezoidal rule; infinite from where σ_min = 0."""
+    with np.errstate(divide="ignore"):
+        inverse = 1.0 / sigma_min
+    pieces = 0.5 * (inverse[1:] + inverse[:-1]) * np.diff(line_time)
+    return np.concatenate([[0.0], np.cumsum(pieces)])

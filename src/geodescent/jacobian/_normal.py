@@ -1,0 +1,80 @@
+"""The normal matrix `DᵀD` of a block of rows: by rows, or with the outputs summed first where there are several."""
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from geodescent.jacobian._columns import ROWS_LIMIT, Columns, OuterColumns
+from geodescent.jacobian._gram import TILE, Block, chunks
+
+
+def add_normal(block: Block, out: Tensor) -> None:
+    """Adds `DᵀD` of the block to `out`, (K, K); what lies above the diagonal is left to be mirrored.
+
+    Cost: N·K²/2 multiply-adds by rows for one output; about N·K² for any number of them, where layers have one
+    position: `Σ_q (g_q ⊗ a)(g'_q ⊗ a')ᵀ = (Σ_q g_q g'_qᵀ) ⊗ a a'ᵀ`.
+    """
+    if block.n_outputs == 1:
+        for rows in row_chunks(block, out.shape[1], like=out):
+            for strip in chunks(len(out), TILE):
+                out[strip, : strip.stop].addmm_(rows[:, strip].T, rows[:, : strip.stop])
+        return
+    for i, left in enumerate(block.records):
+        for right in block.records[: i + 1]:
+            product = _product(left, right, block.n_samples, block.n_outputs)
+            where, where2 = left.index.reshape(-1), right.index.reshape(-1)
+            out[where[:, None], where2] += product
+            if right is not left:
+                out[where2[:, None], where] += product.T
+
+
+def row_chunks(block: Block, n_params: int, *, like: Tensor) -> Iterator[Tensor]:
+    """The rows of D, (n·Q, K), in chunks of whole samples."""
+    for chunk in chunks(block.n_samples, ROWS_LIMIT // max(1, block.n_outputs * n_params)):
+        part = block.samples(chunk)
+        rows = like.new_zeros(part.n_rows, n_params)
+        for record in part.records:
+            record.add_dense(rows)
+        yield rows
+
+
+def _product(left: Columns, right: Columns, n_samples: int, n_outputs: int) -> Tensor:
+    """`Σ_nq D_nq D'_nqᵀ` of two records, (k, k')."""
+    (o, d), (o2, d2) = _shape(left), _shape(right)
+    out = torch.zeros(0)
+    held = n_outputs * (o + o2) + d * d2 + (o * o2 if d * d2 > 1 else 0)  # numbers a sample
+    for chunk in chunks(n_samples, ROWS_LIMIT // held):
+        (g, a), (g2, a2) = _factors(left.samples(chunk)), _factors(right.samples(chunk))
+        if a is None and a2 is None:
+            part = g.flatten(0, 1).T @ g2.flatten(0, 1)
+        else:
+            by_sample = (g.transpose(1, 2) @ g2).flatten(1)
+            part = by_sample.T @ _inputs(a, a2)
+        out = part if chunk.start == 0 else out.add_(part)
+    return out.view(o, o2, d, d2).transpose(1, 2).reshape(o * d, o2 * d2)
+
+
+def _factors(record: Columns) -> tuple[Tensor, Tensor | None]:
+    """g (N, Q, o) and a (N, d) of `D[(n,q), (o,d)] = g a`; a is None for the constant 1 of rows that are formed."""
+    layer = _layer(record)
+    if layer is None:
+        return record.rows().values, None
+    return layer.cotangents.dense()[:, :, 0], layer.inputs.dense()[:, 0]
+
+
+def _inputs(a: Tensor | None, a2: Tensor | None) -> Tensor:
+    """`a ⊗ a'` of each sample, (N, d·d'), of which one may be the constant 1."""
+    given = [part for part in (a, a2) if part is not None]
+    return given[0] if len(given) == 1 else (given[0][:, :, None] * given[1][:, None]).flatten(1)
+
+
+def _shape(record: Columns) -> tuple[int, int]:
+    return (record.width, 1) if _layer(record) is None else (record.index.shape[0], record.index.shape[1])
+
+
+def _layer(record: Columns) -> OuterColumns | None:
+    """The record, if it is one outer product a sample; one of several positions is formed."""
+    if isinstance(record, OuterColumns) and record.inputs.positions == 1 and record.scale is None:
+        return record
+    return None

@@ -1,0 +1,105 @@
+"""The lift between ordinary gradient descent and the adapted flow (THEORY 2.1)."""
+
+from dataclasses import dataclass, field, replace
+
+import torch
+
+from geodescent._errors import InputError
+from geodescent._types import Outputs, Theta
+from geodescent.jacobian import Jacobian
+from geodescent.lift._chosen import PlannedLift
+from geodescent.lift._lift import NO_HINTS, Damped, Hints, Lift, Lifted, Metrics, Prepared
+
+
+@dataclass(frozen=True)
+class HomotopyLift(Lift):
+    """`θ̇ = (α + (1 − α)D̃ᵀD̃)⁺D̃ᵀ v/s`, D̃ = D/s: at α = 1 ordinary gradient flow, at α = 0 the adapted flow.
+
+    A mode with singular value σ of D̃ decays at the rate `σ²/(α + (1 − α)σ²)`; the zeros are those of ∇C for every α.
+    It is `D_μ/(1 − α)` with the damping `μ = s²α/(1 − α)`; at α = 1 its limit, `Dᵀv/s²`.
+
+    Args:
+        alpha: α in [0, 1].
+        scale: s > 0, the unit of D: without one α means nothing across problems. None for ‖D‖_F/√m where it is asked.
+        lift: of the damped solves.
+
+    Source: arXiv:2408.01517, whose V_α in the time s is this over N.
+    """
+
+    alpha: float
+    scale: float | None = None
+    lift: Lift = field(default_factory=PlannedLift)
+    name: str = field(default="homotopy", init=False)
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.alpha <= 1.0:
+            raise InputError(f"alpha = {self.alpha}: 0, the adapted flow, to 1, the gradient flow.")
+        if self.scale is not None and not self.scale > 0.0:
+            raise InputError(f"scale = {self.scale}: the unit of D must be positive; None takes ‖D‖_F/√m.")
+
+    def prepare(self, jacobian: Jacobian, *, row_scale: Outputs | None = None, metric: Theta | None = None) -> Prepared:
+        metrics = Metrics.of(jacobian, row_scale, metric)
+        prepared = self.lift.prepare(jacobian, row_scale=row_scale, metric=metric)
+        unit = prepared.scale if self.scale is None else self.scale**2
+        return _PreparedHomotopy(prepared, metrics, self.alpha, unit)
+
+    def choice(self, m: int, k: int, *, dtype: torch.dtype, device: torch.device) -> Lift:
+        return replace(self, lift=self.lift.choice(m, k, dtype=dtype, device=device))
+
+    def exact(self) -> Lift:
+        return replace(self, lift=self.lift.exact())
+
+
+@dataclass(frozen=True)
+class _PreparedHomotopy(Prepared):
+    """Attributes: unit is s², in the units of G."""
+
+    prepared: Prepared
+    metrics: Metrics
+    alpha: float
+    unit: float
+
+    def damped(self, damping: float) -> Damped:
+        if self.alpha == 1.0:
+            return _Gradient(self.metrics, self.unit + damping)
+        damped = self.prepared.damped((self.alpha * self.unit + damping) / (1.0 - self.alpha))
+        return _Between(self.metrics, damped, 1.0 / (1.0 - self.alpha))
+
+    @property
+    def scale(self) -> float:
+        return self.prepared.scale
+
+    @property
+    def least_damping(self) -> float:
+        return self.prepared.least_damping
+
+    @property
+    def direct(self) -> bool:
+        return self.prepared.direct
+
+
+@dataclass(frozen=True)
+class _Gradient:
+    """`Dᵀv/s²`."""
+
+    metrics: Metrics
+    unit: float
+
+    def lift(self, velocity: Outputs, hints: Hints = NO_HINTS) -> Lifted:
+        v, jacobian = self.metrics.enter(velocity), self.metrics.jacobian
+        solution = jacobian.rmv(v) / self.unit
+        return Lifted(self.metrics.leave(solution), jacobian.mv(solution) - v)
+
+
+@dataclass(frozen=True)
+class _Between:
+    """`D_μv/(1 − α)`; `Bθ̇ − v` follows from the misfit of the damped solve."""
+
+    metrics: Metrics
+    damped: Damped
+    factor: float
+
+    def lift(self, velocity: Outputs, hints: Hints = NO_HINTS) -> Lifted:
+        v, found = self.metrics.enter(velocity), self.damped.lift(velocity, hints)
+        misfit = self.factor * (found.misfit + v) - v
+        return replace(found, velocity=self.factor * found.velocity, misfit=misfit)

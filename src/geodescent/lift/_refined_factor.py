@@ -1,0 +1,78 @@
+"""Damped solves refined with B itself: a factor of its product, too coarse alone, as the preconditioner."""
+
+from dataclasses import dataclass
+
+import torch
+
+from geodescent import linalg
+from geodescent._types import Outputs, Theta
+from geodescent.jacobian import Jacobian
+from geodescent.linalg import CholeskyFactor, cholesky
+
+LEAST_FACTOR = 1e-15  # of the trace: a Cholesky factor of the product with less damping may not exist
+SPARE = 10.0  # a smaller pivot than this many δ: there are modes that A + δ says nothing of
+ROUNDS, FALL = 2, 1e-4  # each round brings the residual, in the norm of the factor's inverse, down to this share
+ROUGH_FALL = 1e-2  # the same of the one round of a rough solve
+PATIENCE = 4  # iterations a round: where modes below the factor's damping ask for more, two factors are cheaper
+
+
+@dataclass(frozen=True)
+class Refined:
+    """`(A + μ)⁻¹`, A = BBᵀ or BᵀB whichever is smaller, by conjugate gradients with a factor of A + δ, δ ≥ μ.
+
+    The residual of each round is taken anew with B, so that rounding in A does not enter the solution.
+
+    Attributes:
+        jacobian: B, (m, K).
+        factor: of A + δ.
+        damping: μ.
+        wide: whether A = BBᵀ.
+
+    Cost: of a lift, some six products with B and as many solves with the factor.
+    """
+
+    jacobian: Jacobian
+    factor: CholeskyFactor
+    damping: float
+    wide: bool
+
+    @classmethod
+    def of(
+        cls, jacobian: Jacobian, product: torch.Tensor, *, damping: float, trace: float, wide: bool
+    ) -> "Refined | None":
+        """From B, its product A and tr A; None where A + δ has no sound factor, or one that shows modes below δ."""
+        least = LEAST_FACTOR * trace
+        factor = cholesky(product, damping=max(damping, least))
+        if factor is None or (damping < least and float(factor.lower.diagonal().min()) ** 2 < SPARE * least):
+            return None
+        return cls(jacobian, factor, damping, wide)
+
+    def lift(self, v: Outputs, *, rough: bool = False) -> tuple[Theta, Outputs] | None:
+        """`θ̇ = Bᵀ(BBᵀ + μ)⁻¹v` and its misfit `Bθ̇ − v`; None where that takes more than `PATIENCE` iterations."""
+        solution = v.new_zeros(self.jacobian.shape[0 if self.wide else 1])
+        rounds, fall = (1, ROUGH_FALL) if rough else (ROUNDS, FALL)
+        left = v if self.wide else self.jacobian.rmv(v)
+        for number in range(rounds):
+            found = linalg.conjugate_gradients(
+                self._operator,
+                left if number == 0 else self._residual(v, solution),
+                preconditioner=self.factor.solve,
+                enough=linalg.fall_test(fall**2),
+                max_iterations=PATIENCE,
+            )
+            if not found.converged:
+                return None
+            solution += found.solution
+        velocity = self.jacobian.rmv(solution) if self.wide else solution
+        return velocity, self.jacobian.mv(velocity) - v
+
+    def _operator(self, z: torch.Tensor) -> torch.Tensor:
+        """`(A + μ) z`."""
+        b = self.jacobian
+        return torch.add(b.mv(b.rmv(z)) if self.wide else b.rmv(b.mv(z)), z, alpha=self.damping)
+
+    def _residual(self, v: Outputs, solution: torch.Tensor) -> torch.Tensor:
+        """`v − (BBᵀ + μ)z`, or `Bᵀ(v − Bθ̇) − μθ̇`."""
+        b = self.jacobian
+        left = v - (b.mv(b.rmv(solution)) if self.wide else b.mv(solution))
+        return torch.sub(left if self.wide else b.rmv(left), solution, alpha=self.damping)

@@ -1,0 +1,110 @@
+"""Damped solves through D itself by two Cholesky factors: for dampings below what G or DᵀD can resolve."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from geodescent._types import Outputs, Theta
+from geodescent.jacobian import Jacobian
+
+SHIFT = 4e-16  # of the trace: the first factor's damping, the level of rounding in the product
+SHIFT_TRIES = 8  # tenfold each
+
+
+@dataclass(frozen=True)
+class TwiceFactored:
+    """`B` with its product factored a first time, `A + δI = R Rᵀ`, A = BBᵀ or BᵀB whichever is smaller.
+
+    `E = R⁻¹B` (of Bᵀ where K < m) has all that A resolves of the spectrum at 1, so that the product `EEᵀ`, of which
+    a second factor is taken, resolves the rest: σ down to eps·σ_max as from a QR of B, by matrix products alone.
+
+    Attributes:
+        rows: B, (m, K), or its transpose where K < m.
+        lower: R, (n, n), n = min(m, K).
+        whitened: E, (n, max(m, K)).
+        product: `E Eᵀ`.
+        inverse: `R⁻¹R⁻ᵀ`.
+        wide: whether m ≤ K.
+    """
+
+    rows: Tensor
+    lower: Tensor
+    whitened: Tensor
+    product: Tensor
+    inverse: Tensor
+    wide: bool
+
+    @classmethod
+    def of(cls, jacobian: Jacobian, product: Tensor, *, wide: bool) -> "TwiceFactored | None":
+        """From B and its product A; None where A has no factor, as where it is not finite.
+
+        Cost: B, E and four n × n matrices; about 2n²·max(m, K) flops more than A took.
+        """
+        lower = _shifted_cholesky(product)
+        if lower is None:
+            return None
+        rows = jacobian.dense() if wide else jacobian.dense().T
+        whitened = torch.linalg.solve_triangular(lower, rows, upper=False)
+        inverse = torch.linalg.solve_triangular(lower, torch.eye(len(lower)).to(lower), upper=False)
+        return cls(rows, lower, whitened, whitened @ whitened.T, inverse @ inverse.T, wide)
+
+    def damped(self, damping: float) -> "TwiceSolver | None":
+        """The second factor, `EEᵀ + μ R⁻¹R⁻ᵀ`; None where it does not exist. Cost: n³/3 flops."""
+        lower, info = torch.linalg.cholesky_ex(torch.add(self.product, self.inverse, alpha=damping))
+        return None if int(info) else TwiceSolver(self, lower, damping)
+
+
+@dataclass(frozen=True)
+class TwiceSolver:
+    """`(BᵀB + μ)⁻¹Bᵀ u`, refined once with B itself.
+
+    Source: the refinement is Björck's for seminormal equations (Linear Algebra Appl. 88/89, 1987).
+    """
+
+    first: TwiceFactored
+    lower: Tensor
+    damping: float
+
+    def lift(self, velocity: Outputs) -> tuple[Theta, Outputs]:
+        """θ̇ and Bθ̇ − v."""
+        return self._wide(velocity) if self.first.wide else self._tall(velocity)
+
+    def _wide(self, v: Outputs) -> tuple[Theta, Outputs]:
+        rows, whitened = self.first.rows, self.first.whitened
+        half = self._inner(self._whiten(v))
+        solution = whitened.T @ half
+        z = self._unwhiten(half)
+        missing = torch.addmv(v, rows, solution, alpha=-1.0).sub_(z, alpha=self.damping)
+        solution += whitened.T @ self._inner(self._whiten(missing))
+        return solution, torch.addmv(v, rows, solution, beta=-1.0)
+
+    def _tall(self, v: Outputs) -> tuple[Theta, Outputs]:
+        rows = self.first.rows
+        solution = self._unwhiten(self._inner(self.first.whitened @ v))
+        missing = torch.addmv(v, rows.T, solution, alpha=-1.0)
+        gradient = torch.addmv(solution, rows, missing, beta=-self.damping)
+        solution += self._unwhiten(self._inner(self._whiten(gradient)))
+        return solution, torch.addmv(v, rows.T, solution, beta=-1.0)
+
+    def _whiten(self, u: Tensor) -> Tensor:
+        return torch.linalg.solve_triangular(self.first.lower, u[:, None], upper=False)[:, 0]
+
+    def _unwhiten(self, u: Tensor) -> Tensor:
+        return torch.linalg.solve_triangular(self.first.lower.T, u[:, None], upper=True)[:, 0]
+
+    def _inner(self, u: Tensor) -> Tensor:
+        half = torch.linalg.solve_triangular(self.lower, u[:, None], upper=False)
+        return torch.linalg.solve_triangular(self.lower.T, half, upper=True)[:, 0]
+
+
+def _shifted_cholesky(product: Tensor) -> Tensor | None:
+    shift = SHIFT * float(product.diagonal().sum())
+    for _ in range(SHIFT_TRIES):
+        shifted = product.clone()
+        shifted.diagonal().add_(shift)
+        lower, info = torch.linalg.cholesky_ex(shifted)
+        if not int(info):
+            return lower
+        shift *= 10.0
+    return None

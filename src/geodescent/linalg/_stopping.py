@@ -1,0 +1,90 @@
+"""Where an iterative solve may stop."""
+
+import math
+from collections.abc import Callable
+
+from torch import Tensor
+
+from geodescent.linalg._sums import dot, norm
+
+Enough = Callable[[Tensor, Tensor, float], bool]  # of the solution, its residual ρ and ⟨ρ, Mρ⟩, M the preconditioner
+
+STEP_ITERATIONS = 15.0  # what else a step costs: linearisation, factors of the layers, the trial (docs/decisions.md)
+LEAST = 2  # iterations: fewer have not looked beyond where they began
+SEEN = 1e-6  # of φ(0): what has gained no more than this says nothing yet
+
+
+def residual_test(b: Tensor, *, tol: float, within: float = 0.0) -> Enough:
+    """Stops at ‖ρ‖ ≤ max(tol·‖b‖, within)."""
+    small = max(tol * norm(b), within)
+    return lambda z, residual, rho: norm(residual) <= small
+
+
+def gap_test(b: Tensor, *, damping: float, slack: float) -> Enough:
+    """For `(BBᵀ + μ) z = b`: stops where the duality gap is below slack² of what is left and of what was gained.
+
+    At v = Bᵀz, `φ(v) = ‖Bv − b‖² + μ‖v‖²` is `‖ρ‖² + μ⟨z, b + ρ⟩`, and the gap, a bound on how far that is from the
+    least φ, is exactly ‖ρ‖².
+    """
+    energy = dot(b, b)
+
+    def enough(z: Tensor, residual: Tensor, rho: float) -> bool:
+        gap = dot(residual, residual)
+        left = gap + damping * (dot(z, b) + dot(z, residual))
+        return gap <= slack**2 * min(left, energy - left)
+
+    return enough
+
+
+def fall_test(tol: float) -> Enough:
+    """Stops where ⟨ρ, Mρ⟩ has fallen to this share of what it was at first."""
+    first = list[float]()
+
+    def enough(z: Tensor, residual: Tensor, rho: float) -> bool:
+        first.append(rho)
+        return rho <= tol * first[0]
+
+    return enough
+
+
+def either(*tests: Enough) -> Enough:
+    """Stops where one of the tests does."""
+    return lambda z, residual, rho: any(test(z, residual, rho) for test in tests)
+
+
+class Pace:
+    """For `(BᵀB + μ) x = b = Bᵀv`: stops where going on pays less than a new step would.
+
+    φ(x) = ‖Bx − v‖² + μ‖x‖² is what the step leaves, of φ(0) = ‖v‖². The whole step has brought ln φ(0)/φ(x) for its
+    iterations and `STEP_ITERATIONS` more; where the last iterations, a quarter of all, bring less each, the next
+    linearisation is the better use of the time (Charnov's marginal value theorem). Nothing is concluded before φ has
+    fallen by `SEEN`, nor before `LEAST` iterations.
+
+    Args:
+        b: Bᵀv, (K,).
+        energy: φ(0).
+        enough: a fall of ln φ at which to stop in any case.
+
+    Attributes:
+        seen: whether φ has fallen by `SEEN`.
+    """
+
+    def __init__(self, b: Tensor, energy: float, *, enough: float = math.inf) -> None:
+        self._b, self._energy, self._enough, self._falls = b, energy, enough, list[float]()
+        self.seen = False
+
+    def __call__(self, x: Tensor, residual: Tensor, rho: float) -> bool:
+        left = self._energy - dot(x, self._b) - dot(x, residual)
+        if not left > 0.0:
+            return True
+        fall = math.log(self._energy / left)
+        self._falls.append(fall)
+        count = len(self._falls) - 1
+        window = 2 + count // 4
+        self.seen = fall >= SEEN
+        if self.seen and fall >= self._enough and count >= LEAST:
+            return True
+        if count <= window or not self.seen:
+            return False
+        recent = (fall - self._falls[count - window]) / window
+        return recent <= fall / (count + STEP_ITERATIONS)

@@ -1,0 +1,193 @@
+"""From a forward pass to records: layer inputs by hooks, cotangents by Q backward passes, and who goes by rule.
+
+A parameter goes by rule only if every use of it in autograd's graph is the call of a layer that has a rule and whose
+sample axis is known. All others go through per-sample derivatives (`per_sample_rows`), so that every model works.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.graph import GradientEdge, Node, get_gradient_edge
+
+from geodescent._budget import require
+from geodescent.jacobian import Columns
+from geodescent.outputs._rules import RULES
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call of a layer that has a rule: what it was given, and the edge of the graph that its return value was."""
+
+    name: str
+    module: nn.Module
+    inputs: Tensor
+    version: int
+    edge: GradientEdge
+    shape: torch.Size
+
+    @property
+    def unchanged(self) -> bool:
+        """False where the inputs were overwritten later on, so that what was captured is lost."""
+        return self.inputs._version == self.version
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where the samples stand in a call: on `axis`, `copies` rows a sample (merged only on axis 0, sample-major)."""
+
+    axis: int
+    copies: int
+
+    def samples_first(self, tensor: Tensor, n_samples: int) -> Tensor:
+        """`(…, N·c, …) → (N, c, …)`."""
+        return tensor.movedim(self.axis, 0).unflatten(0, (n_samples, self.copies))
+
+
+@contextmanager
+def recording(modules: dict[str, nn.Module]) -> Iterator[list[Call]]:
+    """Collects the calls of these modules while the block runs; the hooks are gone afterwards, whatever happens."""
+    calls = list[Call]()
+
+    def hook_of(name: str) -> Callable[[nn.Module, tuple[Tensor, ...], dict[str, Tensor], Tensor], None]:
+        def hook(module: nn.Module, args: tuple[Tensor, ...], kwargs: dict[str, Tensor], output: Tensor) -> None:
+            inputs = args[0] if args else kwargs["input"]
+            if output.requires_grad:
+                edge = get_gradient_edge(output)
+                calls.append(Call(name, module, inputs.detach(), inputs._version, edge, output.shape))
+
+        return hook
+
+    # before the hooks of the user, which may change what the layer returned
+    handles = [m.register_forward_hook(hook_of(n), with_kwargs=True, prepend=True) for n, m in modules.items()]
+    try:
+        yield calls
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def cotangents(outputs: Tensor, calls: list[Call], layouts: list[Layout]) -> list[Tensor]:
+    """`g (N, Q, c, …)` for each call: one backward pass an output, through activations only.
+
+    Args:
+        outputs: (N, Q), attached to the graph.
+    """
+    n, q = outputs.shape
+    if not calls:
+        return []
+    pairs = zip(calls, layouts, strict=True)
+    shapes = [(n, q, *layout.samples_first(_shell(call, outputs), n).shape[1:]) for call, layout in pairs]
+    n_bytes = outputs.dtype.itemsize * sum(math.prod(shape) for shape in shapes)
+    what = f"the cotangents of {len(calls)} layers for {n} samples × {q} outputs"
+    require(n_bytes, outputs.device, what=what, instead="Use fewer samples at a time.")
+    edges = [call.edge for call in calls]
+    if q == 1:  # what autograd returns, without a copy
+        found = torch.autograd.grad(outputs, edges, torch.ones_like(outputs), allow_unused=True)
+        return [
+            outputs.new_zeros(shape) if g is None else layout.samples_first(g, n)[:, None]
+            for g, layout, shape in zip(found, layouts, shapes, strict=True)
+        ]
+    collected = [outputs.new_zeros(shape) for shape in shapes]
+    direction = torch.zeros_like(outputs)
+    for k in range(q):
+        direction.zero_()[:, k] = 1.0
+        found = torch.autograd.grad(outputs, edges, direction, retain_graph=k < q - 1, allow_unused=True)
+        for target, gradient, layout in zip(collected, found, layouts, strict=True):
+            if gradient is not None:
+                target[:, k] = layout.samples_first(gradient, n)
+    return collected
+
+
+def _shell(call: Call, like: Tensor) -> Tensor:
+    """A tensor of the call's output shape that owns no memory."""
+    return like.new_empty(()).expand(call.shape)
+
+
+def records_of(
+    calls: list[Call], layouts: list[Layout], gradients: list[Tensor], index: dict[str, dict[str, Tensor]]
+) -> list[Columns]:
+    """The records of every call, in the order of the calls.
+
+    Args:
+        index: module name → parameter name → where its entries stand in θ; only what goes by rule.
+    """
+    records = list[Columns]()
+    for call, layout, g in zip(calls, layouts, gradients, strict=True):
+        inputs = layout.samples_first(call.inputs, g.shape[0])
+        records += RULES[type(call.module)].apply(call.module, inputs, g, index[call.name], call.name)
+    return records
+
+
+def groups_of(records: list[Columns], n_params: int) -> list[list[int]]:
+    """The records' positions, those that share entries of θ together: shared layers and tied parameters."""
+    groups = list[list[int]]()
+    owner = torch.full((n_params,), -1, dtype=torch.long)
+    for position, record in enumerate(records):
+        where = record.index.reshape(-1).cpu()
+        shared = [g for g in torch.unique(owner[where]).tolist() if g >= 0]
+        members = sorted([position, *(i for g in shared for i in groups[g])])
+        for g in shared:
+            groups[g] = []
+            owner[owner == g] = len(groups)
+        owner[where] = len(groups)
+        groups.append(members)
+    return [group for group in groups if group]
+
+
+def uses(outputs: Tensor, leaves: dict[str, Tensor]) -> tuple[Counter[str], set[Node]]:
+    """How often each leaf is used in the graph of the outputs (edges into its accumulation node), and the graph."""
+    names = {id(leaf): name for name, leaf in leaves.items()}
+    counts, seen, stack = Counter[str](), set[Node](), [outputs.grad_fn]
+    while stack:
+        node = stack.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        for parent, _ in node.next_functions:
+            if parent is None:
+                continue
+            variable = getattr(parent, "variable", None)  # only accumulation nodes carry one
+            if variable is not None and id(variable) in names:
+                counts[names[id(variable)]] += 1
+            stack.append(parent)
+    return counts, seen
+
+
+def layouts_of(two: list[Call], three: list[Call]) -> list[Layout | None]:
+    """The layout of each call, told from one forward pass on two and one on three samples; None where it is unclear."""
+    if [c.name for c in two] != [c.name for c in three]:
+        return [None] * len(two)
+    return [_layout(a, b) for a, b in zip(two, three, strict=True)]
+
+
+def _layout(a: Call, b: Call) -> Layout | None:
+    inputs, outputs = _axis(a.inputs.shape, b.inputs.shape), _axis(a.shape, b.shape)
+    if inputs is None or inputs != outputs or not (a.unchanged and b.unchanged):
+        return None
+    axis, copies = inputs
+    if axis > 0 and (copies > 1 or not RULES[type(a.module)].any_axis):
+        return None
+    first = b.inputs.narrow(axis, 0, 2 * copies)
+    return Layout(axis, copies) if _close(first, a.inputs) else None
+
+
+def _axis(two: torch.Size, three: torch.Size) -> tuple[int, int] | None:
+    """The one axis on which the sizes are 2c and 3c."""
+    if len(two) != len(three):
+        return None
+    differ = [i for i, (a, b) in enumerate(zip(two, three, strict=True)) if a != b]
+    if len(differ) != 1 or two[differ[0]] * 3 != three[differ[0]] * 2:
+        return None
+    return differ[0], two[differ[0]] // 2
+
+
+def _close(a: Tensor, b: Tensor) -> bool:
+    if not a.dtype.is_floating_point:
+        return bool(torch.equal(a, b))
+    tolerance = torch.finfo(a.dtype).eps ** 0.75
+    return bool(((a - b).abs() <= tolerance * b.abs().max()).all())

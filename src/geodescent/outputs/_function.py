@@ -1,0 +1,171 @@
+"""A module as a pure function of θ: it is never re-pointed, its parameters are written with copy_."""
+
+import math
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, jvp
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from geodescent._errors import InputError
+from geodescent._types import Theta
+from geodescent.jacobian import ChainedCotangents
+from geodescent.outputs._chain import along_chain, cotangents_along_chain
+from geodescent.outputs._inputs import Inputs, n_samples_of, require_tensor
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """Where a trainable parameter stands in θ.
+
+    Attributes:
+        name: its first name.
+        offset, shape: its entries of θ.
+        ties: its names in other modules.
+    """
+
+    name: str
+    offset: int
+    shape: torch.Size
+    ties: tuple[str, ...] = ()
+
+    @property
+    def entries(self) -> slice:
+        return slice(self.offset, self.offset + math.prod(self.shape))
+
+
+@dataclass(frozen=True)
+class ModelFunction:
+    """`(θ, X) ↦ outputs (N, Q)` for a module, with θ as flat views, leaves or a copy.
+
+    Attributes:
+        model: the module.
+        parameters: its trainable parameters or some of them, tied ones once, in the order of `named_parameters`.
+        select: picks the outputs from what the model returns, or None.
+        dtype, device: of parameters and outputs.
+        partial: whether others of the module's parameters require grad too: for this function they are constants.
+    """
+
+    model: nn.Module
+    parameters: tuple[Parameter, ...]
+    select: Callable[[Any], Tensor] | None
+    dtype: torch.dtype
+    device: torch.device
+    partial: bool = False
+
+    @property
+    def n_params(self) -> int:
+        """K."""
+        return sum(math.prod(p.shape) for p in self.parameters)
+
+    @property
+    def theta(self) -> Theta:
+        """The module's own parameters, a flat copy (K,)."""
+        own = dict(self.model.named_parameters())
+        return torch.cat([own[p.name].detach().reshape(-1) for p in self.parameters])
+
+    def write(self, theta: Theta) -> None:
+        """Copies θ into the module's parameters."""
+        own = dict(self.model.named_parameters())
+        with torch.no_grad():
+            for p in self.parameters:
+                own[p.name].copy_(theta[p.entries].view(p.shape))
+
+    def views(self, theta: Theta) -> dict[str, Tensor]:
+        """θ cut into the module's parameters, without a copy."""
+        return {p.name: theta[p.entries].view(p.shape) for p in self.parameters}
+
+    def leaves(self, theta: Theta) -> dict[str, Tensor]:
+        """The same as leaves of a new graph."""
+        return {name: view.detach().requires_grad_() for name, view in self.views(theta).items()}
+
+    def entries(self, parameter: Parameter) -> Tensor:
+        """Where the parameter's entries stand in θ, in its shape."""
+        entries = torch.arange(parameter.entries.start, parameter.entries.stop, device=self.device)
+        return entries.view(parameter.shape)
+
+    def call(self, parameters: dict[str, Tensor], inputs: Inputs) -> Any:
+        """What the model returns."""
+        if self.partial:
+            rest = {name: p.detach() for name, p in _held(self.model) if p.requires_grad}
+            parameters = {**rest, **parameters}
+        tied = {tie: parameters[p.name] for p in self.parameters for tie in p.ties}
+        with sdpa_kernel(SDPBackend.MATH):  # the one attention kernel with derivatives of every kind
+            # torch's own ties would name a module twice that is called under two names, and leave its parameters lost
+            args, kwargs = ((), inputs) if isinstance(inputs, dict) else (inputs, None)
+            return functional_call(self.model, parameters | tied, args, kwargs, tie_weights=False)
+
+    def selected(self, returned: Any, n_samples: int) -> Tensor:
+        """The outputs in what the model returned, in the model's own shape."""
+        return require_tensor(returned if self.select is None else self.select(returned), n_samples)
+
+    def outputs(self, parameters: dict[str, Tensor], inputs: Inputs) -> Tensor:
+        """The outputs, (N, Q)."""
+        outputs = self.selected(self.call(parameters, inputs), n_samples_of(inputs))
+        return outputs.flatten(1) if outputs.dim() > 1 else outputs[:, None]
+
+    def cotangents(self, theta: Theta, inputs: Inputs) -> list[tuple[nn.Module, ChainedCotangents]] | None:
+        """Each linear layer with the derivative of the outputs by what it returned, where all is a chain of layers."""
+        with torch.no_grad():
+            return None if self.select else cotangents_along_chain(self.model, self.views(theta), inputs)
+
+    def second_derivative(self, theta: Theta, direction: Theta, inputs: Inputs) -> Tensor:
+        """`d²/dt² outputs(θ + t·direction)` at t = 0, (N, Q): by rules along a chain, else forward over forward.
+
+        Where an operation has no forward derivative, the central difference of length `eps^¼` instead.
+        """
+
+        def outputs(at: Theta) -> Tensor:
+            return self.outputs(self.views(at), inputs)
+
+        def first(at: Theta) -> Tensor:
+            return jvp(outputs, (at,), (direction,))[1]
+
+        with torch.no_grad():
+            found = None
+            if self.select is None:
+                found = along_chain(self.model, self.views(theta), self.views(direction), inputs)
+            if found is not None:
+                return found.flatten(1) if found.dim() > 1 else found[:, None]
+            try:
+                return jvp(first, (theta,), (direction,))[1]
+            except (NotImplementedError, RuntimeError):
+                return central_difference(outputs, theta, direction)
+
+
+def central_difference(outputs: Callable[[Theta], Tensor], theta: Theta, direction: Theta) -> Tensor:
+    """`(x[θ + hv] − 2x[θ] + x[θ − hv])/h²`, ‖hv‖ = eps^¼ of θ's size: where no derivative is to be had."""
+    length = float(direction.norm())
+    if length == 0.0:
+        return torch.zeros_like(outputs(theta))
+    h = torch.finfo(theta.dtype).eps ** 0.25 * max(1.0, float(theta.norm()) / len(theta) ** 0.5) / length
+    ahead, behind = outputs(theta + h * direction), outputs(theta - h * direction)
+    return (ahead - 2.0 * outputs(theta) + behind) / h**2
+
+
+def parameters_of(model: nn.Module, among: Iterable[Tensor] | None = None) -> tuple[Parameter, ...]:
+    """The trainable parameters, of these or of all, and their places in θ."""
+    found, offset = list[Parameter](), 0
+    wanted = {id(parameter) for parameter in (model.parameters() if among is None else among)}
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad and id(parameter) in wanted:
+            found.append(Parameter(name, offset, parameter.shape, _ties(model, name, parameter)))
+            offset += parameter.numel()
+    if not found:
+        raise InputError("no parameter of the model requires grad: there is nothing to fit. Call requires_grad_(True).")
+    return tuple(found)
+
+
+def _ties(model: nn.Module, name: str, parameter: Tensor) -> tuple[str, ...]:
+    """The names of a parameter beside its first."""
+    return tuple(other for other, p in _held(model) if p is parameter and other != name)
+
+
+def _held(model: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
+    """Every place of a parameter, by one name each: tied ones several times, a module with several names once."""
+    for path, module in model.named_modules():
+        for own, parameter in module.named_parameters(recurse=False, remove_duplicate=False):
+            yield f"{path}.{own}" if path else own, parameter

@@ -1,0 +1,84 @@
+"""Parameters that no rule accounts for: derivatives of each sample, by vmap in chunks or by a loop."""
+
+import math
+import warnings
+
+import torch
+from torch import Tensor
+from torch.func import jacrev, vmap
+
+from geodescent._budget import require
+from geodescent._types import Theta
+from geodescent.jacobian import DenseColumns
+from geodescent.outputs._function import ModelFunction
+from geodescent.outputs._inputs import Inputs, map_inputs, n_samples_of, take
+
+VMAP_BYTES = 2**28  # per-sample derivatives are taken in chunks of this size
+
+
+def per_sample_rows(
+    function: ModelFunction, theta: Theta, inputs: Inputs, names: list[str], n_outputs: int, *, vectorised: bool
+) -> DenseColumns:
+    """D's columns for the parameters `names`, formed.
+
+    Raises: MemoryPlanError, where they do not fit.
+    """
+    chosen = [p for p in function.parameters if p.name in names]
+    _require_memory(function, sum(math.prod(p.shape) for p in chosen), n_samples_of(inputs) * n_outputs)
+    index = torch.cat([function.entries(p).reshape(-1) for p in chosen])
+    rows = by_vmap if vectorised else by_loop
+    derivatives = rows(function, function.views(theta), inputs, names, n_outputs)
+    values = torch.cat([derivatives[p.name].reshape(*derivatives[p.name].shape[:2], -1) for p in chosen], 2)
+    return DenseColumns(values, index, " + ".join(p.name for p in chosen))
+
+
+def by_vmap(
+    function: ModelFunction, views: dict[str, Tensor], inputs: Inputs, names: list[str], n_outputs: int
+) -> dict[str, Tensor]:
+    """`{name: (N, Q, *shape)}`."""
+    fixed = {name: view for name, view in views.items() if name not in names}
+
+    def one(chosen: dict[str, Tensor], sample: Inputs) -> Tensor:
+        return function.outputs({**fixed, **chosen}, map_inputs(lambda t: t[None], sample))[0]
+
+    chosen = {name: views[name] for name in names}
+    width = n_outputs * sum(view.numel() for view in views.values()) * function.dtype.itemsize
+    chunk = max(1, VMAP_BYTES // max(1, width))
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="There is a performance drop")
+        found: dict[str, Tensor] = vmap(jacrev(one), in_dims=(None, 0), chunk_size=chunk)(chosen, inputs)
+    return found
+
+
+def by_loop(
+    function: ModelFunction, views: dict[str, Tensor], inputs: Inputs, names: list[str], n_outputs: int
+) -> dict[str, Tensor]:
+    """The same, a backward pass a residual: where vmap cannot go."""
+    n = n_samples_of(inputs)
+    leaves = {name: view.detach().requires_grad_() for name, view in views.items()}
+    chosen = [leaves[name] for name in names]
+    found = {name: views[name].new_zeros(n, n_outputs, *views[name].shape) for name in names}
+    for i in range(n):
+        with torch.enable_grad():
+            outputs = function.outputs(leaves, take(inputs, [i]))[0]
+        for k in range(n_outputs):
+            gradients = torch.autograd.grad(outputs[k], chosen, retain_graph=True, allow_unused=True)
+            for name, gradient in zip(names, gradients, strict=True):
+                if gradient is not None:
+                    found[name][i, k] = gradient
+    return found
+
+
+def vectorises(function: ModelFunction, inputs: Inputs, names: list[str]) -> bool:
+    """Whether vmap can go through the model."""
+    try:
+        by_vmap(function, function.views(function.theta), inputs, names, 1)
+    except Exception:  # vmap refuses in many ways; the loop answers the same question
+        return False
+    return True
+
+
+def _require_memory(function: ModelFunction, n_params: int, n_residuals: int) -> None:
+    what = f"the rows of {n_params} parameters outside the rules, for {n_residuals} residuals,"
+    n_bytes = n_residuals * n_params * function.dtype.itemsize
+    require(n_bytes, function.device, what=what, instead="Use fewer samples, or register a rule for their layers.")

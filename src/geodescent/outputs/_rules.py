@@ -1,0 +1,205 @@
+"""One rule per layer: from a call's inputs and output cotangents to records of the Jacobian.
+
+A rule is a function `(module, inputs, cotangents, index, label) -> records` with
+
+- inputs `(N, c, …)`: what the layer was called on, c copies a sample where samples and positions were merged, else 1;
+- cotangents `(N, Q, c, …)`: the derivative of the Q outputs by what the layer returned;
+- index: for each parameter of the module that goes by rule, where its entries stand in θ, in the parameter's shape.
+
+`RULES` is open: `RULES[MyLayer] = Rule(my_rule)` teaches a layer of one's own. A rule is used for exactly that type.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from geodescent.jacobian import (
+    Columns,
+    Cotangents,
+    DenseColumns,
+    DenseCotangents,
+    DenseInputs,
+    IndexInputs,
+    OuterColumns,
+)
+
+Index = dict[str, Tensor]
+Apply = Callable[[Any, Tensor, Tensor, Index, str], list[Columns]]
+
+
+@dataclass(frozen=True)
+class Rule:
+    """How a layer enters the Jacobian.
+
+    Attributes:
+        apply: the rule.
+        parameters: the names of the parameters it accounts for.
+        any_axis: whether samples may stand on any leading axis (true where the layer acts on the last axes alone).
+    """
+
+    apply: Apply
+    parameters: tuple[str, ...] = ("weight", "bias")
+    any_axis: bool = False
+
+
+def linear(module: nn.Linear, inputs: Tensor, cotangents: Tensor, index: Index, label: str) -> list[Columns]:
+    """`y = Wa + b`: one outer product with `[a, 1]`."""
+    n, q = cotangents.shape[:2]
+    a = inputs.reshape(n, -1, inputs.shape[-1])
+    g = DenseCotangents(cotangents.reshape(n, q, a.shape[1], -1))
+    return affine(a, g, index.get("weight"), index.get("bias"), label)
+
+
+def convolution(module: Any, inputs: Tensor, cotangents: Tensor, index: Index, label: str) -> list[Columns]:
+    """A convolution is a linear layer on patches, one record a group."""
+    n = len(cotangents)
+    patches = _patches(_padded(module, inputs.flatten(0, 1)), module.kernel_size, module.stride, module.dilation)
+    g = _positions_last_but_one(cotangents)
+    groups, records = module.groups, list[Columns]()
+    patches = patches.unflatten(1, (groups, -1))  # (N·c, groups, C/groups, L, kernel)
+    for k in range(groups):
+        a = patches[:, k].transpose(1, 2).flatten(2).reshape(n, g.shape[2], -1)
+        weight = index["weight"].chunk(groups)[k].flatten(1) if "weight" in index else None
+        bias = index["bias"].chunk(groups)[k] if "bias" in index else None
+        records += affine(a, DenseCotangents(g.chunk(groups, 3)[k]), weight, bias, label)
+    return records
+
+
+def transposed_convolution(module: Any, inputs: Tensor, cotangents: Tensor, index: Index, label: str) -> list[Columns]:
+    """Inputs and patches change sides: the patches are those of the cotangents."""
+    n, q, c = cotangents.shape[:3]
+    records = list[Columns]()
+    if "bias" in index:
+        records.append(DenseColumns(_positions_last_but_one(cotangents).sum(2), index["bias"], label))
+    if "weight" not in index:
+        return records
+    sizes, dims = inputs.shape[3:], range(len(module.kernel_size))
+    pad = list[int]()
+    for i in reversed(dims):
+        reach = (sizes[i] - 1) * module.stride[i] + module.dilation[i] * (module.kernel_size[i] - 1) + 1
+        pad += [module.padding[i], reach - module.padding[i] - cotangents.shape[4 + i]]
+    patches = _patches(F.pad(cotangents.flatten(0, 2), pad), module.kernel_size, module.stride, module.dilation)
+    patches = patches.unflatten(0, (n, q, c)).unflatten(3, (module.groups, -1))  # (N, Q, c, groups, C, L, kernel)
+    a = inputs.flatten(3).unflatten(2, (module.groups, -1))
+    for k in range(module.groups):
+        g = patches[:, :, :, k].transpose(3, 4).flatten(4).flatten(2, 3)
+        inputs_k = a[:, :, k].transpose(2, 3).flatten(1, 2)
+        weight = index["weight"].chunk(module.groups)[k].flatten(1).T
+        records.append(OuterColumns(DenseInputs(inputs_k), DenseCotangents(g), weight, label))
+    return records
+
+
+def embedding(module: nn.Embedding, inputs: Tensor, cotangents: Tensor, index: Index, label: str) -> list[Columns]:
+    """A linear layer on one-hot inputs; autograd's convention for `padding_idx` (no gradient) is kept."""
+    n, q = cotangents.shape[:2]
+    indices = inputs.reshape(n, -1)
+    g = cotangents.reshape(n, q, indices.shape[1], -1)
+    if module.padding_idx is not None:
+        g = g * (indices != module.padding_idx)[:, None, :, None]
+    one_hot = IndexInputs(indices, module.num_embeddings, g.dtype)
+    return [OuterColumns(one_hot, DenseCotangents(g), index["weight"].T, label)]
+
+
+def layer_norm(module: nn.LayerNorm, inputs: Tensor, cotangents: Tensor, index: Index, label: str) -> list[Columns]:
+    """Elementwise affine over the last axes."""
+    normalised = F.layer_norm(inputs, module.normalized_shape, eps=module.eps)
+    return _affine(normalised, cotangents, index, label, axes=len(module.normalized_shape))
+
+
+def rms_norm(module: nn.RMSNorm, inputs: Tensor, cotangents: Tensor, index: Index, label: str) -> list[Columns]:
+    """Elementwise scale over the last axes."""
+    normalised = F.rms_norm(inputs, list(module.normalized_shape), eps=module.eps)
+    return _affine(normalised, cotangents, index, label, axes=len(module.normalized_shape))
+
+
+def group_norm(module: nn.GroupNorm, inputs: Tensor, cotangents: Tensor, index: Index, label: str) -> list[Columns]:
+    """Affine by channel."""
+    normalised = F.group_norm(inputs.flatten(0, 1), module.num_groups, eps=module.eps).reshape(inputs.shape)
+    return _affine(_channels_last(normalised, 2), _channels_last(cotangents, 3), index, label, axes=1)
+
+
+def batch_norm(module: Any, inputs: Tensor, cotangents: Tensor, index: Index, label: str) -> list[Columns]:
+    """Affine by channel, with the running statistics: evaluation mode is the only one whose samples do not mix."""
+    flat = inputs.flatten(0, 1)
+    normalised = F.batch_norm(flat, module.running_mean, module.running_var, eps=module.eps).reshape(inputs.shape)
+    return _affine(_channels_last(normalised, 2), _channels_last(cotangents, 3), index, label, axes=1)
+
+
+RULES: dict[type[nn.Module], Rule] = {
+    nn.Linear: Rule(linear, any_axis=True),
+    nn.Conv1d: Rule(convolution),
+    nn.Conv2d: Rule(convolution),
+    nn.Conv3d: Rule(convolution),
+    nn.ConvTranspose1d: Rule(transposed_convolution),
+    nn.ConvTranspose2d: Rule(transposed_convolution),
+    nn.ConvTranspose3d: Rule(transposed_convolution),
+    nn.Embedding: Rule(embedding, ("weight",), any_axis=True),
+    nn.LayerNorm: Rule(layer_norm, any_axis=True),
+    nn.RMSNorm: Rule(rms_norm, ("weight",), any_axis=True),
+    nn.GroupNorm: Rule(group_norm),
+    nn.BatchNorm1d: Rule(batch_norm),
+    nn.BatchNorm2d: Rule(batch_norm),
+    nn.BatchNorm3d: Rule(batch_norm),
+}
+
+
+def affine(a: Tensor, g: Cotangents, weight: Tensor | None, bias: Tensor | None, label: str) -> list[Columns]:
+    """The record of `Wa + b` for whichever of the two is wanted: `[W b][a; 1]`.
+
+    Args:
+        a: (N, P, d).
+        weight, bias: where their entries stand in θ.
+    """
+    if weight is None:
+        return [] if bias is None else [DenseColumns(g.dense().sum(2), bias, label)]
+    if bias is None:
+        return [OuterColumns(DenseInputs(a), g, weight, label)]
+    ones = a.new_ones(*a.shape[:2], 1)
+    return [OuterColumns(DenseInputs(torch.cat([a, ones], 2)), g, torch.cat([weight, bias[:, None]], 1), label)]
+
+
+def _affine(normalised: Tensor, cotangents: Tensor, index: Index, label: str, *, axes: int) -> list[Columns]:
+    """`y = w ∘ z + b` over the last `axes` axes: both derivatives are sums over positions."""
+    n, q = cotangents.shape[:2]
+    size = math.prod(cotangents.shape[-axes:])
+    g = cotangents.reshape(n, q, -1, size)
+    z = normalised.reshape(n, 1, -1, size)
+    parts = {"weight": lambda: (g * z).sum(2), "bias": lambda: g.sum(2)}
+    return [DenseColumns(parts[name](), where.reshape(-1), label) for name, where in index.items()]
+
+
+def _channels_last(tensor: Tensor, axis: int) -> Tensor:
+    return tensor.movedim(axis, -1)
+
+
+def _positions_last_but_one(cotangents: Tensor) -> Tensor:
+    """`(N, Q, c, C, …) → (N, Q, P, C)`."""
+    n, q = cotangents.shape[:2]
+    return cotangents.movedim(3, -1).reshape(n, q, -1, cotangents.shape[3]).contiguous()  # many products follow
+
+
+def _padded(module: Any, inputs: Tensor) -> Tensor:
+    """The inputs as the convolution sees them, its padding applied."""
+    if module.padding == "valid":
+        return inputs
+    pad = list[int]()
+    for i in reversed(range(len(module.kernel_size))):
+        whole = module.dilation[i] * (module.kernel_size[i] - 1)
+        left, right = (whole // 2, whole - whole // 2) if module.padding == "same" else (module.padding[i],) * 2
+        pad += [left, right]
+    mode = "constant" if module.padding_mode == "zeros" else module.padding_mode
+    return F.pad(inputs, pad, mode=mode)
+
+
+def _patches(inputs: Tensor, kernel: tuple[int, ...], stride: tuple[int, ...], dilation: tuple[int, ...]) -> Tensor:
+    """`(B, C, …) → (B, C, L, ∏kernel)`, L the number of places of the kernel."""
+    dims = len(kernel)
+    for i in range(dims):
+        reach = dilation[i] * (kernel[i] - 1) + 1
+        inputs = inputs.unfold(2 + i, reach, stride[i])[..., :: dilation[i]]
+    return inputs.flatten(2 + dims).flatten(2, 1 + dims)
