@@ -1,7 +1,15 @@
-"""How much memory there is: every allocation that grows with m², K² or mK is held against it first."""
+"""What a computation may cost: free memory, and the sizes up to which matrices are formed and factorised.
+
+Every allocation that grows with m², K² or m·K is held against the budget first. The sizes are those measured on CPUs
+(docs/decisions.md); another device may get another profile here, and nowhere else.
+"""
 
 import os
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
@@ -9,12 +17,62 @@ import torch
 
 from geodescent._errors import MemoryPlanError
 
-FRACTION = 0.6  # of what is free; the rest is for what the allocations bring with them
-READ_EVERY = 0.05  # s; less than it takes to touch what could matter
+FRACTION = 0.6  # Share of the free memory that is used; the rest is for what allocations bring with them.
+READ_EVERY = 0.05  # Seconds between readings of the free memory: touching what could matter takes longer.
+
+
+@dataclass(frozen=True)
+class Budget:
+    """The sizes that choices are made by.
+
+    Attributes:
+        free_bytes: memory taken to be free; None asks the device.
+        tile_rows: rows of one tile of a Gram matrix. Tiles of 256 rows and their buffers stay near the cores.
+        rows_numbers: numbers of rows of D that are formed at once; 2²⁴ are 128 MB in float64.
+        batch_bytes: bytes of derivatives of single samples that are taken at once.
+        factor_order: the largest Gram or normal matrix that a descent factorises.
+        exact_order: the same where solves must be exact, as in a flow.
+        spectrum_order: the largest matrix that is diagonalised for a spectrum.
+        spectrum_numbers, spectrum_flops: D is decomposed up to this size m·K and this m·K·min(m, K): some seconds.
+        hessian_order: the largest K at which ∇²C is formed.
+    """
+
+    free_bytes: int | None = None
+    tile_rows: int = 256
+    rows_numbers: int = 2**24
+    batch_bytes: int = 2**28
+    factor_order: int = 3000
+    exact_order: int = 6000
+    spectrum_order: int = 3000
+    spectrum_numbers: float = 2e7
+    spectrum_flops: float = 3e10
+    hessian_order: int = 1500
+
+
+DEFAULT = Budget()
+_current: ContextVar[Budget | None] = ContextVar("budget", default=None)
+
+
+def budget() -> Budget:
+    """The budget that holds here."""
+    return _current.get() or DEFAULT
+
+
+@contextmanager
+def spending(limits: Budget) -> Iterator[None]:
+    """Makes a budget hold inside the block, in this thread or task alone."""
+    token = _current.set(limits)
+    try:
+        yield
+    finally:
+        _current.reset(token)
 
 
 def available_bytes(device: torch.device) -> int:
     """Free memory of the device, in bytes: by the driver on CUDA, else MemAvailable within the cgroup's limit."""
+    given = budget().free_bytes
+    if given is not None:
+        return given
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
     return _host_bytes(int(time.monotonic() / READ_EVERY))
@@ -26,7 +84,7 @@ def fits(n_bytes: float, device: torch.device) -> bool:
 
 
 def require(n_bytes: float, device: torch.device, *, what: str, instead: str) -> None:
-    """Raises MemoryPlanError unless `n_bytes` fit: never the kernel's out-of-memory killer."""
+    """Raises MemoryPlanError unless `n_bytes` fit, before the system's out-of-memory killer could end the process."""
     if not fits(n_bytes, device):
         free = available_bytes(device) / 1e9
         raise MemoryPlanError(

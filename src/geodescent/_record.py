@@ -2,8 +2,9 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from enum import Enum
+from typing import Any
 
 
 class Result(Enum):
@@ -15,7 +16,7 @@ class Result(Enum):
     stationary = "No direction lowers the cost to first order: this is a critical point with cost above zero."
     rounding_floor = "The cost has reached the rounding floor: more digits do not exist in this precision."
     no_progress = "No damping, however large, gave a step that lowers the cost."
-    held_out_rose = "The held-out cost rose: fitting further hurts. The point before is kept."
+    validation_rose = "The validation cost rose: fitting further hurts. The point before is kept."
     max_steps = "The largest number of steps was taken before the target was reached."
     max_seconds = "The time ran out before the target was reached."
     stopped = "The callback ended the run."
@@ -36,23 +37,32 @@ class StepRecord:
         gain_ratio: (C_old − C)/(C_old − C_lin). It and `predicted` are of the samples that the step was taken on: a
             batch, or those that a fit opens on.
         rank: the numerical rank of D, where it was computed.
-        held_out: the cost on the validation data, where there are any.
+        validation_cost: the cost on the validation data, where there are any.
         seconds: since the start.
+        block_rms: name of a block of rows → root of the mean square of x − y there, unweighted.
     """
 
     step: int
     time: float
     cost: float
     predicted: float
-    damping: float
-    gain_ratio: float
-    rank: int | None
-    held_out: float | None
-    seconds: float
+    damping: float = math.nan
+    gain_ratio: float = math.nan
+    rank: int | None = None
+    validation_cost: float | None = None
+    seconds: float = 0.0
+    block_rms: dict[str, float] = field(default_factory=dict)
 
-    def as_dict(self) -> dict[str, float | int | None]:
+    def as_dict(self) -> dict[str, Any]:
         """The record for JSON: None where a number does not exist."""
-        return {k: v if v is None or math.isfinite(v) else None for k, v in asdict(self).items()}
+        return {name: _finite(value) for name, value in asdict(self).items()}
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _finite(entry) for name, entry in value.items()}
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 Callback = Callable[[StepRecord], None]
+"""Called with the record of each accepted step; StopIteration ends the run."""

@@ -1,4 +1,4 @@
-"""Convex costs of the outputs: value, gradient and Hessian in output space, sample by sample (THEORY 2.4).
+"""Convex costs of the outputs: value, gradient and Hessian in output space, sample by sample.
 
 Each is the mean over the samples of a convex function of a sample's Q outputs. The targets have the outputs' shape:
 real numbers, probabilities of classes, counts, or probabilities of events.
@@ -41,12 +41,15 @@ class SquaredError:
         """Any real targets."""
 
     def value(self, outputs: Tensor, targets: Tensor) -> float:
+        """C, the mean over the samples."""
         return float((outputs - targets).square().sum(1).mean()) / 2.0
 
     def gradient(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """`N∇ₓC`, (N, Q)."""
         return outputs - targets
 
     def hessian(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """`N∇ₓ²C`, (N, Q, Q)."""
         return torch.diag_embed(torch.ones_like(outputs))
 
 
@@ -64,12 +67,15 @@ class CrossEntropy:
             raise InputError("CrossEntropy: a row of the targets has no probability above zero.")
 
     def value(self, outputs: Tensor, targets: Tensor) -> float:
+        """C, the mean over the samples."""
         return -float((targets * torch.log_softmax(outputs, 1)).sum(1).mean())
 
     def gradient(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """`N∇ₓC`, (N, Q)."""
         return targets.sum(1, keepdim=True) * torch.softmax(outputs, 1) - targets
 
     def hessian(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """`N∇ₓ²C`, (N, Q, Q)."""
         p = torch.softmax(outputs, 1)
         others = p[:, :, None] * p[:, None, :] * (1.0 - torch.eye(p.shape[1]).to(p))
         blocks = torch.diag_embed(others.sum(2)) - others  # p − p² as Σ_k≠q p_q p_k: rows add up to zero at p → 1 too
@@ -94,14 +100,17 @@ class Huber:
         """Any real targets."""
 
     def value(self, outputs: Tensor, targets: Tensor) -> float:
+        """C, the mean over the samples."""
         off = (outputs - targets).abs()
         inside, outside = 0.5 * off.square(), self.delta * (off - 0.5 * self.delta)
         return float(torch.where(off <= self.delta, inside, outside).sum(1).mean())
 
     def gradient(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """`N∇ₓC`, (N, Q)."""
         return (outputs - targets).clamp(-self.delta, self.delta)
 
     def hessian(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """`N∇ₓ²C`, (N, Q, Q)."""
         return torch.diag_embed(((outputs - targets).abs() <= self.delta).to(outputs))
 
 
@@ -114,12 +123,15 @@ class Poisson:
         _require_within(targets, 0.0, float("inf"), "Poisson: counts", "x itself is the logarithm of the rate")
 
     def value(self, outputs: Tensor, targets: Tensor) -> float:
+        """C, the mean over the samples."""
         return float((outputs.exp() - targets * outputs).sum(1).mean())
 
     def gradient(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """`N∇ₓC`, (N, Q)."""
         return outputs.exp() - targets
 
     def hessian(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """`N∇ₓ²C`, (N, Q, Q)."""
         return torch.diag_embed(outputs.exp())
 
 
@@ -132,12 +144,15 @@ class Logistic:
         _require_within(targets, 0.0, 1.0, "Logistic: probabilities", "divide counts by their total")
 
     def value(self, outputs: Tensor, targets: Tensor) -> float:
+        """C, the mean over the samples."""
         return float((torch.nn.functional.softplus(outputs) - targets * outputs).sum(1).mean())
 
     def gradient(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """`N∇ₓC`, (N, Q)."""
         return torch.sigmoid(outputs) - targets
 
     def hessian(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """`N∇ₓ²C`, (N, Q, Q)."""
         p = torch.sigmoid(outputs)
         return torch.diag_embed(p * (1.0 - p))
 

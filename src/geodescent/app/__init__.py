@@ -1,1 +1,8 @@
-"""The command and the files it writes."""
+"""The command `geodescent`, its run folders, and the tables and networks that it knows.
+
+`load` opens a run; the command itself lies in `cli`. What it needs beside torch is imported when it is asked for.
+"""
+
+from geodescent.app._runs import Run, load
+
+__all__ = ["Run", "load"]

@@ -3,36 +3,24 @@
 import platform
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import torch
 import typer
 from torch import nn
 
-import geodescent as gd
 from geodescent._errors import InputError
-from geodescent.app._runs import Config, RunFolder, free_folder
-from geodescent.app._tables import Prepared, prepare
-
-Dtype = Literal["float64", "float32"]
-
-
-@dataclass(frozen=True)
-class NetworkChoice:
-    """The network asked for, before its data are known."""
-
-    hidden: tuple[int, ...]
-    activation: str
-    dtype: Dtype
-    device: str
+from geodescent._version import __version__
+from geodescent.app._networks import Dtype, NetworkChoice
+from geodescent.app._runs import Config, RunFolder, TableFacts, free_folder
+from geodescent.app._tables import SplitTable, prepare
 
 
 @dataclass(frozen=True)
 class Job:
     """A model at its start, with its data and the folder of its run."""
 
-    prepared: Prepared
+    table: SplitTable
     config: Config
     model: nn.Module
     folder: RunFolder
@@ -40,37 +28,39 @@ class Job:
     @property
     def training(self) -> tuple[torch.Tensor, torch.Tensor]:
         """X and y of the training part."""
-        return self._tensors(self.prepared.split.train)
+        return self._tensors(self.table.split.train)
 
     @property
-    def held_out(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """X and y held out."""
-        return self._tensors(self.prepared.split.test)
+    def test(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """X and y of the test part."""
+        return self._tensors(self.table.split.test)
 
     def name(self) -> str:
         """Data and network in a few words."""
-        return f"{self.config.data} · {self.config.widths} {self.config.activation}"
+        return f"{self.config.table.name} · {self.config.widths} {self.config.network.activation}"
 
     def opening(self) -> str:
         """What is about to be trained on what."""
-        kind = f"{self.config.n_outputs} classes" if self.config.class_names else "one real target"
-        train, test = len(self.prepared.split.train), len(self.prepared.split.test)
+        facts, network = self.config.table, self.config.network
+        kind = f"{facts.n_outputs} classes" if facts.class_names else "one real target"
+        train, test = len(self.table.split.train), len(self.table.split.test)
         return (
-            f"{self.name()} · {self.config.dtype} · {self.config.device} · seed {self.config.seed}\n"
-            f"{self.config.task} ({kind}): {train} samples to train, {test} held out (--test-size)"
+            f"{self.name()} · {network.dtype} · {network.device} · seed {self.config.seed}\n"
+            f"{facts.task} ({kind}): {train} samples to train, {test} to test (--test-size)"
         )
 
     def test_scores(self) -> dict[str, float]:
-        """Accuracy, or rmse and r2, on the samples held out."""
+        """Accuracy, or rmse and r2, on the test part."""
         with torch.no_grad():
-            outputs = self.model(self.held_out[0])
-        return self.prepared.score(self.prepared.split.test, outputs)
+            outputs = self.model(self.test[0])
+        return self.table.score(self.table.split.test, outputs)
 
     def _tensors(self, rows: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
-        return self.prepared.tensors(rows, dtype=self.config.torch_dtype, device=self.config.device)
+        return self.table.tensors(rows, dtype=self.config.network.torch_dtype, device=self.config.network.device)
 
 
 def network_choice(data: str, hidden: str | None, activation: str, dtype: Dtype, device: str) -> NetworkChoice:
+    """The network that the options name. Raises a usage error for widths, and InputError for a device."""
     widths = hidden if hidden is not None else "256,256" if data == "digits" else "64,64"
     try:
         numbers = tuple(int(width) for width in widths.split(",") if width.strip())
@@ -89,34 +79,43 @@ def _device(name: str) -> str:
     return name
 
 
-def job_of(
-    command: str,
-    data: str,
-    test_size: float,
-    seed: int,
-    options: Mapping[str, float | str | None],
-    choice: NetworkChoice,
-    out: str | None,
-) -> Job:
-    prepared = prepare(data, test_size=test_size, seed=seed)
-    table, target_scaling = prepared.table, prepared.target_scaling
+@dataclass(frozen=True)
+class JobOptions:
+    """What the command was asked for, whatever it does with it.
+
+    Attributes:
+        data: name of the data set.
+        network: hidden widths, activation, dtype and device.
+        seed: of the split and of the start.
+        test_size: fraction of the samples in the test part.
+        out: the run's folder, or None for one of its own.
+        more: the command's own options, kept in config.json.
+    """
+
+    data: str
+    network: NetworkChoice
+    seed: int
+    test_size: float
+    out: str | None
+    more: Mapping[str, float | str | None]
+
+
+def job_of(command: str, options: JobOptions) -> Job:
+    """The job that these options ask for."""
+    table = prepare(options.data, test_size=options.test_size, seed=options.seed)
+    facts = TableFacts(options.data, table.table.task, table.table.class_names, table.table.feature_names)
+    scalings = {"inputs": table.input_scaling.as_dict()}
+    if table.target_scaling is not None:
+        scalings["targets"] = table.target_scaling.as_dict()
     config = Config(
         command=command,
-        data=data,
-        task=table.task,
-        class_names=table.class_names,
-        feature_names=table.feature_names,
-        n_outputs=table.n_outputs,
-        hidden=choice.hidden,
-        activation=choice.activation,
-        dtype=choice.dtype,
-        device=choice.device,
-        seed=seed,
-        test_size=test_size,
-        input_scaling=prepared.input_scaling.as_dict(),
-        target_scaling=target_scaling.as_dict() if target_scaling else None,
-        options=dict(options),
-        versions={"geodescent": gd.__version__, "torch": torch.__version__, "python": platform.python_version()},
+        table=facts,
+        network=options.network,
+        seed=options.seed,
+        test_size=options.test_size,
+        scalings=scalings,
+        options=dict(options.more),
+        versions={"geodescent": __version__, "torch": torch.__version__, "python": platform.python_version()},
     )
-    folder = RunFolder(free_folder(out, name=f"{data}-{command}"), config, prepared.split)
-    return Job(prepared, config, config.network().to(choice.device), folder)
+    folder = RunFolder(free_folder(options.out, name=f"{options.data}-{command}"), config, table.split)
+    return Job(table, config, config.model().to(options.network.device), folder)

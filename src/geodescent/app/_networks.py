@@ -2,11 +2,15 @@
 
 import itertools
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import nn
 
 from geodescent._errors import InputError
+
+Dtype = Literal["float64", "float32"]
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {
     "tanh": nn.Tanh,
@@ -43,3 +47,28 @@ def mlp(
         linears = [nn.Linear(a, b, dtype=dtype) for a, b in itertools.pairwise(widths)]
     between = ACTIVATIONS[activation]
     return nn.Sequential(*(part for linear in linears[:-1] for part in (linear, between())), linears[-1])
+
+
+@dataclass(frozen=True)
+class NetworkChoice:
+    """The network asked for, before its data are known.
+
+    Attributes:
+        hidden: widths of the hidden layers.
+        activation: a key of `ACTIVATIONS`.
+        dtype, device: of parameters and data.
+    """
+
+    hidden: tuple[int, ...]
+    activation: str
+    dtype: Dtype
+    device: str
+
+    @property
+    def torch_dtype(self) -> torch.dtype:
+        """The dtype of parameters and data."""
+        return {"float64": torch.float64, "float32": torch.float32}[self.dtype]
+
+    def network(self, d_in: int, d_out: int, seed: int) -> nn.Sequential:
+        """The network at its start, on the CPU."""
+        return mlp(d_in, self.hidden, d_out, self.activation, dtype=self.torch_dtype, seed=seed)

@@ -19,51 +19,66 @@ from safetensors.torch import load_file, save
 from torch import nn
 
 from geodescent._errors import InputError
-from geodescent.app._networks import mlp
-from geodescent.app._tables import Prepared, Scaling, Split, load_table
+from geodescent.app._networks import NetworkChoice
+from geodescent.app._scaling import Scaling
+from geodescent.app._tables import Split, SplitTable, load_table
+
+
+@dataclass(frozen=True)
+class TableFacts:
+    """What a run keeps of its table.
+
+    Attributes:
+        name: of the data set.
+        task: classification or regression.
+        class_names: empty for a regression.
+        feature_names: of the columns.
+    """
+
+    name: str
+    task: str
+    class_names: tuple[str, ...]
+    feature_names: tuple[str, ...]
+
+    @property
+    def n_outputs(self) -> int:
+        """Q: one output per class, one for a regression."""
+        return max(1, len(self.class_names))
 
 
 @dataclass(frozen=True)
 class Config:
-    """Everything that rebuilds a run's network, data and scaling; the content of config.json."""
+    """Everything that rebuilds a run's network, data and scaling; the content of config.json.
+
+    Attributes:
+        command: that made the run.
+        table: what is kept of its table.
+        network: what was asked for.
+        seed: of the split and of the start.
+        test_size: fraction of the samples in the test part.
+        scalings: `inputs`, and `targets` of a regression.
+        options: of the command.
+        versions: of the packages.
+    """
 
     command: str
-    data: str
-    task: str
-    class_names: tuple[str, ...]
-    feature_names: tuple[str, ...]
-    n_outputs: int
-    hidden: tuple[int, ...]
-    activation: str
-    dtype: str
-    device: str
+    table: TableFacts
+    network: NetworkChoice
     seed: int
     test_size: float
-    input_scaling: dict[str, list[float]]
-    target_scaling: dict[str, list[float]] | None
+    scalings: dict[str, dict[str, list[float]]]
     options: dict[str, Any]
     versions: dict[str, str]
 
-    def network(self) -> nn.Sequential:
+    def model(self) -> nn.Sequential:
         """The network at its start, on the CPU."""
-        return mlp(
-            len(self.feature_names),
-            self.hidden,
-            self.n_outputs,
-            self.activation,
-            dtype=self.torch_dtype,
-            seed=self.seed,
-        )
+        return self.network.network(len(self.table.feature_names), self.table.n_outputs, self.seed)
 
     @property
     def widths(self) -> str:
         """The network's widths, such as 64-256-256-10."""
-        return "-".join(map(str, [len(self.feature_names), *self.hidden, self.n_outputs]))
-
-    @property
-    def torch_dtype(self) -> torch.dtype:
-        """The dtype of parameters and data."""
-        return {"float64": torch.float64, "float32": torch.float32}[self.dtype]
+        widths = [len(self.table.feature_names), *self.network.hidden, self.table.n_outputs]
+        return "-".join(map(str, widths))
 
 
 @dataclass(frozen=True)
@@ -83,22 +98,22 @@ class Run:
         Raises:
             InputError: not d columns, or a value that is not finite.
         """
-        rows, width = np.asarray(raw, dtype=np.float64), len(self.config.feature_names)
+        rows, width = np.asarray(raw, dtype=np.float64), len(self.config.table.feature_names)
         if rows.ndim != 2 or rows.shape[1] != width:
-            raise InputError(f"Raw rows of {self.config.data} have shape (n, {width}): got {rows.shape}.")
+            raise InputError(f"Raw rows of {self.config.table.name} have shape (n, {width}): got {rows.shape}.")
         if not np.isfinite(rows).all():
             raise InputError(f"Raw rows hold {np.count_nonzero(~np.isfinite(rows))} values that are not finite.")
-        scaled = Scaling.from_dict(self.config.input_scaling).apply(rows)
-        return torch.tensor(scaled, dtype=self.config.torch_dtype)
+        scaled = Scaling.from_dict(self.config.scalings["inputs"]).apply(rows)
+        return torch.tensor(scaled, dtype=self.config.network.torch_dtype)
 
     @cached_property
-    def prepared(self) -> Prepared:
+    def table(self) -> SplitTable:
         """The table with this run's split."""
-        return Prepared(load_table(self.config.data), Split(self.train_index, self.test_index))
+        return SplitTable(load_table(self.config.table.name), Split(self.train_index, self.test_index))
 
     def training_tensors(self) -> tuple[torch.Tensor, torch.Tensor]:
         """X and y that the run was trained on."""
-        return self.prepared.tensors(self.train_index, dtype=self.config.torch_dtype)
+        return self.table.tensors(self.train_index, dtype=self.config.network.torch_dtype)
 
 
 def load(path: str | os.PathLike[str]) -> Run:
@@ -111,7 +126,7 @@ def load(path: str | os.PathLike[str]) -> Run:
     if not folder.is_dir():
         raise InputError(f"No run folder at {folder}.")
     config, rows = _read_config(folder), _read_json(folder, "split.json")
-    model = config.network()
+    model = config.model()
     _put_weights(model, folder, config)
     return Run(
         path=folder,
@@ -124,11 +139,20 @@ def load(path: str | os.PathLike[str]) -> Run:
 
 
 def read_history(path: Path) -> dict[str, NDArray[np.float64]]:
-    """Columns of history.jsonl, NaN where a record says null; a torn last line is dropped."""
+    """Columns of history.jsonl, NaN where a record says null; a torn last line is dropped.
+
+    What a record says of several blocks of rows becomes a column for each, as `block_rms.data`.
+    """
     lines = path.read_text().split("\n")[:-1] if path.exists() else []
-    records = [json.loads(line) for line in lines]
+    records = [_flat(json.loads(line)) for line in lines]
     columns = records[0].keys() if records else ()
     return {name: np.array([record[name] for record in records], dtype=np.float64) for name in columns}
+
+
+def _flat(record: dict[str, Any]) -> dict[str, float]:
+    nested = {name: value for name, value in record.items() if isinstance(value, dict)}
+    plain = {name: value for name, value in record.items() if name not in nested}
+    return plain | {f"{name}.{key}": entry for name, value in nested.items() for key, entry in value.items()}
 
 
 @dataclass(frozen=True)
@@ -224,13 +248,14 @@ def _read_config(folder: Path) -> Config:
     missing = [field.name for field in dataclasses.fields(Config) if field.name not in entries]
     if missing:
         raise InputError(f"{folder / 'config.json'} lacks {', '.join(missing)}: it is of another version or not whole.")
-    config = Config(**{field.name: entries[field.name] for field in dataclasses.fields(Config)})
-    return dataclasses.replace(
-        config,
-        hidden=tuple(config.hidden),
-        class_names=tuple(config.class_names),
-        feature_names=tuple(config.feature_names),
-    )
+    try:
+        table, network = TableFacts(**entries["table"]), NetworkChoice(**entries["network"])
+    except TypeError as error:
+        raise InputError(f"{folder / 'config.json'} is of another version: {error}.") from error
+    table = dataclasses.replace(table, class_names=tuple(table.class_names), feature_names=tuple(table.feature_names))
+    network = dataclasses.replace(network, hidden=tuple(network.hidden))
+    rest = {field.name: entries[field.name] for field in dataclasses.fields(Config)}
+    return Config(**(rest | {"table": table, "network": network}))
 
 
 def _put_weights(model: nn.Module, folder: Path, config: Config) -> None:

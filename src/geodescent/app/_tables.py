@@ -1,15 +1,15 @@
 """Real data that travel inside scikit-learn: the table, its split, and scalings learnt on the training part only."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from geodescent._errors import InputError
+from geodescent.app._scaling import Scaling, common_factor, standardise
 
 Task = Literal["classification", "regression"]
 
@@ -70,7 +70,7 @@ def load_table(name: str) -> Table:
 
 @dataclass(frozen=True)
 class Split:
-    """Row numbers of the training part and of the part held out; disjoint, increasing."""
+    """Row numbers of the training part and of the test part; disjoint, increasing."""
 
     train: NDArray[np.int64]
     test: NDArray[np.int64]
@@ -81,7 +81,7 @@ def split(table: Table, *, test_size: float, seed: int) -> Split:
 
     Args:
         table: the samples.
-        test_size: fraction held out, in (0, 1).
+        test_size: fraction of the test part, in (0, 1).
         seed: of the split.
 
     Raises:
@@ -103,45 +103,7 @@ def split(table: Table, *, test_size: float, seed: int) -> Split:
 
 
 @dataclass(frozen=True)
-class Scaling:
-    """`v ↦ (v − mean)/scale`, per column or, with one entry, by one common factor."""
-
-    mean: NDArray[np.float64]
-    scale: NDArray[np.float64]
-
-    def apply(self, values: ArrayLike) -> NDArray[np.float64]:
-        """Scaled values of raw ones."""
-        return (np.asarray(values, dtype=np.float64) - self.mean) / self.scale
-
-    def invert(self, values: ArrayLike) -> NDArray[np.float64]:
-        """Raw values of scaled ones."""
-        return np.asarray(values, dtype=np.float64) * self.scale + self.mean
-
-    def as_dict(self) -> dict[str, list[float]]:
-        """The numbers, for JSON."""
-        return {"mean": self.mean.tolist(), "scale": self.scale.tolist()}
-
-    @staticmethod
-    def from_dict(numbers: Mapping[str, list[float]]) -> "Scaling":
-        """The inverse of `as_dict`."""
-        return Scaling(mean=np.array(numbers["mean"]), scale=np.array(numbers["scale"]))
-
-
-def standardise(values: NDArray[np.float64]) -> Scaling:
-    """Mean 0 and variance 1 in every column; a constant column is centred only."""
-    mean, deviation = values.mean(axis=0), values.std(axis=0)
-    rounding = 10.0 * np.finfo(np.float64).eps * np.abs(values).max(axis=0)
-    return Scaling(mean=mean, scale=np.where(deviation > rounding, deviation, 1.0))
-
-
-def common_factor(values: NDArray[np.float64]) -> Scaling:
-    """One shift and one factor for all pixels: mean 0 and variance 1 over the whole image, not by pixel."""
-    deviation = float(values.std())
-    return Scaling(mean=np.array([values.mean()]), scale=np.array([deviation if deviation > 0.0 else 1.0]))
-
-
-@dataclass(frozen=True)
-class Prepared:
+class SplitTable:
     """A table that is split, with the scalings that its training part alone decides."""
 
     table: Table
@@ -183,7 +145,7 @@ class Prepared:
         return {"rmse": mean_square**0.5, "r2": 1.0 - mean_square / spread if spread > 0.0 else float("nan")}
 
 
-def prepare(name: str, *, test_size: float, seed: int) -> Prepared:
+def prepare(name: str, *, test_size: float, seed: int) -> SplitTable:
     """The data set of that name, split and ready to scale."""
     table = load_table(name)
-    return Prepared(table=table, split=split(table, test_size=test_size, seed=seed))
+    return SplitTable(table=table, split=split(table, test_size=test_size, seed=seed))

@@ -11,21 +11,37 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-import geodescent as gd
+from geodescent import doors
 from geodescent._errors import InputError
-from geodescent.app._job import Dtype, Job, job_of, network_choice
+from geodescent._version import __version__
+from geodescent.app._job import Job, JobOptions, job_of, network_choice
+from geodescent.app._networks import Dtype
 from geodescent.app._runs import Run, load
 from geodescent.app._tables import DATA_SETS
-from geodescent.app.report.answer import Answer, summary
-from geodescent.app.report.curves import draw_fit, draw_flow, png
-from geodescent.app.report.progress import ProgressBar
-from geodescent.doors import DEFAULT_FALL
-from geodescent.generalisation import FEWEST, Start
+from geodescent.app.report import Answer, ProgressBar, draw_fit, draw_flow, png, summary
+from geodescent.generalisation import FEWEST, ChosenStart
+from geodescent.theory import stopping_time
 
 INTERRUPTED = 130
 
 HELP = "Fits networks to data by geometrically adapted gradient descent: no learning rate, and a certificate."
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=HELP)
+
+
+def _show_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"geodescent {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options_of_all(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and leave.")
+    ] = False,
+) -> None:
+    """Fits networks to data by geometrically adapted gradient descent: no learning rate, and a certificate."""
+
 
 Activation = Literal["tanh", "relu", "gelu", "silu", "sigmoid"]
 DATA_HELP = f"One of {', '.join(DATA_SETS)}."
@@ -34,7 +50,7 @@ HiddenOption = Annotated[
     str | None, typer.Option("--hidden", metavar="WIDTHS", help="Such as 64,64 (default; digits: 256,256).")
 ]
 ActivationOption = Annotated[Activation, typer.Option("--activation", help="Between the layers.")]
-TestSizeOption = Annotated[float, typer.Option("--test-size", help="Fraction held out.")]
+TestSizeOption = Annotated[float, typer.Option("--test-size", help="Fraction of the test part.")]
 DtypeOption = Annotated[Dtype, typer.Option("--dtype", help="Of parameters and data.")]
 DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, …")]
 SeedOption = Annotated[int, typer.Option("--seed", min=0, max=2**32 - 1, help="Of the split and of the start.")]
@@ -45,8 +61,8 @@ StartOption = Annotated[
     Literal["data", "torch"], typer.Option("--start", help="Scale of the first layer: chosen by the data, or torch's.")
 ]
 StopOption = Annotated[
-    Literal["auto", "cost", "held-out"],
-    typer.Option("--stop", help="What ends the run; auto: held-out for regression on data that look noisy."),
+    Literal["auto", "cost", "validation"],
+    typer.Option("--stop", help="What ends the run; auto: validation for regression on data that look noisy."),
 ]
 TargetOption = Annotated[float | None, typer.Option("--target-cost", metavar="C", help="Stop at this cost.")]
 
@@ -72,23 +88,22 @@ def fit(
     with _answering(as_json) as answer:
         options: dict[str, Any] = {"target_cost": target_cost, "max_steps": max_steps, "max_seconds": max_seconds}
         options |= {"start": start, "stop": stop}
-        job = job_of(
-            "fit", data, test_size, seed, options, network_choice(data, hidden, activation, dtype, device), out
-        )
+        choice = network_choice(data, hidden, activation, dtype, device)
+        job = job_of("fit", JobOptions(data, choice, seed, test_size, out, options))
         answer.say(job.opening())
-        chosen = gd.initialise(job.model, *job.training) if start == "data" else None
+        chosen = doors.initialise(job.model, *job.training) if start == "data" else None
         if chosen is not None:
             answer.say(f"\n{chosen}\n")
-        by_held_out = _by_held_out(stop, job, chosen, answer)
+        by_validation = _by_validation(stop, job, chosen, answer)
         with ProgressBar("C_lin", target_cost) as bar:
-            solution = gd.fit(
+            solution = doors.fit(
                 job.model,
                 *job.training,
                 target_cost=target_cost,
                 max_steps=max_steps,
                 max_seconds=max_seconds,
-                validation=None if by_held_out else job.held_out,
-                stop="held_out" if by_held_out else "cost",
+                validation=None if by_validation else job.test,
+                stop="validation" if by_validation else "cost",
                 callback=_both(job.folder.append, bar),
             )
         title = f"{job.name()} · {solution.result.value}"
@@ -98,16 +113,16 @@ def fit(
         _close(job, solution, facts, curve, answer)
 
 
-def _by_held_out(stop: str, job: Job, chosen: Start | None, answer: Answer) -> bool:
-    """Whether held-out cost ends the run; where nobody said, whether much is left out of the best linear model."""
-    if stop != "auto" or job.config.task != "regression" or chosen is None:
-        return stop == "held-out"
+def _by_validation(stop: str, job: Job, chosen: ChosenStart | None, answer: Answer) -> bool:
+    """Whether validation cost ends the run; where nobody said, whether much is left out of the best linear model."""
+    if stop != "auto" or job.config.table.task != "regression" or chosen is None:
+        return stop == "validation"
     if not chosen.noisy or len(job.training[1]) < FEWEST:
         return False
     share = f"{chosen.cost_left_out / chosen.cost_of_mean:.0%}"
     answer.say(
-        f"stop: by the cost of a fifth of the training samples, held out: {share} of the targets' variance\n"
-        "cannot be foretold, as with noise. --stop cost fits to the end.\n"
+        f"stop: by the cost of a fifth of the training samples, drawn for validation: {share} of the\n"
+        "targets' variance cannot be predicted, as with noise. --stop cost fits to the end.\n"
     )
     return True
 
@@ -134,10 +149,10 @@ def flow(
     with _answering(as_json) as answer:
         options = {"until": until, "target_cost": target_cost, "tol": tol, "max_seconds": max_seconds}
         choice = network_choice(data, hidden, activation, dtype, device)
-        job = job_of("flow", data, test_size, seed, options, choice, out)
+        job = job_of("flow", JobOptions(data, choice, seed, test_size, out, options))
         answer.say(job.opening())
-        with ProgressBar("predicted", target_cost, until or gd.stopping_time(1.0, DEFAULT_FALL)) as bar:
-            path = gd.flow(
+        with ProgressBar("predicted", target_cost, until or stopping_time(1.0, doors.DEFAULT_FALL)) as bar:
+            path = doors.flow(
                 job.model,
                 *job.training,
                 until=until,
@@ -175,13 +190,14 @@ def certify(
         started = time.perf_counter()
         if data in DATA_SETS:
             choice = network_choice(data, hidden, activation, dtype, device)
-            job = job_of("certify", data, test_size, seed, {"target_cost": target_cost}, choice, None)
+            options = {"target_cost": target_cost}
+            job = job_of("certify", JobOptions(data, choice, seed, test_size, None, options))
             model, training, run = job.model, job.training, None
         else:
             loaded = _run_named(data)
             model, training, run = loaded.model, loaded.training_tensors(), str(loaded.path)
             target_cost = loaded.config.options["target_cost"] if target_cost is None else target_cost
-        certificate = gd.certify(model, *training, target_cost=target_cost)
+        certificate = doors.certify(model, *training, target_cost=target_cost)
         seconds = time.perf_counter() - started
         answer.say(str(certificate))
         answer.give(

@@ -1,22 +1,29 @@
-"""Certificate."""
+"""The certificate: what is known at a point, what was seen on the way, and what stands in the way, in sentences.
+
+`certificate_of` takes the spectrum of D at the level that its size allows, the margin of the condition at the start,
+the floors, the causes of lost rank that a person can act on, and the kind of point.
+"""
 
 from geodescent.certificate._causes import Cause, causes_of
-from geodescent.certificate._certificate import Certificate, certificate_of
+from geodescent.certificate._certificate import Certificate
+from geodescent.certificate._certify import certificate_of
 from geodescent.certificate._forecast import forecast_floor
-from geodescent.certificate._idle_units import units_of
-from geodescent.certificate._point import AT_ZERO, CRITICAL, HESSIAN_ORDER
+from geodescent.certificate._idle_units import idle_units
+from geodescent.certificate._margin import estimated_lipschitz
+from geodescent.certificate._point import AT_ZERO, CRITICAL, Point
 from geodescent.certificate._spectrum import Spectrum, spectrum_of
 
 __all__ = [
     "AT_ZERO",
     "CRITICAL",
-    "HESSIAN_ORDER",
     "Cause",
     "Certificate",
+    "Point",
     "Spectrum",
     "causes_of",
     "certificate_of",
+    "estimated_lipschitz",
     "forecast_floor",
+    "idle_units",
     "spectrum_of",
-    "units_of",
 ]

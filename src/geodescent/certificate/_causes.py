@@ -1,4 +1,4 @@
-"""What takes rank from D that a person can act on: samples that repeat, columns that stand still, units that sleep."""
+"""What takes rank from D that a person can act on: repeated samples, constant columns, idle units."""
 
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -7,12 +7,14 @@ import torch
 from torch import Tensor
 
 from geodescent._types import Theta
-from geodescent.certificate._idle_units import columns_of, units_of
+from geodescent.certificate._constant_columns import constant_columns
+from geodescent.certificate._idle_units import IdleUnits, idle_units
+from geodescent.certificate._layer_watch import WatchedMap
 from geodescent.jacobian import Jacobian
-from geodescent.outputs import leaves_of
+from geodescent.outputs import Inputs, Layered, Sampled, leaves_of
 from geodescent.problem import NEARLY, Problem, RowBlock, active, conflict_cost, identical_groups, near_groups
 
-NEARLY_LIMIT = 5e7  # numbers of inputs up to which near pairs are looked for: 400 MB
+NEARLY_LIMIT = 5e7  # Numbers of inputs, 400 MB, up to which nearly identical samples are looked for.
 
 
 @dataclass(frozen=True)
@@ -59,20 +61,43 @@ def causes_of(
         groups = identical_groups(block)
         found += _identical(problem, block, groups)
         found += _nearly_identical(problem, block, groups)
-        found += [_constant(layer, where, lost, floor) for layer, where, lost in columns_of(block.map, theta)]
-    for sleep in units_of([block.map for block in problem.blocks], theta, jacobian):
-        found.append(_unit_cause(sleep.kind, sleep.layer, sleep.units, sleep.groups, sleep.parameters, floor))
+        watched = _watched(block)
+        if watched is not None:
+            constant = constant_columns(watched, theta)
+            found += [_constant(layer, where, lost, floor) for layer, where, lost in constant]
+    for maps in _by_model(problem):
+        found += [_unit_cause(units, floor) for units in idle_units(maps, theta, jacobian)]
     return (*found, *_too_few(problem, floor))
 
 
 def not_looked_for(problem: Problem) -> list[str]:
     """What was left out, and why."""
-    sizes = [sum(leaf.numel() for leaf in leaves_of(block.map.inputs)) for block in problem.blocks]
-    if max(sizes) <= NEARLY_LIMIT:
+    inputs = [given for block in problem.blocks if (given := _inputs(block)) is not None]
+    sizes = [sum(leaf.numel() for leaf in leaves_of(given)) for given in inputs]
+    if max(sizes, default=0) <= NEARLY_LIMIT:
         return []
     return [
         f"nearly identical inputs were not looked for: X holds {max(sizes):.2g} numbers, {NEARLY_LIMIT:.0e} at most."
     ]
+
+
+def _inputs(block: RowBlock) -> Inputs | None:
+    return block.map.inputs if isinstance(block.map, Sampled) else None
+
+
+def _watched(block: RowBlock) -> WatchedMap | None:
+    """The block's map, if its layers can be looked at on its samples."""
+    return block.map if isinstance(block.map, Sampled) and isinstance(block.map, Layered) else None
+
+
+def _by_model(problem: Problem) -> list[list[WatchedMap]]:
+    """The maps of each module whose layers can be looked at."""
+    found = dict[int, list[WatchedMap]]()
+    for block in problem.blocks:
+        watched = _watched(block)
+        if watched is not None:
+            found.setdefault(id(watched.model), []).append(watched)
+    return list(found.values())
 
 
 # --- samples ---------------------------------------------------------------------------------------------------------
@@ -102,8 +127,9 @@ def _nearly_identical(problem: Problem, block: RowBlock, identical: list[list[in
     """Groups of samples, identical ones counted once, that differ by at most `NEARLY` in every feature."""
     repeated = {i for group in identical for i in group[1:]}
     kept = [i for i in active(block) if i not in repeated]
-    leaves = leaves_of(block.map.inputs)
-    if sum(leaf.numel() for leaf in leaves) > NEARLY_LIMIT or len(kept) < 2:
+    given = _inputs(block)
+    leaves = [] if given is None else leaves_of(given)
+    if not leaves or sum(leaf.numel() for leaf in leaves) > NEARLY_LIMIT or len(kept) < 2:
         return []
     groups = [
         [kept[i] for i in group] for group in near_groups(torch.cat([_relative(leaf[kept]) for leaf in leaves], 1))
@@ -143,31 +169,29 @@ def _constant(layer: str, columns: list[int], lost: int, floor: float | None) ->
     return Cause("constant_inputs", {"layer": layer, "columns": columns}, floor, text, parameters_lost=lost)
 
 
-SENTENCES = {
+UNIT_SENTENCES = {
     "dead_units": ("dead: zero output and zero slope on every sample", "Start them again, or use a smooth activation."),
     "saturated_units": ("saturated: no slope on any sample", "Scale the inputs or the weights of this layer down."),
     "unheard_units": (
-        "unheard: the weights behind them are zero, or what they feed is dead",
+        "unheard: the weights behind them are zero, or what they lead into is dead",
         "Start the weights behind them anew.",
     ),
     "duplicate_units": ("the same as another, up to sign, on every sample", "Start them apart."),
 }
 
 
-def _unit_cause(
-    kind: str, layer: str, units: list[int], groups: list[list[int]], lost: int, floor: float | None
-) -> Cause:
-    what, remedy = SENTENCES[kind]
-    text = f"{_count(len(units), 'unit')} of {layer} ({_few(units)}): {what}; {lost} parameters are lost"
-    text = f"{text}{_at_most(floor)}. {remedy}"
-    where: dict[str, Any] = {"layer": layer, "units": units}
-    where |= {"groups": groups} if groups else {}
-    return Cause(kind, where, floor, text, parameters_lost=lost)
+def _unit_cause(idle: IdleUnits, floor: float | None) -> Cause:
+    what, remedy = UNIT_SENTENCES[idle.kind]
+    count = _count(len(idle.units), "unit")
+    text = f"{count} of {idle.layer} ({_few(idle.units)}): {what}; {idle.parameters} parameters are lost"
+    where: dict[str, Any] = {"layer": idle.layer, "units": idle.units}
+    where |= {"groups": idle.groups} if idle.groups else {}
+    return Cause(idle.kind, where, floor, f"{text}{_at_most(floor)}. {remedy}", parameters_lost=idle.parameters)
 
 
 def _too_few(problem: Problem, floor: float | None) -> list[Cause]:
     m, k = problem.n_residuals, problem.n_params
-    m -= sum((len(b.target) - len(active(b))) * b.map.n_outputs for b in problem.blocks)
+    m -= sum((len(b.target) - len(active(b))) * b.n_outputs for b in problem.blocks)
     if k >= m:
         return []
     text = (

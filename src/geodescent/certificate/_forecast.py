@@ -5,11 +5,11 @@ import math
 import torch
 
 from geodescent._types import Theta
-from geodescent.descent import Linearised
-from geodescent.lift import KrylovLift, PlannedLift
+from geodescent.descent import Linearised, chosen_lift
+from geodescent.lift import PlannedLift
 from geodescent.problem import Problem, rounding_floor
 
-FORECAST_DAMPING = 1e-5  # of the trace: the modes that a fit moves along on its way, not those it only ends in
+FORECAST_DAMPING = 1e-5  # Share of ‖B‖_F²: the modes that a fit moves along on its way, not those it only ends in.
 
 
 def forecast_floor(problem: Problem, theta: Theta) -> float:
@@ -21,14 +21,10 @@ def forecast_floor(problem: Problem, theta: Theta) -> float:
     Cost: one linearisation, one factor and ten forward passes.
     """
     here = rounding_floor(problem, theta)
-    lift = PlannedLift().choice(*_shape(problem), dtype=torch.float64, device=theta.device)
-    if isinstance(lift, KrylovLift):
+    lift = chosen_lift(PlannedLift(), problem, torch.float64)
+    if not lift.exact:
         return here
     point = Linearised.at(problem, theta, lift=lift, dtype=torch.float64)
-    step = point.lift(point.damped(FORECAST_DAMPING * point.trace), -point.residual).velocity
+    step = point.lift(point.damped(FORECAST_DAMPING * point.total_square), -point.residual).velocity
     there = rounding_floor(problem, theta + step.to(theta.dtype))
     return max(here, there) if math.isfinite(there) else here
-
-
-def _shape(problem: Problem) -> tuple[int, int]:
-    return problem.n_residuals, problem.n_params

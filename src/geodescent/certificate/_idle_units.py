@@ -1,22 +1,22 @@
-"""Units that sleep, and columns that say nothing, told from one forward pass."""
+"""Units that do not act on their own, told from one forward pass and from the columns of D."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import takewhile
 
 import torch
 from torch import Tensor
 
 from geodescent._types import Theta
-from geodescent.certificate._layer_watch import LAYERS, Sight, Watcher, seen
+from geodescent.certificate._layer_watch import LayerSummary, WatchedMap, watched_layers
 from geodescent.jacobian import Jacobian, OuterColumns
-from geodescent.outputs import SampleMap, leaves_of, take
 
-SATURATED = 1e-6  # slopes up to this are none
-FAR_OUT = 7.0  # tanh' is 3e-6 here: functional activations are called saturated only beyond
+SATURATED = 1e-6  # Slope of an activation up to which it counts as none.
+FAR_OUT = 7.0  # |z|, where tanh' is 3e-6: behind a functional activation a unit is called saturated only beyond it.
+SAME_UNIT = 1e3  # Times eps: projections of two units that differ by less are the same.
 
 
 @dataclass(frozen=True)
-class Asleep:
+class IdleUnits:
     """Units of a layer that do not act on their own.
 
     Attributes:
@@ -34,7 +34,7 @@ class Asleep:
     parameters: int
 
 
-def units_of(maps: list[SampleMap], theta: Theta, jacobian: Jacobian | None = None) -> list[Asleep]:
+def idle_units(maps: Sequence[WatchedMap], theta: Theta, jacobian: Jacobian | None = None) -> list[IdleUnits]:
     """Dead, saturated, unheard and duplicate units of every layer.
 
     Args:
@@ -42,12 +42,14 @@ def units_of(maps: list[SampleMap], theta: Theta, jacobian: Jacobian | None = No
         theta: where, (K,).
         jacobian: D at θ, for layers whose activation is a function and no module, and for units that nothing hears.
     """
-    found, modules = list[Asleep](), dict(maps[0].model.named_modules())
-    idle = None if jacobian is None else _idle(jacobian)
-    for layer, sight in seen(maps, theta).items():
-        dead, saturated = _flat(sight) if sight.steepest is not None else _unmoved(sight, layer, jacobian)
-        unheard = _unheard(sight, layer, jacobian, idle) & ~dead & ~saturated
-        groups = [] if sight.final else _alike(sight, dead | saturated | unheard, theta.dtype)
+    found, modules = list[IdleUnits](), dict(maps[0].model.named_modules())
+    zero = None if jacobian is None else _zero_columns(jacobian)
+    for layer, summary in watched_layers(maps, theta).items():
+        dead, saturated = _flat(summary)
+        if summary.steepest is None:
+            dead, saturated = _unmoved(summary, layer, jacobian)
+        unheard = _unheard(summary, layer, jacobian, zero) & ~dead & ~saturated
+        groups = [] if summary.final else _alike(summary, dead | saturated | unheard, theta.dtype)
         twins = sorted(unit for group in groups for unit in group[1:])
         flags = {"dead_units": dead, "saturated_units": saturated, "unheard_units": unheard}
         kinds = {kind: torch.nonzero(flag)[:, 0].tolist() for kind, flag in flags.items()}
@@ -55,101 +57,83 @@ def units_of(maps: list[SampleMap], theta: Theta, jacobian: Jacobian | None = No
         for kind, units in (*kinds.items(), ("duplicate_units", twins)):
             if units:
                 own = groups if kind == "duplicate_units" else []
-                found.append(Asleep(kind, layer or "the model", units, own, each * len(units)))
+                found.append(IdleUnits(kind, layer or "the model", units, own, each * len(units)))
     return found
 
 
-def columns_of(outputs: SampleMap, theta: Theta) -> list[tuple[str, list[int], int]]:
-    """`(layer, columns, weights on them)` of the input columns that are one number for all samples.
-
-    The columns are those of the layers fed with the inputs themselves; where there is none, those of tables in X.
-    """
-    if outputs.n_samples < 2:
-        return []
-    watcher = Watcher(outputs.model)
-    with watcher.watching(), torch.no_grad():
-        outputs.on(take(outputs.inputs, [0]))(theta)
-    modules = dict(outputs.model.named_modules())
-    found, fed = list[tuple[str, list[int], int]](), False
-    for layer, given in watcher.fed.items():
-        leaf = _source(given, leaves_of(take(outputs.inputs, [0])), leaves_of(outputs.inputs))
-        if leaf is None:
-            continue
-        fed = True
-        axis = LAYERS[type(modules[layer])]
-        columns = _constant_columns(leaf.reshape(len(leaf) * len(given), *given.shape[1:]).movedim(axis, -1))
-        each = modules[layer].weight.numel() // given.shape[axis]
-        if columns:
-            found.append((layer or "the model", columns, each * len(columns)))
-    if fed:
-        return found
-    tables = [leaf for leaf in leaves_of(outputs.inputs) if leaf.dim() == 2 and leaf.dtype.is_floating_point]
-    return [("X", columns, 0) for columns in map(_constant_columns, tables) if columns]
+def _none(summary: LayerSummary) -> Tensor:
+    return torch.zeros_like(summary.highest, dtype=torch.bool)
 
 
-# --- verdicts --------------------------------------------------------------------------------------------------------
-
-
-def _flat(sight: Sight) -> tuple[Tensor, Tensor]:
+def _flat(summary: LayerSummary) -> tuple[Tensor, Tensor]:
     """`(dead, saturated)` by the slope of the activation."""
-    assert sight.steepest is not None and sight.loudest is not None
-    dead = (sight.steepest == 0.0) & (sight.loudest == 0.0)
-    return dead, (sight.steepest <= SATURATED) & ~dead
+    if summary.steepest is None or summary.loudest is None:
+        return _none(summary), _none(summary)
+    dead = (summary.steepest == 0.0) & (summary.loudest == 0.0)
+    return dead, (summary.steepest <= SATURATED) & ~dead
 
 
-def _unmoved(sight: Sight, layer: str, jacobian: Jacobian | None) -> tuple[Tensor, Tensor]:
-    """`(dead, saturated)` behind a functional activation, by the cotangents: what the outputs feel of each unit."""
-    none = torch.zeros_like(sight.highest, dtype=torch.bool)
-    felt = None if jacobian is None or sight.final else _felt(jacobian, layer)
-    if felt is None or len(felt) != len(none) or not bool((felt > 0.0).any()):
+def _unmoved(summary: LayerSummary, layer: str, jacobian: Jacobian | None) -> tuple[Tensor, Tensor]:
+    """`(dead, saturated)` behind a functional activation, by the derivative of the outputs by each unit."""
+    none = _none(summary)
+    slopes = None if jacobian is None or summary.final else _largest_cotangents(jacobian, layer)
+    if slopes is None or len(slopes) != len(none) or not bool((slopes > 0.0).any()):
         return none, none
-    dead = (felt == 0.0) & (sight.highest <= 0.0)
-    return dead, (felt <= SATURATED * felt.max()) & (sight.nearest >= FAR_OUT) & ~dead
+    dead = (slopes == 0.0) & (summary.highest <= 0.0)
+    return dead, (slopes <= SATURATED * slopes.max()) & (summary.nearest >= FAR_OUT) & ~dead
 
 
-def _idle(jacobian: Jacobian) -> Tensor:
+def _zero_columns(jacobian: Jacobian) -> Tensor:
     """Which columns of D are zero, (K,), by one product with Dᵀ: exactly zero only if all that is added up is."""
     generator = torch.Generator().manual_seed(0)
     u = torch.randn(jacobian.n_residuals, generator=generator, dtype=torch.float64)
     return jacobian.rmv(u.to(jacobian.device, jacobian.dtype)) == 0.0
 
 
-def _unheard(sight: Sight, layer: str, jacobian: Jacobian | None, idle: Tensor | None) -> Tensor:
+def _own_columns(jacobian: Jacobian, layer: str) -> list[OuterColumns]:
+    """The columns of one layer, where it goes by rule."""
+    pieces = [c for block in jacobian.blocks for c in block.columns]
+    return [c for c in pieces if isinstance(c, OuterColumns) and c.label == layer]
+
+
+def _unheard(summary: LayerSummary, layer: str, jacobian: Jacobian | None, zero: Tensor | None) -> Tensor:
     """Units whose parameters move no output."""
-    none = torch.zeros_like(sight.highest, dtype=torch.bool)
-    if jacobian is None or idle is None or sight.final:
+    none = _none(summary)
+    if jacobian is None or zero is None or summary.final:
         return none
-    own = [r for block in jacobian.blocks for r in block.records if isinstance(r, OuterColumns) and r.label == layer]
-    if not own or any(len(r.index) != len(none) for r in own):
+    own = _own_columns(jacobian, layer)
+    if not own or any(len(c.index) != len(none) for c in own):
         return none
-    still = torch.stack([idle[r.index].all(1) for r in own]).all(0)
-    fed = bool(still.any()) and any(bool((r.inputs.dense() != 0.0).any()) for r in own)
-    return still if fed else none  # fed with zeros alone, weights are idle for want of anything to say
+    still = torch.stack([zero[c.index].all(1) for c in own]).all(0)
+    given = bool(still.any()) and any(bool((c.inputs.dense() != 0.0).any()) for c in own)
+    return still if given else none  # on inputs that are all zero, weights have nothing to pass on
 
 
-def _felt(jacobian: Jacobian, layer: str) -> Tensor | None:
+def _largest_cotangents(jacobian: Jacobian, layer: str) -> Tensor | None:
     """`max |g|` of each unit of a layer, or None where the layer goes by another route."""
-    blocks = list[Tensor]()
-    for block in jacobian.blocks:
-        own = [r for r in block.records if isinstance(r, OuterColumns) and r.label == layer]
-        if not own:
-            return None
-        blocks.append(torch.cat([r.cotangents.dense().abs().amax((0, 1, 2)) for r in own]))
-    return torch.stack(blocks).amax(0)
+    own = _own_columns(jacobian, layer)
+    if not own or len({len(c.index) for c in own}) > 1:
+        return None
+    return torch.stack([c.cotangents.dense().abs().amax((0, 1, 2)) for c in own]).amax(0)
 
 
-def _alike(sight: Sight, asleep: Tensor, dtype: torch.dtype) -> list[list[int]]:
+def _alike(summary: LayerSummary, idle: Tensor, dtype: torch.dtype) -> list[list[int]]:
     """Groups of units whose projections agree up to sign; before a functional activation, with the same sign."""
-    size = sight.square.sqrt()
-    tolerance = 1e3 * torch.finfo(dtype).eps
-    signature = sight.signature / torch.where(size > 0.0, size, 1.0)
-    awake = [j for j in torch.argsort(signature[0].abs()).tolist() if size[j] > 0.0 and not asleep[j]]
-    signs = (1.0, -1.0) if sight.steepest is not None else (1.0,)
+    size = summary.square.sqrt()
+    tolerance = SAME_UNIT * torch.finfo(dtype).eps
+    signature = summary.signature / torch.where(size > 0.0, size, 1.0)
+    acting = [j for j in torch.argsort(signature[0].abs()).tolist() if size[j] > 0.0 and not idle[j]]
+    signs = (1.0, -1.0) if summary.steepest is not None else (1.0,)
     first, groups = signature[0].abs().tolist(), list[list[int]]()
-    for j in awake:
-        reach = first[j] - tolerance
-        near = takewhile(lambda g, reach=reach: first[g[0]] >= reach, reversed(groups))  # type: ignore[misc]
-        home = next((g for g in near if _same(signature, size, g[0], j, signs, tolerance)), None)
+
+    for j in acting:
+        home = None
+        for group in reversed(groups):
+            if first[group[0]] < first[j] - tolerance:
+                break
+            if _same(signature, size, group[0], j, signs, tolerance):
+                home = group
+                break
         groups.append([j]) if home is None else home.append(j)
     return sorted(sorted(group) for group in groups if len(group) > 1)
 
@@ -158,23 +142,3 @@ def _same(signature: Tensor, size: Tensor, i: int, j: int, signs: tuple[float, .
     if abs(float(size[i] - size[j])) > tolerance * float(size[i]):
         return False
     return any(float((signature[:, i] - s * signature[:, j]).abs().max()) <= tolerance for s in signs)
-
-
-# --- columns ---------------------------------------------------------------------------------------------------------
-
-
-def _source(given: Tensor, first: list[Tensor], leaves: list[Tensor]) -> Tensor | None:
-    """The leaf of X that a layer was fed with, unchanged but for its shape."""
-    for one, whole in zip(first, leaves, strict=True):
-        same = one.dtype == given.dtype and one.numel() == given.numel()
-        if same and bool(torch.equal(one.reshape(-1), given.reshape(-1))):
-            return whole.detach()
-    return None
-
-
-def _constant_columns(table: Tensor) -> list[int]:
-    """Columns (last axis) that are one number to rounding."""
-    rows = table.detach().flatten(0, -2)
-    spread = rows.amax(0) - rows.amin(0)
-    still = spread <= 8.0 * torch.finfo(rows.dtype).eps * rows.abs().amax(0)
-    return torch.nonzero(still)[:, 0].tolist()

@@ -1,20 +1,20 @@
-"""What a forward pass shows of each layer: what it is fed, what its units say, and with what slope."""
+"""What a forward pass shows of each layer: what it is given, what its units return, and with what slope."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from geodescent._types import Theta
-from geodescent.outputs import SampleMap, take
+from geodescent.outputs import Layered, Sampled, n_samples_of
 
-CHUNK = 1024  # samples of one forward pass
-PROJECTIONS = 8  # random projections that tell one unit from another
+PASS_SAMPLES = 1024  # Samples of one forward pass.
+PROJECTIONS = 8  # Random projections over the samples that tell one unit from another.
 
-LAYERS: dict[type[nn.Module], int] = {  # → the axis of the units
+UNIT_AXES: dict[type[nn.Module], int] = {
     nn.Linear: -1,
     nn.Conv1d: -2,
     nn.Conv2d: -3,
@@ -23,18 +23,55 @@ LAYERS: dict[type[nn.Module], int] = {  # → the axis of the units
     nn.ConvTranspose2d: -3,
     nn.ConvTranspose3d: -4,
 }
-ACTIVATIONS = frozenset({
-    nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.ELU, nn.SELU, nn.CELU, nn.GELU, nn.SiLU, nn.Mish, nn.Softplus, nn.Tanh,
-    nn.Sigmoid, nn.Hardtanh, nn.Hardsigmoid, nn.Hardswish, nn.LogSigmoid, nn.Softsign, nn.Softshrink, nn.Hardshrink,
-})  # fmt: skip
-CARRIERS = frozenset({
-    nn.Identity, nn.Dropout, nn.LayerNorm, nn.RMSNorm, nn.GroupNorm,
-    nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d,
-})  # fmt: skip
+"""Kinds of layers whose units are watched, and the axis of the units in what they return."""
+WATCHED_ACTIVATIONS: frozenset[type[nn.Module]] = frozenset(
+    {
+        nn.ReLU,
+        nn.ReLU6,
+        nn.LeakyReLU,
+        nn.ELU,
+        nn.SELU,
+        nn.CELU,
+        nn.GELU,
+        nn.SiLU,
+        nn.Mish,
+        nn.Softplus,
+        nn.Tanh,
+        nn.Sigmoid,
+        nn.Hardtanh,
+        nn.Hardsigmoid,
+        nn.Hardswish,
+        nn.LogSigmoid,
+        nn.Softsign,
+        nn.Softshrink,
+        nn.Hardshrink,
+    }
+)
+"""Elementwise activations, whose slope says whether a unit is idle."""
+CARRIERS: frozenset[type[nn.Module]] = frozenset(
+    {
+        nn.Identity,
+        nn.Dropout,
+        nn.LayerNorm,
+        nn.RMSNorm,
+        nn.GroupNorm,
+        nn.BatchNorm1d,
+        nn.BatchNorm2d,
+        nn.BatchNorm3d,
+        nn.InstanceNorm1d,
+        nn.InstanceNorm2d,
+        nn.InstanceNorm3d,
+    }
+)
+"""Modules between a layer and its activation whose units are those of the layer."""
+
+
+class WatchedMap(Layered, Sampled, Protocol):
+    """A map of samples whose layers can be looked at."""
 
 
 @dataclass(frozen=True)
-class Sight:
+class LayerSummary:
     """What was seen of a layer: extremes over samples and positions, (units,), and random projections over them.
 
     Attributes:
@@ -53,45 +90,52 @@ class Sight:
     steepest: Tensor | None = None
     final: bool = False
 
-    def joined(self, other: "Sight") -> "Sight":
-        """Seen on more samples, or at another call."""
-        return Sight(
+    def joined(self, other: "LayerSummary") -> "LayerSummary":
+        """Of more samples, or of another call."""
+        return LayerSummary(
             self.signature + other.signature,
             self.square + other.square,
             torch.maximum(self.highest, other.highest),
             torch.minimum(self.nearest, other.nearest),
-            _both(self.loudest, other.loudest),
-            _both(self.steepest, other.steepest),
+            _larger(self.loudest, other.loudest),
+            _larger(self.steepest, other.steepest),
             self.final or other.final,
         )
 
 
-def seen(maps: list[SampleMap], theta: Theta) -> dict[str, Sight]:
+def watched_layers(maps: Sequence[WatchedMap], theta: Theta) -> dict[str, LayerSummary]:
     """Every layer that was called, seen on all samples."""
-    watcher = Watcher(maps[0].model)
+    watch = LayerWatch(maps[0].model)
     for outputs in maps:
-        for start in range(0, outputs.n_samples, CHUNK):
-            chunk = list(range(start, min(start + CHUNK, outputs.n_samples)))
-            with watcher.watching(), torch.no_grad():
-                watcher.close(outputs.on(take(outputs.inputs, chunk))(theta))
-    return watcher.sights
+        n_samples = n_samples_of(outputs.inputs)
+        for start in range(0, n_samples, PASS_SAMPLES):
+            chunk = list(range(start, min(start + PASS_SAMPLES, n_samples)))
+            with watch.watching(), torch.no_grad():
+                watch.close(outputs.at(chunk)(theta))
+    return watch.layers
 
 
-class Watcher:
-    """Hooks on layers and activations; they are gone after `watching`, whatever happens."""
+class LayerWatch:
+    """Hooks on layers and activations; they are gone after `watching`, whatever happens.
+
+    Attributes:
+        layers: what was seen, by the name of the layer.
+        given: what each layer was called on first.
+    """
 
     def __init__(self, model: nn.Module) -> None:
-        kinds = {*LAYERS, *ACTIVATIONS, *CARRIERS}
+        kinds = {*UNIT_AXES, *WATCHED_ACTIVATIONS, *CARRIERS}
         self.modules = {name: m for name, m in model.named_modules() if type(m) in kinds}
         self.generator = torch.Generator().manual_seed(0)
-        self.sights = dict[str, Sight]()
-        self.fed = dict[str, Tensor]()
-        self._known = dict[int, tuple[str, int, Tensor]]()  # tensor → the layer it speaks for
-        self._given = list[Tensor]()
-        self._calls = list[tuple[str, int, Tensor, Sight]]()
+        self.layers = dict[str, LayerSummary]()
+        self.given = dict[str, Tensor]()
+        self._source = dict[int, tuple[str, int, Tensor]]()  # id of a tensor → the layer whose units it holds
+        self._inputs = list[Tensor]()
+        self._calls = list[tuple[str, int, Tensor, LayerSummary]]()
 
     @contextmanager
     def watching(self) -> Iterator[None]:
+        """Watches the calls inside the block."""
         handles = [m.register_forward_pre_hook(self._before, with_kwargs=True) for m in self.modules.values()]
         handles += [m.register_forward_hook(self._after_of(n), with_kwargs=True) for n, m in self.modules.items()]
         try:
@@ -99,58 +143,59 @@ class Watcher:
         finally:
             for handle in handles:
                 handle.remove()
-            self._known.clear()
-            self._given.clear()
+            self._source.clear()
+            self._inputs.clear()
             self._calls.clear()
 
     def close(self, outputs: Tensor) -> None:
         """Takes in what the forward pass showed."""
-        for layer, _, said, sight in self._calls:
-            final = said.numel() == outputs.numel() and bool(torch.equal(said.reshape(-1), outputs.reshape(-1)))
-            sight = replace(sight, final=final)
-            before = self.sights.get(layer)
-            self.sights[layer] = sight if before is None else before.joined(sight)
+        for layer, _, returned, summary in self._calls:
+            same_size = returned.numel() == outputs.numel()
+            final = same_size and bool(torch.equal(returned.reshape(-1), outputs.reshape(-1)))
+            summary = replace(summary, final=final)
+            before = self.layers.get(layer)
+            self.layers[layer] = summary if before is None else before.joined(summary)
 
     def _before(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        given = args[0] if args else kwargs["input"]
-        self._given.append(given.detach().clone() if type(module) in ACTIVATIONS else given)
+        inputs = args[0] if args else kwargs["input"]
+        self._inputs.append(inputs.detach().clone() if type(module) in WATCHED_ACTIVATIONS else inputs)
 
-    def _after_of(self, name: str) -> Any:
-        def after(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], said: Tensor) -> None:
-            given, source = self._given.pop(), args[0] if args else kwargs["input"]
-            known = self._known.get(id(source))
-            if type(module) in LAYERS:
-                self._layer(name, LAYERS[type(module)], given, said)
-            elif known is not None and type(module) in ACTIVATIONS:
-                self._activation(known[0], known[1], module, given, said)
-            elif known is not None:
-                self._known[id(said)] = (known[0], known[1], said)
+    def _after_of(self, name: str) -> Callable[[nn.Module, tuple[Any, ...], dict[str, Any], Tensor], None]:
+        def after(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], returned: Tensor) -> None:
+            inputs, source = self._inputs.pop(), args[0] if args else kwargs["input"]
+            layer = self._source.get(id(source))
+            if type(module) in UNIT_AXES:
+                self._layer(name, UNIT_AXES[type(module)], inputs, returned)
+            elif layer is not None and type(module) in WATCHED_ACTIVATIONS:
+                self._activation(layer[0], layer[1], module, inputs, returned)
+            elif layer is not None:
+                self._source[id(returned)] = (layer[0], layer[1], returned)
 
         return after
 
-    def _layer(self, name: str, axis: int, given: Tensor, said: Tensor) -> None:
-        self.fed.setdefault(name, given.detach())
-        self._known[id(said)] = (name, axis, said)
-        z = _by_unit(said, axis)
-        sight = Sight(*self._projected(z), z.amax(0), z.abs().amin(0))
-        self._calls.append((name, axis, said.clone(), sight))
+    def _layer(self, name: str, axis: int, inputs: Tensor, returned: Tensor) -> None:
+        self.given.setdefault(name, inputs.detach())
+        self._source[id(returned)] = (name, axis, returned)
+        z = _by_unit(returned, axis)
+        summary = LayerSummary(*self._projected(z), z.amax(0), z.abs().amin(0))
+        self._calls.append((name, axis, returned.clone(), summary))
 
-    def _activation(self, layer: str, axis: int, module: nn.Module, given: Tensor, said: Tensor) -> None:
-        slope, a = _by_unit(_slope(module, given), axis), _by_unit(said, axis)
+    def _activation(self, layer: str, axis: int, module: nn.Module, inputs: Tensor, returned: Tensor) -> None:
+        slope, a = _by_unit(_slope(module, inputs), axis), _by_unit(returned, axis)
         place = max(i for i, call in enumerate(self._calls) if call[0] == layer)
-        sight = self._calls[place][3]
+        summary = self._calls[place][3]
         steepest, loudest = slope.abs().amax(0), a.abs().amax(0)
         signature, square = self._projected(a)
-        if sight.steepest is not None:  # two activations of one tensor: asleep only if both are
-            signature, square = signature + sight.signature, square + sight.square
-        sight = replace(
-            sight,
+        if summary.steepest is not None:  # two activations of one tensor: a unit is idle only if it is behind both
+            signature, square = signature + summary.signature, square + summary.square
+        summary = replace(
+            summary,
             signature=signature,
             square=square,
-            loudest=loudest if sight.loudest is None else torch.maximum(loudest, sight.loudest),
-            steepest=steepest if sight.steepest is None else torch.maximum(steepest, sight.steepest),
+            loudest=loudest if summary.loudest is None else torch.maximum(loudest, summary.loudest),
+            steepest=steepest if summary.steepest is None else torch.maximum(steepest, summary.steepest),
         )
-        self._calls[place] = (layer, axis, said.detach(), sight)
+        self._calls[place] = (layer, axis, returned.detach(), summary)
 
     def _projected(self, a: Tensor) -> tuple[Tensor, Tensor]:
         h = torch.randn(PROJECTIONS, len(a), generator=self.generator, dtype=torch.float64).to(a.device)
@@ -166,10 +211,10 @@ def _slope(module: nn.Module, z: Tensor) -> Tensor:
     """`f'(z)` of an elementwise activation; `forward` is called so that no hook fires."""
     with torch.enable_grad():
         leaf = z.detach().requires_grad_()
-        said = module.forward(leaf.clone())
-        return torch.autograd.grad(said.sum(), leaf)[0]
+        returned = module.forward(leaf.clone())
+        return torch.autograd.grad(returned.sum(), leaf)[0]
 
 
-def _both(a: Tensor | None, b: Tensor | None) -> Tensor | None:
+def _larger(a: Tensor | None, b: Tensor | None) -> Tensor | None:
     """The larger of both; None as soon as a call was not followed by an activation module."""
     return None if a is None or b is None else torch.maximum(a, b)

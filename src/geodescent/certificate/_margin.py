@@ -1,23 +1,23 @@
-"""The margin of the a priori condition `‖x₀ − y‖ ≤ σ₀²/(2L)` (THEORY 1.9), with L proven or estimated."""
+"""The margin of the a priori condition `‖x₀ − y‖ ≤ σ₀²/(2L)` with L proven or estimated."""
 
 import math
 from dataclasses import dataclass, replace
 
 import torch
-from torch import nn
 
 from geodescent._errors import MemoryPlanError
 from geodescent._types import Outputs, Theta
 from geodescent.certificate._spectrum import Spectrum
 from geodescent.jacobian import Jacobian
-from geodescent.linalg import lanczos_extremes, norm
+from geodescent.linalg import ROWS, lanczos_extremes, norm, row_norm
+from geodescent.outputs import Layered
 from geodescent.problem import Problem
 
-DIRECTIONS = 2  # random ones, beside that of the flow
-NORM_PRODUCTS = 8  # of an estimate of ‖D − D'‖₂: within a hundredth on the cases measured
-PRODUCTS = 110.0  # with DDᵀ, of all estimates together …
-MOST_FLOPS = 3e11  # … and what they may come to: some seconds
-SHORT = 1e-3  # the shorter of the two distances along each direction, relative to the flow's first step
+DIRECTIONS = 2  # Random directions in which L is estimated, beside that of the flow.
+NORM_PRODUCTS = 8  # Products in an estimate of ‖D − D'‖₂: within a hundredth on the cases measured (docs/decisions.md).
+MARGIN_PRODUCTS = 110.0  # Products with DDᵀ of all estimates of L together …
+MARGIN_FLOPS = 3e11  # … and the flops that they may come to: some seconds.
+SHORT = 1e-3  # Share of the flow's first step: the shorter of the two distances along each direction.
 
 
 @dataclass(frozen=True)
@@ -46,25 +46,30 @@ def margin_at(
     """The margin at θ, where D has full row rank; None where L cannot be had.
 
     Args:
-        jacobian: D at θ, rows scaled.
+        jacobian: D at θ, rows weighted.
         spectrum: of D at θ; L is estimated only where it knows σ_min, and where that is affordable.
-        residual: s(x − y), (m,), float64.
-        lipschitz: a proven L of D (rows scaled) on the ball of radius σ₀/L, or None.
+        residual: weighted, (m,), float64.
+        lipschitz: a proven L of D (rows weighted) on the ball of radius σ₀/L, or None.
     """
-    assert spectrum.sigma_min is not None
+    if spectrum.sigma_min is None:
+        return None
     proven = 0.0 if lipschitz is None and is_linear(problem) else lipschitz
     if proven is not None:
         how = "L = 0: the model is linear in θ" if lipschitz is None else f"L = {lipschitz:.3g}, as given"
-        found = _margin(spectrum.sigma_min, proven, norm(residual), proven=True, how=how)
+        found = _margin(spectrum.sigma_min, proven, row_norm(residual), proven=True, how=how)
         return replace(found, way_bound=None) if spectrum.sigma_min_is_bound else found
-    if spectrum.sigma_min_is_bound or spectrum.velocity is None or PRODUCTS * jacobian.product_flops() > MOST_FLOPS:
+    if (
+        spectrum.sigma_min_is_bound
+        or spectrum.velocity is None
+        or MARGIN_PRODUCTS * jacobian.product_flops() > MARGIN_FLOPS
+    ):
         return None
     try:
         estimate = estimated_lipschitz(problem, theta, jacobian.to(torch.float64), spectrum.velocity)
     except MemoryPlanError:  # a second Jacobian beside the first
         return None
     how = f"L = {estimate:.3g}, estimated from differences of D along the flow and {DIRECTIONS} random directions"
-    return _margin(spectrum.sigma_min, estimate, norm(residual), proven=False, how=how)
+    return _margin(spectrum.sigma_min, estimate, row_norm(residual), proven=False, how=how)
 
 
 def _margin(sigma: float, lipschitz: float, distance: float, *, proven: bool, how: str) -> Margin:
@@ -75,28 +80,15 @@ def _margin(sigma: float, lipschitz: float, distance: float, *, proven: bool, ho
 
 
 def is_linear(problem: Problem) -> bool:
-    """Whether x[θ] is affine in θ: the one trainable module is a Linear that comes last."""
-    return all(block.map.function.select is None and _last_linear_only(block.map.model) for block in problem.blocks)
-
-
-def _last_linear_only(model: nn.Module) -> bool:
-    if type(model) is nn.Sequential:
-        chain = [(f"{i}", m) for i, m in enumerate(model)]
-        last = chain[-1][1] if chain else model
-        owners = [m for _, m in model.named_modules(remove_duplicate=False) if _own(m)]
-        return len(owners) == 1 and owners[0] is last and _last_linear_only(last)
-    return type(model) is nn.Linear and not model._forward_hooks and not model._forward_pre_hooks
-
-
-def _own(module: nn.Module) -> bool:
-    return any(p.requires_grad for p in module.parameters(recurse=False))
+    """Whether x[θ] is known to be affine in θ, in every block."""
+    return all(isinstance(block.map, Layered) and block.map.is_linear() for block in problem.blocks)
 
 
 def estimated_lipschitz(problem: Problem, theta: Theta, jacobian: Jacobian, velocity: Theta) -> float:
     """`max ‖D(θ + h u) − D(θ)‖₂/h` over unit u: the flow's direction −D⁺r and a few random ones; a lower bound of L.
 
     Args:
-        jacobian: D at θ, rows scaled, float64.
+        jacobian: D at θ, rows weighted, float64.
         velocity: −D⁺r, (K,).
 
     Cost: two Jacobians a direction, and some twenty products with D, Dᵀ and those of each.
@@ -120,7 +112,7 @@ def _difference(problem: Problem, theta: Theta, jacobian: Jacobian, unit: Theta,
     h = norm(moved.double() - theta.double())
     if h == 0.0:
         return 0.0
-    there = problem.linearise(moved)[1].scaled(rows=problem.row_scale).to(torch.float64)
+    there = problem.linearise(moved, dtype=torch.float64)[1]
 
     def squared(u: Outputs) -> Outputs:
         """`(D' − D)(D' − D)ᵀ u`."""
@@ -129,8 +121,8 @@ def _difference(problem: Problem, theta: Theta, jacobian: Jacobian, unit: Theta,
 
     generator = torch.Generator().manual_seed(0)
     start = torch.randn(jacobian.n_residuals, generator=generator, dtype=torch.float64).to(theta.device)
-    change = norm(squared(start))
+    change = row_norm(squared(start))
     if change == 0.0 or not math.isfinite(change):
         return 0.0 if change == 0.0 else math.inf
-    largest, _ = lanczos_extremes(squared, start, iterations=NORM_PRODUCTS)
+    largest, _ = lanczos_extremes(squared, start, iterations=NORM_PRODUCTS, space=ROWS)
     return math.sqrt(max(largest, 0.0)) / h

@@ -1,4 +1,4 @@
-"""What kind of point a run has come to: zero cost, critical, or still moving (THEORY 1.5)."""
+"""What kind of point a run has come to: zero cost, critical, or still moving."""
 
 import math
 from dataclasses import asdict, dataclass
@@ -6,14 +6,14 @@ from typing import Any
 
 import torch
 
+from geodescent._budget import budget
 from geodescent._types import Theta
 from geodescent.certificate._spectrum import Spectrum
 from geodescent.problem import Problem, hessian, hessian_extremes
 
-CRITICAL = 1e-6  # ‖P r‖ up to this of ‖r‖: the linear model promises a relative fall of the cost below 1e-12
-AT_ZERO = 100.0  # rounding floors that count as zero cost
-HESSIAN_ORDER = 1500  # the Hessian is formed up to this K …
-HESSIAN_WORK = 3e9  # … and up to this K²·m
+CRITICAL = 1e-6  # Share of ‖r‖: with ‖P r‖ below it the linear model promises a relative fall of the cost below 1e-12.
+AT_ZERO = 100.0  # Rounding floors that count as zero cost.
+HESSIAN_WORK = 3e9  # Of K²·m: the Hessian is formed up to it, and up to the budget's `hessian_order`.
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ def point_at(
 
 def _critical(problem: Problem, theta: Theta, rank: int | None, ratio: float) -> Point:
     k = problem.n_params
-    if k > HESSIAN_ORDER or k * k * problem.n_residuals > HESSIAN_WORK:
+    if k > budget().hessian_order or k * k * problem.n_residuals > HESSIAN_WORK:
         largest, smallest = hessian_extremes(problem, theta)
         saddle = True if smallest < -_resolved(largest, smallest, theta) else None
         told = "a saddle" if saddle else "whether it is a saddle is not known"

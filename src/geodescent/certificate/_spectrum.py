@@ -7,23 +7,21 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from geodescent._budget import fits
+from geodescent._budget import budget, fits
 from geodescent._types import Outputs, Theta
 from geodescent.jacobian import Jacobian
-from geodescent.linalg import eigh, lanczos_extremes, norm, reflected
+from geodescent.linalg import PARAMETERS, ROWS, eigh, lanczos_extremes, norm, reflected
 
 Level = Literal["spectrum", "bounds", "not computed"]
 
-DENSE_NUMBERS = 2e7  # D is formed up to this size (160 MB) …
-DENSE_FLOPS = 3e10  # … and decomposed up to m·K·min(m, K) of this: some seconds
-GRAM_ORDER = 3000  # the largest matrix that is diagonalised
-NEAR = 10.0  # a smallest σ within this factor of the resolution is only a bound
-LANCZOS_STEPS = 40
+NEAR_RESOLUTION = 10.0  # Times the resolution: a smallest σ below it is only a bound.
+LANCZOS_STEPS = 40  # Products with DDᵀ or DᵀD, and vectors held, where only bounds can be had.
+WORKING_MATRICES = 4  # Matrices of D's size that its decomposition takes beside it.
 
 
 @dataclass(frozen=True)
 class Spectrum:
-    """What is known of the singular values of D, rows scaled.
+    """What is known of the singular values of D, rows weighted.
 
     Attributes:
         level: how much is known.
@@ -54,8 +52,8 @@ def spectrum_of(jacobian: Jacobian, residual: Outputs, *, rcond: float | None = 
     """The spectrum of D at the highest level that its size allows.
 
     Args:
-        jacobian: D, rows scaled, in the model's dtype; everything after the capture is done in float64.
-        residual: r = s(x − y), (m,), float64.
+        jacobian: D, rows weighted, in the model's dtype; everything after the capture is done in float64.
+        residual: r, weighted, (m,), float64.
         rcond: relative cut on σ; by default max(m, K)·eps of the model's dtype.
 
     Cost: from D a QR of its longer side, 2·m·K·n flops, n = min(m, K), and 3n³ for the singular values of the triangle,
@@ -65,10 +63,11 @@ def spectrum_of(jacobian: Jacobian, residual: Outputs, *, rcond: float | None = 
     cut = max(m, k) * torch.finfo(jacobian.dtype).eps if rcond is None else rcond
     doubled = jacobian.to(torch.float64)
     small = min(m, k)
-    dense = m * k <= DENSE_NUMBERS and m * k * small <= DENSE_FLOPS
-    if dense and fits(8.0 * 4 * m * k, jacobian.device):
+    limits = budget()
+    dense = m * k <= limits.spectrum_numbers and m * k * small <= limits.spectrum_flops
+    if dense and fits(8.0 * WORKING_MATRICES * m * k, jacobian.device):
         return _from_dense(doubled, residual, cut)
-    if small <= GRAM_ORDER and fits(8.0 * 4 * small**2, jacobian.device):
+    if small <= limits.spectrum_order and fits(8.0 * WORKING_MATRICES * small**2, jacobian.device):
         return _from_gram(doubled, residual, cut)
     return _from_lanczos(doubled)
 
@@ -112,7 +111,7 @@ def _from_triangle(triangle: Tensor, r: Outputs, rcond: float, *, upper: bool) -
 
 
 def _from_gram(jacobian: Jacobian, residual: Outputs, rcond: float) -> Spectrum:
-    """Through DDᵀ or DᵀD: nothing below √(n·eps)·σ_max can be told from zero (THEORY 1.7)."""
+    """Through DDᵀ or DᵀD: nothing below √(n·eps)·σ_max can be told from zero."""
     wide = jacobian.n_residuals <= jacobian.n_params
     matrix = jacobian.gram() if wide else jacobian.normal()
     if not bool(torch.isfinite(matrix).all()):
@@ -125,7 +124,7 @@ def _from_gram(jacobian: Jacobian, residual: Outputs, rcond: float) -> Spectrum:
         reachable = -jacobian.mv(velocity)
     largest = math.sqrt(float(factor.values[-1])) if factor.rank else 0.0
     smallest = math.sqrt(float(factor.values[0])) if factor.rank else None
-    near = smallest is not None and smallest <= NEAR * factor.resolution
+    near = smallest is not None and smallest <= NEAR_RESOLUTION * factor.resolution
     return Spectrum(
         "spectrum",
         rcond=max(rcond, math.sqrt(len(matrix) * torch.finfo(matrix.dtype).eps)),
@@ -149,7 +148,8 @@ def _from_lanczos(jacobian: Jacobian) -> Spectrum:
     operator = (lambda u: jacobian.mv(jacobian.rmv(u))) if m <= k else (lambda v: jacobian.rmv(jacobian.mv(v)))
     if norm(operator(start)) == 0.0:
         return Spectrum("bounds", sigma_max=0.0, sigma_min=0.0, sigma_min_is_bound=True, rank=0)
-    largest, smallest = lanczos_extremes(operator, start, iterations=LANCZOS_STEPS)
+    space = ROWS if m <= k else PARAMETERS
+    largest, smallest = lanczos_extremes(operator, start, iterations=LANCZOS_STEPS, space=space)
     return Spectrum(
         "bounds",
         sigma_max=math.sqrt(max(largest, 0.0)),

@@ -1,38 +1,76 @@
-"""Room descent."""
+"""Descents: damped steps by the same lift, walked as fast as possible to the least-squares minimum.
 
-from geodescent.descent._checkpoint import Keeper, read_state
-from geodescent.descent._control import Control, Standing, Trial, aim
-from geodescent.descent._descend import AT_FLOOR, NUMBERS, Method, State, Stopping, descend, start
-from geodescent.descent._gain_ratio import GainRatio
+A walk turns a lifted velocity into a displacement, a control chooses the damping and judges the step, and a stage says
+on which samples, by which lift and until when. The loop plays rounds of the stages; its state can be saved and resumed.
+"""
+
+from geodescent.descent._best_fraction import best_fraction
+from geodescent.descent._checkpoint import Keeper, read_state, write_state
+from geodescent.descent._control import STATIONARY, Control, CostLevels, Damping, Trial, linear_residual
+from geodescent.descent._descend import Clock, Descent, descend, start
+from geodescent.descent._gain_ratio import GainRatio, GainRatioState
 from geodescent.descent._linearised import Linearised
-from geodescent.descent._natural import NaturalControl
-from geodescent.descent._planned import PlannedControl, PlannedWalk
-from geodescent.descent._ray import least_on_ray
-from geodescent.descent._spring import Spring
-from geodescent.descent._walk import EulerWalk, GeodesicWalk, Walk
+from geodescent.descent._natural import NaturalControl, NaturalState
+from geodescent.descent._round import Observer, Round, Stages, advance, play
+from geodescent.descent._spring import Spring, SpringState
+from geodescent.descent._stages import (
+    AfterSteps,
+    Leave,
+    Method,
+    OpeningEnds,
+    PartEnds,
+    Stage,
+    chosen_lift,
+    planned_stages,
+)
+from geodescent.descent._state import Best, StageState, State, put_together, taken_apart
+from geodescent.descent._stopping import AT_FLOOR, Stopping
+from geodescent.descent._walk import Displacement, EulerWalk, GeodesicWalk, Walk
 
 __all__ = [
     "AT_FLOOR",
-    "NUMBERS",
+    "STATIONARY",
+    "AfterSteps",
+    "Best",
+    "Clock",
     "Control",
+    "CostLevels",
+    "Damping",
+    "Descent",
+    "Displacement",
     "EulerWalk",
     "GainRatio",
+    "GainRatioState",
     "GeodesicWalk",
     "Keeper",
+    "Leave",
     "Linearised",
     "Method",
     "NaturalControl",
-    "PlannedControl",
-    "PlannedWalk",
+    "NaturalState",
+    "Observer",
+    "OpeningEnds",
+    "PartEnds",
+    "Round",
     "Spring",
-    "Standing",
+    "SpringState",
+    "Stage",
+    "StageState",
+    "Stages",
     "State",
     "Stopping",
     "Trial",
     "Walk",
-    "aim",
+    "advance",
+    "best_fraction",
+    "chosen_lift",
     "descend",
-    "least_on_ray",
+    "linear_residual",
+    "planned_stages",
+    "play",
+    "put_together",
     "read_state",
     "start",
+    "taken_apart",
+    "write_state",
 ]

@@ -12,29 +12,32 @@ from safetensors.torch import save_file
 
 from geodescent._errors import InputError
 from geodescent._record import StepRecord
-from geodescent.descent._descend import NUMBERS, State
-from geodescent.problem import Source, same_cost
+from geodescent.descent._round import Stages
+from geodescent.descent._state import State, put_together, taken_apart
+from geodescent.problem import same_cost
 
-EVERY_SECONDS = 30.0
+EVERY_SECONDS = 30.0  # Seconds between two savings of a run.
 STATE, PREVIOUS = "state.safetensors", "state.previous.safetensors"
+FORMAT = 2  # Of the file: 1 held no stages, and dampings in units of its control.
 
 
 class Keeper:
-    """Holds the best state of a run, and writes it to a folder every 30 s and at the end.
+    """Holds the best state of a run, and writes it to a folder every so often and at the end.
 
     Args:
         folder: where to; None keeps it in memory only.
         state: the state at the start.
+        every: seconds between two savings.
     """
 
-    def __init__(self, folder: str | os.PathLike[str] | None, state: State) -> None:
+    def __init__(self, folder: str | os.PathLike[str] | None, state: State, *, every: float = EVERY_SECONDS) -> None:
         self.state = state
-        self._folder = None if folder is None else Path(folder)
+        self._folder, self._every = None if folder is None else Path(folder), every
         self._written = time.monotonic()
 
     def __call__(self, state: State) -> None:
         self.state = state
-        if time.monotonic() - self._written >= EVERY_SECONDS:
+        if time.monotonic() - self._written >= self._every:
             self.write()
 
     def write(self) -> None:
@@ -46,46 +49,54 @@ class Keeper:
 
 
 def write_state(folder: Path, state: State) -> None:
-    """One safetensors file: θ as its tensor, everything else as JSON in its metadata."""
-    rest = {name: getattr(state, name) for name in NUMBERS}
-    rest["records"] = [asdict(record) for record in state.records]
+    """One safetensors file: vectors as its tensors, everything else as JSON in its metadata."""
+    numbers, points = taken_apart(state)
+    numbers |= {"format": FORMAT, "records": [asdict(record) for record in state.records]}
     fresh = folder / (STATE + ".part")
-    points = {"theta": state.theta.cpu().contiguous(), "best": state.best.cpu().clone()}
-    if state.momentum is not None:
-        points["momentum"] = state.momentum.cpu().contiguous()
-    save_file(points, fresh, metadata={"state": json.dumps(rest)})
+    owned = {name: point.cpu().contiguous().clone() for name, point in points.items()}
+    save_file(owned, fresh, metadata={"state": json.dumps(numbers)})
     if (folder / STATE).exists():
         os.replace(folder / STATE, folder / PREVIOUS)
     os.replace(fresh, folder / STATE)
 
 
-def read_state(folder: str | os.PathLike[str] | None, source: Source) -> State | None:
+def read_state(folder: str | os.PathLike[str] | None, stages: Stages) -> State | None:
     """The last whole state in the folder, or None where there is none.
 
-    Raises: InputError, where it belongs to another problem.
+    Raises: InputError, where it belongs to another problem, another method or another version.
     """
-    found, problem = None if folder is None else _newest(Path(folder)), source.first
+    found, source = None if folder is None else _newest(Path(folder)), stages[-1].source
     if found is None:
         return None
+    problem = source.first
     with safe_open(found, "pt") as file:
-        rest = json.loads(file.metadata()["state"])
-        names = list(file.keys())
-        points = {name: file.get_tensor(name).to(problem.theta.device) for name in names}
+        numbers = json.loads(file.metadata()["state"])
+        points = {name: file.get_tensor(name).to(problem.device) for name in list(file.keys())}
+    if numbers.get("format") != FORMAT:
+        raise InputError(
+            f"the checkpoint {found} has format {numbers.get('format', 1)} and this version writes {FORMAT}: it cannot "
+            "be resumed. Choose another folder."
+        )
     theta, best = points["theta"], points["best"]
-    if len(theta) != problem.n_params or theta.dtype != problem.theta.dtype:
+    if len(theta) != problem.n_params or theta.dtype != problem.dtype:
         raise InputError(
             f"the checkpoint holds {len(theta)} parameters of {theta.dtype} and the model has {problem.n_params} of "
-            f"{problem.theta.dtype}: it belongs to another run. Choose another folder."
+            f"{problem.dtype}: it belongs to another run. Choose another folder."
         )
     cost = source.cost(best)
-    if not same_cost(cost, rest["best_cost"], rest["floor"]):
+    if not same_cost(cost, numbers["best_cost"], numbers["floor"]):
         raise InputError(
-            f"the checkpoint was saved at cost {rest['best_cost']:.6g} and has cost {cost:.6g} on these data: "
+            f"the checkpoint was saved at cost {numbers['best_cost']:.6g} and has cost {cost:.6g} on these data: "
             "it belongs to another run. Choose another folder."
         )
-    records = tuple(StepRecord(**record) for record in rest.pop("records"))
-    theta = best if torch.equal(theta, best) else theta
-    return State(theta=theta, best=best, records=records, momentum=points.get("momentum"), **rest)
+    if numbers["stage"] >= len(stages):
+        raise InputError(
+            f"the checkpoint was saved in stage {numbers['stage'] + 1} and this method has {len(stages)}: it belongs "
+            "to another run. Choose another folder, or pass the same method."
+        )
+    records = tuple(StepRecord(**record) for record in numbers.pop("records"))
+    points["theta"] = best if torch.equal(theta, best) else theta
+    return put_together(numbers, points, records, stages[numbers["stage"]].control.state_type)
 
 
 def _newest(folder: Path) -> Path | None:

@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import torch
 
@@ -11,31 +11,39 @@ from geodescent.descent._linearised import Linearised
 from geodescent.descent._walk import Walk
 from geodescent.lift import Lifted
 
-STATIONARY = 1e-12  # relative fall of the cost that the undamped linear model still promises: ‖P(x−y)‖ ≤ 1e-6 ‖x−y‖
+STATIONARY = 1e-12  # Share of C: a promise below it means ‖P(x − y)‖ ≤ 1e-6 ‖x − y‖, a critical point to first order.
 
 
 @dataclass(frozen=True)
-class Standing:
-    """What a control knows of the run so far.
+class Damping:
+    """A damping with the size of B where it was chosen.
 
     Attributes:
-        damping: relative to the control's own unit; where the next step begins to try.
-        best_cost: the least cost so far.
-        reference_cost: the larger of the cost at the start and that of the outputs 0: what "small" is measured by.
-        steps: taken so far.
-        momentum: what the last step left for this one, (K,): of a control that has momentum, or where an iterative
-            solve may begin.
-        opening: iterations that the opening has taken; None where it is over.
-        trust: the fall of ln C up to which the linear model is believed: where an iterative solve may stop.
+        value: μ, absolute, in the units of the Gram matrix.
+        total_square: ‖B‖_F² there.
     """
 
-    damping: float
-    best_cost: float
-    reference_cost: float
-    steps: int = 0
-    momentum: Theta | None = None
-    opening: float | None = None
-    trust: float = math.inf
+    value: float
+    total_square: float
+
+    def at(self, here: Linearised) -> float:
+        """μ for another point: rescaled by ‖B‖_F² of the new point over that of the old one."""
+        if not 0.0 < self.total_square < math.inf:
+            return self.value
+        return self.value / self.total_square * here.total_square
+
+
+@dataclass(frozen=True)
+class CostLevels:
+    """What a control calls low and small.
+
+    Attributes:
+        best: the least cost so far.
+        reference: the larger of the cost at the start and that of outputs that are all 0.
+    """
+
+    best: float
+    reference: float
 
 
 @dataclass(frozen=True)
@@ -44,12 +52,10 @@ class Trial:
 
     Attributes:
         theta: the new point.
-        cost: C there.
+        cost: C there, of the step's own problem.
         predicted: C_lin.
-        damping: μ, absolute.
-        next_damping: relative, for the next step.
-        momentum: for the next step, (K,), or None.
-        opening, trust: as in `Standing`, after this step.
+        damping: μ of this step, absolute.
+        next_damping: μ, absolute, with which another control would go on from here.
     """
 
     theta: Theta
@@ -57,9 +63,6 @@ class Trial:
     predicted: float
     damping: float
     next_damping: float
-    momentum: Theta | None = None
-    opening: float | None = None
-    trust: float = math.inf
 
     def gain_ratio(self, cost: float) -> float:
         """`(C − C_new)/(C − C_lin)`."""
@@ -67,21 +70,41 @@ class Trial:
         return (cost - self.cost) / fall if fall > 0.0 and math.isfinite(self.cost) else -math.inf
 
 
-class Control(Protocol):
-    """Chooses dampings and judges steps."""
+ControlState = TypeVar("ControlState")
+
+
+class Control(Protocol[ControlState]):
+    """Chooses dampings and judges steps.
+
+    What it must remember from step to step is a frozen dataclass of its own, of which nobody else knows the fields:
+    numbers, `Damping`s, and vectors like θ, so that it can be saved.
+    """
 
     @property
-    def initial_damping(self) -> float: ...
-
-    def step(self, here: Linearised, walk: Walk, standing: Standing) -> Trial | None:
-        """The step to take from here, or None where no damping gives one."""
+    def state_type(self) -> type[ControlState]:
+        """The class of its state."""
         ...
 
-    def restart(self, here: Linearised, count: int) -> float | None:
-        """The relative damping with which to set out from the best point for the count-th time, None to give up."""
+    def begin(self, here: Linearised, damping: Damping | None = None) -> ControlState:
+        """The state before the first step.
+
+        Args:
+            here: where that step begins.
+            damping: what an earlier control leaves; None where there was none.
+        """
+        ...
+
+    def step(
+        self, here: Linearised, walk: Walk, state: ControlState, levels: CostLevels
+    ) -> tuple[Trial, ControlState] | None:
+        """The step to take from here and the state after it, or None where no damping gives one."""
+        ...
+
+    def restart(self, here: Linearised, count: int) -> ControlState | None:
+        """The state with which to set out from the best point for the count-th time, None to give up."""
         ...
 
 
-def aim(here: Linearised, lifted: Lifted, step_size: float) -> Outputs:
+def linear_residual(here: Linearised, lifted: Lifted, step_size: float) -> Outputs:
     """`r + hDv = (1 − h)r + h(r + Dv)`: what the linear model leaves of r after a step of h along a lifted −r."""
     return lifted.misfit if step_size == 1.0 else torch.lerp(here.residual, lifted.misfit, step_size)

@@ -5,30 +5,52 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from geodescent._types import Outputs
-from geodescent.descent._control import STATIONARY, Control, Standing, Trial, aim
+from geodescent._types import Outputs, Theta
+from geodescent.descent._best_fraction import best_fraction
+from geodescent.descent._control import STATIONARY, Control, CostLevels, Damping, Trial, linear_residual
 from geodescent.descent._linearised import Linearised
-from geodescent.descent._ray import least_on_ray
 from geodescent.descent._walk import Walk
-from geodescent.lift import Hints
+from geodescent.lift import SolveGoal
 
-WORTHWHILE = 0.1  # of the fall: what another point on the ray must promise to be worth a forward pass
-LESS, MORE = 0.5, 2.0  # of what a step brought, or promised: where the next solve may stop (docs/decisions.md)
-LOST = 1e-15  # a promised fall below this share of the cost is lost in rounding
+WORTHWHILE = 0.1  # Share of the fall that a shorter step must promise on top to be worth a forward pass.
+LESS, MORE = 0.5, 2.0  # Times what a step brought, or promised: where the next solve may stop (docs/decisions.md).
+LOST_IN_ROUNDING = 1e-15  # Share of the cost: a promised fall below it cannot be seen in float64.
+RISE_AGAIN = 2.0  # Factor on `rise` after each refusal in a row: 4, 8, 16, … reach the right damping in a few solves.
 
 
 @dataclass(frozen=True)
-class GainRatio(Control):
+class GainRatioState:
+    """What the gain ratio remembers.
+
+    Attributes:
+        damping: where the next step begins to try.
+        near: the velocity of the last iterative solve, (K,), on whose line the next may begin; None after a direct one.
+        trust: the fall of ln C up to which the linear model is believed: where an iterative solve may stop.
+    """
+
+    damping: Damping
+    near: Theta | None = None
+    trust: float = math.inf
+
+
+@dataclass(frozen=True)
+class GainRatio(Control[GainRatioState]):
     """Levenberg–Marquardt's control: the cost's fall against the linear model's, `ρ = (C − C_new)/(C − C_lin)`.
 
     A step is taken where ρ > `accept`. The damping is multiplied by `max(fall, 1 − (2ρ − 1)³)` after it, and by
     `rise`, 2·`rise`, 4·`rise`, … after refusals in a row. Of a straight step the part is taken where the cost is least,
-    by its slope and its end (`least_on_ray`), a forward pass more where a refusal costs another solve; after it the
-    damping is multiplied by `rise`. Dampings are relative to `‖B‖_F²/m`.
+    by its slope and its end (`best_fraction`), a forward pass more where a refusal costs another solve; after it the
+    damping is multiplied by `rise`.
 
     Iterative solves begin where the last one, of this step or of the one before, ended. After a shortened step the
     next solve is content with half of what that one brought, `trust = ½ ln C/C_new`, and after a whole one with twice
     what it promised: a model that does not hold is not worth solving further.
+
+    Attributes:
+        initial_damping, least_damping, largest_damping: relative to `‖B‖_F²/m`.
+        accept: the least ρ of a step that is taken.
+        fall, rise: of the damping.
+        largest_bend: ‖a‖/‖v‖ above which a step along the geodesic is refused.
 
     Source: Nielsen, *Damping parameter in Marquardt's method* (1999), with `fall` = 1/10 for his 1/3
     (docs/decisions.md). The bound on the bend is Transtrum & Sethna's.
@@ -42,71 +64,86 @@ class GainRatio(Control):
     rise: float = 4.0
     largest_bend: float = 0.375
 
-    def step(self, here: Linearised, walk: Walk, standing: Standing) -> Trial | None:
-        damping, rise, near = standing.damping, self.rise, standing.momentum
-        while damping <= self.largest_damping:
-            tried = self._try(here, walk, damping, Hints(near=near, fall=standing.trust))
+    @property
+    def state_type(self) -> type[GainRatioState]:
+        return GainRatioState
+
+    def begin(self, here: Linearised, damping: Damping | None = None) -> GainRatioState:
+        first = Damping(self.initial_damping * here.prepared.mean_square, here.total_square)
+        return GainRatioState(first if damping is None else damping)
+
+    def step(
+        self, here: Linearised, walk: Walk, state: GainRatioState, levels: CostLevels
+    ) -> tuple[Trial, GainRatioState] | None:
+        damping, rise, near = state.damping.at(here), self.rise, state.near
+        while damping <= self.largest_damping * here.prepared.mean_square:
+            tried = self._try(here, walk, damping, SolveGoal(start=near, fall=state.trust))
             promised = here.cost - tried.whole.predicted
             if tried.converged and promised <= STATIONARY * here.cost and self._is_over(here, promised):
                 return None
             if not tried.bent and tried.best.gain_ratio(here.cost) > self.accept:
-                return self._taken(tried, here.cost, damping, standing.trust)
-            damping, rise, near = damping * rise, 2.0 * rise, tried.whole.momentum
+                return self._taken(here, tried, state.trust)
+            damping, rise, near = damping * rise, RISE_AGAIN * rise, tried.following
             here.tally["rejections"] += 1
         return None
 
-    def restart(self, here: Linearised, count: int) -> float | None:
+    def restart(self, here: Linearised, count: int) -> GainRatioState | None:
         return None
 
-    def after(self, ratio: float, damping: float) -> float:
+    def after(self, here: Linearised, ratio: float, damping: float) -> float:
         """The damping after a step of this gain ratio."""
-        return max(self.least_damping, damping * max(self.fall, 1.0 - (2.0 * min(ratio, 1.0) - 1.0) ** 3))
+        least = self.least_damping * here.prepared.mean_square
+        return max(least, damping * max(self.fall, 1.0 - (2.0 * min(ratio, 1.0) - 1.0) ** 3))
 
-    def _taken(self, tried: "_Tried", cost: float, damping: float, trust: float) -> Trial:
-        """The step, with what it leaves for the next."""
+    def _taken(self, here: Linearised, tried: "_Tried", trust: float) -> tuple[Trial, GainRatioState]:
+        """The step, and what it leaves for the next."""
         best, whole = tried.best, tried.whole
-        if best is not whole:
-            return replace(best, next_damping=damping * self.rise, trust=LESS * _fall(cost, best.cost))
-        trust = trust if math.isinf(trust) else MORE * _fall(cost, whole.predicted)
-        return replace(best, next_damping=self.after(best.gain_ratio(cost), damping), trust=trust)
+        if best is whole:
+            following = self.after(here, best.gain_ratio(here.cost), best.damping)
+            trust = trust if math.isinf(trust) else MORE * _fall(here.cost, whole.predicted)
+        else:
+            following, trust = best.damping * self.rise, LESS * _fall(here.cost, best.cost)
+        state = GainRatioState(Damping(following, here.total_square), tried.following, trust)
+        return replace(best, next_damping=following), state
 
-    def _try(self, here: Linearised, walk: Walk, damping: float, hints: Hints) -> "_Tried":
-        absolute = damping * here.prepared.scale
-        damped = here.damped(absolute)
-        lifted = here.lift(damped, -here.residual, hints)
+    def _try(self, here: Linearised, walk: Walk, damping: float, goal: SolveGoal) -> "_Tried":
+        damped = here.damped(damping)
+        lifted = here.lift(damped, -here.residual, goal)
         moved = walk.displacement(here, damped, lifted)
-        wanted = aim(here, lifted, walk.step_size)
-        following = None if here.prepared.direct else lifted.velocity
+        wanted = linear_residual(here, lifted, walk.step_size)
+        following = None if here.prepared.exact else lifted.velocity
 
         def trial(t: float) -> tuple[Trial, Outputs]:
             theta = here.theta + (t * moved.theta).to(here.theta.dtype)
             residual = here.residual_at(theta)
             predicted = here.cost_of(torch.lerp(here.residual, wanted, t))
-            return Trial(theta, here.cost_of(residual), predicted, absolute, damping, following), residual
+            return Trial(theta, here.cost_of(residual), predicted, damping, damping), residual
 
         whole, residual = trial(1.0)
         if moved.bend is not None:
-            return _Tried(whole, whole, lifted.converged, bent=moved.bend > self.largest_bend)
-        t, left = least_on_ray(here.residual, wanted - here.residual, residual)
+            return _Tried(whole, whole, following, lifted.converged, bent=moved.bend > self.largest_bend)
+        t, left = best_fraction(here.residual, wanted - here.residual, residual)
         expected = left / (2.0 * here.problem.n_samples)
         worth = whole.cost - expected > WORTHWHILE * (here.cost - expected)
         best = min(whole, trial(t)[0], key=lambda trial: trial.cost) if worth else whole
-        return _Tried(whole, best, lifted.converged, bent=False)
+        return _Tried(whole, best, following, lifted.converged, bent=False)
 
     def _is_over(self, here: Linearised, promised: float) -> bool:
         """Whether less damping would promise no more."""
-        if promised <= LOST * here.cost:
+        if promised <= LOST_IN_ROUNDING * here.cost:
             return True
-        lifted = here.lift(here.damped(self.least_damping * here.prepared.scale), -here.residual)
+        lifted = here.lift(here.damped(self.least_damping * here.prepared.mean_square), -here.residual)
         return lifted.converged and here.cost - here.predicted(lifted) <= STATIONARY * here.cost
 
 
 @dataclass(frozen=True)
 class _Tried:
-    """A step, the part of it to take, whether the solve converged, and whether the path bends too much."""
+    """A step, the part of it to take, where the next solve may begin, whether the solve converged, and whether the
+    path bends too much."""
 
     whole: Trial
     best: Trial
+    following: Theta | None
     converged: bool
     bent: bool
 

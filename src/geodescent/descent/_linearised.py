@@ -1,20 +1,20 @@
 """The problem at one θ: what a step can ask before it chooses a damping."""
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 
 from geodescent._types import Outputs, Theta
 from geodescent.jacobian import Jacobian
-from geodescent.lift import NO_HINTS, Damped, Hints, Lift, Lifted, Prepared
-from geodescent.linalg import dot
+from geodescent.lift import FULL, Damped, Lift, Lifted, Prepared, SolveGoal
+from geodescent.linalg import row_dot
 from geodescent.problem import Problem
 
 
 @dataclass(frozen=True)
 class Linearised:
-    """Residual, cost and prepared lift at θ; rows scaled by √w once, so that every formula is the unweighted one.
+    """Residual, cost and prepared lift at θ; rows weighted, so that every formula is the unweighted one.
 
     Attributes:
         problem: what is fitted.
@@ -39,56 +39,48 @@ class Linearised:
         cls, problem: Problem, theta: Theta, *, lift: Lift, dtype: torch.dtype, tally: Counter[str] | None = None
     ) -> "Linearised":
         """Linearises there: one forward pass, Q backward passes, and what the lift prepares."""
-        outputs, jacobian = problem.linearise(theta)
-        residual = _scaled(problem, problem.residual(outputs).to(dtype))
+        residual, jacobian = problem.linearise(theta, dtype=dtype)
         tally = Counter[str]() if tally is None else tally
         tally["linearisations"] += 1
-        rows = jacobian.to(dtype).scaled(rows=_scale(problem, dtype))
-        return cls(problem, theta, residual, problem.cost_of(residual), rows, lift.prepare(rows), tally)
+        return cls(problem, theta, residual, problem.cost_of(residual), jacobian, lift.prepare(jacobian), tally)
+
+    def by(self, lift: Lift) -> "Linearised":
+        """The same point with another lift."""
+        return replace(self, prepared=lift.prepare(self.jacobian))
 
     @property
-    def trace(self) -> float:
+    def total_square(self) -> float:
         """`‖B‖_F²`, a bound of λ_max(G) on every route."""
-        return self.prepared.scale * len(self.residual)
+        return self.prepared.mean_square * len(self.residual)
 
     def residual_at(self, theta: Theta) -> Outputs:
         """r at another θ: one forward pass."""
         self.tally["forward passes"] += 1
-        return _scaled(self.problem, self.problem.residual(self.problem.outputs(theta)).to(self.residual.dtype))
+        return self.problem.residual(theta, dtype=self.residual.dtype)
 
     def second_derivative(self, direction: Theta) -> Outputs:
         """`s d²x[θ + t·direction]/dt²` at t = 0, exact."""
         self.tally["second derivatives"] += 1
-        second = self.problem.second_derivative(self.theta, direction.to(self.theta.dtype))
-        return _scaled(self.problem, second.to(self.residual.dtype))
+        direction = direction.to(self.theta.dtype)
+        return self.problem.second_derivative(self.theta, direction, dtype=self.residual.dtype)
 
     def damped(self, damping: float) -> Damped:
         """The lift's factor at the absolute damping μ."""
         self.tally["factors"] += 1
         return self.prepared.damped(damping)
 
-    def lift(self, damped: Damped, velocity: Outputs, hints: Hints = NO_HINTS) -> Lifted:
+    def lift(self, damped: Damped, velocity: Outputs, goal: SolveGoal = FULL) -> Lifted:
         """One solve."""
-        lifted = damped.lift(velocity, hints)
+        lifted = damped.lift(velocity, goal)
         self.tally["solves"] += 1
         self.tally["iterations"] += lifted.iterations
         self.tally["fallbacks"] += lifted.fallback
         return lifted
 
     def cost_of(self, residual: Outputs) -> float:
-        """C of a residual or misfit with scaled rows."""
+        """C of a weighted residual or misfit."""
         return self.problem.cost_of(residual)
 
     def predicted(self, lifted: Lifted) -> float:
-        """C_lin of a lifted −r: the cost that the linear model leaves (THEORY 1.8)."""
-        return dot(lifted.misfit, lifted.misfit) / (2.0 * self.problem.n_samples)
-
-
-def _scaled(problem: Problem, rows: Outputs) -> Outputs:
-    scale = _scale(problem, rows.dtype)
-    return rows if scale is None else rows * scale
-
-
-def _scale(problem: Problem, dtype: torch.dtype) -> Outputs | None:
-    scale = problem.row_scale
-    return None if scale is None else scale.to(dtype)
+        """C_lin of a lifted −r: the cost that the linear model leaves."""
+        return row_dot(lifted.misfit, lifted.misfit) / (2.0 * self.problem.n_samples)

@@ -1,33 +1,48 @@
 """Natural control: corrections are compared, not costs."""
 
 import math
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import torch
 
 from geodescent._types import Outputs, Theta
-from geodescent.descent._control import Standing, Trial, aim
-from geodescent.descent._gain_ratio import GainRatio
+from geodescent.descent._control import Control, CostLevels, Damping, Trial, linear_residual
+from geodescent.descent._gain_ratio import GainRatio, GainRatioState
 from geodescent.descent._linearised import Linearised
 from geodescent.descent._walk import Walk
 from geodescent.lift import ROUGH, Damped, Lifted
 from geodescent.linalg import norm
 
 BOLD_TO_TIMID = tuple(10.0**power for power in (-1.0, -0.5, 0.0, 0.5, 1.0, 1.5, 2.0))
-RETREAT = 100.0
-RESTARTS = (1e-3, 1e-6, 1e-9, 1e-12)  # dampings of the returns to the best point; a later one sees another valley
-LARGEST_BEND = 1.0  # ‖a‖/‖v‖: beyond it the second-order path means nothing
-RESOLVED_BENDS, UNSEEN = 2.0, 0.03  # a correction longer than both is noise: the path's own error is of higher order
-HIGH, HOPEFUL = 1e-4, 0.99  # of the reference; of C: what the linear model leaves where there is no valley to cross
-CLEARLY_LOWER = 0.25
-EASY, BOLDEST = 0.1, 0.01  # a correction below this share of ‖v‖ lowers the next damping by as much, to 1/100 at most
-LARGEST_DAMPING = 1e2  # of the trace: more leaves nothing of a step
-CONTRACTION, NEGLIGIBLE = 0.8, 1e-3
-ROUNDING = 1e4  # times eps²: D is known to eps of σ_max at best, with some digits to spare
+"""Factors on the damping, in the order in which they are tried."""
+RETREAT = 100.0  # Factor on the damping after a round in which none was taken: the next begins where this one ended.
+RESTARTS = (1e-3, 1e-6, 1e-9, 1e-12)
+"""Shares of ‖B‖_F²: dampings of the returns to the best point. Each sees another valley (docs/decisions.md)."""
+LARGEST_BEND = 1.0  # ‖a‖/‖v‖: beyond it the second-order path means nothing.
+GUARD = 30.0  # Times the best cost: a step may raise the cost to this, for it crosses a valley's wall and comes back.
+GUARD_AT_START = 0.1  # Share of the reference cost that a step may always raise the cost to.
+RESOLVED_BENDS = 2.0  # Times ‖a‖/‖v‖: a longer correction is noise, for the path's own error is of higher order.
+UNSEEN = 0.03  # Share of ‖v‖: a correction shorter than this is never called noise.
+HIGH = 1e-4  # Share of the reference cost: above it the cost is high, and steps may be treated as in noise.
+HOPEFUL = 0.99  # Share of C: where even the boldest linear model leaves more, there is no valley to cross.
+CLEARLY_LOWER = 0.25  # Share of C: a step that brings the cost below this is taken, whatever its correction says.
+EASY = 0.1  # Share of ‖v‖: a correction below it lowers the next damping by as much …
+BOLDEST = 0.01  # … down to this factor at most.
+LARGEST_DAMPING = 1e2  # Times ‖B‖_F²: more leaves nothing of a step.
+CONTRACTION = 0.8  # Share of the last correction that the next chord correction must stay below.
+NEGLIGIBLE = 1e-3  # Share of ‖v‖: corrections below it end the chord steps.
+RESOLUTION = 1e4  # Times eps²‖B‖_F²: D is known to eps of σ_max at best, with some digits to spare.
 
 
 @dataclass(frozen=True)
-class NaturalControl:
+class NaturalState:
+    """What natural control remembers: where the next step begins to try."""
+
+    damping: Damping
+
+
+@dataclass(frozen=True)
+class NaturalControl(Control[NaturalState]):
     """Compares corrections, not costs: a step is taken where `‖D_μ(r_new − r_lin)‖ ≤ ϑ‖v‖`, v = −D_μ r.
 
     Smooth problems are narrow curved valleys; a step that is excellent in θ leaves the floor by a second-order amount
@@ -39,12 +54,10 @@ class NaturalControl:
 
     Two things keep it honest. What the correction asks for beyond the path's own bend is rounding, so a correction
     much longer than ‖a‖ is refused. And while the cost is above `patience` of the reference, the damping stays above
-    `share·C/C_ref`: bolder steps wander (docs/decisions.md).
-
-    Dampings are relative to `‖B‖_F²`.
+    `share·C/C_ref·‖B‖_F²`: bolder steps wander (docs/decisions.md).
 
     Attributes:
-        initial_damping: of the first step.
+        initial_damping: of the first step, relative to `‖B‖_F²`.
         allowance: ϑ.
         share, patience: of the floor under the damping.
         corrections: at most this many chord steps.
@@ -62,42 +75,58 @@ class NaturalControl:
     attempts: int = 6
     descent: GainRatio = field(default_factory=GainRatio)
 
-    def step(self, here: Linearised, walk: Walk, standing: Standing) -> Trial | None:
-        damping, least = standing.damping, self._least(here, standing)
+    @property
+    def state_type(self) -> type[NaturalState]:
+        return NaturalState
+
+    def begin(self, here: Linearised, damping: Damping | None = None) -> NaturalState:
+        first = Damping(self.initial_damping * here.total_square, here.total_square)
+        return NaturalState(first if damping is None else damping)
+
+    def step(
+        self, here: Linearised, walk: Walk, state: NaturalState, levels: CostLevels
+    ) -> tuple[Trial, NaturalState] | None:
+        trial = self._step(here, walk, state.damping.at(here), levels)
+        return None if trial is None else (trial, NaturalState(Damping(trial.next_damping, here.total_square)))
+
+    def restart(self, here: Linearised, count: int) -> NaturalState | None:
+        if count >= len(RESTARTS):
+            return None
+        return NaturalState(Damping(RESTARTS[count] * here.total_square, here.total_square))
+
+    def _step(self, here: Linearised, walk: Walk, damping: float, levels: CostLevels) -> Trial | None:
+        first, least = damping, self._least(here, levels)
         boldest = _Solved.at(here, max(least, damping * BOLD_TO_TIMID[0]))
-        if self._is_noise(here, boldest, standing):
-            return self._descend(here, walk, damping)
+        if self._is_noise(here, boldest, levels):
+            return self._descend(here, walk, first)
         for _ in range(self.attempts):
-            for relative in dict.fromkeys(max(least, damping * factor) for factor in BOLD_TO_TIMID):
-                solved = boldest if relative == boldest.relative else _Solved.at(here, relative)
-                trial = self._trial(here, walk, solved, standing)
+            for tried in dict.fromkeys(max(least, damping * factor) for factor in BOLD_TO_TIMID):
+                solved = boldest if tried == boldest.damping else _Solved.at(here, tried)
+                trial = self._trial(here, walk, solved, levels)
                 if trial is not None:
                     return trial
                 here.tally["rejections"] += 1
             damping *= RETREAT
-            if damping > LARGEST_DAMPING:
+            if damping > LARGEST_DAMPING * here.total_square:
                 break
-        return self._descend(here, walk, standing.damping) if self._is_high(here, standing) else None
+        return self._descend(here, walk, first) if self._is_high(here, levels) else None
 
-    def restart(self, here: Linearised, count: int) -> float | None:
-        return RESTARTS[count] if count < len(RESTARTS) else None
-
-    def _least(self, here: Linearised, standing: Standing) -> float:
+    def _least(self, here: Linearised, levels: CostLevels) -> float:
         eps = torch.finfo(here.theta.dtype).eps
-        resolved = max(here.prepared.least_damping / here.trace, ROUNDING * eps**2)
-        early = standing.best_cost > self.patience * standing.reference_cost
-        return max(resolved, self.share * here.cost / standing.reference_cost if early else 0.0)
+        resolved = max(here.prepared.least_damping, RESOLUTION * eps**2 * here.total_square)
+        early = levels.best > self.patience * levels.reference
+        return max(resolved, self.share * here.cost / levels.reference * here.total_square if early else 0.0)
 
-    def _trial(self, here: Linearised, walk: Walk, solved: "_Solved", standing: Standing) -> Trial | None:
+    def _trial(self, here: Linearised, walk: Walk, solved: "_Solved", levels: CostLevels) -> Trial | None:
         damped, lifted = solved.damped, solved.lifted
-        wanted, length = aim(here, lifted, walk.step_size), walk.step_size * norm(lifted.velocity)
+        wanted, length = linear_residual(here, lifted, walk.step_size), walk.step_size * norm(lifted.velocity)
         predicted = here.cost_of(wanted)
         moved = walk.displacement(here, damped, lifted)
         if not (math.isfinite(length) and (moved.bend is None or moved.bend <= LARGEST_BEND)):
             return None
         theta = here.theta + moved.theta.to(here.theta.dtype)
         residual = here.residual_at(theta)
-        if not here.cost_of(residual) <= max(30.0 * standing.best_cost, 0.1 * standing.reference_cost):
+        if not here.cost_of(residual) <= max(GUARD * levels.best, GUARD_AT_START * levels.reference):
             return None
         correction = here.lift(damped, wanted - residual, ROUGH).velocity
         asked = norm(correction) / length if length > 0.0 else 0.0
@@ -109,20 +138,20 @@ class NaturalControl:
         cost = here.cost_of(residual)
         idle = predicted > HOPEFUL * here.cost and not cost < here.cost  # as at the rounding floor, with much damping
         bolder = min(1.0, max(BOLDEST, asked / EASY))
-        return None if idle else Trial(theta, cost, predicted, solved.relative * here.trace, solved.relative * bolder)
+        return None if idle else Trial(theta, cost, predicted, solved.damping, solved.damping * bolder)
 
-    def _is_high(self, here: Linearised, standing: Standing) -> bool:
-        return here.cost > HIGH * standing.reference_cost
+    def _is_high(self, here: Linearised, levels: CostLevels) -> bool:
+        return here.cost > HIGH * levels.reference
 
-    def _is_noise(self, here: Linearised, boldest: "_Solved", standing: Standing) -> bool:
+    def _is_noise(self, here: Linearised, boldest: "_Solved", levels: CostLevels) -> bool:
         """Whether C is high and even the boldest linear model leaves almost all of it: no valley to cross."""
-        return self._is_high(here, standing) and here.predicted(boldest.lifted) > HOPEFUL * here.cost
+        return self._is_high(here, levels) and here.predicted(boldest.lifted) > HOPEFUL * here.cost
 
     def _descend(self, here: Linearised, walk: Walk, damping: float) -> Trial | None:
-        """A step that lowers the cost, by the classical control at the same absolute damping."""
-        unit = float(len(here.residual))  # of this control's dampings in the other's
-        trial = self.descent.step(here, walk, Standing(damping * unit, here.cost, here.cost))
-        return None if trial is None else replace(trial, next_damping=trial.next_damping / unit)
+        """A step that lowers the cost, by the classical control at the same damping."""
+        state = GainRatioState(Damping(damping, here.total_square))
+        taken = self.descent.step(here, walk, state, CostLevels(here.cost, here.cost))
+        return None if taken is None else taken[0]
 
     def _corrected(
         self,
@@ -150,13 +179,13 @@ class NaturalControl:
 
 @dataclass(frozen=True)
 class _Solved:
-    """The factor at one damping, relative to `‖B‖_F²`, and the lifted −r."""
+    """The factor at one damping μ, and the lifted −r."""
 
-    relative: float
+    damping: float
     damped: Damped
     lifted: Lifted
 
     @classmethod
-    def at(cls, here: Linearised, relative: float) -> "_Solved":
-        damped = here.damped(relative * here.trace)
-        return cls(relative, damped, here.lift(damped, -here.residual))
+    def at(cls, here: Linearised, damping: float) -> "_Solved":
+        damped = here.damped(damping)
+        return cls(damping, damped, here.lift(damped, -here.residual))

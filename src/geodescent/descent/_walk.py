@@ -1,14 +1,16 @@
 """Walks: from a lifted velocity to a displacement of θ."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from geodescent._types import Theta
 from geodescent.descent._linearised import Linearised
-from geodescent.lift import Damped, Hints, Lifted
-from geodescent.linalg import norm
+from geodescent.lift import Damped, Lifted, SolveGoal
+from geodescent.linalg import norm, row_norm
 
-BEND_SLACK = 0.5  # of ‖r + Dv‖: what the velocity itself leaves, the bend need not resolve
+BEND_SLACK = (
+    0.5  # Share of ‖r + Dv‖ that an iterative solve for the bend may leave: the velocity itself leaves as much.
+)
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,13 @@ class Walk(Protocol):
     """One step along a lifted velocity."""
 
     @property
-    def step_size(self) -> float: ...
+    def step_size(self) -> float:
+        """h: 1 is the full step."""
+        ...
+
+    def sized(self, step_size: float) -> "Walk":
+        """The same walk with steps of another size."""
+        ...
 
     def displacement(self, here: Linearised, damped: Damped, lifted: Lifted) -> Displacement:
         """The step from `here` along a velocity that `damped` lifted."""
@@ -37,9 +45,12 @@ class Walk(Protocol):
 
 @dataclass(frozen=True)
 class EulerWalk:
-    """`h θ̇`. A step of h = 1 along the adapted field is the full (damped) Gauss–Newton step (THEORY 1.8)."""
+    """`h θ̇`. A step of h = 1 along the adapted field is the full (damped) Gauss–Newton step."""
 
     step_size: float = 1.0
+
+    def sized(self, step_size: float) -> "EulerWalk":
+        return replace(self, step_size=step_size)
 
     def displacement(self, here: Linearised, damped: Damped, lifted: Lifted) -> Displacement:
         return Displacement(self.step_size * lifted.velocity)
@@ -47,7 +58,7 @@ class EulerWalk:
 
 @dataclass(frozen=True)
 class GeodesicWalk:
-    """`h v + h² a` with `a = −½ D_μ d²x[θ + tv]/dt²`: the path's second-order term, by the factor at hand.
+    """`h v + h² a` with `a = −½ D_μ d²x[θ + sv]/ds²`: the path's second-order term, by the factor at hand.
 
     Cost: one pass of second derivatives and one solve more than Euler's.
     Source: Transtrum & Sethna, arXiv:1201.5885 (their a has no ½), with the exact second derivative.
@@ -55,8 +66,11 @@ class GeodesicWalk:
 
     step_size: float = 1.0
 
+    def sized(self, step_size: float) -> "GeodesicWalk":
+        return replace(self, step_size=step_size)
+
     def displacement(self, here: Linearised, damped: Damped, lifted: Lifted) -> Displacement:
-        velocity, hints = lifted.velocity, Hints(rough=True, within=BEND_SLACK * norm(lifted.misfit))
-        bend = here.lift(damped, here.second_derivative(velocity), hints).velocity
+        velocity, goal = lifted.velocity, SolveGoal(rough=True, residual=BEND_SLACK * row_norm(lifted.misfit))
+        bend = here.lift(damped, here.second_derivative(velocity), goal).velocity
         length, turned, h = norm(velocity), 0.5 * norm(bend), self.step_size
         return Displacement(h * velocity - (0.5 * h * h) * bend, h * turned / length if length > 0.0 else 0.0)

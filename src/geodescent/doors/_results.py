@@ -1,47 +1,158 @@
 """What a fit and a flow return."""
 
-from dataclasses import dataclass, fields
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import TypedDict
 
 import numpy as np
 
+from geodescent._errors import InputError
 from geodescent._record import Result, StepRecord
-from geodescent.certificate import Certificate
+from geodescent._types import Theta
+from geodescent.certificate import Certificate, certificate_of
 from geodescent.flow import Array
-
-History = dict[str, np.ndarray]
-
-
-def history_of(records: list[StepRecord]) -> History:
-    """Equal-length arrays, one a field; NaN where a record holds None."""
-    columns = {f.name: [getattr(record, f.name) for record in records] for f in fields(StepRecord)}
-    return {name: np.array([np.nan if v is None else v for v in values]) for name, values in columns.items()}
+from geodescent.outputs import Layered, ModuleSnapshot, Parametrised
+from geodescent.problem import Problem
 
 
-@dataclass(frozen=True)
+class History(TypedDict):
+    """Arrays of equal length, the fields of `StepRecord`; NaN where a record holds None.
+
+    `block_rms` is a dict of arrays, one for each block of rows.
+    """
+
+    step: Array
+    time: Array
+    cost: Array
+    predicted: Array
+    damping: Array
+    gain_ratio: Array
+    rank: Array
+    validation_cost: Array
+    seconds: Array
+    block_rms: dict[str, Array]
+
+
+def history_of(records: tuple[StepRecord, ...]) -> History:
+    """The records as columns."""
+
+    def column(name: str) -> Array:
+        values = [getattr(record, name) for record in records]
+        return np.array([np.nan if v is None else v for v in values])
+
+    blocks = dict.fromkeys(name for record in records for name in record.block_rms)
+    rms = {name: np.array([record.block_rms.get(name, np.nan) for record in records]) for name in blocks}
+    return History(
+        step=column("step"),
+        time=column("time"),
+        cost=column("cost"),
+        predicted=column("predicted"),
+        damping=column("damping"),
+        gain_ratio=column("gain_ratio"),
+        rank=column("rank"),
+        validation_cost=column("validation_cost"),
+        seconds=column("seconds"),
+        block_rms=rms,
+    )
+
+
+class OnDemand:
+    """A certificate that is made when it is first asked for, and kept; pickled only if it was made.
+
+    Args:
+        problem, theta: of which it is; whatever happens to the problem's modules in the meantime.
+        make: the certificate of a problem at θ.
+    """
+
+    def __init__(self, problem: Problem, theta: Theta, make: Callable[[Problem, Theta], Certificate]) -> None:
+        self._made: Certificate | None = None
+        self._problem: Problem | None = problem
+        self._theta, self._make = theta, make
+        self._modules = [_snapshot(problem, block.map) for block in problem.blocks if isinstance(block.map, Layered)]
+
+    def get(self) -> Certificate:
+        """The certificate. Raises InputError where it was not made before pickling."""
+        if self._made is None:
+            if self._problem is None:
+                raise InputError(
+                    "this result was pickled before its certificate was made: call gd.certify(model, X, y), or ask for "
+                    "solution.certificate before pickling."
+                )
+            with ExitStack() as stack:
+                for snapshot in self._modules:
+                    stack.enter_context(snapshot.restored())
+                self._made = self._make(self._problem, self._theta)
+        return self._made
+
+    def __getstate__(self) -> dict[str, object]:
+        return {"_made": self._made, "_problem": None, "_theta": None, "_make": None, "_modules": []}
+
+
+def _snapshot(problem: Problem, outputs: Layered) -> ModuleSnapshot:
+    names = set(outputs.parameters()) if isinstance(outputs, Parametrised) else set[str]()
+    return ModuleSnapshot.of(outputs.model, names, problem.device)
+
+
+def on_demand(
+    problem: Problem, theta: Theta, *, target_cost: float | None, full_rank_so_far: bool | None = None
+) -> OnDemand:
+    """The certificate of a finished run."""
+
+    def make(problem: Problem, theta: Theta) -> Certificate:
+        return certificate_of(
+            problem,
+            theta=theta,
+            target_cost=target_cost,
+            full_rank_so_far=full_rank_so_far,
+            describe_point=True,
+        )
+
+    return OnDemand(problem, theta, make)
+
+
+@dataclass(frozen=True, repr=False)
 class Solution:
     """The end of a fit; the model holds the best point.
 
     Attributes:
         cost, cost0: C at the best point and at the start.
         result: how it ended.
-        history: arrays of equal length, the fields of `StepRecord`.
-        certificate: what is known at the end.
+        history: arrays of equal length, the fields of `StepRecord`; `block_rms` a dict of arrays.
         stats: the lift, its counts, the solve's dtype, routes of the parameters.
         steps: accepted steps.
         seconds: of the whole call.
+        theta: the best point, (K,).
+        certificate: what is known at the end; made when it is first asked for, which may take longer than the fit.
     """
 
     cost: float
     cost0: float
     result: Result
     history: History
-    certificate: Certificate
     stats: dict[str, object]
     steps: int
     seconds: float
+    theta: Theta
+    on_demand: OnDemand = field(compare=False)
+
+    @property
+    def certificate(self) -> Certificate:
+        return self.on_demand.get()
+
+    def __repr__(self) -> str:
+        return f"Solution({self.result.name}, cost={self.cost:.4g}, steps={self.steps}, seconds={self.seconds:.3g})"
+
+    def __str__(self) -> str:
+        lines = [
+            f"cost        {self.cost0:.4g} → {self.cost:.4g}",
+            f"result      {self.result.value}",
+            f"steps       {self.steps} in {self.seconds:.3g} s",
+        ]
+        return "\n".join([*lines, str(self.certificate)])
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Flow:
     """The flow's path, at every accepted step; the model is left at its end.
 
@@ -51,15 +162,16 @@ class Flow:
         predicted_cost: `F + (C₀ − F)e^{−2τ}`, F the floor; known before the first step where F = 0.
         rank, sigma_min: of D through G: σ below √(m·eps)·σ_max count as none, and σ_min is then 0; NaN where the
             spectrum was not taken. `gd.certify` looks at D itself.
-        path_bound: `‖x₀ − y‖ ∫dt/σ_min`, t = 1 − e^{−τ}: a bound of the way from θ₀ (THEORY 2.2).
+        path_bound: `‖x₀ − y‖ ∫dt/σ_min`, t = 1 − e^{−τ}: a bound of the way from θ₀.
         displacement: `‖θ(τ) − θ₀‖`, measured.
-        line_deviation: `‖x(τ) − [(1−t)x₀ + ty]‖/‖x₀ − y‖`, how far the outputs are from the straight line (THEORY 2.3).
+        line_deviation: `‖x(τ) − [(1−t)x₀ + ty]‖/‖x₀ − y‖`, how far the outputs are from the straight line.
         line_deviation_lost: its part outside range(D), which no motion of θ undoes: 0 where D has full row rank, NaN
             where the spectrum was not taken. The rest came of the range's turning on the way.
         max_relative_deviation: the largest |C/predicted − 1|.
         cost0: C₀.
         floor: F at the start: 0 where D has full row rank.
-        result, certificate, stats, seconds: as of a fit.
+        theta: the end of the path, (K,).
+        result, stats, seconds, certificate: as of a fit.
     """
 
     time: Array
@@ -75,11 +187,28 @@ class Flow:
     cost0: float
     floor: float
     result: Result
-    certificate: Certificate
     stats: dict[str, object]
     seconds: float
+    theta: Theta
+    on_demand: OnDemand = field(compare=False)
+
+    @property
+    def certificate(self) -> Certificate:
+        return self.on_demand.get()
 
     @property
     def law(self) -> str:
         """The predicted curve in words."""
         return "C₀·exp(−2τ)" if self.floor == 0.0 else "F + (C₀ − F)·exp(−2τ), F the instant floor at the start"
+
+    def __repr__(self) -> str:
+        off = f"max_relative_deviation={self.max_relative_deviation:.1e}"
+        return f"Flow({self.result.name}, time={self.time[-1]:.4g}, cost={self.cost[-1]:.4g}, {off})"
+
+    def __str__(self) -> str:
+        lines = [
+            f"cost        {self.cost0:.4g} → {self.cost[-1]:.4g} at τ = {self.time[-1]:.4g}; the law is {self.law}",
+            f"deviation   {self.max_relative_deviation:.1e} of the predicted cost at most",
+            f"result      {self.result.value}",
+        ]
+        return "\n".join([*lines, str(self.certificate)])

@@ -1,21 +1,32 @@
-"""Flow."""
+"""The adapted flow `dθ/dτ = −D⁺(x − y)`, integrated with error control.
+
+A field says where output space wants to go and on which clock, a lift turns that into a velocity of θ, and `integrate`
+walks along any velocity; `follow` measures the path beside the cost curve that is known before the first step.
+"""
 
 from geodescent.flow._field import AdaptedField, Field, StraightLineField
-from geodescent.flow._integrate import Velocity, checked_until, follow, integrate, notes, path_of, start_floor
-from geodescent.flow._path import Array, columns, path_point
+from geodescent.flow._follow import FlowPath, follow, notes_of, start_floor
+from geodescent.flow._integrate import Array, Velocity, as_arrays, check_until, integrate, path_of, tensor_of
+from geodescent.flow._path import PathPoint, path_arrays, path_point
+from geodescent.flow._velocity import lifted_velocity
 
 __all__ = [
     "AdaptedField",
     "Array",
     "Field",
+    "FlowPath",
+    "PathPoint",
     "StraightLineField",
     "Velocity",
-    "checked_until",
-    "columns",
+    "as_arrays",
+    "check_until",
     "follow",
     "integrate",
-    "notes",
+    "lifted_velocity",
+    "notes_of",
+    "path_arrays",
     "path_of",
     "path_point",
     "start_floor",
+    "tensor_of",
 ]

@@ -5,18 +5,15 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
-from geodescent import linalg
+from geodescent._budget import budget
 from geodescent._types import Outputs, Theta
+from geodescent.flow._integrate import Array
 from geodescent.jacobian import Jacobian
 from geodescent.lift import Lift
+from geodescent.linalg import norm, row_norm
 from geodescent.problem import Problem
 from geodescent.theory import predicted_cost
-
-Array = NDArray[np.float64]
-
-SPECTRUM_LIMIT = 3000  # residuals up to which the spectrum is taken at every accepted step
 
 
 @dataclass(frozen=True)
@@ -35,24 +32,24 @@ class PathPoint:
 def path_point(problem: Problem, lift: Lift, theta: Theta, time: float, residual0: Outputs) -> PathPoint:
     """The point of the path at τ = time.
 
+    The spectrum is taken up to the budget's `spectrum_order` residuals.
+
     Args:
         problem, theta: where.
         lift: of the flow, for the part of the deviation that range(D) holds.
         time: τ.
-        residual0: x₀ − y, rows not scaled, (m,).
+        residual0: the weighted x₀ − y, (m,), float64.
     """
-    outputs, jacobian = problem.linearise(theta)
-    scale = torch.ones_like(residual0) if problem.row_scale is None else problem.row_scale
-    from_line = (problem.residual(outputs).double() - math.exp(-time) * residual0) * scale
-    length = linalg.norm(residual0 * scale)
+    residual, rows = problem.linearise(theta, dtype=torch.float64)
+    from_line = residual - math.exp(-time) * residual0
+    length = row_norm(residual0)
     rank, sigma_min, lost = math.nan, math.nan, math.nan
-    if jacobian.n_residuals <= SPECTRUM_LIMIT:
-        rows = jacobian.to(torch.float64).scaled(rows=problem.row_scale)
+    if rows.n_residuals <= budget().spectrum_order:
         rank, sigma_min = _spectrum(rows, problem.n_rows_wanted)
         full = rank == problem.n_rows_wanted
-        lost = 0.0 if full else linalg.norm(lift.prepare(rows).lift(from_line, damping=0.0).misfit)
-    deviation = linalg.norm(from_line) / length
-    return PathPoint(theta, time, problem.cost(problem.outputs(theta)), rank, sigma_min, deviation, lost / length)
+        lost = 0.0 if full else row_norm(lift.prepare(rows).lift(from_line, damping=0.0).misfit)
+    deviation = row_norm(from_line) / length
+    return PathPoint(theta, time, problem.cost(theta), rank, sigma_min, deviation, lost / length)
 
 
 def _spectrum(rows: Jacobian, wanted: int) -> tuple[float, float]:
@@ -63,13 +60,13 @@ def _spectrum(rows: Jacobian, wanted: int) -> tuple[float, float]:
     return float(rank), math.sqrt(float(values[len(values) - wanted])) if rank == wanted else 0.0
 
 
-def columns(points: list[PathPoint], floor: float, residual0: float) -> dict[str, Array]:
+def path_arrays(points: list[PathPoint], floor: float, residual0: float) -> dict[str, Array]:
     """The arrays of a Flow.
 
     Args:
         points: of the path, the start first.
         floor: F at the start.
-        residual0: ‖x₀ − y‖, rows scaled.
+        residual0: ‖x₀ − y‖, rows weighted.
     """
     time = np.array([p.time for p in points])
     sigma_min = np.array([p.sigma_min for p in points])
@@ -81,7 +78,7 @@ def columns(points: list[PathPoint], floor: float, residual0: float) -> dict[str
         "rank": np.array([p.rank for p in points]),
         "sigma_min": sigma_min,
         "path_bound": residual0 * _path_integral(-np.expm1(-time), sigma_min),
-        "displacement": np.array([linalg.norm(p.theta - origin) for p in points]),
+        "displacement": np.array([norm(p.theta - origin) for p in points]),
         "line_deviation": np.array([p.line_deviation for p in points]),
         "line_deviation_lost": np.array([p.line_deviation_lost for p in points]),
     }

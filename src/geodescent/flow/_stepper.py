@@ -7,16 +7,16 @@ import numpy as np
 import torch
 from scipy.integrate import DOP853
 
-from geodescent import linalg
-from geodescent._types import Outputs
-from geodescent.flow._path import Array
-from geodescent.linalg import lanczos_extremes
+from geodescent._types import Theta
+from geodescent.flow._integrate import Array, Remaining
+from geodescent.linalg import ROWS, lanczos_extremes, row_norm
 from geodescent.problem import Problem
 
-STEP = 0.1  # of the tolerance: the errors of steps add up, their number is about that
-WAY = 10.0  # times the tolerance: the error of θ, of the way that a step goes
-TINY = 1e-150  # where there is nothing to do
-ROUNDING = 100.0 * float(np.finfo(np.float64).eps)  # of the outputs and of θ: errors that no step size removes
+STEP_SHARE = 0.1  # Share of the tolerance that one step may use: a flow takes tens of steps, and their errors add up.
+WAY = 10.0  # Times the tolerance: the error of θ, of the way that a step goes.
+TINY = 1e-150  # Absolute error that is always allowed: where there is nothing to do.
+STEP_ROUNDING = 100.0 * float(np.finfo(np.float64).eps)  # Of the outputs and of θ: errors that no step size removes.
+SIGMA_PRODUCTS = 8  # Products with DDᵀ in the estimate of σ_max, which only SciPy's first step asks for.
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Tolerance:
     """What a step may be off by, at the start of a piece of the path.
 
     Attributes:
-        apply: `v ↦ D v`, rows scaled.
+        apply: `v ↦ D v`, rows weighted.
         outputs: the largest ‖D e‖.
         way: the largest ‖e‖, of the length of the step.
         theta: the largest ‖e‖ that is rounding in any case.
@@ -38,26 +38,28 @@ class Tolerance:
     largest: float
 
     @classmethod
-    def at(cls, problem: Problem, theta: Array, remaining: Callable[[Outputs], Outputs], *, tol: float) -> "Tolerance":
+    def at(cls, problem: Problem, theta: Theta, remaining: Remaining | None, *, tol: float) -> "Tolerance":
         """`‖D e‖ ≤ tol·‖x − y‖/10` and `‖e‖ ≤ 10·tol·‖Δθ‖`.
 
         Args:
-            remaining: x − y, or what stands in its place, of outputs (m,).
+            remaining: what stands in the place of x − y, of outputs (m,); None for x − y.
         """
-        point = torch.from_numpy(theta).to(problem.theta)
-        outputs, jacobian = problem.linearise(point)
-        rows = jacobian.to(torch.float64).scaled(rows=problem.row_scale)
-        scale = 1.0 if problem.row_scale is None else problem.row_scale
-        residual, seen = remaining(outputs).double() * scale, outputs.double() * scale
-        start = torch.ones_like(residual) + 0.5 * residual / max(linalg.norm(residual), 1e-300)
-        largest, _ = lanczos_extremes(lambda u: rows.mv(rows.rmv(u)), start, iterations=8)
-        limit = STEP * tol * linalg.norm(residual) + max(ROUNDING * linalg.norm(seen), TINY)
+        residual, jacobian = problem.linearise(theta, dtype=torch.float64)
+        outputs = problem.outputs(theta)
+        if remaining is not None:
+            residual = problem.weighted(remaining(outputs).double())
+        start = torch.ones_like(residual) + 0.5 * residual / max(row_norm(residual), 1e-300)
+        largest, _ = lanczos_extremes(
+            lambda u: jacobian.mv(jacobian.rmv(u)), start, iterations=SIGMA_PRODUCTS, space=ROWS
+        )
+        seen = row_norm(problem.weighted(outputs.double()))
+        limit = STEP_SHARE * tol * row_norm(residual) + max(STEP_ROUNDING * seen, TINY)
 
         def apply(v: Array) -> Array:
-            return rows.mv(torch.from_numpy(v).to(residual)).cpu().numpy()
+            return jacobian.mv(torch.from_numpy(v).to(residual)).cpu().numpy()
 
         sigma = max(largest, torch.finfo(torch.float64).tiny) ** 0.5
-        return cls(apply, limit, WAY * tol, ROUNDING * float(np.linalg.norm(theta)), sigma)
+        return cls(apply, limit, WAY * tol, STEP_ROUNDING * float(theta.double().norm()), sigma)
 
 
 class OutputStepper(DOP853):
@@ -81,7 +83,7 @@ class OutputStepper(DOP853):
     ) -> None:
         self.tolerance = tolerance
         atol = tolerance.outputs / (tolerance.largest * len(theta) ** 0.5)  # only SciPy's first step asks for it
-        super().__init__(velocity, begin, theta, end, rtol=ROUNDING, atol=atol, first_step=first_step)
+        super().__init__(velocity, begin, theta, end, rtol=STEP_ROUNDING, atol=atol, first_step=first_step)
 
     def _estimate_error_norm(self, stages: Array, h: float, scale: Array) -> float:
         fifth, third = stages.T @ self.E5, stages.T @ self.E3

@@ -1,19 +1,37 @@
-"""Room generalisation."""
+"""What the data that are not fitted say: validation data while a fit runs, and samples left out in closed form.
 
-from geodescent.generalisation._chosen_start import Candidate, Start
-from geodescent.generalisation._initialise import initialise
-from geodescent.generalisation._leave_one_out import leave_one_out, left_out, modes_of_gram, modes_of_rows
-from geodescent.generalisation._validation import FEWEST, apart, judge_of
+`validation_cost` judges, `split_off` draws the samples for it, and `choose_start` picks the scale of a network's first
+layer by the samples that the linear model at the start leaves out in turn.
+"""
+
+from geodescent.generalisation._chosen_start import ChosenStart, GainCandidate
+from geodescent.generalisation._first_layer import first_layer
+from geodescent.generalisation._gain import GAINS, MOST_SAMPLES, choose_start
+from geodescent.generalisation._leave_one_out import (
+    LeaveOneOut,
+    Modes,
+    leave_one_out,
+    left_out,
+    modes_of_gram,
+    modes_of_rows,
+)
+from geodescent.generalisation._validation import FEWEST, Validation, split_off, validation_cost
 
 __all__ = [
     "FEWEST",
-    "Candidate",
-    "Start",
-    "apart",
-    "initialise",
-    "judge_of",
+    "GAINS",
+    "MOST_SAMPLES",
+    "ChosenStart",
+    "GainCandidate",
+    "LeaveOneOut",
+    "Modes",
+    "Validation",
+    "choose_start",
+    "first_layer",
     "leave_one_out",
     "left_out",
     "modes_of_gram",
     "modes_of_rows",
+    "split_off",
+    "validation_cost",
 ]

@@ -4,11 +4,11 @@ import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
-NOISY = 0.05  # of the targets' variance, left out: noise, or what such a network cannot learn
+NOISY = 0.05  # Share of the targets' variance, left out: above it is noise, or what such a network cannot learn.
 
 
 @dataclass(frozen=True)
-class Candidate:
+class GainCandidate:
     """What one gain promises.
 
     Attributes:
@@ -29,7 +29,7 @@ class Candidate:
 
 
 @dataclass(frozen=True)
-class Start:
+class ChosenStart:
     """What `initialise` found, and what it changed.
 
     Attributes:
@@ -43,14 +43,14 @@ class Start:
 
     gain: float
     layers: tuple[str, ...]
-    candidates: tuple[Candidate, ...]
+    candidates: tuple[GainCandidate, ...]
     cost_of_mean: float
     n_samples: int
     n_given: int
     reason: str | None = None
 
     @property
-    def chosen(self) -> Candidate | None:
+    def chosen(self) -> GainCandidate | None:
         """What the gain chosen promises; None where there was nothing to choose."""
         return next((c for c in self.candidates if c.gain == self.gain and self.reason is None), None)
 

@@ -1,4 +1,4 @@
-"""Leave-one-out in closed form (THEORY 5.4). Tensors only, no networks."""
+"""The error left out, in closed form: tensors only, no networks."""
 
 import math
 from dataclasses import dataclass
@@ -7,11 +7,11 @@ import torch
 from torch import Tensor
 
 from geodescent._types import Gram, Outputs
-from geodescent.linalg import norm
+from geodescent.linalg import row_norm
 
-RIDGES_PER_DECADE = 2
-LARGEST_RIDGE = 10.0  # relative to λ_max: everything is damped
-RESOLVED = 4.0  # a singular value below this many eps·σ_max is rounding alone
+RIDGES_PER_DECADE = 2  # Ridges tried: the error left out changes slowly with the ridge.
+LARGEST_RIDGE = 10.0  # Times λ_max: at this ridge everything is damped.
+RESOLVED_SIGMA = 4.0  # Times eps·σ_max: a singular value below it is rounding alone.
 
 
 @dataclass(frozen=True)
@@ -68,11 +68,11 @@ def modes_of_rows(rows: Tensor, *, eps: float = torch.finfo(torch.float64).eps) 
         u, sigma, _ = torch.linalg.svd(r, full_matrices=False)
         u = q @ u
     rank = int((sigma > max(m, k) * eps * sigma.max()).sum())
-    return Modes(u, sigma.square(), rank, (RESOLVED * eps) ** 2)
+    return Modes(u, sigma.square(), rank, (RESOLVED_SIGMA * eps) ** 2)
 
 
 def modes_of_gram(gram: Gram, *, eps: float = torch.finfo(torch.float64).eps) -> Modes:
-    """From G, (m, m): nothing below √(m·eps)·σ_max can be told from zero (THEORY 1.7).
+    """From G, (m, m): nothing below √(m·eps)·σ_max can be told from zero.
 
     Args:
         gram: G, rows scaled, (m, m), float64.
@@ -84,7 +84,7 @@ def modes_of_gram(gram: Gram, *, eps: float = torch.finfo(torch.float64).eps) ->
     values = values.clamp(min=0.0)
     level = torch.finfo(gram.dtype).eps
     rank = int((values > max(len(gram) * level, (len(gram) * eps) ** 2) * values.max()).sum())
-    return Modes(vectors, values, rank, max(level, (RESOLVED * eps) ** 2))
+    return Modes(vectors, values, rank, max(level, (RESOLVED_SIGMA * eps) ** 2))
 
 
 def leave_one_out(modes: Modes, residual: Outputs, *, n_samples: float, block: int) -> LeaveOneOut:
@@ -99,7 +99,7 @@ def leave_one_out(modes: Modes, residual: Outputs, *, n_samples: float, block: i
     Cost: m·block·k multiply-adds a ridge, two for each decade of λ.
     """
     if not modes.largest > 0.0:
-        return LeaveOneOut(norm(residual) ** 2 / (2.0 * n_samples), LARGEST_RIDGE, 0)
+        return LeaveOneOut(row_norm(residual) ** 2 / (2.0 * n_samples), LARGEST_RIDGE, 0)
     count = 1 + math.ceil(RIDGES_PER_DECADE * math.log10(LARGEST_RIDGE / modes.least_ridge))
     ridges = LARGEST_RIDGE * 10.0 ** (-torch.arange(count, dtype=torch.float64) / RIDGES_PER_DECADE)
     left = left_out(modes, residual, modes.largest * ridges.to(residual), block=block)

@@ -1,4 +1,4 @@
-"""Held-out data: what a fit is judged on and never sees."""
+"""Validation data: what judges a fit while it runs, and is never fitted."""
 
 from collections.abc import Callable
 
@@ -7,42 +7,64 @@ from torch import Tensor
 
 from geodescent._errors import InputError
 from geodescent._types import Theta
-from geodescent.outputs import Inputs, take
-from geodescent.problem import Problem, held_out
+from geodescent.outputs import Inputs
+from geodescent.problem import Problem, on_samples, resampled, sampled_block
 
-SHARE = 0.2  # of the samples, held out where the fit is to end by held-out cost and none were given
-FEWEST = 10
+VALIDATION_SHARE = 0.2  # Share of the samples, where the fit is to end by validation cost and no data were given.
+FEWEST = 10  # Samples: of fewer a fifth says nothing.
 
-Judge = Callable[[Theta], float | None]
+Validation = tuple[Inputs, Tensor] | Problem
 
 
-def judge_of(problem: Problem, validation: tuple[Inputs, Tensor] | None) -> Judge:
-    """θ ↦ the cost on the validation data, or None without any. Raises InputError where the model refuses them."""
+def validation_cost(problem: Problem, validation: Validation | None) -> Callable[[Theta], float | None]:
+    """θ ↦ the cost on the validation data, or None without any.
+
+    Args:
+        validation: a pair (X, y), or another problem over the same θ.
+
+    Raises: InputError, where the model refuses them.
+    """
     if validation is None:
         return lambda theta: None
-    if not (isinstance(validation, tuple) and len(validation) == 2):
-        raise InputError(f"validation must be a pair (X, y), not {type(validation).__name__}.")
-    other = held_out(problem, *validation)
+    other = _validation_problem(problem, validation)
     try:
         other.outputs(problem.theta)
     except RuntimeError as error:
         raise InputError(f"the model could not be called on the validation X: {error}") from error
-    return lambda theta: other.cost(other.outputs(theta))
+    return lambda theta: other.cost(theta)
 
 
-def apart(problem: Problem, X: Inputs, y: Tensor, weights: Tensor | None) -> tuple[Problem, tuple[Inputs, Tensor]]:
-    """The problem without a fifth of its samples, drawn by a fixed seed, and these as the validation pair.
+def _validation_problem(problem: Problem, validation: Validation) -> Problem:
+    if isinstance(validation, Problem):
+        if validation.n_params != problem.n_params or validation.dtype != problem.dtype:
+            raise InputError(
+                f"the validation problem has {validation.n_params} parameters of {validation.dtype} and the problem "
+                f"{problem.n_params} of {problem.dtype}: both must be over the same θ."
+            )
+        return validation
+    if not (isinstance(validation, tuple) and len(validation) == 2):
+        raise InputError(f"validation must be a pair (X, y), not {type(validation).__name__}.")
+    return on_samples(problem, *validation, name="validation")
 
-    Args:
-        problem: of all of X, y and weights.
 
-    Raises: InputError, where there are too few.
+def split_off(problem: Problem) -> tuple[Problem, Problem]:
+    """The problem without a fifth of its samples, drawn by a fixed seed, and the problem of these.
+
+    Raises: InputError, where there are too few samples, or none.
     """
-    n = len(y)
+    found = sampled_block(problem)
+    if found is None:
+        raise InputError(
+            'stop="validation" draws validation samples from a problem of one block of samples: pass validation=, '
+            "another gd.Problem over the same parameters."
+        )
+    block, outputs = found
+    n = block.n_samples
     if n < FEWEST:
-        raise InputError(f"{n} samples are too few to hold a fifth of them out: pass validation=(X, y).")
+        raise InputError(f"{n} samples are too few to draw a fifth of them for validation: pass validation=(X, y).")
     order = torch.randperm(n, generator=torch.Generator().manual_seed(0))
-    held, fitted = (part.sort().values.to(y.device) for part in order.split([round(SHARE * n), n - round(SHARE * n)]))
-    kept = None if weights is None else weights[fitted]
-    outputs = problem.blocks[0].map.on(take(X, fitted))
-    return Problem.over(outputs, y[fitted], kept), (take(X, held), y[held])
+    n_drawn = round(VALIDATION_SHARE * n)
+    drawn, fitted = (part.sort().values.to(block.target.device) for part in order.split([n_drawn, n - n_drawn]))
+    kept = None if block.weights is None else block.weights[fitted]
+    judging = resampled(block, outputs.at(drawn), block.target[drawn], None)
+    return Problem((resampled(block, outputs.at(fitted), block.target[fitted], kept),)), Problem((judging,))

@@ -6,20 +6,21 @@ from geodescent.geometry._cost_flow import CostPath, cost_flow
 from geodescent.geometry._homotopy import HomotopyPath, homotopy
 from geodescent.geometry._horizontal import HorizontalPath, growth, holonomy, horizontal_lift
 from geodescent.geometry._manifold import CriticalPath, critical_manifold
+from geodescent.geometry._objective import squared_norm
 from geodescent.geometry._planted import deep_relu, kill_units, repeat_samples, silence_units
-from geodescent.geometry._refine import Ended, Refined, RefinedPoint, refine, squared_norm
+from geodescent.geometry._refine import RefinedPath, RefinedPoint, RefineResult, refine
 from geodescent.lift import HomotopyLift
 
 __all__ = [
     "CombinedPath",
     "CostPath",
     "CriticalPath",
-    "Ended",
     "HomotopyLift",
     "HomotopyPath",
     "HorizontalPath",
     "Landscape",
-    "Refined",
+    "RefineResult",
+    "RefinedPath",
     "RefinedPoint",
     "classify",
     "combined_flow",

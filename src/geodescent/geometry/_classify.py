@@ -4,25 +4,26 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from geodescent._budget import budget
 from geodescent._errors import InputError
-from geodescent.certificate import AT_ZERO, CRITICAL, HESSIAN_ORDER, spectrum_of
-from geodescent.geometry._asked import require_double
+from geodescent._types import Theta
+from geodescent.certificate import AT_ZERO, CRITICAL, Spectrum, spectrum_of
 from geodescent.geometry._critical import CriticalPoint, dimension_at, nearest
-from geodescent.linalg import norm
+from geodescent.geometry._precision import require_double
+from geodescent.linalg import norm, row_norm
 from geodescent.outputs import Inputs
-from geodescent.problem import Problem, rounding_floor
-from geodescent.problem._hessian import gradient
+from geodescent.problem import Model, Problem, gradient, problem_of, rounding_floor
 
-NEARLY = 1e-3  # ‖P(x − y)‖ up to this of ‖x − y‖: a critical point near by is looked for
-ROUNDING = 1e3  # times eps: what rounding of θ leaves of a gradient that is zero
+NEAR_CRITICAL = 1e-3  # Share of ‖x − y‖: with ‖P(x − y)‖ below it a critical point near by is looked for.
+GRADIENT_ROUNDING = 1e3  # Times eps: what rounding of θ leaves of a gradient that is zero.
 Kind = Literal["regular", "zero_cost", "critical_submanifold", "isolated", "strict_saddle"]
 
 
 @dataclass(frozen=True)
 class Landscape:
-    """A point of the cost landscape (THEORY 1.5).
+    """A point of the cost landscape.
 
     Attributes:
         kind: `regular`: ∇C ≠ 0. `zero_cost`: C = 0 to rounding. Else ∇C = 0 and C > 0: `strict_saddle` where ∇²C has a
@@ -69,7 +70,9 @@ class Landscape:
         return f"{name}{away}, {around}; {curved}; {where}"
 
 
-def classify(model: nn.Module, X: Inputs, y: Tensor, *, weights: Tensor | None = None, seed: int = 0) -> Landscape:
+def classify(
+    model: Model, X: Inputs | None = None, y: Tensor | None = None, *, weights: Tensor | None = None, seed: int = 0
+) -> Landscape:
     """The kind of point at which the model stands; nothing is changed.
 
     Args:
@@ -84,36 +87,63 @@ def classify(model: nn.Module, X: Inputs, y: Tensor, *, weights: Tensor | None =
     Cost: a decomposition of D and two Hessians, 2K backward passes; at critical points mostly some gradients more, and
         some hundred Hessians where the kernel of ∇²C is not the tangent space.
     """
-    problem = Problem.of(model, X, y, weights=weights)
-    require_double(problem.theta.dtype, "classify")
+    problem = problem_of(model, X, y, weights, call="geometry.classify")
+    require_double(problem.dtype, "classify")
     theta, k = problem.theta, problem.n_params
-    if k > HESSIAN_ORDER:
+    if k > budget().hessian_order:
         raise InputError(
-            f"K = {k} parameters: the Hessian is formed up to {HESSIAN_ORDER}. Ask gd.certify, or freeze parameters."
+            f"K = {k} parameters: the Hessian is formed up to {budget().hessian_order}. Ask gd.certify, or freeze "
+            "parameters."
         )
-    outputs, jacobian = problem.linearise(theta)
-    residual = problem.residual(outputs).double()
-    residual = residual if problem.row_scale is None else residual * problem.row_scale
-    spectrum = spectrum_of(jacobian.scaled(rows=problem.row_scale), residual)
+    residual, jacobian = problem.linearise(theta)
+    spectrum, cost, size = spectrum_of(jacobian, residual), problem.cost_of(residual), row_norm(residual)
     if spectrum.reachable is None or spectrum.rank is None:
         raise InputError(f"nothing can be said of this point: {spectrum.reason}")
-    cost, size, point = problem.cost(outputs), norm(residual), CriticalPoint.at(problem, theta)
-    ratio = norm(spectrum.reachable) / size if size > 0.0 else 0.0
-    eps = torch.finfo(theta.dtype).eps
-    spacing = eps * max(1.0, norm(theta))  # of θ: costs and gradients that come of it are zero
-    zero = cost <= AT_ZERO * max(rounding_floor(problem, theta), 0.5 * point.scale * spacing**2)
-    here = norm(gradient(problem, theta)) <= ROUNDING * point.scale * spacing
-    noise = (spectrum.sigma_max or 0.0) ** 2 <= (ROUNDING * eps) ** 2 * problem.n_samples * point.scale
-    told: dict[str, Any] = {"cost": cost, "gradient_ratio": ratio, "rank": 0 if noise else spectrum.rank}
-    told |= {"n_residuals": problem.n_residuals, "n_params": k}
-    found = point if zero or here or ratio <= CRITICAL else nearest(point) if ratio <= NEARLY else None
+    ratio = row_norm(spectrum.reachable) / size if size > 0.0 else 0.0
+    place = _Place.at(problem, theta, spectrum, cost)
+    rank = 0 if place.noise else spectrum.rank
+    known: dict[str, Any] = {"cost": cost, "gradient_ratio": ratio, "rank": rank}
+    known |= {"n_residuals": problem.n_residuals, "n_params": k}
+    found = place.described(ratio)
     if found is None:
-        return Landscape("regular", nullity=None, dimension=None, smallest_eigenvalue=None, distance=None, **told)
-    dimension, away = dimension_at(found, seed=seed), norm(found.theta - theta)
-    told |= {"nullity": found.nullity, "dimension": dimension, "smallest_eigenvalue": float(found.values[0])}
-    told |= {"distance": away}
-    if zero:
-        return Landscape("zero_cost", **told)
+        return Landscape("regular", nullity=None, dimension=None, smallest_eigenvalue=None, distance=None, **known)
+    dimension = dimension_at(found, seed=seed)
+    known |= {"nullity": found.nullity, "dimension": dimension, "smallest_eigenvalue": float(found.values[0])}
+    known |= {"distance": norm(found.theta - theta)}
+    if place.zero:
+        return Landscape("zero_cost", **known)
     if found.falls:
-        return Landscape("strict_saddle", **told)
-    return Landscape("critical_submanifold" if dimension > 0 else "isolated", **told)
+        return Landscape("strict_saddle", **known)
+    return Landscape("critical_submanifold" if dimension > 0 else "isolated", **known)
+
+
+@dataclass(frozen=True)
+class _Place:
+    """What can be told from rounding where the model stands.
+
+    Attributes:
+        point: with its Hessian.
+        zero: whether the cost is zero to rounding.
+        critical: whether rounding of θ alone makes a gradient as large as ∇C.
+        noise: whether D itself is nothing but rounding.
+    """
+
+    point: CriticalPoint
+    zero: bool
+    critical: bool
+    noise: bool
+
+    @classmethod
+    def at(cls, problem: Problem, theta: Theta, spectrum: Spectrum, cost: float) -> "_Place":
+        point, eps = CriticalPoint.at(problem, theta), torch.finfo(theta.dtype).eps
+        spacing = eps * max(1.0, norm(theta))  # of θ: costs and gradients that come of it are zero
+        zero = cost <= AT_ZERO * max(rounding_floor(problem, theta), 0.5 * point.scale * spacing**2)
+        critical = norm(gradient(problem, theta)) <= GRADIENT_ROUNDING * point.scale * spacing
+        largest = (GRADIENT_ROUNDING * eps) ** 2 * problem.n_samples * point.scale
+        return cls(point, zero, critical, (spectrum.sigma_max or 0.0) ** 2 <= largest)
+
+    def described(self, ratio: float) -> CriticalPoint | None:
+        """The critical point to describe: this one, or one near by; None for a regular point."""
+        if self.zero or self.critical or ratio <= CRITICAL:
+            return self.point
+        return nearest(self.point) if ratio <= NEAR_CRITICAL else None

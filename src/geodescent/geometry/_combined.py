@@ -1,18 +1,19 @@
-"""The adapted flow with a vertical part: a second objective falls, the cost's law stays as it is (THEORY 5.6)."""
+"""The adapted flow with a vertical part: a second objective falls, the cost's law stays as it is."""
 
 import math
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from geodescent._errors import InputError
-from geodescent.flow import AdaptedField, Array, Field, path_of
-from geodescent.geometry._refine import Asked, Objective, squared_norm
-from geodescent.lift import Lift, PlannedLift
+from geodescent._types import Theta
+from geodescent.flow import Array, Velocity, path_of
+from geodescent.geometry._objective import Objective, ObjectiveAt, squared_norm
+from geodescent.lift import PlannedLift
 from geodescent.outputs import Inputs
-from geodescent.problem import Problem
+from geodescent.problem import Model, Problem, problem_of
 from geodescent.theory import predicted_cost
 
 
@@ -34,21 +35,20 @@ class CombinedPath:
 
 
 def combined_flow(
-    model: nn.Module,
-    X: Inputs,
-    y: Tensor,
+    model: Model,
+    X: Inputs | None = None,
+    y: Tensor | None = None,
     *,
     objective: Objective = squared_norm,
     strength: float = 1.0,
     until: float,
     tol: float = 1e-9,
     max_seconds: float = math.inf,
-    weights: Tensor | None = None,
 ) -> CombinedPath:
     """Integrates `dθ/dτ = −D⁺(x − y) − η(1 − D⁺D)∇R`: x(τ) is that of the adapted flow, θ goes where R is smaller.
 
     Args:
-        model, X, y, weights: as in `gd.fit`.
+        model, X, y: as in `gd.fit`; a weighted problem goes whole in their place.
         objective: R, of the module alone; `½‖θ‖²` by default.
         strength: η ≥ 0.
         until: τ > 0.
@@ -60,35 +60,27 @@ def combined_flow(
     """
     if not strength >= 0.0:
         raise InputError(f"strength = {strength}: η must not be negative.")
-    problem = Problem.of(model, X, y, weights=weights)
-    asked = Asked(problem, objective)
-    start = problem.theta
-    velocity = _Velocity(problem, AdaptedField(), asked, strength, PlannedLift().exact())
-    end = start
+    problem = problem_of(model, X, y, call="geometry.combined_flow")
+    objective_at = ObjectiveAt(problem, objective)
+    end = problem.theta
     try:
-        times, points = path_of(velocity, until, tol=tol, max_seconds=max_seconds)
-        values = np.array([asked(theta)[0] for theta in points])
+        velocity = _velocity(problem, objective_at, strength)
+        times, points = path_of(problem, velocity, until, tol=tol, max_seconds=max_seconds)
+        values = np.array([objective_at(theta)[0] for theta in points])
         end = points[-1]
     finally:
         problem.write(end)
-    costs = np.array([problem.cost(problem.outputs(theta)) for theta in points])
+    costs = np.array([problem.cost(theta) for theta in points])
     return CombinedPath(times, costs, predicted_cost(float(costs[0]), times), values)
 
 
-@dataclass(frozen=True)
-class _Velocity:
-    problem: Problem
-    field: Field
-    asked: Asked
-    strength: float
-    lift: Lift
+def _velocity(problem: Problem, objective_at: ObjectiveAt, strength: float) -> Velocity:
+    """`−D⁺(r − ηD∇R) − η∇R`: both parts by one lift."""
+    lift = PlannedLift().for_flow()
 
-    def __call__(self, time: float, theta: Array) -> Array:
-        """`−D⁺(r − ηD∇R) − η∇R`: both parts by one lift."""
-        point = torch.from_numpy(theta).to(self.problem.theta)
-        outputs, jacobian = self.problem.linearise(point)
-        slope = self.strength * self.asked(point)[1]
-        rows = jacobian.to(torch.float64)
-        prepared = self.lift.prepare(rows, row_scale=self.problem.row_scale)
-        wanted = rows.mv(slope) - self.problem.residual(outputs).double()
-        return (prepared.lift(wanted, damping=0.0).velocity - slope).cpu().numpy()
+    def velocity(time: float, theta: Theta) -> Theta:
+        residual, jacobian = problem.linearise(theta, dtype=torch.float64)
+        slope = strength * objective_at(theta)[1]
+        return lift.prepare(jacobian).lift(jacobian.mv(slope) - residual, damping=0.0).velocity - slope
+
+    return velocity

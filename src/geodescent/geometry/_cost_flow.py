@@ -1,4 +1,4 @@
-"""The output flow of a convex cost, lifted in the Euclidean metric or that of its own Hessian (THEORY 2.4)."""
+"""The output flow of a convex cost, lifted in the Euclidean metric or that of its own Hessian."""
 
 import math
 from collections.abc import Callable
@@ -9,16 +9,16 @@ import torch
 from torch import Tensor, nn
 
 from geodescent._errors import InputError
-from geodescent._types import Outputs
+from geodescent._types import Outputs, Theta
 from geodescent.costs import OutputCost
-from geodescent.flow import AdaptedField, Array, Field, path_of
+from geodescent.flow import Array, Velocity, path_of
 from geodescent.jacobian import Jacobian
-from geodescent.lift import Lift, PlannedLift
-from geodescent.outputs import Inputs
+from geodescent.lift import PlannedLift
+from geodescent.outputs import Inputs, SampleMap
 from geodescent.problem import Problem
 
-Metric = Literal["euclidean", "hessian"]
-Rows = Callable[[OutputCost, Tensor, Tensor, Jacobian], tuple[Jacobian, Outputs]]
+OutputMetric = Literal["euclidean", "hessian"]
+MetricRows = Callable[[OutputCost, Tensor, Tensor, Jacobian], tuple[Jacobian, Outputs]]
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ def cost_flow(
     y: Tensor,
     *,
     cost: OutputCost,
-    metric: Metric = "euclidean",
+    metric: OutputMetric = "euclidean",
     until: float,
     tol: float = 1e-9,
     max_seconds: float = math.inf,
@@ -74,35 +74,32 @@ def cost_flow(
     """
     if metric not in _ROWS:
         raise InputError(f'metric must be "euclidean" or "hessian", not {metric!r}.')
-    problem = Problem.of(model, X, y)
-    targets = problem.target.view(-1, problem.n_outputs).double()
+    outputs = SampleMap(model, X)
+    problem = Problem.over(outputs, y)
+    targets = problem.blocks[0].target.double()
     cost.require(targets)
-    velocity = _Velocity(problem, AdaptedField(), targets, cost, _ROWS[metric], PlannedLift().exact())
-    times, points = path_of(velocity, until, tol=tol, max_seconds=max_seconds, remaining=velocity.gradient)
+
+    def gradient(x: Outputs) -> Outputs:
+        return cost.gradient(x.view_as(targets).double(), targets).reshape(-1)
+
+    velocity = _velocity(outputs, targets, cost, _ROWS[metric])
+    times, points = path_of(problem, velocity, until, tol=tol, max_seconds=max_seconds, remaining=gradient)
     problem.write(points[-1])
-    outputs = torch.stack([problem.outputs(theta).view_as(targets).double() for theta in points])
-    costs = torch.tensor([cost.value(x, targets) for x in outputs], dtype=torch.float64)
-    gradients = torch.stack([cost.gradient(x, targets).norm() for x in outputs])
-    return CostPath(times, costs.numpy(), gradients.cpu().numpy(), outputs.cpu().numpy())
+    path = torch.stack([outputs(theta).double() for theta in points])
+    costs = torch.tensor([cost.value(x, targets) for x in path], dtype=torch.float64)
+    gradients = torch.stack([cost.gradient(x, targets).norm() for x in path])
+    return CostPath(times, costs.numpy(), gradients.cpu().numpy(), path.cpu().numpy())
 
 
-@dataclass(frozen=True)
-class _Velocity:
-    problem: Problem
-    field: Field
-    targets: Tensor
-    cost: OutputCost
-    rows: Rows
-    lift: Lift
+def _velocity(outputs: SampleMap, targets: Tensor, cost: OutputCost, rows: MetricRows) -> Velocity:
+    lift = PlannedLift().for_flow()
 
-    def gradient(self, outputs: Outputs) -> Outputs:
-        return self.cost.gradient(outputs.view_as(self.targets).double(), self.targets).reshape(-1)
+    def velocity(time: float, theta: Theta) -> Theta:
+        x, jacobian = outputs.linearise(theta)
+        lifted, wanted = rows(cost, x.double(), targets, jacobian.to(torch.float64))
+        return lift.prepare(lifted).lift(wanted, damping=0.0).velocity
 
-    def __call__(self, time: float, theta: Array) -> Array:
-        outputs, jacobian = self.problem.linearise(torch.from_numpy(theta).to(self.problem.theta))
-        seen = outputs.view_as(self.targets).double()
-        rows, velocity = self.rows(self.cost, seen, self.targets, jacobian.to(torch.float64))
-        return self.lift.prepare(rows).lift(velocity, damping=0.0).velocity.cpu().numpy()
+    return velocity
 
 
 def _euclidean(cost: OutputCost, outputs: Tensor, targets: Tensor, jacobian: Jacobian) -> tuple[Jacobian, Outputs]:
@@ -120,4 +117,4 @@ def _by_hessian(cost: OutputCost, outputs: Tensor, targets: Tensor, jacobian: Ja
     return jacobian.mixed(vectors * root[:, None]), -along.reshape(-1)
 
 
-_ROWS: dict[str, Rows] = {"euclidean": _euclidean, "hessian": _by_hessian}
+_ROWS: dict[str, MetricRows] = {"euclidean": _euclidean, "hessian": _by_hessian}

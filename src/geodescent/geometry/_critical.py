@@ -1,4 +1,4 @@
-"""The critical set near a critical point: found by leaving along ker ∇²C and correcting back (THEORY 1.5)."""
+"""The critical set near a critical point: found by leaving along ker ∇²C and correcting back."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -8,8 +8,7 @@ from torch import Tensor
 
 from geodescent._types import Theta
 from geodescent.linalg import norm
-from geodescent.problem import Problem
-from geodescent.problem._hessian import gradient, hessian
+from geodescent.problem import Problem, gradient, hessian
 
 REACH = 1e-2  # of ‖θ‖, or of 1: how far a walk goes
 NEARER = 0.05  # of that: how far from where it ended the next one goes, to see one branch alone

@@ -1,4 +1,4 @@
-"""From ordinary gradient flow to the adapted flow, with α falling on the way (THEORY 2.1)."""
+"""From ordinary gradient flow to the adapted flow, with α falling on the way."""
 
 import math
 from collections.abc import Callable
@@ -6,12 +6,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from geodescent.flow import AdaptedField, Array, Field, path_of
+from geodescent._types import Theta
+from geodescent.flow import Array, Velocity, path_of
 from geodescent.lift import HomotopyLift, PlannedLift
 from geodescent.outputs import Inputs
-from geodescent.problem import Problem
+from geodescent.problem import Model, Problem, problem_of
 
 
 @dataclass(frozen=True)
@@ -32,9 +33,9 @@ class HomotopyPath:
 
 
 def homotopy(
-    model: nn.Module,
-    X: Inputs,
-    y: Tensor,
+    model: Model,
+    X: Inputs | None = None,
+    y: Tensor | None = None,
     *,
     alpha: float | Callable[[float], float],
     until: float,
@@ -56,29 +57,23 @@ def homotopy(
         then as it was.
     Cost: as of a flow; large α are stiff: a mode of σ relative to s falls at the rate σ²/(α + (1 − α)σ²).
     """
-    problem = Problem.of(model, X, y, weights=weights)
-    _, jacobian = problem.linearise(problem.theta)
-    rows = jacobian.to(torch.float64).scaled(rows=problem.row_scale)
+    problem = problem_of(model, X, y, weights, call="geometry.homotopy")
+    _, rows = problem.linearise(problem.theta, dtype=torch.float64)
     scale = float(rows.row_squares().mean()) ** 0.5
     schedule = alpha if callable(alpha) else lambda time: alpha
-    times, points = path_of(
-        _Velocity(problem, AdaptedField(), schedule, scale), until, tol=tol, max_seconds=max_seconds
-    )
+    velocity = _velocity(problem, schedule, scale)
+    times, points = path_of(problem, velocity, until, tol=tol, max_seconds=max_seconds)
     problem.write(points[-1])
-    costs = np.array([problem.cost(problem.outputs(theta)) for theta in points])
+    costs = np.array([problem.cost(theta) for theta in points])
     return HomotopyPath(times, np.array([schedule(time) for time in times]), costs, scale)
 
 
-@dataclass(frozen=True)
-class _Velocity:
-    problem: Problem
-    field: Field
-    alpha: Callable[[float], float]
-    scale: float
+def _velocity(problem: Problem, alpha: Callable[[float], float], scale: float) -> Velocity:
+    dense = PlannedLift().for_flow()
 
-    def __call__(self, time: float, theta: Array) -> Array:
-        outputs, jacobian = self.problem.linearise(torch.from_numpy(theta).to(self.problem.theta))
-        lift = HomotopyLift(self.alpha(time), self.scale, PlannedLift().exact())
-        prepared = lift.prepare(jacobian.to(torch.float64), row_scale=self.problem.row_scale)
-        velocity = prepared.lift(-self.problem.residual(outputs).double(), damping=0.0).velocity
-        return velocity.cpu().numpy()
+    def velocity(time: float, theta: Theta) -> Theta:
+        residual, jacobian = problem.linearise(theta, dtype=torch.float64)
+        lift = HomotopyLift(alpha(time), scale, dense)
+        return lift.prepare(jacobian).lift(-residual, damping=0.0).velocity
+
+    return velocity

@@ -1,4 +1,4 @@
-"""Horizontal lifts: the parameter path of least speed over a path of outputs, its length, its holonomy (THEORY 1.6)."""
+"""Horizontal lifts: the parameter path of least speed over a path of outputs, its length, its holonomy."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -11,12 +11,14 @@ from torch import Tensor, nn
 
 from geodescent._errors import InputError
 from geodescent._types import Outputs, Theta
-from geodescent.geometry._asked import require_double
+from geodescent.flow import Velocity, as_arrays
+from geodescent.geometry._precision import require_double
 from geodescent.lift import GramLift
-from geodescent.linalg import norm
+from geodescent.linalg import norm, row_norm
 from geodescent.outputs import Inputs, SampleMap
 
-TOGETHER = 1e-8  # of ‖x‖: a path must start at the outputs, to this share
+START_GAP = 1e-8  # Share of ‖x‖ that a path may start away from the model's outputs.
+ONE_DIRECTION = 1e-12  # Share of ‖f‖: two directions that differ by less are one.
 
 
 @dataclass(frozen=True)
@@ -73,16 +75,15 @@ def horizontal_lift(
 
     outputs = SampleMap(model, X)
     require_double(outputs.dtype, "horizontal_lift")
-    shape = (outputs.n_samples, *outputs.output_shape)
+    shape = outputs.target_shape
     for corner in path:
         if tuple(corner.shape) != shape or not bool(torch.isfinite(corner).all()):
             raise InputError(
                 f"every corner of the path must be finite, in the outputs' shape {shape}: {tuple(corner.shape)}."
             )
     corners = [corner.detach().reshape(-1).to(outputs.theta).double() for corner in path]
-    velocity = _Velocity(outputs)
     first = outputs(outputs.theta).reshape(-1).double()
-    if len(corners) < 2 or norm(corners[0] - first) > TOGETHER * max(norm(first), 1.0):
+    if len(corners) < 2 or norm(corners[0] - first) > START_GAP * max(norm(first), 1.0):
         raise InputError(
             f"the path has {len(corners)} corners and starts {norm(corners[0] - first):.2g} from the model's outputs: "
             "at least two are needed, and the first must be model(X)."
@@ -90,21 +91,21 @@ def horizontal_lift(
     theta = outputs.theta.double().cpu().numpy()
     thetas, wanted = [theta], [corners[0]]
     for begin, end in pairwise(corners):
-        velocity.way = end - begin
-        if norm(velocity.way) == 0.0:
+        if row_norm(end - begin) == 0.0:
             continue
-        solver = DOP853(velocity, 0.0, theta, 1.0, rtol=tol, atol=tol * max(1.0, float(np.linalg.norm(theta))))
+        arrays = as_arrays(_velocity(outputs, end - begin), outputs.theta)
+        solver = DOP853(arrays, 0.0, theta, 1.0, rtol=tol, atol=tol * max(1.0, float(np.linalg.norm(theta))))
         while solver.status == "running":
             solver.step()
             if solver.status == "failed":
                 raise InputError(f"the lift ends at {solver.t:.3f} of a piece: D all but loses rank there.")
             thetas.append(solver.y.copy())
-            wanted.append(begin + solver.t * velocity.way)
+            wanted.append(begin + solver.t * (end - begin))
         theta = solver.y
     lifted = torch.from_numpy(np.stack(thetas)).to(outputs.theta)
-    said = torch.stack([outputs(point).reshape(-1).double() for point in lifted])
+    path_outputs = torch.stack([outputs(point).reshape(-1).double() for point in lifted])
     length = math.fsum(norm(end - begin) for begin, end in pairwise(corners))
-    return HorizontalPath(lifted, said, torch.stack(wanted), length)
+    return HorizontalPath(lifted, path_outputs, torch.stack(wanted), length)
 
 
 def holonomy(
@@ -118,13 +119,13 @@ def holonomy(
         side: of the square, in the units of the outputs.
     """
     outputs = SampleMap(model, X)
-    shape = (outputs.n_samples, *outputs.output_shape)
+    shape = outputs.target_shape
     start = outputs(outputs.theta).reshape(-1).double()
     e = first.detach().reshape(-1).to(start)
     e = e / norm(e)
     f = second.detach().reshape(-1).to(start)
     f = f - (f @ e) * e
-    if not norm(f) > 1e-12 * max(norm(second), 1e-300):
+    if not norm(f) > ONE_DIRECTION * max(norm(second), 1e-300):
         raise InputError("the two directions are the same, or none: a square needs two.")
     f = f / norm(f)
     corners = [start, start + side * e, start + side * (e + f), start + side * f, start]
@@ -154,27 +155,25 @@ def growth(model: nn.Module, X: Inputs) -> tuple[int, int]:
     return m, int(torch.linalg.matrix_rank(torch.cat([fields, torch.stack(brackets, 1)], 1))) if brackets else m
 
 
-class _Velocity:
-    """`D⁺ẋ` on one straight piece."""
+def _velocity(outputs: SampleMap, way: Outputs) -> Velocity:
+    """`D⁺ẋ` on one straight piece, of which `way` is the difference of its ends."""
 
-    def __init__(self, outputs: SampleMap) -> None:
-        self.outputs, self.way = outputs, torch.zeros(0)
-
-    def __call__(self, time: float, theta: "np.ndarray") -> "np.ndarray":
-        _, jacobian = self.outputs.linearise(torch.from_numpy(theta).to(self.outputs.theta))
-        lifted = GramLift().prepare(jacobian.to(torch.float64)).lift(self.way, damping=0.0)
+    def velocity(time: float, theta: Theta) -> Theta:
+        _, jacobian = outputs.linearise(theta)
+        lifted = GramLift().prepare(jacobian.to(torch.float64)).lift(way, damping=0.0)
         if lifted.rank is not None and lifted.rank < jacobian.n_residuals:
             raise InputError(
                 f"D has rank {lifted.rank} of m = {jacobian.n_residuals} on the way: outputs there cannot follow every "
                 "path. Take fewer samples, or a path that keeps away."
             )
-        return lifted.velocity.cpu().numpy()
+        return lifted.velocity
+
+    return velocity
 
 
 def _flat_function(outputs: SampleMap) -> Callable[[Theta], Outputs]:
     """`θ ↦ x[θ]`, (m,), differentiable."""
-    function = outputs.function
-    return lambda theta: function.outputs(function.views(theta), outputs.inputs).reshape(-1)
+    return lambda theta: outputs.traced(theta).reshape(-1)
 
 
 def _penrose(function: Callable[[Theta], Outputs], theta: Theta) -> Tensor:

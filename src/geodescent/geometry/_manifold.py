@@ -1,20 +1,19 @@
-"""A walk along a critical submanifold: the gradient stays zero and the cost constant (THEORY 1.5)."""
+"""A walk along a critical submanifold: the gradient stays zero and the cost constant."""
 
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from geodescent._budget import budget
 from geodescent._errors import InputError
-from geodescent.certificate import HESSIAN_ORDER
-from geodescent.geometry._asked import require_double
 from geodescent.geometry._critical import CriticalPoint, nearest, walked
+from geodescent.geometry._precision import require_double
 from geodescent.linalg import norm
 from geodescent.outputs import Inputs
-from geodescent.problem import Problem
-from geodescent.problem._hessian import gradient
+from geodescent.problem import Model, gradient, problem_of
 
-HALVINGS = 6
+HALVINGS = 6  # Times that a step whose correction does not converge is halved.
 
 
 @dataclass(frozen=True)
@@ -40,9 +39,9 @@ class CriticalPath:
 
 
 def critical_manifold(
-    model: nn.Module,
-    X: Inputs,
-    y: Tensor,
+    model: Model,
+    X: Inputs | None = None,
+    y: Tensor | None = None,
     *,
     weights: Tensor | None = None,
     direction: Tensor | None = None,
@@ -63,11 +62,11 @@ def critical_manifold(
     Raises: InputError, where no critical point is near, where no direction is flat, or where K is above 1,500.
     Cost: a Hessian a step, K backward passes, and two to six gradients.
     """
-    problem = Problem.of(model, X, y, weights=weights)
-    require_double(problem.theta.dtype, "critical_manifold")
+    problem = problem_of(model, X, y, weights, call="geometry.critical_manifold")
+    require_double(problem.dtype, "critical_manifold")
     theta = problem.theta
-    if len(theta) > HESSIAN_ORDER:
-        raise InputError(f"K = {len(theta)} parameters: the Hessian is formed up to {HESSIAN_ORDER}.")
+    if len(theta) > budget().hessian_order:
+        raise InputError(f"K = {len(theta)} parameters: the Hessian is formed up to {budget().hessian_order}.")
     point = CriticalPoint.at(problem, theta)
     start, reach = nearest(point), step_size * max(1.0, norm(theta))
     if start is None:
@@ -89,7 +88,7 @@ def critical_manifold(
         points.append(found)
     return CriticalPath(
         torch.stack([p.theta for p in points]),
-        torch.tensor([problem.cost(problem.outputs(p.theta)) for p in points], dtype=torch.float64),
+        torch.tensor([problem.cost(p.theta) for p in points], dtype=torch.float64),
         torch.tensor([norm(gradient(problem, p.theta)) for p in points], dtype=torch.float64),
         torch.tensor([p.nullity for p in points]),
     )

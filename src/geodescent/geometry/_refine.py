@@ -1,37 +1,37 @@
-"""Along the zero-cost manifold: a second objective falls while the outputs stay where they are (THEORY 1.5, 5.6)."""
+"""Along the zero-cost manifold: a second objective falls while the outputs stay where they are."""
 
 import math
 import time as clock
-from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from geodescent._errors import InputError
 from geodescent._types import Theta
 from geodescent.descent import Linearised
+from geodescent.geometry._objective import Objective, ObjectiveAt, squared_norm
 from geodescent.lift import Damped, KrylovLift, Lift, PlannedLift
-from geodescent.linalg import norm
+from geodescent.linalg import norm, row_norm
 from geodescent.outputs import Inputs
-from geodescent.problem import Problem
+from geodescent.problem import Model, Problem, problem_of
 
-FIRST = 0.1  # of ‖θ‖: how far the first trial goes
-LONGER, SHORTER = 2.0, 0.5  # the next trial after one that was taken, and after one that was not
-ENOUGH = 1e-4  # of the fall that the slope promises (Armijo)
-PULLS = 20  # corrections towards the manifold with the lift at the step's start
-CONTRACTION = 0.7  # of the residual, each
-LEAST = 1e-10  # of ‖θ‖: trials shorter than this move nothing
-LEVEL = 1e-8  # of ‖∇R‖: a vertical part below this is none
-DIRECT, ITERATIVE = 1e-14, 1e-6  # of ‖B‖_F²/m: damping where a solve is exact, and where it is to take few iterations
+FIRST_REACH = 0.1  # Share of ‖θ‖ that the first trial goes.
+LONGER, SHORTER = 2.0, 0.5  # Factors on the next trial's length, after one that was taken, and after one that was not.
+ARMIJO = 1e-4  # Share of the fall that the slope promises: a trial that brings less is not taken.
+PULLS = 20  # Corrections towards the manifold with the lift at the step's start.
+PULL_CONTRACTION = 0.7  # Share of the residual that a correction may leave.
+LEAST_REACH = 1e-10  # Share of ‖θ‖: shorter trials move nothing.
+LEVEL = 1e-8  # Share of ‖∇R‖: a vertical part below it is none.
+EXACT_DAMPING = 1e-14  # Times ‖B‖_F²/m: where a solve is exact.
+ITERATIVE_DAMPING = 1e-6  # Times ‖B‖_F²/m: where a solve is to take few iterations.
 
-LIFT = PlannedLift(KrylovLift(tol=1e-2, max_iterations=300, products=torch.float32))  # a digit or two a pull
+ROUGH_LIFT = PlannedLift(KrylovLift(tol=1e-2, max_iterations=300, products=torch.float32))
+"""A digit or two a pull are enough: what a solve leaves is pulled back by the next (docs/decisions.md)."""
 
-Objective = Callable[[nn.Module], Tensor]
 
-
-class Ended(Enum):
+class RefineResult(Enum):
     """How a way along the manifold ended; the value is the sentence that people see."""
 
     stationary = "No vertical direction lowers the objective to first order."
@@ -58,7 +58,7 @@ class RefinedPoint:
 
 
 @dataclass(frozen=True)
-class Refined:
+class RefinedPath:
     """The way along the manifold; the model is left at its end.
 
     Attributes:
@@ -67,7 +67,7 @@ class Refined:
     """
 
     points: tuple[RefinedPoint, ...]
-    result: Ended
+    result: RefineResult
 
     @property
     def objective(self) -> float:
@@ -80,23 +80,17 @@ class Refined:
         return self.points[-1].cost
 
 
-def squared_norm(model: nn.Module) -> Tensor:
-    """`½‖θ‖²` over the parameters that require grad."""
-    return 0.5 * sum((p.square().sum() for p in model.parameters() if p.requires_grad), torch.zeros(()))
-
-
 def refine(
-    model: nn.Module,
-    X: Inputs,
-    y: Tensor,
+    model: Model,
+    X: Inputs | None = None,
+    y: Tensor | None = None,
     *,
     objective: Objective = squared_norm,
-    weights: Tensor | None = None,
     highest_cost: float = 1e-20,
     max_steps: int = 100,
     max_seconds: float = math.inf,
     lift: Lift | None = None,
-) -> Refined:
+) -> RefinedPath:
     """Moves vertically, `θ ← θ − η(1 − D⁺D)∇R`, and back to the manifold by `θ ← θ − D⁺(x − y)`; the cost stays zero.
 
     To first order a vertical motion changes no output; what it changes to second order the pull takes back, with the
@@ -104,9 +98,9 @@ def refine(
     where not.
 
     Args:
-        model, X, y, weights: as in `gd.fit`; the model must stand at a cost of at most `highest_cost`, and is left at
-            the last point, also after an exception.
-        objective: R, of the module alone: `½‖θ‖²` by default, or one's own, such as a held-out loss.
+        model, X, y: as in `gd.fit`, or a whole problem in their place; the model must stand at a cost of at most
+            `highest_cost`, and is left at the last point, also after an exception.
+        objective: R, of the module alone: `½‖θ‖²` by default, or one's own, such as a loss on other data.
         highest_cost: what counts as zero: every point recorded lies below it.
         max_steps, max_seconds: bounds.
         lift: how D⁺ is applied; by default dense up to 3,000 residuals and inexact beyond, as what a solve leaves is
@@ -115,56 +109,52 @@ def refine(
     Raises: InputError, where the model's cost is above `highest_cost`.
     Cost: a step is a linearisation, its factor, one solve, and two to ten solves and forward passes a trial.
     """
-    problem, begin = Problem.of(model, X, y, weights=weights), clock.perf_counter()
+    problem, begin = problem_of(model, X, y, call="geometry.refine"), clock.perf_counter()
     theta = problem.theta
-    cost = problem.cost(problem.outputs(theta))
+    cost = problem.cost(theta)
     if not cost <= highest_cost:
         raise InputError(
             f"the model's cost is {cost:.3g}, above {highest_cost:.3g}: it is not on the zero-cost manifold. "
             f"Fit it first, gd.fit(…, target_cost={highest_cost:g}), or raise highest_cost (in float32 fits end near "
             "1e-13: call model.double())."
         )
-    asked = Asked(problem, objective)
-    value, slope = asked(theta)
-    points, reach, result = [RefinedPoint(value, cost, math.nan, 0.0)], FIRST * max(norm(theta), 1e-3), Ended.max_steps
+    objective_at, deadline = ObjectiveAt(problem, objective), begin + max_seconds
+    value, slope = objective_at(theta)
+    points, reach = [RefinedPoint(value, cost, math.nan, 0.0)], FIRST_REACH * max(norm(theta), 1e-3)
+    result = RefineResult.max_steps
     try:
         for _ in range(max_steps):
-            place = _Place.at(problem, theta, lift or LIFT)
+            place = _PlaceOnManifold.at(problem, theta, lift or ROUGH_LIFT)
             vertical = slope - place.horizontal(slope)
-            steepness = norm(vertical)
-            if steepness <= LEVEL * norm(slope):
-                result = Ended.stationary
+            if norm(vertical) <= LEVEL * norm(slope):
+                result = RefineResult.stationary
                 break
-            found = None
-            while found is None and reach > LEAST * norm(theta) and clock.perf_counter() - begin < max_seconds:
-                eta = reach / steepness
-                found = place.pulled(theta - (eta * vertical).to(theta.dtype), highest_cost)
-                if found is not None:
-                    lower, there = asked(found)
-                    found = found if lower <= value - ENOUGH * eta * steepness**2 else None
-                reach *= SHORTER if found is None else LONGER
+            trial = _VerticalTrial(objective_at, place, vertical, value, highest_cost)
+            found, reach = trial.taken(theta, reach, deadline)
             if found is None:
-                result = Ended.max_seconds if clock.perf_counter() - begin >= max_seconds else Ended.no_progress
+                late = clock.perf_counter() >= deadline
+                result = RefineResult.max_seconds if late else RefineResult.no_progress
                 break
-            theta, value, slope = found, lower, there
-            cost = problem.cost(problem.outputs(theta))
-            points.append(RefinedPoint(value, cost, steepness, clock.perf_counter() - begin))
+            theta, value, slope = found
+            cost = problem.cost(theta)
+            points.append(RefinedPoint(value, cost, norm(vertical), clock.perf_counter() - begin))
     finally:
         problem.write(theta)
-    return Refined(tuple(points), result)
+    return RefinedPath(tuple(points), result)
 
 
 @dataclass(frozen=True)
-class _Place:
+class _PlaceOnManifold:
     """A point of the manifold with the lift there."""
 
     here: Linearised
     damped: Damped
 
     @classmethod
-    def at(cls, problem: Problem, theta: Theta, lift: Lift) -> "_Place":
+    def at(cls, problem: Problem, theta: Theta, lift: Lift) -> "_PlaceOnManifold":
         here = Linearised.at(problem, theta, lift=lift, dtype=torch.float64)
-        return cls(here, here.damped((DIRECT if here.prepared.direct else ITERATIVE) * here.prepared.scale))
+        damping = EXACT_DAMPING if here.prepared.exact else ITERATIVE_DAMPING
+        return cls(here, here.damped(damping * here.prepared.mean_square))
 
     def horizontal(self, direction: Theta) -> Theta:
         """`D⁺D u`."""
@@ -178,27 +168,35 @@ class _Place:
                 return theta
             nearer = theta + self.here.lift(self.damped, -residual).velocity.to(theta.dtype)
             after = self.here.residual_at(nearer)
-            if not norm(after) <= CONTRACTION * norm(residual):
+            if not row_norm(after) <= PULL_CONTRACTION * row_norm(residual):
                 return None
             theta, residual = nearer, after
         return None
 
 
 @dataclass(frozen=True)
-class Asked:
-    """R and ∇R at a θ that is written into the module for the question."""
+class _VerticalTrial:
+    """Trials along one vertical direction, each shorter than the last.
 
-    problem: Problem
-    objective: Objective
+    Attributes:
+        value: R where they begin.
+    """
 
-    def __call__(self, theta: Theta) -> tuple[float, Theta]:
-        """`(R, ∇R)`, the gradient (K,) in float64."""
-        function = self.problem.blocks[0].map.function
-        self.problem.write(theta)
-        own = dict(function.model.named_parameters())
-        chosen = [own[p.name] for p in function.parameters]
-        with torch.enable_grad():
-            value = self.objective(function.model)
-            parts = torch.autograd.grad(value, chosen, allow_unused=True)
-        filled = [torch.zeros_like(p) if g is None else g for p, g in zip(chosen, parts, strict=True)]
-        return value.item(), torch.cat([g.reshape(-1) for g in filled]).double()
+    objective_at: ObjectiveAt
+    place: _PlaceOnManifold
+    vertical: Theta
+    value: float
+    highest_cost: float
+
+    def taken(self, theta: Theta, reach: float, deadline: float) -> tuple[tuple[Theta, float, Theta] | None, float]:
+        """The point, R and ∇R of the first trial that is taken, or None; and how far the next one goes."""
+        steepness, least = norm(self.vertical), LEAST_REACH * norm(theta)
+        while reach > least and clock.perf_counter() < deadline:
+            eta = reach / steepness
+            there = self.place.pulled(theta - (eta * self.vertical).to(theta.dtype), self.highest_cost)
+            if there is not None:
+                lower, slope = self.objective_at(there)
+                if lower <= self.value - ARMIJO * eta * steepness**2:
+                    return (there, lower, slope), LONGER * reach
+            reach *= SHORTER
+        return None, reach

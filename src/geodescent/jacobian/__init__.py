@@ -1,14 +1,24 @@
-"""Jacobian."""
+"""The Jacobian `D = ∂x/∂θ`, m × K, as a value that multiplies: it is never formed unless somebody asks for it.
 
-from geodescent.jacobian._columns import ROWS_LIMIT, Columns, DenseColumns, OuterColumns, Workspace, merged
+`Jacobian` says what every Jacobian can do. `BlockJacobian` holds blocks of rows × pieces of columns, a linear layer as
+inputs and cotangents; `MatrixJacobian` is the same from a matrix, or from two functions.
+"""
+
+from geodescent.jacobian._block_jacobian import BlockJacobian, stacked
+from geodescent.jacobian._columns import Columns, DenseColumns, same_columns
 from geodescent.jacobian._cotangents import ChainedCotangents, Cotangents, DenseCotangents
-from geodescent.jacobian._gram import Block, rows_flops
-from geodescent.jacobian._jacobian import Jacobian, stacked
-from geodescent.jacobian._layer_inputs import DenseInputs, IndexInputs
+from geodescent.jacobian._gram import Block
+from geodescent.jacobian._jacobian import Jacobian
+from geodescent.jacobian._layer_inputs import DenseInputs, IndexInputs, LayerInputs
+from geodescent.jacobian._matrix_jacobian import MatrixJacobian
+from geodescent.jacobian._merged import merged
+from geodescent.jacobian._outer_columns import OuterColumns
+from geodescent.jacobian._product_columns import ProductColumns
+from geodescent.jacobian._workspace import Workspace
 
 __all__ = [
-    "ROWS_LIMIT",
     "Block",
+    "BlockJacobian",
     "ChainedCotangents",
     "Columns",
     "Cotangents",
@@ -17,9 +27,12 @@ __all__ = [
     "DenseInputs",
     "IndexInputs",
     "Jacobian",
+    "LayerInputs",
+    "MatrixJacobian",
     "OuterColumns",
+    "ProductColumns",
     "Workspace",
     "merged",
-    "rows_flops",
+    "same_columns",
     "stacked",
 ]

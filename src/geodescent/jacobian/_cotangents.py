@@ -1,4 +1,4 @@
-"""What the outputs feel of a layer's return: as numbers, or as the layers that lie between."""
+"""The derivative of the outputs by what a layer returned: as numbers, or as the chain of layers in between."""
 
 from dataclasses import dataclass
 
@@ -30,7 +30,7 @@ class DenseCotangents:
     def samples(self, chunk: slice) -> "DenseCotangents":
         return DenseCotangents(self.values[chunk])
 
-    def columns(self, chunk: slice) -> "DenseCotangents":
+    def part(self, chunk: slice) -> "DenseCotangents":
         return DenseCotangents(self.values[..., chunk])
 
     def to(self, dtype: torch.dtype) -> "DenseCotangents":
@@ -115,7 +115,7 @@ class ChainedCotangents:
     def samples(self, chunk: slice) -> "ChainedCotangents":
         return ChainedCotangents(self.weights, tuple(s[chunk] for s in self.slopes))
 
-    def columns(self, chunk: slice) -> "ChainedCotangents":
+    def part(self, chunk: slice) -> "ChainedCotangents":
         (first, *weights), (slope, *slopes) = self.weights, self.slopes
         return ChainedCotangents((first[:, chunk], *weights), (slope[:, chunk], *slopes))
 

@@ -1,27 +1,28 @@
-"""Gram matrices of blocks of rows, tile by tile: layer after layer while a tile is near the cores (THEORY 5.1)."""
+"""Gram matrices of blocks of rows, tile by tile: piece after piece of the columns while a tile is near the cores."""
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from geodescent._errors import JacobianError
-from geodescent.jacobian._columns import ROWS_LIMIT, Columns, DenseColumns, Workspace, same_columns
+from geodescent._budget import budget
+from geodescent.jacobian._columns import Columns, DenseColumns, same_columns
+from geodescent.jacobian._outer_columns import OuterColumns
+from geodescent.jacobian._workspace import Workspace
 
-TILE = 256  # rows of one tile of G: what lies above the diagonal is computed in tiles that cross it alone
-ASPECT = 4  # columns of a tile to its rows: long products are faster, and two buffers of 2 MB stay near the cores
-ROWS_MARGIN = 2.0  # forming rows may cost this much more flops: contraction is bound by memory traffic (THEORY 5.1)
+ASPECT = 4  # Columns of a tile to its rows: long products are faster, and two buffers of 2 MB stay near the cores.
+ROWS_MARGIN = 2.0  # Forming rows may cost this many times the flops: contraction is bound by memory traffic.
 
 Pair = tuple[Columns, Columns]  # of two blocks, for the same entries of θ
 
 
 @dataclass(frozen=True)
 class Block:
-    """The rows of one named block: N samples × Q outputs, and the records that make up their columns."""
+    """The rows of one named block: N samples × Q outputs, and the pieces that make up their columns."""
 
-    records: tuple[Columns, ...]
+    columns: tuple[Columns, ...]
     n_samples: int
     n_outputs: int
 
@@ -30,34 +31,61 @@ class Block:
         return self.n_samples * self.n_outputs
 
     def samples(self, chunk: slice) -> "Block":
+        """The rows of some samples."""
         n = len(range(*chunk.indices(self.n_samples)))
-        return Block(tuple(r.samples(chunk) for r in self.records), n, self.n_outputs)
+        return Block(tuple(c.samples(chunk) for c in self.columns), n, self.n_outputs)
 
     def settled(self) -> "Block":
-        """The same with all cotangents made."""
-        return Block(tuple(r.settled() for r in self.records), self.n_samples, self.n_outputs)
+        """The same with everything made that is read more than once."""
+        return Block(tuple(c.settled() for c in self.columns), self.n_samples, self.n_outputs)
 
 
-def fill(block: Block, other: Block, out: Tensor, *, lower: bool) -> None:
-    """Writes `D D'ᵀ` of two blocks to `out`; with `lower`, only the tiles on and below the diagonal."""
+def fill(block: Block, other: Block, out: Tensor, n_params: int, *, lower: bool) -> None:
+    """Writes `D D'ᵀ` of two blocks to `out`; with `lower`, only the tiles on and below the diagonal.
+
+    Two blocks of the same map have the same pieces, and each pair is contracted or formed as is cheaper. Pieces that
+    have no counterpart in the other block are formed as rows over all of θ.
+    """
     work, fresh = Workspace(out.dtype, out.device), True
-    for group in _groups(block, other):
+    pairs, rest, other_rest = _matched(block, other)
+    if rest or other_rest:
+        pairs.append((_over_theta(block, rest, n_params, out), _over_theta(other, other_rest, n_params, out)))
+    for group in _groups(pairs, other.n_rows):
         _tiles(group, block, other, out, work, lower=lower, fresh=fresh)
         fresh = False
     if fresh:
         out.zero_()
 
 
-def _groups(block: Block, other: Block) -> Iterator[list[Pair]]:
-    """The pairs of records that are added to one tile after the other: as many rows as may be formed at once."""
+def _matched(block: Block, other: Block) -> tuple[list[Pair], list[Columns], list[Columns]]:
+    """Pairs of pieces for the same parameters, where all that overlaps is matched; and what is left of both blocks."""
+    if block.columns is other.columns:
+        return [(c, c) for c in block.columns], [], []
+    if len(block.columns) == len(other.columns) and all(map(same_columns, block.columns, other.columns)):
+        return list(zip(block.columns, other.columns, strict=True)), [], []
+    return [], list(block.columns), list(other.columns)
+
+
+def _over_theta(block: Block, pieces: Sequence[Columns], n_params: int, like: Tensor) -> DenseColumns:
+    """The pieces as rows over all of θ."""
+    rows = like.new_zeros(block.n_rows, n_params)
+    for piece in pieces:
+        piece.add_dense(rows)
+    values = rows.view(block.n_samples, block.n_outputs, n_params)
+    return DenseColumns(values, torch.arange(n_params, device=like.device), "all parameters")
+
+
+def _groups(pairs: Sequence[Pair], other_rows: int) -> Iterator[list[Pair]]:
+    """The pairs that are added to one tile after the other: as many rows as may be formed at once."""
+    limit = budget().rows_numbers
     to_form, by_positions = list[Pair](), defaultdict[tuple[int, int], list[Pair]](list)
-    for pair in _pairs(block, other):
+    for pair in pairs:
         contracted = by_positions[_positions(pair[0]), _positions(pair[1])]
-        (to_form if by_rows(*pair, other.n_rows) else contracted).append(pair)
+        (to_form if by_rows(*pair, other_rows) else contracted).append(pair)
     group, held = by_positions.pop((1, 1), []), 0
     yield from filter(None, by_positions.values())
-    for rows, rows2 in (formed for pair in to_form for formed in _formed(*pair)):
-        if held + rows.values.numel() > ROWS_LIMIT and held:
+    for rows, rows2 in (formed for pair in to_form for formed in _formed(*pair, limit)):
+        if held + rows.values.numel() > limit and held:
             yield group
             group, held = [], 0
         group, held = [*group, (rows, rows2)], held + rows.values.numel()
@@ -65,23 +93,23 @@ def _groups(block: Block, other: Block) -> Iterator[list[Pair]]:
         yield group
 
 
-def _formed(record: Columns, other: Columns) -> Iterator[tuple[DenseColumns, DenseColumns]]:
-    """Both records as rows, in pieces of the same columns."""
-    pieces: list[Columns] = [*record.parts(ROWS_LIMIT)]
-    same = record is other
+def _formed(columns: Columns, other: Columns, limit: int) -> Iterator[tuple[DenseColumns, DenseColumns]]:
+    """Both as rows, in pieces of the same columns."""
+    pieces = columns.parts(limit)
+    same = columns is other
     for piece, piece2 in zip(pieces, pieces if same else _cut_alike(other, pieces), strict=True):
         rows = piece.rows()
         yield rows, rows if same else piece2.rows()
 
 
-def _cut_alike(record: Columns, pieces: list[Columns]) -> list[Columns]:
-    """The record cut at the same columns as the pieces of its partner."""
-    if isinstance(record, DenseColumns):
-        return [record]
+def _cut_alike(columns: Columns, pieces: Sequence[Columns]) -> list[Columns]:
+    """The columns cut where the pieces of their partner are."""
+    if not isinstance(columns, OuterColumns):
+        return [columns]
     cut, start = list[Columns](), 0
     for piece in pieces:
         height = piece.index.shape[0]
-        cut.append(record.columns(slice(start, start + height)))
+        cut.append(columns.part(slice(start, start + height)))
         start += height
     return cut
 
@@ -89,66 +117,52 @@ def _cut_alike(record: Columns, pieces: list[Columns]) -> list[Columns]:
 def _tiles(
     pairs: list[Pair], block: Block, other: Block, out: Tensor, work: Workspace, *, lower: bool, fresh: bool
 ) -> None:
-    q, q2 = block.n_outputs, other.n_outputs
+    q, q2, height = block.n_outputs, other.n_outputs, budget().tile_rows
     p, p2 = _positions(pairs[0][0]), _positions(pairs[0][1])
-    for rows in chunks(block.n_samples, TILE // (q * p)):
+    for rows in chunks(block.n_samples, height // (q * p)):
         left = [a.samples(rows) for a, _ in pairs]
-        for columns in chunks(rows.stop if lower else other.n_samples, ASPECT * TILE // (q2 * p2)):
+        for columns in chunks(rows.stop if lower else other.n_samples, ASPECT * height // (q2 * p2)):
             tile = out[rows.start * q : rows.stop * q, columns.start * q2 : columns.stop * q2]
             for k, (a, (_, b)) in enumerate(zip(left, pairs, strict=True)):
-                a.add_block(b.samples(columns), tile, work, fresh=fresh and k == 0)  # type: ignore[arg-type]
+                a.add_block(b.samples(columns), tile, work, fresh=fresh and k == 0)
 
 
 def chunks(n: int, step: int) -> Iterator[slice]:
+    """0 to n in slices of `step`, at least 1."""
     step = max(1, step)
     return (slice(start, min(start + step, n)) for start in range(0, n, step))
 
 
-def _pairs(block: Block, other: Block) -> list[Pair]:
-    """The records of two blocks that belong to the same parameters."""
-    if block.records is other.records:
-        return [(r, r) for r in block.records]
-    if len(block.records) != len(other.records) or not all(
-        type(r) is type(s) and same_columns(r, s) for r, s in zip(block.records, other.records, strict=True)
-    ):
-        raise JacobianError(
-            "a cross block of G needs two Jacobians of the same map: the two hold different records "
-            f"({[r.label for r in block.records]} and {[r.label for r in other.records]})."
-        )
-    return list(zip(block.records, other.records, strict=True))
-
-
-def by_rows(record: Columns, other: Columns, other_rows: int) -> bool:
+def by_rows(columns: Columns, other: Columns, other_rows: int) -> bool:
     """Whether forming the rows is the cheaper way to this part of G."""
-    if (
-        isinstance(record, DenseColumns)
-        or isinstance(other, DenseColumns)
-        or record.scale is not None
-        or other.scale is not None
-    ):
+    if not (isinstance(columns, OuterColumns) and isinstance(other, OuterColumns)):
         return True
-    return rows_flops(record, other_rows) <= ROWS_MARGIN * record.flops(other_rows)
+    if columns.scale is not None or other.scale is not None:
+        return True
+    return rows_flops(columns, other_rows) <= ROWS_MARGIN * columns.flops(other_rows)
 
 
-def rows_flops(record: Columns, other_rows: int) -> int:
-    if isinstance(record, DenseColumns):
-        return record.flops(other_rows)
-    n, q, p, _ = record.cotangents.shape
-    return 2 * (2 * n * q * p + n * q * other_rows) * record.width
+def rows_flops(columns: Columns, other_rows: int) -> int:
+    """Of one block of G against as many rows, formed."""
+    if not isinstance(columns, OuterColumns):
+        return columns.flops(other_rows)
+    n, q, p, _ = columns.cotangents.shape
+    return 2 * (2 * n * q * p + n * q * other_rows) * columns.width
 
 
-def _positions(record: Columns) -> int:
-    return 1 if isinstance(record, DenseColumns) else record.inputs.positions
+def _positions(columns: Columns) -> int:
+    return columns.inputs.positions if isinstance(columns, OuterColumns) else 1
 
 
 def mirrored(lower: Tensor) -> Tensor:
     """The symmetric matrix whose lower triangle is given, by tiles in place."""
-    size = min(TILE, len(lower))
+    tile = budget().tile_rows
+    size = min(tile, len(lower))
     below = torch.ones(size, size, dtype=torch.bool, device=lower.device).tril_()
-    for rows in chunks(len(lower), TILE):
+    for rows in chunks(len(lower), tile):
         diagonal = lower[rows, rows]
         height = len(diagonal)
         diagonal.copy_(torch.where(below[:height, :height], diagonal, diagonal.T))
-        for columns in chunks(rows.start, TILE):
+        for columns in chunks(rows.start, tile):
             lower[columns, rows].copy_(lower[rows, columns].T)
     return lower

@@ -29,7 +29,7 @@ class DenseInputs:
     def dense(self) -> Tensor:
         return self.values
 
-    def inner(self, other: "Inputs", out: Tensor) -> Tensor:
+    def inner(self, other: "LayerInputs", out: Tensor) -> Tensor:
         """`a · a'` of all pairs of positions, `(N·P, N'·P')`, written to `out`."""
         return torch.mm(self.values.flatten(0, 1), other.dense().flatten(0, 1).T, out=out)
 
@@ -72,7 +72,7 @@ class IndexInputs:
     def dense(self) -> Tensor:
         return torch.nn.functional.one_hot(self.indices, self.size).to(self.dtype)
 
-    def inner(self, other: "Inputs", out: Tensor) -> Tensor:
+    def inner(self, other: "LayerInputs", out: Tensor) -> Tensor:
         if not isinstance(other, IndexInputs):
             return torch.mm(self.dense().flatten(0, 1), other.dense().flatten(0, 1).T, out=out)
         return out.copy_(self.indices.reshape(-1, 1) == other.indices.reshape(1, -1))
@@ -88,4 +88,4 @@ class IndexInputs:
         return out.index_add_(0, self.indices.reshape(-1), cotangents.flatten(0, 1)).T
 
 
-Inputs = DenseInputs | IndexInputs
+LayerInputs = DenseInputs | IndexInputs

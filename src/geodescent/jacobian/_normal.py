@@ -1,12 +1,15 @@
 """The normal matrix `DᵀD` of a block of rows: by rows, or with the outputs summed first where there are several."""
 
 from collections.abc import Iterator
+from typing import TypeGuard
 
 import torch
 from torch import Tensor
 
-from geodescent.jacobian._columns import ROWS_LIMIT, Columns, OuterColumns
-from geodescent.jacobian._gram import TILE, Block, chunks
+from geodescent._budget import budget
+from geodescent.jacobian._columns import Columns
+from geodescent.jacobian._gram import Block, chunks
+from geodescent.jacobian._outer_columns import OuterColumns
 
 
 def add_normal(block: Block, out: Tensor) -> None:
@@ -17,11 +20,11 @@ def add_normal(block: Block, out: Tensor) -> None:
     """
     if block.n_outputs == 1:
         for rows in row_chunks(block, out.shape[1], like=out):
-            for strip in chunks(len(out), TILE):
+            for strip in chunks(len(out), budget().tile_rows):
                 out[strip, : strip.stop].addmm_(rows[:, strip].T, rows[:, : strip.stop])
         return
-    for i, left in enumerate(block.records):
-        for right in block.records[: i + 1]:
+    for i, left in enumerate(block.columns):
+        for right in block.columns[: i + 1]:
             product = _product(left, right, block.n_samples, block.n_outputs)
             where, where2 = left.index.reshape(-1), right.index.reshape(-1)
             out[where[:, None], where2] += product
@@ -31,20 +34,20 @@ def add_normal(block: Block, out: Tensor) -> None:
 
 def row_chunks(block: Block, n_params: int, *, like: Tensor) -> Iterator[Tensor]:
     """The rows of D, (n·Q, K), in chunks of whole samples."""
-    for chunk in chunks(block.n_samples, ROWS_LIMIT // max(1, block.n_outputs * n_params)):
+    for chunk in chunks(block.n_samples, budget().rows_numbers // max(1, block.n_outputs * n_params)):
         part = block.samples(chunk)
         rows = like.new_zeros(part.n_rows, n_params)
-        for record in part.records:
-            record.add_dense(rows)
+        for piece in part.columns:
+            piece.add_dense(rows)
         yield rows
 
 
 def _product(left: Columns, right: Columns, n_samples: int, n_outputs: int) -> Tensor:
-    """`Σ_nq D_nq D'_nqᵀ` of two records, (k, k')."""
+    """`Σ_nq D_nq D'_nqᵀ` of two pieces of the columns, (k, k')."""
     (o, d), (o2, d2) = _shape(left), _shape(right)
     out = torch.zeros(0)
     held = n_outputs * (o + o2) + d * d2 + (o * o2 if d * d2 > 1 else 0)  # numbers a sample
-    for chunk in chunks(n_samples, ROWS_LIMIT // held):
+    for chunk in chunks(n_samples, budget().rows_numbers // held):
         (g, a), (g2, a2) = _factors(left.samples(chunk)), _factors(right.samples(chunk))
         if a is None and a2 is None:
             part = g.flatten(0, 1).T @ g2.flatten(0, 1)
@@ -55,12 +58,11 @@ def _product(left: Columns, right: Columns, n_samples: int, n_outputs: int) -> T
     return out.view(o, o2, d, d2).transpose(1, 2).reshape(o * d, o2 * d2)
 
 
-def _factors(record: Columns) -> tuple[Tensor, Tensor | None]:
+def _factors(columns: Columns) -> tuple[Tensor, Tensor | None]:
     """g (N, Q, o) and a (N, d) of `D[(n,q), (o,d)] = g a`; a is None for the constant 1 of rows that are formed."""
-    layer = _layer(record)
-    if layer is None:
-        return record.rows().values, None
-    return layer.cotangents.dense()[:, :, 0], layer.inputs.dense()[:, 0]
+    if _is_one_product(columns):
+        return columns.cotangents.dense()[:, :, 0], columns.inputs.dense()[:, 0]
+    return columns.rows().values, None
 
 
 def _inputs(a: Tensor | None, a2: Tensor | None) -> Tensor:
@@ -69,12 +71,10 @@ def _inputs(a: Tensor | None, a2: Tensor | None) -> Tensor:
     return given[0] if len(given) == 1 else (given[0][:, :, None] * given[1][:, None]).flatten(1)
 
 
-def _shape(record: Columns) -> tuple[int, int]:
-    return (record.width, 1) if _layer(record) is None else (record.index.shape[0], record.index.shape[1])
+def _shape(columns: Columns) -> tuple[int, int]:
+    return (columns.index.shape[0], columns.index.shape[1]) if _is_one_product(columns) else (columns.width, 1)
 
 
-def _layer(record: Columns) -> OuterColumns | None:
-    """The record, if it is one outer product a sample; one of several positions is formed."""
-    if isinstance(record, OuterColumns) and record.inputs.positions == 1 and record.scale is None:
-        return record
-    return None
+def _is_one_product(columns: Columns) -> TypeGuard[OuterColumns]:
+    """Whether the columns of a sample are one outer product; those of several positions are formed."""
+    return isinstance(columns, OuterColumns) and columns.inputs.positions == 1 and columns.scale is None

@@ -1,36 +1,43 @@
-"""Room lift."""
+"""Lifts: D⁺ is applied here, from a velocity of the outputs to the least-norm velocity of the parameters.
 
-from geodescent.lift._chosen import DENSE_LIMIT, INEXACT, PlannedLift
-from geodescent.lift._dense import PRODUCT_DAMPING, GramLift, NormalLift
-from geodescent.lift._homotopy import HomotopyLift
-from geodescent.lift._krylov import KrylovLift
-from geodescent.lift._layer_factors import Kronecker, KroneckerBlocks
-from geodescent.lift._lift import NO_HINTS, ROUGH, Damped, Hints, Lift, Lifted, Opening, Prepared
-from geodescent.lift._output_blocks import OutputBlocks
-from geodescent.lift._refined_factor import LEAST_FACTOR, Refined
-from geodescent.lift._two_factors import TwiceFactored
+A lift is prepared at one point, factorised for a damping μ, absolute, and solved for any velocity. `PlannedLift` picks
+among the Gram matrix, the normal matrix and products alone; all of them answer the same question.
+"""
+
+from geodescent.lift._gram_lift import GramLift
+from geodescent.lift._homotopy_lift import HomotopyLift
+from geodescent.lift._krylov_lift import KrylovLift
+from geodescent.lift._layer_factors import LayerFactor, LayerFactors
+from geodescent.lift._normal_lift import NormalLift
+from geodescent.lift._output_blocks import OutputBlocks, RowBlocks
+from geodescent.lift._planned_lift import INEXACT, DenseLift, PlannedLift
+from geodescent.lift._product_lift import PRODUCT_DAMPING
+from geodescent.lift._protocols import FULL, ROUGH, Damped, Lift, Lifted, MetricJacobian, Prepared, SolveGoal
+from geodescent.lift._refined_factor import LEAST_FACTOR, RefinedFactor
+from geodescent.lift._two_factors import TwoFactors
 
 __all__ = [
-    "DENSE_LIMIT",
+    "FULL",
     "INEXACT",
     "LEAST_FACTOR",
-    "NO_HINTS",
     "PRODUCT_DAMPING",
     "ROUGH",
     "Damped",
+    "DenseLift",
     "GramLift",
-    "Hints",
     "HomotopyLift",
-    "Kronecker",
-    "KroneckerBlocks",
     "KrylovLift",
+    "LayerFactor",
+    "LayerFactors",
     "Lift",
     "Lifted",
+    "MetricJacobian",
     "NormalLift",
-    "Opening",
     "OutputBlocks",
     "PlannedLift",
     "Prepared",
-    "Refined",
-    "TwiceFactored",
+    "RefinedFactor",
+    "RowBlocks",
+    "SolveGoal",
+    "TwoFactors",
 ]

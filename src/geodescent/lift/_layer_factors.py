@@ -1,34 +1,28 @@
 """What conjugate gradients on BᵀB are preconditioned with: two small matrices a layer."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
+from geodescent._budget import budget
 from geodescent._types import Theta
-from geodescent.jacobian import (
-    ROWS_LIMIT,
-    Columns,
-    Cotangents,
-    DenseColumns,
-    DenseCotangents,
-    DenseInputs,
-    Jacobian,
-    OuterColumns,
-)
+from geodescent.jacobian import Columns, Cotangents, DenseCotangents, DenseInputs, Jacobian, OuterColumns, same_columns
+from geodescent.linalg import total
 
-ENOUGH = 16  # cotangents to a row of the layer: more of them change neither axes nor diagonal much
-WIDEST = 1024  # of a factor: the eigenvectors of a wider one cost more than they save, and the axes stay
+COTANGENTS_A_ROW = 16  # Cotangents for each row of a layer: more of them change neither axes nor diagonal much.
+WIDEST = 1024  # Order of a factor: the eigenvectors of a wider one cost more than the iterations they save.
 
 
 @dataclass(frozen=True)
-class Kronecker:
-    """One record's part of `BᵀB`, as `(V ⊗ U) diag(λ) (V ⊗ U)ᵀ`.
+class LayerFactor:
+    """One layer's part of `BᵀB`, as `(V ⊗ U) diag(λ) (V ⊗ U)ᵀ`.
 
     V holds the eigenvectors of `Σ g gᵀ`, U those of `Σ a aᵀ`; λ is the diagonal of BᵀB in these axes. V and λ are taken
-    from as many samples as give `ENOUGH` cotangents for each row of the layer: λ is exact for these, but for words that
-    one sample repeats, and from fewer where their rows would be too many.
+    from as many samples as give `COTANGENTS_A_ROW` cotangents for each row of the layer: λ is exact for these, but for
+    words that one sample repeats, and from fewer where their rows would be too many. Over several blocks of rows the
+    moments and the diagonals of all blocks add up.
 
     Attributes:
         index: where the entries stand in θ, (o, d).
@@ -36,8 +30,8 @@ class Kronecker:
         diagonal: λ, (o, d).
 
     Source: George et al., arXiv:1806.03884 (EKFAC); the axes are those of Martens & Grosse, arXiv:1503.05671.
-    Cost: N·P·d² and some 2·`ENOUGH`·o³ flops, and the two eigenproblems, o³ + d³; the rows of those samples for λ
-        where a layer has P > 1 positions.
+    Cost: N·P·d² and some 2·`COTANGENTS_A_ROW`·o³ flops, and the two eigenproblems, o³ + d³; the rows of those samples
+        for λ where a layer has P > 1 positions.
     """
 
     index: Tensor
@@ -46,19 +40,32 @@ class Kronecker:
     diagonal: Tensor
 
     @classmethod
-    def of(cls, record: Columns) -> "Kronecker":
-        """The factors of a record; plain rows count as a layer of one output whose inputs are the rows."""
-        if isinstance(record, DenseColumns):
-            values, index = record.values.flatten(0, 1), record.index[None]
-            axes = _axes(DenseInputs(values[:, None]))
-            return cls(index, None, axes, _turned(values, axes).square().sum(0)[None])
-        if record.scale is not None or not isinstance(record.inputs, DenseInputs):
-            return cls(record.index, None, None, _squares(record))
-        some, share = _some(record)
-        left, right = _axes(some.cotangents), _axes(record.inputs)
-        inputs = DenseInputs(_turned(some.inputs.dense(), right))
-        turned = replace(some, inputs=inputs, cotangents=DenseCotangents(_turned(some.cotangents.dense(), left)))
-        return cls(record.index, left, right, _squares(turned) / share)
+    def of(cls, pieces: Sequence[Columns]) -> "LayerFactor":
+        """The factors of pieces for the same parameters, one a block of rows.
+
+        Plain rows count as a layer of one output whose inputs are the rows.
+        """
+        layers = [p for p in pieces if isinstance(p, OuterColumns)]
+        if len(layers) < len(pieces):
+            return cls._of_rows([p.rows().values.flatten(0, 1) for p in pieces], pieces[0].index.reshape(-1))
+        if any(p.scale is not None or not isinstance(p.inputs, DenseInputs) for p in layers):
+            return cls(layers[0].index, None, None, _added([_squares(p) for p in layers]))
+        chosen = [_some(p) for p in layers]
+        shares = [share for _, share in chosen]
+        left = _axes([p.cotangents for p, _ in chosen], [shares[0] / share for share in shares])
+        right = _axes([DenseInputs(p.inputs.dense()) for p in layers], [1.0] * len(layers))
+        diagonal = _added([_turned_squares(p, left, right) / share for p, share in chosen])
+        return cls(layers[0].index, left, right, diagonal)
+
+    @classmethod
+    def _of_rows(cls, rows: list[Tensor], index: Tensor) -> "LayerFactor":
+        values = rows[0] if len(rows) == 1 else torch.cat(rows)
+        axes = _axes([DenseInputs(values[:, None])], [1.0])
+        return cls(index[None], None, axes, _turned(values, axes).square().sum(0)[None])
+
+    def raised(self, other: Tensor) -> "LayerFactor":
+        """With the mean of other contributions to the diagonal of BᵀB, (K,), added to λ."""
+        return replace(self, diagonal=self.diagonal + total(other[self.index]) / self.index.numel())
 
     def solve(self, v: Theta, damping: float, out: Theta) -> None:
         """Writes the entries of `(BᵀB + μ)⁻¹ v`, as far as this part knows BᵀB."""
@@ -68,23 +75,37 @@ class Kronecker:
 
 
 @dataclass(frozen=True)
-class KroneckerBlocks:
-    """One `Kronecker` for each record: BᵀB without what couples the layers."""
+class LayerFactors:
+    """One `LayerFactor` for each layer: BᵀB without what couples the layers.
 
-    parts: tuple[Kronecker, ...]
+    Attributes:
+        parts: of parameters that no two parts share.
+        rest: diagonal of BᵀB, (K,), of what overlaps them, as a penalty on all parameters does; None for nothing.
+    """
+
+    parts: tuple[LayerFactor, ...]
+    rest: Tensor | None = None
 
     @classmethod
-    def of(cls, jacobian: Jacobian) -> "KroneckerBlocks | None":
-        """None where there are several blocks of rows, whose records share entries of θ."""
-        if len(jacobian.blocks) > 1:
+    def of(cls, jacobian: Jacobian) -> "LayerFactors | None":
+        """None where the Jacobian does not hold its rows."""
+        if not jacobian.blocks:
             return None
-        return cls(tuple(Kronecker.of(record) for record in jacobian.records))
+        groups, overlapping = _parted(jacobian)
+        parts = tuple(LayerFactor.of(group) for group in groups)
+        if not overlapping:
+            return cls(parts)
+        rest = torch.zeros(jacobian.n_params, dtype=jacobian.dtype, device=jacobian.device)
+        for piece in overlapping:
+            rows = piece.rows()
+            rest.index_add_(0, rows.index, rows.values.square().sum((0, 1)))
+        return cls(tuple(part.raised(rest) for part in parts), rest)
 
     def damped(self, damping: float) -> Callable[[Theta], Theta]:
         """The product with the inverse of the blocks + μ, μ > 0."""
 
         def solve(v: Theta) -> Theta:
-            out = v / damping  # what no record knows, BᵀB does not see
+            out = v / (damping if self.rest is None else self.rest + damping)  # what no part knows
             for part in self.parts:
                 part.solve(v, damping, out)
             return out
@@ -92,31 +113,67 @@ class KroneckerBlocks:
         return solve
 
 
-def _some(record: OuterColumns) -> tuple[OuterColumns, float]:
-    """As many evenly spaced samples as give `ENOUGH` cotangents for each row of the layer, and their share."""
-    n, q, p, o = record.cotangents.shape
-    step = max(1, n * q * p // (ENOUGH * o))
-    return record.samples(slice(0, n, step)), len(range(0, n, step)) / n
+def _parted(jacobian: Jacobian) -> tuple[list[list[Columns]], list[Columns]]:
+    """Pieces for the same parameters together, in groups that share no parameter; and the pieces that overlap them."""
+    if len(jacobian.blocks) == 1:
+        return [[piece] for piece in jacobian.blocks[0].columns], []
+    groups, overlapping = list[list[Columns]](), list[Columns]()
+    taken = torch.zeros(jacobian.n_params, dtype=torch.bool)
+    pieces = [piece for block in jacobian.blocks for piece in block.columns]
+    for piece in sorted(pieces, key=lambda p: not isinstance(p, OuterColumns)):  # layers first
+        where = piece.index.reshape(-1).cpu()
+        home = next((group for group in groups if same_columns(group[0], piece)), None)
+        if home is not None:
+            home.append(piece)
+        elif bool(taken[where].any()):
+            overlapping.append(piece)
+        else:
+            taken[where] = True
+            groups.append([piece])
+    return groups, overlapping
 
 
-def _axes(vectors: DenseInputs | Cotangents) -> Tensor | None:
-    """The eigenvectors of the second moment of these vectors; None where they are too wide."""
-    return None if vectors.size > WIDEST else torch.linalg.eigh(vectors.moment()).eigenvectors
+def _some(piece: OuterColumns) -> tuple[OuterColumns, float]:
+    """As many evenly spaced samples as give enough cotangents for each row of the layer, and their share."""
+    n, q, p, o = piece.cotangents.shape
+    step = max(1, n * q * p // (COTANGENTS_A_ROW * o))
+    return piece.samples(slice(0, n, step)), len(range(0, n, step)) / n
+
+
+def _axes(vectors: Sequence[DenseInputs | Cotangents], weights: Sequence[float]) -> Tensor | None:
+    """The eigenvectors of the weighted sum of second moments; None where they are too wide."""
+    if vectors[0].size > WIDEST:
+        return None
+    moments = [v.moment() if weight == 1.0 else v.moment() * weight for v, weight in zip(vectors, weights, strict=True)]
+    return torch.linalg.eigh(_added(moments)).eigenvectors
+
+
+def _added(parts: list[Tensor]) -> Tensor:
+    whole = parts[0]
+    for part in parts[1:]:
+        whole = whole + part
+    return whole
 
 
 def _turned(vectors: Tensor, axes: Tensor | None) -> Tensor:
     return vectors if axes is None else vectors @ axes
 
 
-def _squares(record: OuterColumns) -> Tensor:
+def _turned_squares(piece: OuterColumns, left: Tensor | None, right: Tensor | None) -> Tensor:
+    """The diagonal of BᵀB in these axes."""
+    inputs = DenseInputs(_turned(piece.inputs.dense(), right))
+    return _squares(replace(piece, inputs=inputs, cotangents=DenseCotangents(_turned(piece.cotangents.dense(), left))))
+
+
+def _squares(piece: OuterColumns) -> Tensor:
     """The diagonal of BᵀB, (o, d): exact, or for many positions from as many samples as may be formed at once."""
-    n, q, p, _ = record.cotangents.shape
-    inputs = record.inputs
+    n, q, p, _ = piece.cotangents.shape
+    inputs = piece.inputs
     if p == 1:
-        squares = record.cotangents.dense().square().sum(1)
+        squares = piece.cotangents.dense().square().sum(1)
         known = inputs if not isinstance(inputs, DenseInputs) else DenseInputs(inputs.dense().square())
         moments = known.collect(squares)
-        return moments if record.scale is None else moments * record.scale.square()
-    some = min(n, max(1, ROWS_LIMIT // max(1, q * record.width)))
-    rows = record.samples(slice(0, n, -(-n // some))).rows().values
-    return rows.square().sum((0, 1)).view(record.index.shape) * (n / len(rows))
+        return moments if piece.scale is None else moments * piece.scale.square()
+    some = min(n, max(1, budget().rows_numbers // max(1, q * piece.width)))
+    rows = piece.samples(slice(0, n, -(-n // some))).rows().values
+    return rows.square().sum((0, 1)).view(piece.index.shape) * (n / len(rows))

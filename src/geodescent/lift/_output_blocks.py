@@ -6,11 +6,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from geodescent import linalg
 from geodescent._budget import fits
-from geodescent.jacobian import Jacobian
+from geodescent.jacobian import BlockJacobian, Jacobian
+from geodescent.linalg import EighFactor, definite
 
-BLOCKS_BYTES = 5e8  # of the blocks and their factors: more outputs than fit share blocks
+BLOCKS_BYTES = 5e8  # Bytes of the blocks and their factors: where more outputs would not fit they share blocks.
+FACTOR_SIZES = 1.5  # Matrices of a block's size that it takes: itself, and its factor in float32.
+
+Solver = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -19,12 +22,13 @@ class OutputBlocks:
 
     V holds the eigenvectors of the mean coupling `Σ_i D_i D_iᵀ` of a sample's outputs: rotated by it, outputs are
     independent on average, and the diagonal blocks are nearly all of G. The outputs of one group share the average of
-    their blocks; one group of all of them is K̄ ⊗ I_Q (THEORY 5.3), for which no rotation is needed.
+    their blocks; one group of all of them is K̄ ⊗ I_Q, for which no rotation is needed.
 
     Attributes:
         rotation: V, (Q, Q), or None for the identity.
         blocks: G_b, (N, N) each, of equally many neighbouring outputs (the last may have fewer).
         n_outputs: Q.
+        rows: which rows of the problem these are; None for all.
 
     Cost: N²(d_in + Q·d_out) a linear layer for the blocks; N³/3 a block and damping; N²Q a product.
     """
@@ -32,40 +36,33 @@ class OutputBlocks:
     rotation: Tensor | None
     blocks: tuple[Tensor, ...]
     n_outputs: int
+    rows: Tensor | None = None
 
     @classmethod
-    def averaged(cls, jacobian: Jacobian) -> "OutputBlocks | None":
-        """One block, K̄; None where there are several blocks of rows, or no room."""
-        if not _groups(jacobian):
-            return None
-        return cls(None, (jacobian.mean_gram(),), jacobian.blocks[0].n_outputs)
+    def averaged(cls, jacobian: BlockJacobian, rows: Tensor | None = None) -> "OutputBlocks":
+        """One block, K̄, of blocks of rows with one Q."""
+        return cls(None, (jacobian.mean_gram(),), jacobian.blocks[0].n_outputs, rows)
 
     @classmethod
-    def rotated(cls, jacobian: Jacobian) -> "OutputBlocks | None":
-        """As many blocks as there is room for; None as above."""
+    def rotated(cls, jacobian: BlockJacobian, rows: Tensor | None = None) -> "OutputBlocks":
+        """As many blocks as there is room for, of blocks of rows with one Q."""
         groups, q = _groups(jacobian), jacobian.blocks[0].n_outputs
         if groups <= 1:
-            return cls.averaged(jacobian)
+            return cls.averaged(jacobian, rows)
         rotation = torch.linalg.eigh(jacobian.coupling()).eigenvectors
         blocks = tuple(jacobian.mixed(part).mean_gram() for part in rotation.split(-(-q // groups), dim=1))
-        return cls(rotation, blocks, q)
+        return cls(rotation, blocks, q, rows)
 
-    @staticmethod
-    def flops(jacobian: Jacobian) -> float:
-        """What the blocks and their factors at one damping cost; 0 where there are none."""
-        n, width = jacobian.blocks[0].n_samples, sum(sum(record.index.shape) for record in jacobian.records)
-        return _groups(jacobian) * n**2 * (n / 3.0 + 2.0 * width)
-
-    def damped(self, damping: float) -> Callable[[Tensor], Tensor] | None:
-        """The product with the inverse of the blocks + μ; None where that is singular.
+    def damped(self, damping: float) -> Solver | None:
+        """The product with the inverse of the blocks + μ, on these rows; None where that is singular.
 
         The factors are made in the blocks' own precision and applied in float32: a triangular solve is stable, and the
         product stays symmetric and positive definite.
         """
         factors = []
         for block in self.blocks:
-            factor = linalg.definite(block, damping=damping)
-            if isinstance(factor, linalg.EighFactor) and damping == 0.0:
+            factor = definite(block, damping=damping)
+            if isinstance(factor, EighFactor) and damping == 0.0:
                 return None
             factors.append(factor.to(torch.float32))
         size = -(-self.n_outputs // len(factors))
@@ -80,11 +77,71 @@ class OutputBlocks:
         return solve
 
 
-def _groups(jacobian: Jacobian) -> int:
+@dataclass(frozen=True)
+class RowBlocks:
+    """The preconditioner of all rows: `OutputBlocks` for each number of outputs a sample, without what couples them."""
+
+    parts: tuple[OutputBlocks, ...]
+
+    @classmethod
+    def of(cls, jacobian: Jacobian) -> "RowBlocks | None":
+        """None where the Jacobian does not hold its rows, or there is no room."""
+        parts = _by_outputs(jacobian)
+        if not parts or not all(_groups(part) for part, _ in parts):
+            return None
+        return cls(tuple(OutputBlocks.rotated(part, rows) for part, rows in parts))
+
+    @staticmethod
+    def flops(jacobian: Jacobian) -> float:
+        """What the blocks and their factors at one damping cost; 0 where there are none."""
+        parts = [part for part, _ in _by_outputs(jacobian)]
+        return sum(map(_flops, parts)) if all(map(_groups, parts)) else 0.0
+
+    def damped(self, damping: float) -> Solver | None:
+        """The product with the inverse of all blocks + μ; None where that is singular."""
+        solvers = [part.damped(damping) for part in self.parts]
+        found = [(part.rows, solver) for part, solver in zip(self.parts, solvers, strict=True) if solver is not None]
+        if len(found) < len(solvers):
+            return None
+        if len(found) == 1:
+            return found[0][1]
+
+        def solve(z: Tensor) -> Tensor:
+            out = torch.empty_like(z)
+            for rows, solver in found:
+                assert rows is not None
+                out[rows] = solver(z[rows])
+            return out
+
+        return solve
+
+
+def _by_outputs(jacobian: Jacobian) -> list[tuple[BlockJacobian, Tensor | None]]:
+    """The blocks of rows by their number of outputs a sample, and which rows they are."""
+    numbers = list(dict.fromkeys(block.n_outputs for block in jacobian.blocks))
+    if len(numbers) == 1:
+        return [(BlockJacobian(jacobian.blocks, jacobian.n_params, jacobian.dtype, jacobian.device), None)]
+    ends = torch.tensor([0, *(block.n_rows for block in jacobian.blocks)]).cumsum(0).tolist()
+    found = list[tuple[BlockJacobian, Tensor | None]]()
+    for number in numbers:
+        chosen = [i for i, block in enumerate(jacobian.blocks) if block.n_outputs == number]
+        rows = torch.cat([torch.arange(ends[i], ends[i + 1], device=jacobian.device) for i in chosen])
+        blocks = tuple(jacobian.blocks[i] for i in chosen)
+        found.append((BlockJacobian(blocks, jacobian.n_params, jacobian.dtype, jacobian.device), rows))
+    return found
+
+
+def _flops(jacobian: BlockJacobian) -> float:
+    n = sum(block.n_samples for block in jacobian.blocks)
+    width = sum(sum(piece.index.shape) for piece in jacobian.blocks[0].columns)
+    return _groups(jacobian) * n**2 * (n / 3.0 + 2.0 * width)
+
+
+def _groups(jacobian: BlockJacobian) -> int:
     """How many blocks there is room for."""
-    block = jacobian.blocks[0]
-    bytes_each = 1.5 * block.n_samples**2 * jacobian.dtype.itemsize
-    if len(jacobian.blocks) > 1 or not fits(bytes_each, jacobian.device):
+    n, q = sum(block.n_samples for block in jacobian.blocks), jacobian.blocks[0].n_outputs
+    bytes_each = FACTOR_SIZES * n**2 * jacobian.dtype.itemsize
+    if not fits(bytes_each, jacobian.device):
         return 0
     room = max(1, int(BLOCKS_BYTES / bytes_each))
-    return -(-block.n_outputs // -(-block.n_outputs // min(block.n_outputs, room)))
+    return -(-q // -(-q // min(q, room)))

@@ -4,20 +4,22 @@ from dataclasses import dataclass
 
 import torch
 
-from geodescent import linalg
 from geodescent._types import Outputs, Theta
 from geodescent.jacobian import Jacobian
-from geodescent.linalg import CholeskyFactor, cholesky
+from geodescent.linalg import PARAMETERS, ROWS, CholeskyFactor, cholesky, conjugate_gradients, fall_test
 
-LEAST_FACTOR = 1e-15  # of the trace: a Cholesky factor of the product with less damping may not exist
-SPARE = 10.0  # a smaller pivot than this many δ: there are modes that A + δ says nothing of
-ROUNDS, FALL = 2, 1e-4  # each round brings the residual, in the norm of the factor's inverse, down to this share
-ROUGH_FALL = 1e-2  # the same of the one round of a rough solve
-PATIENCE = 4  # iterations a round: where modes below the factor's damping ask for more, two factors are cheaper
+LEAST_FACTOR = 1e-15  # Share of tr A: with less damping a Cholesky factor of A may not exist.
+SPARE_PIVOT = 10.0  # Times δ: a smaller pivot means eigenvalues of A below δ, which this factor cannot precondition.
+ROUNDS = 2  # Rounds of conjugate gradients in a full solve; the residual of each is taken anew with B.
+FALL = 1e-4  # Each round brings the residual, in the norm of the factor's inverse, down to this share.
+ROUGH_FALL = 1e-2  # The same of the one round of a rough solve.
+ROUND_ITERATIONS = (
+    4  # Iterations a round: where modes below the factor's damping ask for more, two factors are cheaper.
+)
 
 
 @dataclass(frozen=True)
-class Refined:
+class RefinedFactor:
     """`(A + μ)⁻¹`, A = BBᵀ or BᵀB whichever is smaller, by conjugate gradients with a factor of A + δ, δ ≥ μ.
 
     The residual of each round is taken anew with B, so that rounding in A does not enter the solution.
@@ -39,26 +41,27 @@ class Refined:
     @classmethod
     def of(
         cls, jacobian: Jacobian, product: torch.Tensor, *, damping: float, trace: float, wide: bool
-    ) -> "Refined | None":
+    ) -> "RefinedFactor | None":
         """From B, its product A and tr A; None where A + δ has no sound factor, or one that shows modes below δ."""
         least = LEAST_FACTOR * trace
         factor = cholesky(product, damping=max(damping, least))
-        if factor is None or (damping < least and float(factor.lower.diagonal().min()) ** 2 < SPARE * least):
+        if factor is None or (damping < least and float(factor.lower.diagonal().min()) ** 2 < SPARE_PIVOT * least):
             return None
         return cls(jacobian, factor, damping, wide)
 
     def lift(self, v: Outputs, *, rough: bool = False) -> tuple[Theta, Outputs] | None:
-        """`θ̇ = Bᵀ(BBᵀ + μ)⁻¹v` and its misfit `Bθ̇ − v`; None where that takes more than `PATIENCE` iterations."""
+        """`θ̇ = Bᵀ(BBᵀ + μ)⁻¹v` and its misfit `Bθ̇ − v`; None where a round ends too late."""
         solution = v.new_zeros(self.jacobian.shape[0 if self.wide else 1])
         rounds, fall = (1, ROUGH_FALL) if rough else (ROUNDS, FALL)
         left = v if self.wide else self.jacobian.rmv(v)
         for number in range(rounds):
-            found = linalg.conjugate_gradients(
+            found = conjugate_gradients(
                 self._operator,
                 left if number == 0 else self._residual(v, solution),
                 preconditioner=self.factor.solve,
-                enough=linalg.fall_test(fall**2),
-                max_iterations=PATIENCE,
+                enough=fall_test(fall**2),
+                max_iterations=ROUND_ITERATIONS,
+                space=ROWS if self.wide else PARAMETERS,
             )
             if not found.converged:
                 return None

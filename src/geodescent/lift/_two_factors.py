@@ -8,12 +8,12 @@ from torch import Tensor
 from geodescent._types import Outputs, Theta
 from geodescent.jacobian import Jacobian
 
-SHIFT = 4e-16  # of the trace: the first factor's damping, the level of rounding in the product
-SHIFT_TRIES = 8  # tenfold each
+SHIFT = 4e-16  # Share of tr A: the first factor's damping, the level of rounding in the product.
+SHIFT_TRIES = 8  # Attempts to factorise, each with ten times the shift of the last.
 
 
 @dataclass(frozen=True)
-class TwiceFactored:
+class TwoFactors:
     """`B` with its product factored a first time, `A + δI = R Rᵀ`, A = BBᵀ or BᵀB whichever is smaller.
 
     `E = R⁻¹B` (of Bᵀ where K < m) has all that A resolves of the spectrum at 1, so that the product `EEᵀ`, of which
@@ -36,7 +36,7 @@ class TwiceFactored:
     wide: bool
 
     @classmethod
-    def of(cls, jacobian: Jacobian, product: Tensor, *, wide: bool) -> "TwiceFactored | None":
+    def of(cls, jacobian: Jacobian, product: Tensor, *, wide: bool) -> "TwoFactors | None":
         """From B and its product A; None where A has no factor, as where it is not finite.
 
         Cost: B, E and four n × n matrices; about 2n²·max(m, K) flops more than A took.
@@ -49,20 +49,20 @@ class TwiceFactored:
         inverse = torch.linalg.solve_triangular(lower, torch.eye(len(lower)).to(lower), upper=False)
         return cls(rows, lower, whitened, whitened @ whitened.T, inverse @ inverse.T, wide)
 
-    def damped(self, damping: float) -> "TwiceSolver | None":
+    def damped(self, damping: float) -> "TwoFactorSolver | None":
         """The second factor, `EEᵀ + μ R⁻¹R⁻ᵀ`; None where it does not exist. Cost: n³/3 flops."""
         lower, info = torch.linalg.cholesky_ex(torch.add(self.product, self.inverse, alpha=damping))
-        return None if int(info) else TwiceSolver(self, lower, damping)
+        return None if int(info) else TwoFactorSolver(self, lower, damping)
 
 
 @dataclass(frozen=True)
-class TwiceSolver:
+class TwoFactorSolver:
     """`(BᵀB + μ)⁻¹Bᵀ u`, refined once with B itself.
 
     Source: the refinement is Björck's for seminormal equations (Linear Algebra Appl. 88/89, 1987).
     """
 
-    first: TwiceFactored
+    first: TwoFactors
     lower: Tensor
     damping: float
 

@@ -1,4 +1,8 @@
-"""Linear algebra of tensors: factors, iterative solves with their stopping rules, and sums."""
+"""Linear algebra of tensors, without networks: factors of matrices, iterative solves and their stopping rules, sums.
+
+A factor is a value that is made once and solved with many times. Sums over rows and sums over parameters have two
+names, because several processes share rows and each holds all parameters.
+"""
 
 from geodescent.linalg._factors import (
     CholeskyFactor,
@@ -11,9 +15,9 @@ from geodescent.linalg._factors import (
     factor,
     reflected,
 )
-from geodescent.linalg._krylov import Iterations, Operator, conjugate_gradients, lanczos_extremes, lsmr
+from geodescent.linalg._krylov import Iterations, Operator, conjugate_gradients, lanczos_extremes
+from geodescent.linalg._lsmr import lsmr
 from geodescent.linalg._stopping import (
-    LEAST,
     SEEN,
     STEP_ITERATIONS,
     Enough,
@@ -23,10 +27,11 @@ from geodescent.linalg._stopping import (
     gap_test,
     residual_test,
 )
-from geodescent.linalg._sums import dot, norm, total
+from geodescent.linalg._sums import PARAMETERS, ROWS, Space, dot, norm, row_dot, row_norm, row_total, total
 
 __all__ = [
-    "LEAST",
+    "PARAMETERS",
+    "ROWS",
     "SEEN",
     "STEP_ITERATIONS",
     "CholeskyFactor",
@@ -37,6 +42,7 @@ __all__ = [
     "Operator",
     "Pace",
     "Reflectors",
+    "Space",
     "cholesky",
     "conjugate_gradients",
     "definite",
@@ -51,5 +57,8 @@ __all__ = [
     "norm",
     "reflected",
     "residual_test",
+    "row_dot",
+    "row_norm",
+    "row_total",
     "total",
 ]

@@ -5,32 +5,35 @@ from collections.abc import Callable
 
 from torch import Tensor
 
-from geodescent.linalg._sums import dot, norm
+from geodescent.linalg._sums import dot, row_dot, row_norm
 
-Enough = Callable[[Tensor, Tensor, float], bool]  # of the solution, its residual ρ and ⟨ρ, Mρ⟩, M the preconditioner
+Enough = Callable[[Tensor, Tensor, float], bool]
+"""Whether to stop, told from the solution, its residual ρ and `⟨ρ, Mρ⟩`, M the preconditioner."""
 
-STEP_ITERATIONS = 15.0  # what else a step costs: linearisation, factors of the layers, the trial (docs/decisions.md)
-LEAST = 2  # iterations: fewer have not looked beyond where they began
-SEEN = 1e-6  # of φ(0): what has gained no more than this says nothing yet
+STEP_ITERATIONS = (
+    15.0  # Iterations that a step costs beside its own: linearisation, factors, trial (docs/decisions.md).
+)
+LEAST_ITERATIONS = 2  # Iterations: fewer have not looked beyond where they began.
+SEEN = 1e-6  # Share of φ(0): a solve that has gained no more than this has shown nothing yet.
 
 
 def residual_test(b: Tensor, *, tol: float, within: float = 0.0) -> Enough:
-    """Stops at ‖ρ‖ ≤ max(tol·‖b‖, within)."""
-    small = max(tol * norm(b), within)
-    return lambda z, residual, rho: norm(residual) <= small
+    """Stops at ‖ρ‖ ≤ max(tol·‖b‖, within), for a solution over rows."""
+    small = max(tol * row_norm(b), within)
+    return lambda z, residual, rho: row_norm(residual) <= small
 
 
 def gap_test(b: Tensor, *, damping: float, slack: float) -> Enough:
-    """For `(BBᵀ + μ) z = b`: stops where the duality gap is below slack² of what is left and of what was gained.
+    """For `(BBᵀ + μ) z = b`, z over rows: stops where the duality gap is below slack² of what is left and of the gain.
 
     At v = Bᵀz, `φ(v) = ‖Bv − b‖² + μ‖v‖²` is `‖ρ‖² + μ⟨z, b + ρ⟩`, and the gap, a bound on how far that is from the
     least φ, is exactly ‖ρ‖².
     """
-    energy = dot(b, b)
+    energy = row_dot(b, b)
 
     def enough(z: Tensor, residual: Tensor, rho: float) -> bool:
-        gap = dot(residual, residual)
-        left = gap + damping * (dot(z, b) + dot(z, residual))
+        gap = row_dot(residual, residual)
+        left = gap + damping * (row_dot(z, b) + row_dot(z, residual))
         return gap <= slack**2 * min(left, energy - left)
 
     return enough
@@ -58,7 +61,7 @@ class Pace:
     φ(x) = ‖Bx − v‖² + μ‖x‖² is what the step leaves, of φ(0) = ‖v‖². The whole step has brought ln φ(0)/φ(x) for its
     iterations and `STEP_ITERATIONS` more; where the last iterations, a quarter of all, bring less each, the next
     linearisation is the better use of the time (Charnov's marginal value theorem). Nothing is concluded before φ has
-    fallen by `SEEN`, nor before `LEAST` iterations.
+    fallen by `SEEN`, nor before `LEAST_ITERATIONS`.
 
     Args:
         b: Bᵀv, (K,).
@@ -82,7 +85,7 @@ class Pace:
         count = len(self._falls) - 1
         window = 2 + count // 4
         self.seen = fall >= SEEN
-        if self.seen and fall >= self._enough and count >= LEAST:
+        if self.seen and fall >= self._enough and count >= LEAST_ITERATIONS:
             return True
         if count <= window or not self.seen:
             return False

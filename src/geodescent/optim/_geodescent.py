@@ -4,7 +4,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import replace
-from typing import Any, cast, overload
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -12,17 +12,18 @@ from torch import Tensor, nn
 from geodescent._errors import InputError
 from geodescent._record import Result
 from geodescent._types import Theta
-from geodescent.descent import AT_FLOOR, Linearised, Method, State
-from geodescent.descent import _descend as _solve
-from geodescent.optim._state import counted, kept, on_this_batch, remembered
+from geodescent.descent import AT_FLOOR, Linearised, Method, Observer, Stages, State, advance, planned_stages, start
+from geodescent.doors import checked_method
+from geodescent.optim._moving import Moving
+from geodescent.optim._state import kept, on_this_batch, one_record, remembered
 from geodescent.outputs import (
     PARTS,
-    Closure,
     ClosureMap,
     ClosureRoutes,
     Inputs,
     ModelFunction,
     SampleMap,
+    as_inputs,
     kind_of,
     leaves_of,
     parameters_of,
@@ -36,6 +37,8 @@ class GeoDescent(torch.optim.Optimizer):
         optimizer = gd.GeoDescent(model)
         cost = optimizer.step(X, y)                             # or, where the model is called in another way,
         cost = optimizer.step(lambda: (model(X), y))            # closure() -> (outputs, targets), or residuals
+        optimizer = gd.GeoDescent(problem)                      # of several blocks of rows:
+        cost = optimizer.step()
 
     θ are the given parameters that require grad; all others stay bit for bit. One call of `step` is one round of
     `fit`: a step, or a return to the best point, or, where there is no step, `result` says why and the parameters are
@@ -43,9 +46,11 @@ class GeoDescent(torch.optim.Optimizer):
     taken on all samples that it is given: of very many, `fit` opens on a part.
 
     Args:
-        model: computes the outputs, or holds the modules that a closure calls.
+        model: computes the outputs, or holds the modules that a closure calls; or a whole problem.
         params: parameters of the model or groups of them, as everywhere in torch.optim; None for all that require
-            grad. `lr` is the step size h of the walk, 1.0: the full step. All groups share one; 0 stands still.
+            grad. `lr` is the step size h of the walk, 1.0: the full step. All groups share one; 0 stands still. Of a
+            problem they are the parameters of its first block's module; where that has none, one parameter that shares
+            the memory of its θ.
         method: as in `fit`.
 
     Attributes:
@@ -58,34 +63,34 @@ class GeoDescent(torch.optim.Optimizer):
     """
 
     def __init__(
-        self, model: nn.Module, params: Iterable[Any] | Tensor | None = None, *, method: Method | None = None
+        self,
+        model: nn.Module | Problem,
+        params: Iterable[Any] | Tensor | None = None,
+        *,
+        method: Method | Stages | None = None,
     ) -> None:
-        if not isinstance(model, nn.Module):
-            raise InputError(f"the first argument is the model, not {type(model).__name__}: GeoDescent(model, params).")
-        if method is not None and not isinstance(method, Method):
-            raise InputError(f"method must be a gd.Method, not {method!r}: gd.Method(lift=gd.KrylovLift()).")
-        self.model, self.method = model, method or Method()
+        if not isinstance(model, (nn.Module, Problem)):
+            raise InputError(
+                f"the first argument is the model, or a problem, not {type(model).__name__}: GeoDescent(model, params)."
+            )
+        self.model, self.method = model, checked_method(method)
         self.result: Result | None = None
+        self._moving = Moving.of(model, params)
         self._forget()
-        chosen = [p for p in model.parameters() if p.requires_grad] if params is None else params
-        super().__init__(cast(Any, chosen), {"lr": self.method.walk.step_size})
+        super().__init__(self._moving.groups(params), {"lr": self._full_step()})
 
-    @overload  # type: ignore[override]  # one more than torch's: X and y
-    def step(self, closure: Closure) -> float: ...
-    @overload
-    def step(self, closure: Inputs, y: Tensor) -> float: ...
-
-    def step(self, closure: Any = None, y: Tensor | None = None) -> float:
+    def step(self, closure: Any = None, y: Tensor | None = None) -> float:  # type: ignore[override]  # X and y too
         """One step on X and y, or on what the closure returns; the cost before it.
 
         Args:
             closure: () → (outputs, targets), or residuals with the samples first (N is their first size). It is
                 called again at trial points, so it must see one batch and draw no random numbers. Or X, as in `fit`.
+                Of an optimizer of a problem nothing.
             y: the targets, where the first argument is X.
 
         Raises: InputError, JacobianError, MemoryPlanError; the parameters are then where they were.
         """
-        parameters, step_size = self._moving(), self._step_size()
+        parameters, step_size = self._moving.of_groups(self.param_groups), self._step_size()
         problem = self._problem(parameters, closure, y)
         theta = problem.theta
         try:
@@ -94,23 +99,21 @@ class GeoDescent(torch.optim.Optimizer):
             problem.write(theta)
             raise
         problem.write(point)
+        self._moving.share(point)
         return cost
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Adds a group of the model's parameters."""
         super().add_param_group(param_group)
-        own = {id(p) for p in self.model.parameters()}
-        for p in self.param_groups[-1]["params"]:
-            if id(p) not in own:
-                self.param_groups.pop()
-                raise InputError(
-                    f"params holds a tensor of shape {tuple(p.shape)} that is no parameter of the model "
-                    f"({type(self.model).__name__}): pass parameters of it, or the model that they belong to."
-                )
+        try:
+            self._moving.require_own(self.param_groups[-1]["params"])
+        except InputError:
+            self.param_groups.pop()
+            raise
 
     def __getstate__(self) -> dict[str, Any]:
         """With the model, so that a deep copy steps its own: `copy.deepcopy((model, optimizer))` keeps the two one."""
-        own = {"model": self.model, "method": self.method, "result": self.result}
+        own = {"model": self.model, "method": self.method, "result": self.result, "_moving": self._moving}
         return {**super().__getstate__(), **own}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -121,18 +124,14 @@ class GeoDescent(torch.optim.Optimizer):
     def _forget(self) -> None:
         self._map: SampleMap | None = None
         self._routes: ClosureRoutes | None = None
-        self._map_key: Any = None
-        self._routes_key: Any = None
+        self._map_key: object = None
+        self._routes_key: object = None
 
-    def _moving(self) -> list[Tensor]:
-        """The parameters that make up θ, in the model's order."""
-        given = {id(p) for group in self.param_groups for p in group["params"]}
-        found: list[Tensor] = [p for p in self.model.parameters() if p.requires_grad and id(p) in given]
-        if not found:
-            raise InputError(
-                "none of the optimizer's parameters requires grad: there is nothing to fit. Call requires_grad_(True)."
-            )
-        return found
+    def _full_step(self) -> float:
+        """The step size that the method asks for."""
+        if isinstance(self.method, tuple):
+            return self.method[-1].walk.step_size
+        return 1.0 if self.method is None or self.method.walk is None else self.method.walk.step_size
 
     def _step_size(self) -> float:
         """h, the one `lr` of the groups that move."""
@@ -148,33 +147,37 @@ class GeoDescent(torch.optim.Optimizer):
         return size
 
     def _problem(self, parameters: list[Tensor], closure: Any, y: Tensor | None) -> Problem:
+        if isinstance(self.model, Problem):
+            if closure is not None or y is not None:
+                raise InputError("this optimizer is of a problem, which brings its own data: call step().")
+            return self.model
         if callable(closure):
             if y is not None:
                 raise InputError("step takes a closure alone, or X and y: y was given beside a closure.")
-            asked = ClosureMap(self._closure_routes(parameters), closure)
-            return Problem.over(cast(SampleMap, asked), asked.target)  # a map of the same verbs
+            outputs = ClosureMap(self._closure_routes(self.model, parameters), closure)
+            return Problem.over(outputs, outputs.target.reshape(outputs.shape))
         if closure is None or y is None:
             given = "X alone" if closure is not None else "nothing" if y is None else "y alone"
             raise InputError(f"step was given {given}: call step(X, y), or step(closure). {PARTS}")
-        return Problem.over(self._sample_map(parameters, closure), y)
+        return Problem.over(self._sample_map(self.model, parameters, closure), y)
 
-    def _sample_map(self, parameters: list[Tensor], inputs: Inputs) -> SampleMap:
+    def _sample_map(self, model: nn.Module, parameters: list[Tensor], given: Inputs) -> SampleMap:
         """The map of this batch, with the routes of the last one where they serve."""
-        inputs = tuple(inputs) if isinstance(inputs, list) else inputs
+        inputs = as_inputs(given)
         shapes = [(t.shape[1:], t.dtype, t.device) for t in leaves_of(inputs)]
-        modes = [m.training for m in self.model.modules()], [p.requires_grad for p in self.model.parameters()]
+        modes = [m.training for m in model.modules()], [p.requires_grad for p in model.parameters()]
         names = list(inputs) if isinstance(inputs, dict) else type(inputs)
         key = _kind(parameters), shapes, modes, names
         if self._map is not None and key == self._map_key:
             return self._map.on(inputs)
-        self._map = SampleMap(self.model, inputs, parameters=parameters)
+        self._map = SampleMap(model, inputs, parameters=parameters)
         self._map_key = key
         return self._map
 
-    def _closure_routes(self, parameters: list[Tensor]) -> ClosureRoutes:
+    def _closure_routes(self, model: nn.Module, parameters: list[Tensor]) -> ClosureRoutes:
         if self._routes is None or self._routes_key != _kind(parameters):
-            places = parameters_of(self.model, parameters)
-            self._routes = ClosureRoutes(ModelFunction(self.model, places, None, *kind_of(self.model, ())))
+            places = parameters_of(model, parameters)
+            self._routes = ClosureRoutes(ModelFunction(model, places, None, *kind_of(model, ())))
             self._routes_key = _kind(parameters)
         return self._routes
 
@@ -182,41 +185,40 @@ class GeoDescent(torch.optim.Optimizer):
         self, problem: Problem, theta: Theta, parameters: list[Tensor], step_size: float
     ) -> tuple[float, Theta]:
         """The cost before the step and the point after it; what the next step needs is kept."""
-        method = self._method(step_size)
         if step_size == 0.0:
             self.result = None
-            return problem.cost(problem.outputs(theta)), theta
-        here = Linearised.at(problem, theta, lift=method.lift, dtype=method.solve_dtype, tally=Counter())
-        before = remembered(self.state, parameters, theta)
-        state = _started(problem, method) if before is None else on_this_batch(before, here)
-        self.result, state = _advanced(here, state, method)
+            return problem.cost(theta), theta
+        stages = self._stages(problem, step_size)
+        before = remembered(self.state, parameters, theta, stages)
+        stage = stages[0 if before is None else before.stage.index]
+        here = Linearised.at(problem, theta, lift=stage.lift, dtype=stage.solve_dtype, tally=Counter())
+        state = start(stages, Observer()) if before is None else on_this_batch(before, here)
+        self.result, state = _advanced(stages, state, here)
         self.state.update(kept(state, parameters))
         return here.cost, state.theta
 
-    def _method(self, step_size: float) -> Method:
-        if step_size in (0.0, self.method.walk.step_size):
-            return self.method
-        return replace(self.method, walk=replace(cast(Any, self.method.walk), step_size=step_size))
+    def _stages(self, problem: Problem, step_size: float) -> Stages:
+        """The stages for this batch, with steps of the size that `lr` says."""
+        if isinstance(self.method, tuple):
+            stages = self.method
+        elif self.method is not None:
+            stages = (self.method.stage(FixedSource(problem), problem),)
+        else:
+            stages = planned_stages(problem)
+        source = FixedSource(problem)
+        return tuple(replace(stage, source=source, walk=stage.walk.sized(step_size)) for stage in stages)
 
 
-def _started(problem: Problem, method: Method) -> State:
-    return _solve.start(FixedSource(problem), method, lambda theta: None)
-
-
-def _advanced(here: Linearised, state: State, method: Method) -> tuple[Result | None, State]:
+def _advanced(stages: Stages, state: State, here: Linearised) -> tuple[Result | None, State]:
     """One round of the loop: None and the state after it, or why there was no step and the best point."""
-    at_best = replace(state, theta=state.best, cost=state.best_cost)
     if not math.isfinite(here.cost):
-        return Result.nonfinite, at_best
-    if state.best_cost <= AT_FLOOR * state.floor:
-        return Result.rounding_floor, at_best
-    outcome = _solve.advance(here, state, method)
-    if isinstance(outcome, Result):
-        return outcome, at_best
-    trial, after, _ = outcome
-    return None, after if trial is None else counted(after, state)
+        return Result.nonfinite, state.at_best()
+    if state.best.cost <= AT_FLOOR * state.floor:
+        return Result.rounding_floor, state.at_best()
+    played = advance(stages, state, here, Observer())
+    return (played, state.at_best()) if isinstance(played, Result) else (None, one_record(played.state))
 
 
-def _kind(parameters: list[Tensor]) -> Any:
+def _kind(parameters: list[Tensor]) -> object:
     """What routes are found for: these parameters, in this dtype and on this device."""
     return [id(p) for p in parameters], [(p.dtype, p.device) for p in parameters]

@@ -1,4 +1,4 @@
-"""What a step leaves for the next, in torch's `state`: numbers under the first parameter, points under each."""
+"""What a step leaves for the next, in torch's `state`: numbers under the first parameter, vectors under each."""
 
 import math
 from dataclasses import replace
@@ -9,7 +9,7 @@ from torch import Tensor
 
 from geodescent._record import StepRecord
 from geodescent._types import Theta
-from geodescent.descent import NUMBERS, Linearised, State
+from geodescent.descent import Best, Linearised, Stages, State, put_together, taken_apart
 from geodescent.problem import same_cost
 
 Kept = dict[Any, Any]
@@ -17,20 +17,22 @@ Kept = dict[Any, Any]
 
 def kept(state: State, parameters: list[Tensor]) -> Kept:
     """Parameter → what torch saves and loads of it; Python numbers and tensors alone."""
-    entries: Kept = {p: {"best": part} for p, part in zip(parameters, _cut(state.best, parameters), strict=True)}
-    if state.momentum is not None:
-        for p, part in zip(parameters, _cut(state.momentum, parameters), strict=True):
-            entries[p]["momentum"] = part
-    numbers = {name: getattr(state, name) for name in NUMBERS}
-    made_for = {"n_params": len(state.best), "eps": torch.finfo(state.best.dtype).eps}
-    entries[parameters[0]] |= {"step": state.records[-1].step, **made_for, **numbers}
+    numbers, points = taken_apart(state)
+    vectors = {name: point for name, point in points.items() if name != "theta"}
+    entries: Kept = {p: {} for p in parameters}
+    for name, vector in vectors.items():
+        for p, part in zip(parameters, _cut(vector, parameters), strict=True):
+            entries[p][name] = part
+    made_for = {"n_params": len(state.theta), "eps": torch.finfo(state.theta.dtype).eps}
+    entries[parameters[0]] |= {"step": state.step, **made_for, "numbers": numbers}
     return entries
 
 
-def remembered(found: Kept, parameters: list[Tensor], theta: Theta) -> State | None:
+def remembered(found: Kept, parameters: list[Tensor], theta: Theta, stages: Stages) -> State | None:
     """The state after the last step, or None where there is none for these parameters, this precision and device.
 
-    Nor is there one to go on from after a first batch that was not finite.
+    Nor is there one to go on from after a first batch that was not finite. Where the plan for this batch has other
+    stages than the last one had, its stage begins anew with the damping where it stood.
 
     Args:
         found: torch's `state`.
@@ -40,19 +42,20 @@ def remembered(found: Kept, parameters: list[Tensor], theta: Theta) -> State | N
     first = found.get(parameters[0], {})
     if first.get("n_params") != len(theta) or not all("best" in found.get(p, {}) for p in parameters):
         return None
-    best, eps = _joined([found[p]["best"] for p in parameters]), torch.finfo(theta.dtype).eps
-    if (best.dtype, best.device, first.get("eps", eps)) != (theta.dtype, theta.device, eps):
+    names = [name for name in first if isinstance(first[name], Tensor)]
+    points = {name: torch.cat([found[p][name].reshape(-1) for p in parameters]) for name in names}
+    best, eps = points["best"], torch.finfo(theta.dtype).eps
+    if (best.dtype, best.device, first["eps"]) != (theta.dtype, theta.device, eps):
         return None
-    if not math.isfinite(first["floor"]):
+    numbers = dict(first["numbers"])
+    if not math.isfinite(numbers["floor"]):
         return None
-    held = all("momentum" in found[p] for p in parameters)
-    return State(
-        theta=best if torch.equal(best, theta) else theta,
-        best=best,
-        records=(_record(first["step"], first["cost"]),),
-        momentum=_joined([found[p]["momentum"] for p in parameters]) if held else None,
-        **{name: first[name] for name in NUMBERS if name in first},
-    )
+    points["theta"] = best if torch.equal(best, theta) else theta
+    numbers["stage"] = min(numbers["stage"], len(stages) - 1)
+    fields = set(stages[numbers["stage"]].control.state_type.__dataclass_fields__)
+    known = set(numbers["control"] or {}) | {name.removeprefix("control.") for name in names if "." in name}
+    control_type = stages[numbers["stage"]].control.state_type if known <= fields else None
+    return put_together(numbers, points, (_record(first["step"], numbers["cost"]),), control_type)
 
 
 def on_this_batch(state: State, here: Linearised) -> State:
@@ -63,23 +66,19 @@ def on_this_batch(state: State, here: Linearised) -> State:
     if same_cost(here.cost, state.cost, state.floor):
         return state
     reference = max(state.reference, here.cost) if math.isfinite(here.cost) else state.reference
-    state = replace(state, theta=here.theta, cost=here.cost, best=here.theta, best_cost=here.cost)
-    return replace(state, reference=reference, returns=0)
+    best = Best(here.theta, here.cost, here.cost)
+    return replace(state, theta=here.theta, cost=here.cost, best=best, reference=reference, returns=0)
 
 
-def counted(state: State, before: State) -> State:
-    """The state with one step more than before."""
-    return replace(state, records=(_record(before.records[-1].step + 1, state.cost),))
+def one_record(state: State) -> State:
+    """The state with its last record alone, one step after the one before."""
+    return replace(state, records=state.records[-1:])
 
 
 def _record(step: int, cost: float) -> StepRecord:
-    return StepRecord(step, 0.0, cost, cost, math.nan, math.nan, None, None, 0.0)
+    return StepRecord(step, 0.0, cost, cost)
 
 
 def _cut(theta: Theta, parameters: list[Tensor]) -> list[Tensor]:
     parts = theta.split([p.numel() for p in parameters])
     return [part.view(p.shape).clone() for part, p in zip(parts, parameters, strict=True)]
-
-
-def _joined(parts: list[Tensor]) -> Theta:
-    return torch.cat([part.reshape(-1) for part in parts])

@@ -1,13 +1,19 @@
-"""Room outputs."""
+"""Output maps: what a network, a closure or a formula says, stacked, as a pure function of the parameters θ.
 
-from geodescent.outputs._chain import along_chain, cotangents_along_chain
+`OutputMap` says what every map can do, and whatever does it can be fitted; `SampleMap`, `ClosureMap` and `FunctionMap`
+are ours. D is computed here: `linearise` takes a layer by its rule, and everything else through autograd.
+"""
+
 from geodescent.outputs._closure import PARTS, Closure
 from geodescent.outputs._closure_map import ClosureMap, ClosureRoutes
-from geodescent.outputs._function import ModelFunction, central_difference, parameters_of
-from geodescent.outputs._inputs import Inputs, kind_of, leaves_of, map_inputs, n_samples_of, take
+from geodescent.outputs._function import ModelFunction, parameters_of
+from geodescent.outputs._function_map import FunctionMap
+from geodescent.outputs._inputs import Inputs, as_inputs, kind_of, leaves_of, map_inputs, n_samples_of, take
 from geodescent.outputs._probing import left_as_found, probe
-from geodescent.outputs._rules import RULES, Rule
+from geodescent.outputs._protocols import Layered, OutputMap, Parametrised, Sampled, Traced
+from geodescent.outputs._rules import RULES, Rule, affine_columns, register_rule
 from geodescent.outputs._sample_map import SampleMap
+from geodescent.outputs._snapshot import ModuleSnapshot
 
 __all__ = [
     "PARTS",
@@ -15,13 +21,19 @@ __all__ = [
     "Closure",
     "ClosureMap",
     "ClosureRoutes",
+    "FunctionMap",
     "Inputs",
+    "Layered",
     "ModelFunction",
+    "ModuleSnapshot",
+    "OutputMap",
+    "Parametrised",
     "Rule",
     "SampleMap",
-    "along_chain",
-    "central_difference",
-    "cotangents_along_chain",
+    "Sampled",
+    "Traced",
+    "affine_columns",
+    "as_inputs",
     "kind_of",
     "leaves_of",
     "left_as_found",
@@ -29,5 +41,6 @@ __all__ = [
     "n_samples_of",
     "parameters_of",
     "probe",
+    "register_rule",
     "take",
 ]

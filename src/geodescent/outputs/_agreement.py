@@ -1,6 +1,5 @@
-"""The Jacobian by layers against autograd, on a few samples."""
+"""The Jacobian by layers against autograd: where two vectors differ by more than rounding, a rule does not fit."""
 
-import math
 import warnings
 from collections.abc import Iterable
 from dataclasses import replace
@@ -10,12 +9,42 @@ from torch import Tensor
 
 from geodescent._errors import JacobianError
 from geodescent._types import Outputs, Theta
-from geodescent.jacobian import Jacobian
+from geodescent.jacobian import BlockJacobian
+from geodescent.linalg import norm
 from geodescent.outputs._function import ModelFunction
+from geodescent.outputs._graph import gradient_of
 from geodescent.outputs._inputs import Inputs
 
+TOLERANCE = 10.0  # Times √eps of a part's own size: sums over samples and layers are taken in another order.
 
-def check_agreement(function: ModelFunction, inputs: Inputs, jacobian: Jacobian) -> None:
+
+def disagreeing(parts: Iterable[tuple[str, Tensor | slice]], ours: Tensor, theirs: Tensor) -> list[str]:
+    """Names of the parts in which two vectors differ by more than rounding; none where the numbers are not finite.
+
+    Args:
+        parts: name and entries of each part.
+        ours, theirs: two results for the same vector, such as Dᵀu.
+    """
+    if not bool(torch.isfinite(theirs).all()):
+        return []
+    whole = norm(theirs)
+    return [name for name, where in parts if _differ(ours[where], theirs[where], whole)]
+
+
+def _differ(ours: Tensor, theirs: Tensor, whole: float) -> bool:
+    """`‖a − b‖ > 10 √eps ‖b‖ + eps ‖whole‖`: a part may be zero by cancellation of much larger numbers."""
+    eps = torch.finfo(theirs.dtype).eps
+    allowed = TOLERANCE * eps**0.5 * norm(theirs) + eps * whole
+    return not norm(ours - theirs) <= max(allowed, torch.finfo(theirs.dtype).tiny ** 0.5)
+
+
+def random_rows(shape: torch.Size, like: Tensor) -> Outputs:
+    """u, random by a fixed seed, without touching the global generator."""
+    generator = torch.Generator().manual_seed(0)
+    return torch.randn(shape, generator=generator, dtype=like.dtype).to(like.device)
+
+
+def check_agreement(function: ModelFunction, inputs: Inputs, jacobian: BlockJacobian) -> None:
     """Compares Dᵀu and G u by layers with autograd's Dᵀu and D(Dᵀu), u random.
 
     Args:
@@ -24,41 +53,32 @@ def check_agreement(function: ModelFunction, inputs: Inputs, jacobian: Jacobian)
     Raises: JacobianError, naming the layer that disagrees.
     """
     theta, (block,) = function.theta, jacobian.blocks
-    generator = torch.Generator().manual_seed(0)
-    u = torch.randn(block.n_samples, block.n_outputs, generator=generator, dtype=function.dtype).to(function.device)
+    u = random_rows(torch.Size((block.n_samples, block.n_outputs)), theta)
     leaves = function.leaves(theta)
     with torch.enable_grad():
         x = function.outputs(leaves, inputs)
-    found = torch.autograd.grad(x, list(leaves.values()), u, allow_unused=True)
-    pairs = zip(leaves.values(), found, strict=True)
-    gradient = torch.cat([(torch.zeros_like(leaf) if g is None else g.to_dense()).reshape(-1) for leaf, g in pairs])
-    _require_close(jacobian.rmv(u), gradient, jacobian, "Dᵀu")
-    for record in jacobian.records:
+    gradient = torch.cat([g.reshape(-1) for g in gradient_of(x, list(leaves.values()), u)])
+    parts = [(piece.label, piece.index.reshape(-1)) for piece in jacobian.columns]
+    everything = ("parameters outside every layer", slice(None))
+    _refuse([*parts, everything], jacobian.rmv(u), gradient, "Dᵀu")
+    for piece, (label, where) in zip(jacobian.columns, parts, strict=True):
         part = torch.zeros_like(theta)
-        part[record.index.reshape(-1)] = gradient[record.index.reshape(-1)]
-        own = replace(jacobian, blocks=(replace(block, records=(record,)),))
+        part[where] = gradient[where]
+        own = replace(jacobian, blocks=(replace(block, columns=(piece,)),))
         expected = _autograd_mv(function, theta, part, inputs).reshape(-1)
-        _raise_unless_close(own.gram() @ u.reshape(-1), expected, record.label, "G u")
+        _refuse([(label, slice(None))], own.gram() @ u.reshape(-1), expected, "G u")
     reference = _autograd_mv(function, theta, gradient, inputs).reshape(-1)
-    _raise_unless_close(jacobian.gram() @ u.reshape(-1), reference, "the whole model", "G u")
+    _refuse([("the whole model", slice(None))], jacobian.gram() @ u.reshape(-1), reference, "G u")
 
 
-def _require_close(ours: Theta, theirs: Theta, jacobian: Jacobian, what: str) -> None:
-    for record in jacobian.records:
-        where = record.index.reshape(-1)
-        _raise_unless_close(ours[where], theirs[where], record.label, what)
-    _raise_unless_close(ours, theirs, "parameters outside every record", what)
-
-
-def _raise_unless_close(ours: Tensor, theirs: Tensor, label: str, what: str) -> None:
-    scale = float(torch.linalg.vector_norm(theirs))
-    difference = float(torch.linalg.vector_norm(ours - theirs))
-    tolerance = 10.0 * torch.finfo(ours.dtype).eps ** 0.5
-    if not difference <= tolerance * max(scale, torch.finfo(ours.dtype).tiny ** 0.5) and not math.isnan(scale):
+def _refuse(parts: list[tuple[str, Tensor | slice]], ours: Tensor, theirs: Tensor, what: str) -> None:
+    for name in disagreeing(parts, ours, theirs):
+        where = dict(parts)[name]
+        difference, size = norm(ours[where] - theirs[where]), norm(theirs[where])
         raise JacobianError(
-            f"{label or 'the model'}: {what} by layers differs from autograd's by {difference:.2g} (of {scale:.2g}). "
-            "The layer mixes samples, or its rule does not fit what it computes: take it out of RULES, or write it as "
-            "a custom module."
+            f"{name or 'the model'}: {what} by layers differs from autograd's by {difference:.2g} (of {size:.2g}). "
+            "The layer mixes samples, or its rule does not fit what it computes: use layers that act on each sample "
+            "alone, correct the rule given to gd.register_rule, or write the layer as a custom module."
         )
 
 

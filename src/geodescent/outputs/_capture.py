@@ -1,4 +1,4 @@
-"""From a forward pass to records: layer inputs by hooks, cotangents by Q backward passes, and who goes by rule.
+"""From a forward pass to columns of D: layer inputs by hooks, cotangents by Q backward passes.
 
 A parameter goes by rule only if every use of it in autograd's graph is the call of a layer that has a rule and whose
 sample axis is known. All others go through per-sample derivatives (`per_sample_rows`), so that every model works.
@@ -108,27 +108,27 @@ def _shell(call: Call, like: Tensor) -> Tensor:
     return like.new_empty(()).expand(call.shape)
 
 
-def records_of(
+def columns_of(
     calls: list[Call], layouts: list[Layout], gradients: list[Tensor], index: dict[str, dict[str, Tensor]]
 ) -> list[Columns]:
-    """The records of every call, in the order of the calls.
+    """The columns of every call, in the order of the calls.
 
     Args:
         index: module name → parameter name → where its entries stand in θ; only what goes by rule.
     """
-    records = list[Columns]()
+    columns = list[Columns]()
     for call, layout, g in zip(calls, layouts, gradients, strict=True):
         inputs = layout.samples_first(call.inputs, g.shape[0])
-        records += RULES[type(call.module)].apply(call.module, inputs, g, index[call.name], call.name)
-    return records
+        columns += RULES[type(call.module)].apply(call.module, inputs, g, index[call.name], call.name)
+    return columns
 
 
-def groups_of(records: list[Columns], n_params: int) -> list[list[int]]:
-    """The records' positions, those that share entries of θ together: shared layers and tied parameters."""
+def groups_of(columns: list[Columns], n_params: int) -> list[list[int]]:
+    """The positions of columns, those that share entries of θ together: shared layers and tied parameters."""
     groups = list[list[int]]()
     owner = torch.full((n_params,), -1, dtype=torch.long)
-    for position, record in enumerate(records):
-        where = record.index.reshape(-1).cpu()
+    for position, piece in enumerate(columns):
+        where = piece.index.reshape(-1).cpu()
         shared = [g for g in torch.unique(owner[where]).tolist() if g >= 0]
         members = sorted([position, *(i for g in shared for i in groups[g])])
         for g in shared:

@@ -1,4 +1,4 @@
-"""What a closure says: outputs and targets, or residuals, checked; the same batch at every call."""
+"""A closure that is called many times for one batch: its outputs and targets, or residuals, checked at every call."""
 
 from collections.abc import Callable
 from typing import Any
@@ -21,8 +21,8 @@ DETACHED = (
 )
 
 
-class Asked:
-    """A closure that is called many times, and must speak of one batch: `() → (x, y)`, y = 0 for residuals.
+class BatchClosure:
+    """`() → (x, y)` of a closure, y = 0 for residuals; every call must be about the same batch.
 
     Args:
         closure: returns (outputs, targets), or residuals; the samples first.

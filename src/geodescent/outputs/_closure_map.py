@@ -7,22 +7,17 @@ from torch import Tensor, nn
 
 from geodescent._errors import InputError, JacobianError
 from geodescent._types import Outputs, Theta
-from geodescent.jacobian import Jacobian
+from geodescent.jacobian import Block, BlockJacobian, Columns, DenseColumns
 from geodescent.linalg import dot, norm
-from geodescent.outputs import _capture as capture
-from geodescent.outputs import _graph as backward
-from geodescent.outputs._closure import DETACHED, Asked, Closure, rows_of
-from geodescent.outputs._function import ModelFunction, central_difference
-from geodescent.outputs._probing import _random_state, _refuse_mixing_layers, left_as_found
-from geodescent.outputs._routes_guessed import (
-    Plan,
-    Signature,
-    disagreeing,
-    jacobian_by,
-    plan_of,
-    ruled_modules,
-    signature_of,
-)
+from geodescent.outputs import _graph as graph
+from geodescent.outputs._agreement import disagreeing, random_rows
+from geodescent.outputs._capture import Call, cotangents, recording, uses
+from geodescent.outputs._closure import DETACHED, BatchClosure, Closure, rows_of
+from geodescent.outputs._function import ModelFunction, exact_or_difference, parameters_of
+from geodescent.outputs._inputs import kind_of
+from geodescent.outputs._probing import left_as_found, random_state, refuse_mixing_layers
+from geodescent.outputs._routes import Routes, ruled_modules
+from geodescent.outputs._routes_guessed import Signature, fitting_columns, guessed_routes, signature_of
 
 
 @dataclass
@@ -32,12 +27,12 @@ class ClosureRoutes:
     Attributes:
         function: the parameters and their places in θ.
         modules: the layers to record.
-        plans: who goes by rule, by the calls made.
+        known: the routes, by the calls made.
     """
 
     function: ModelFunction
     modules: dict[str, nn.Module] = field(init=False)
-    plans: dict[Signature, Plan] = field(default_factory=dict)
+    known: dict[Signature, Routes] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.modules = ruled_modules(self.function)
@@ -59,21 +54,28 @@ class ClosureMap:
 
     def __init__(self, routes: ClosureRoutes, closure: Closure) -> None:
         self.function, self._routes = routes.function, routes
-        own = dict(self.function.model.named_parameters())
-        self._leaves: dict[str, Tensor] = {p.name: own[p.name] for p in self.function.parameters}
-        self._asked = Asked(closure, self.function.dtype, self.function.device)
+        self._leaves = self.function.own()
+        self._batch = BatchClosure(closure, self.function.dtype, self.function.device)
         self.theta = self.function.theta
         outputs, self.target, calls = self._opened()
         self.output_shape, self.n_samples = outputs.shape[1:], len(outputs)
-        self._graph: tuple[Tensor, list[capture.Call]] | None = (rows_of(outputs), calls)
+        self._graph: tuple[Tensor, list[Call]] | None = (rows_of(outputs), calls)
         self._witness: tuple[Theta, Outputs, Theta] | None = None
+
+    @classmethod
+    def of(cls, model: nn.Module, closure: Closure) -> "ClosureMap":
+        """The map of a closure that calls this model, over all of its parameters that require grad."""
+        function = ModelFunction(model, parameters_of(model), None, *kind_of(model, ()))
+        return cls(ClosureRoutes(function), closure)
 
     @property
     def dtype(self) -> torch.dtype:
+        """Of parameters and outputs."""
         return self.function.dtype
 
     @property
     def device(self) -> torch.device:
+        """Of parameters and outputs."""
         return self.function.device
 
     @property
@@ -86,6 +88,15 @@ class ClosureMap:
         """Q."""
         return self.output_shape.numel()
 
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(N, Q)."""
+        return self.n_samples, self.n_outputs
+
+    def parameters(self) -> dict[str, Tensor]:
+        """The parameters by name, in the order of θ."""
+        return dict(self._leaves)
+
     def write(self, theta: Theta) -> None:
         """Copies θ into the parameters."""
         self._graph = None
@@ -96,57 +107,76 @@ class ClosureMap:
     def __call__(self, theta: Theta) -> Outputs:
         """`x[θ]`, (N, Q); one call of the closure."""
         self.write(theta)
-        return self._asked.value()
+        return self._batch.value()
 
-    def linearise(self, theta: Theta | None = None) -> tuple[Outputs, Jacobian]:
+    def linearise(self, theta: Theta | None = None) -> tuple[Outputs, BlockJacobian]:
         """`x[θ]`, (N, Q), and its Jacobian: one call, Q backward passes, and one that they are held against."""
         theta = self.theta if theta is None else theta
         outputs, calls = self._attached(theta)
-        signature, names = signature_of(outputs, calls), list(self._leaves)
-        plan = self._routes.plans.get(signature)
-        if plan is None:
-            used = set(capture.uses(outputs, self._leaves)[0])
-            if not used:
-                raise InputError(DETACHED)
-            plan = plan_of(self.function, calls, used)
-        u = torch.randn(outputs.shape, generator=torch.Generator().manual_seed(0), dtype=self.dtype).to(self.device)
-        gradient = _flat(backward.gradient_of(outputs, [self._leaves[name] for name in names], u))
+        signature = signature_of(outputs, calls)
+        routes = self._routes.known.get(signature) or self._guessed(outputs, calls, set())
+        u = random_rows(outputs.shape, outputs)
+        gradient = _flat(graph.gradient_of(outputs, list(self._leaves.values()), u))
+        parts = [(p.name, p.entries) for p in self.function.parameters]
         while True:
-            jacobian, plan, wrong = jacobian_by(self.function, plan, outputs, calls, self._leaves)
-            wrong = wrong or disagreeing(self.function, jacobian.rmv(u), gradient)
-            wrong -= set(plan.rest)
+            jacobian, routes, wrong = self._jacobian(routes, outputs, calls)
+            wrong = (wrong or set(disagreeing(parts, jacobian.rmv(u), gradient))) - set(routes.rest)
             if not wrong:
                 break
             outputs, calls = self._attached(theta)
-            used = set(capture.uses(outputs, self._leaves)[0])
-            plan = plan_of(self.function, calls, used, without=wrong | set(plan.rest))
-        self._routes.plans[signature] = plan
+            routes = self._guessed(outputs, calls, wrong | set(routes.rest))
+        self._routes.known[signature] = routes
         self._witness = theta, u, gradient
         return outputs.detach(), jacobian
 
     def second_derivative(self, theta: Theta, direction: Theta) -> Outputs:
-        """`d²x[θ + t·direction]/dt²` at t = 0, (N, Q): one call and some six backward passes.
+        """`d²x[θ + s·direction]/ds²` at s = 0, (N, Q): one call and some six backward passes.
 
         Where an operation cannot be differentiated so often, the central difference of length `eps^¼` instead.
         """
-        leaves = [self._leaves[p.name] for p in self.function.parameters]
         along = [direction[p.entries].view(p.shape) for p in self.function.parameters]
         outputs, _ = self._attached(theta)
-        try:
-            first, second = backward.second_derivative(outputs, leaves, along)
-        except (NotImplementedError, RuntimeError):
-            return central_difference(self, theta, direction)
-        return second if self._confirms(theta, first, direction) else central_difference(self, theta, direction)
 
-    def _opened(self) -> tuple[Tensor, Tensor, list[capture.Call]]:
+        def exact() -> Tensor | None:
+            first, second = graph.second_derivative(outputs, list(self._leaves.values()), along)
+            return second if self._confirms(theta, first, direction) else None
+
+        return exact_or_difference(exact, self, theta, direction)
+
+    def _guessed(self, outputs: Tensor, calls: list[Call], without: set[str]) -> Routes:
+        used = uses(outputs, self._leaves)[0]
+        if not used:
+            raise InputError(DETACHED)
+        return guessed_routes(self.function, calls, used, len(outputs), without=without)
+
+    def _jacobian(self, routes: Routes, outputs: Tensor, calls: list[Call]) -> tuple[BlockJacobian, Routes, set[str]]:
+        """The Jacobian by these routes, the routes with their groups, and the parameters whose calls fit no rule.
+
+        Frees the graph.
+        """
+        rest = list[Columns]()
+        if routes.rest:
+            values = graph.rows(outputs, [self._leaves[name] for name in routes.rest])
+            entries = [self.function.entries(p).reshape(-1) for p in self.function.parameters if p.name in routes.rest]
+            rest.append(DenseColumns(values, torch.cat(entries), " + ".join(routes.rest)))
+        kept, layouts = routes.kept(calls)
+        gradients = cotangents(outputs, kept, layouts)
+        columns, unfit = fitting_columns(self.function, routes, kept, layouts, gradients)
+        if routes.groups is None and not unfit:
+            routes = routes.grouped(columns, self.function.n_params)
+        joined = [] if unfit else routes.joined(columns)
+        block = Block((*joined, *rest), *outputs.shape)
+        return BlockJacobian((block,), self.n_params, self.dtype, self.device), routes, unfit
+
+    def _opened(self) -> tuple[Tensor, Tensor, list[Call]]:
         """The first call, which must leave buffers and the random state alone."""
         model, device = self.function.model, self.device
-        _refuse_mixing_layers(model)
+        refuse_mixing_layers(model)
         with left_as_found(model, device):
-            before = _random_state(device)
-            with capture.recording(self._routes.modules) as calls:
-                outputs, target = self._asked.attached()
-            drawn = not torch.equal(before, _random_state(device))
+            before = random_state(device)
+            with recording(self._routes.modules) as calls:
+                outputs, target = self._batch.attached()
+            drawn = not torch.equal(before, random_state(device))
         if drawn:
             raise JacobianError(
                 "the closure draws random numbers, so that it is another function at every call. Call model.eval(), "
@@ -154,14 +184,14 @@ class ClosureMap:
             )
         return outputs, target, calls
 
-    def _attached(self, theta: Theta) -> tuple[Tensor, list[capture.Call]]:
+    def _attached(self, theta: Theta) -> tuple[Tensor, list[Call]]:
         """x with its graph, (N, Q), and the calls of layers; the first call's, as long as nothing was written."""
-        graph, self._graph = self._graph, None
-        if graph is not None and torch.equal(theta, self.theta):
-            return graph
+        kept, self._graph = self._graph, None
+        if kept is not None and torch.equal(theta, self.theta):
+            return kept
         self.write(theta)
-        with capture.recording(self._routes.modules) as calls:
-            outputs, _ = self._asked.attached()
+        with recording(self._routes.modules) as calls:
+            outputs, _ = self._batch.attached()
         return rows_of(outputs), calls
 
     def _confirms(self, theta: Theta, first: Outputs, direction: Theta) -> bool:

@@ -61,15 +61,19 @@ class ModelFunction:
         """K."""
         return sum(math.prod(p.shape) for p in self.parameters)
 
+    def own(self) -> dict[str, Tensor]:
+        """The module's own parameters that make up θ, by name and in its order."""
+        held = dict(self.model.named_parameters())
+        return {p.name: held[p.name] for p in self.parameters}
+
     @property
     def theta(self) -> Theta:
         """The module's own parameters, a flat copy (K,)."""
-        own = dict(self.model.named_parameters())
-        return torch.cat([own[p.name].detach().reshape(-1) for p in self.parameters])
+        return torch.cat([p.detach().reshape(-1) for p in self.own().values()])
 
     def write(self, theta: Theta) -> None:
         """Copies θ into the module's parameters."""
-        own = dict(self.model.named_parameters())
+        own = self.own()
         with torch.no_grad():
             for p in self.parameters:
                 own[p.name].copy_(theta[p.entries].view(p.shape))
@@ -113,7 +117,7 @@ class ModelFunction:
             return None if self.select else cotangents_along_chain(self.model, self.views(theta), inputs)
 
     def second_derivative(self, theta: Theta, direction: Theta, inputs: Inputs) -> Tensor:
-        """`d²/dt² outputs(θ + t·direction)` at t = 0, (N, Q): by rules along a chain, else forward over forward.
+        """`d²/ds² outputs(θ + s·direction)` at s = 0, (N, Q): by rules along a chain, else forward over forward.
 
         Where an operation has no forward derivative, the central difference of length `eps^¼` instead.
         """
@@ -121,29 +125,56 @@ class ModelFunction:
         def outputs(at: Theta) -> Tensor:
             return self.outputs(self.views(at), inputs)
 
-        def first(at: Theta) -> Tensor:
-            return jvp(outputs, (at,), (direction,))[1]
-
         with torch.no_grad():
             found = None
             if self.select is None:
                 found = along_chain(self.model, self.views(theta), self.views(direction), inputs)
             if found is not None:
                 return found.flatten(1) if found.dim() > 1 else found[:, None]
-            try:
-                return jvp(first, (theta,), (direction,))[1]
-            except (NotImplementedError, RuntimeError):
-                return central_difference(outputs, theta, direction)
+            return curvature_of(outputs, theta, direction)
+
+
+def curvature_of(outputs: Callable[[Theta], Tensor], theta: Theta, direction: Theta) -> Tensor:
+    """`d²/ds² outputs(θ + s·direction)` at s = 0, forward over forward, or by differences."""
+
+    def first(at: Theta) -> Tensor:
+        return jvp(outputs, (at,), (direction,))[1]
+
+    return exact_or_difference(lambda: jvp(first, (theta,), (direction,))[1], outputs, theta, direction)
+
+
+def exact_or_difference(
+    exact: Callable[[], Tensor | None], outputs: Callable[[Theta], Tensor], theta: Theta, direction: Theta
+) -> Tensor:
+    """What `exact` returns; the central difference where it returns None or an operation has no such derivative."""
+    try:
+        found = exact()
+    except (NotImplementedError, RuntimeError):
+        found = None
+    return central_difference(outputs, theta, direction) if found is None else found
 
 
 def central_difference(outputs: Callable[[Theta], Tensor], theta: Theta, direction: Theta) -> Tensor:
     """`(x[θ + hv] − 2x[θ] + x[θ − hv])/h²`, ‖hv‖ = eps^¼ of θ's size: where no derivative is to be had."""
-    length = float(direction.norm())
-    if length == 0.0:
+    h = _step(theta, direction, 1.0 / 4.0)
+    if h == 0.0:
         return torch.zeros_like(outputs(theta))
-    h = torch.finfo(theta.dtype).eps ** 0.25 * max(1.0, float(theta.norm()) / len(theta) ** 0.5) / length
     ahead, behind = outputs(theta + h * direction), outputs(theta - h * direction)
     return (ahead - 2.0 * outputs(theta) + behind) / h**2
+
+
+def central_slope(outputs: Callable[[Theta], Tensor], theta: Theta, direction: Theta) -> Tensor:
+    """`(x[θ + hv] − x[θ − hv])/(2h)`, ‖hv‖ = eps^⅓ of θ's size."""
+    h = _step(theta, direction, 1.0 / 3.0)
+    return (outputs(theta + h * direction) - outputs(theta - h * direction)) / (2.0 * h)
+
+
+def _step(theta: Theta, direction: Theta, power: float) -> float:
+    """`eps^power` of θ's size, as a multiple of the direction; 0 for no direction."""
+    length = float(direction.norm())
+    if length == 0.0:
+        return 0.0
+    return torch.finfo(theta.dtype).eps ** power * max(1.0, float(theta.norm()) / len(theta) ** 0.5) / length
 
 
 def parameters_of(model: nn.Module, among: Iterable[Tensor] | None = None) -> tuple[Parameter, ...]:

@@ -5,8 +5,7 @@ import math
 import torch
 from torch import Tensor
 
-from geodescent._budget import require
-from geodescent.outputs._per_sample import VMAP_BYTES
+from geodescent._budget import budget, require
 
 
 def gradient_of(outputs: Tensor, leaves: list[Tensor], direction: Tensor) -> list[Tensor]:
@@ -41,7 +40,7 @@ def rows(outputs: Tensor, leaves: list[Tensor]) -> Tensor:
     n_bytes = outputs.numel() * width * outputs.dtype.itemsize
     require(n_bytes, outputs.device, what=what, instead="Use fewer samples, or layers that have a rule.")
     flat, found = outputs.reshape(-1), outputs.new_empty(outputs.numel(), width)
-    chunk = max(1, VMAP_BYTES // max(1, width * outputs.dtype.itemsize))
+    chunk = max(1, budget().batch_bytes // max(1, width * outputs.dtype.itemsize))
     for start in range(0, len(flat), chunk):
         part = flat[start : start + chunk]
         found[start : start + len(part)] = _batched(part, leaves)

@@ -11,20 +11,30 @@ from geodescent._errors import InputError
 Inputs = Tensor | tuple[Any, ...] | list[Any] | dict[str, Any]
 
 
+def as_inputs(given: Inputs) -> Inputs:
+    """The same with a list made a tuple."""
+    return tuple(given) if isinstance(given, list) else given
+
+
 def leaves_of(inputs: Inputs) -> list[Tensor]:
     """The tensors of the inputs."""
-    values = inputs.values() if isinstance(inputs, dict) else inputs if isinstance(inputs, tuple) else (inputs,)
+    if isinstance(inputs, dict):
+        values = list(inputs.values())
+    else:
+        values = list(inputs) if isinstance(inputs, tuple) else [inputs]
     for value in values:
         if not isinstance(value, Tensor):
             raise InputError(f"X must hold tensors, not {type(value).__name__}: convert with torch.as_tensor.")
-    return list(values)
+    return values
 
 
 def map_inputs(f: Callable[[Tensor], Tensor], inputs: Inputs) -> Inputs:
     """The inputs with f applied to each tensor."""
+    if isinstance(inputs, Tensor):
+        return f(inputs)
     if isinstance(inputs, dict):
         return {key: f(value) for key, value in inputs.items()}
-    return tuple(f(value) for value in inputs) if isinstance(inputs, tuple) else f(inputs)  # type: ignore[arg-type]
+    return tuple(f(value) for value in inputs)
 
 
 def take(inputs: Inputs, samples: list[int] | Tensor) -> Inputs:
@@ -77,7 +87,7 @@ def require_tensor(outputs: Any, n_samples: int) -> Tensor:
     if not isinstance(outputs, Tensor):
         raise InputError(
             f"the model returns {type(outputs).__name__}, not a tensor. Wrap it, or say which part is meant: "
-            "SampleMap(model, X, select=lambda out: out[0])."
+            "gd.SampleMap(model, X, select=lambda out: out[0])."
         )
     if outputs.dtype.is_complex:
         raise InputError(f"the model returns {outputs.dtype}: stack real and imaginary parts, torch.view_as_real.")

@@ -7,16 +7,14 @@ import torch
 from torch import Tensor
 from torch.func import jacrev, vmap
 
-from geodescent._budget import require
+from geodescent._budget import budget, require
 from geodescent._types import Theta
 from geodescent.jacobian import DenseColumns
 from geodescent.outputs._function import ModelFunction
 from geodescent.outputs._inputs import Inputs, map_inputs, n_samples_of, take
 
-VMAP_BYTES = 2**28  # per-sample derivatives are taken in chunks of this size
 
-
-def per_sample_rows(
+def per_sample_columns(
     function: ModelFunction, theta: Theta, inputs: Inputs, names: list[str], n_outputs: int, *, vectorised: bool
 ) -> DenseColumns:
     """D's columns for the parameters `names`, formed.
@@ -43,7 +41,7 @@ def by_vmap(
 
     chosen = {name: views[name] for name in names}
     width = n_outputs * sum(view.numel() for view in views.values()) * function.dtype.itemsize
-    chunk = max(1, VMAP_BYTES // max(1, width))
+    chunk = max(1, budget().batch_bytes // max(1, width))
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="There is a performance drop")
         found: dict[str, Tensor] = vmap(jacrev(one), in_dims=(None, 0), chunk_size=chunk)(chosen, inputs)
@@ -81,4 +79,9 @@ def vectorises(function: ModelFunction, inputs: Inputs, names: list[str]) -> boo
 def _require_memory(function: ModelFunction, n_params: int, n_residuals: int) -> None:
     what = f"the rows of {n_params} parameters outside the rules, for {n_residuals} residuals,"
     n_bytes = n_residuals * n_params * function.dtype.itemsize
-    require(n_bytes, function.device, what=what, instead="Use fewer samples, or register a rule for their layers.")
+    require(
+        n_bytes,
+        function.device,
+        what=what,
+        instead="Use fewer samples, or teach their layers a rule with gd.register_rule.",
+    )

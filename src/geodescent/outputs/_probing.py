@@ -16,26 +16,26 @@ def probe(inputs: Inputs, n: int) -> Inputs:
     return take(inputs, [i % n_samples_of(inputs) for i in range(n)])
 
 
-def output_shape(function: ModelFunction, inputs: Inputs) -> torch.Size:
-    """The shape of one sample's outputs.
+def output_shape(function: ModelFunction, two_samples: Inputs, three_samples: Inputs) -> torch.Size:
+    """The shape of one sample's outputs, told from a call on two samples and one on these and a third.
 
     Raises:
         InputError: the model cannot be called, or does not return one real tensor with the samples first.
         JacobianError: the outputs mix samples, or change between two calls.
     """
-    _refuse_mixing_layers(function.model)
+    refuse_mixing_layers(function.model)
     views = function.views(function.theta)
     with torch.no_grad():
         try:
-            returned = function.call(views, probe(inputs, 2))
+            returned = function.call(views, two_samples)
         except Exception as error:  # whatever a model raises is about what it was called on
-            raise InputError(forward_failed(inputs, function.dtype, error)) from error
+            raise InputError(forward_failed(two_samples, function.dtype, error)) from error
         outputs = function.selected(returned, 2)
         if outputs.dtype != function.dtype:
             raise InputError(
                 f"the model returns {outputs.dtype} but its parameters are {function.dtype}: make them one dtype."
             )
-        _refuse_mixing(function, views, inputs, outputs.reshape(2, -1))
+        _refuse_mixing(function, views, (two_samples, three_samples), outputs.reshape(2, -1))
     return outputs.shape[1:]
 
 
@@ -46,15 +46,17 @@ def left_as_found(model: nn.Module, device: torch.device) -> Iterator[None]:
         yield
 
 
-def _refuse_mixing(function: ModelFunction, views: dict[str, Tensor], inputs: Inputs, two: Tensor) -> None:
-    state = _random_state(function.device)
-    again = function.outputs(views, probe(inputs, 2))
-    if not (_near(again, two) and torch.equal(state, _random_state(function.device))):
+def _refuse_mixing(
+    function: ModelFunction, views: dict[str, Tensor], samples: tuple[Inputs, Inputs], two: Tensor
+) -> None:
+    state = random_state(function.device)
+    again = function.outputs(views, samples[0])
+    if not (_near(again, two) and torch.equal(state, random_state(function.device))):
         raise JacobianError(
             "the model draws random numbers, or two identical calls gave different outputs. "
             "Call model.eval(), or take the randomness out of its forward pass."
         )
-    three = function.outputs(views, probe(inputs, 3))
+    three = function.outputs(views, samples[1])
     if not _near(three[:2], two):
         shift = float((three[:2] - two).abs().max())
         raise JacobianError(
@@ -63,7 +65,8 @@ def _refuse_mixing(function: ModelFunction, views: dict[str, Tensor], inputs: In
         )
 
 
-def _refuse_mixing_layers(model: nn.Module) -> None:
+def refuse_mixing_layers(model: nn.Module) -> None:
+    """Raises JacobianError for layers that look at the batch, or draw random numbers."""
     for name, module in model.named_modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm) and (module.training or module.running_mean is None):
             raise JacobianError(
@@ -104,7 +107,7 @@ def _same(a: Tensor, b: Tensor) -> bool:
     return bool(((a == b) | ((a != a) & (b != b))).all())
 
 
-def _random_state(device: torch.device) -> Tensor:
+def random_state(device: torch.device) -> Tensor:
     """The state of the generators that a model on this device draws from."""
     host = torch.get_rng_state()
     return torch.cat([host, torch.cuda.get_rng_state(device)]) if device.type == "cuda" else host

@@ -1,43 +1,39 @@
-"""How each parameter enters the Jacobian: by a layer's rule, or by per-sample derivatives."""
+"""How each parameter enters the Jacobian: by a layer's rule, or through rows of its own."""
 
 from collections import Counter
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 
-import torch
 from torch import Tensor, nn
 
-from geodescent._errors import InputError, JacobianError
-from geodescent.outputs import _capture as capture
+from geodescent._errors import JacobianError
+from geodescent.jacobian import Columns, merged
+from geodescent.outputs._capture import Call, Layout, columns_of, groups_of
 from geodescent.outputs._function import ModelFunction
-from geodescent.outputs._inputs import Inputs
-from geodescent.outputs._per_sample import vectorises
-from geodescent.outputs._probing import probe
 from geodescent.outputs._rules import RULES
 
 
 @dataclass(frozen=True)
 class Routes:
-    """How the parameters of a map enter its Jacobian, told once when the map is made.
+    """How the parameters of a map enter its Jacobian.
 
     Attributes:
         modules: the layers to record.
         calls: names of the layers called, in order.
         layouts: of these calls; None for a call that is left out.
         index: module → parameter → entries of θ, for what goes by rule.
-        groups: positions of records that share parameters.
-        per_sample: names of the parameters that go through per-sample derivatives.
-        vectorised: whether vmap can go through the model.
+        rest: names of the parameters that go through rows of their own.
+        groups: positions of the columns that share parameters; None before they are known.
     """
 
     modules: dict[str, nn.Module]
     calls: list[str]
-    layouts: list[capture.Layout | None]
+    layouts: list[Layout | None]
     index: dict[str, dict[str, Tensor]]
-    groups: list[list[int]]
-    per_sample: list[str]
-    vectorised: bool
+    rest: list[str]
+    groups: list[list[int]] | None = None
 
-    def kept(self, calls: list[capture.Call]) -> tuple[list[capture.Call], list[capture.Layout]]:
+    def kept(self, calls: list[Call]) -> tuple[list[Call], list[Layout]]:
         """The calls that go by rule, with their layouts.
 
         Raises: JacobianError, where the model took another path than when it was first looked at.
@@ -50,78 +46,52 @@ class Routes:
         pairs = [(c, lay) for c, lay in zip(calls, self.layouts, strict=True) if lay is not None]
         return [c for c, _ in pairs], [lay for _, lay in pairs]
 
+    def by_rule(self, calls: list[Call], layouts: list[Layout], gradients: list[Tensor]) -> list[Columns]:
+        """The columns of these calls from their inputs and cotangents; the columns of shared parameters as one."""
+        return self.joined(columns_of(calls, layouts, gradients, self.index))
 
-def find_routes(function: ModelFunction, inputs: Inputs) -> Routes:
-    """The routes of a model's parameters, told from its calls on two and on three samples."""
-    model = function.model
-    modules = {name: m for name, m in model.named_modules() if type(m) in RULES and _trainable(m)}
-    two, outputs, leaves = _recorded(function, modules, probe(inputs, 2))
-    if not outputs.requires_grad:
-        raise InputError("the outputs depend on no parameter that requires grad: there is nothing to fit.")
-    three, _, _ = _recorded(function, modules, probe(inputs, 3))
-    layouts = capture.layouts_of(two, three)
-    counts, graph = capture.uses(outputs, leaves)
-    seen = [lay if c.edge.node in graph else None for c, lay in zip(two, layouts, strict=True)]
-    index = _index_by_rule(function, modules, two, seen, counts)
-    ruled = {name: m for name, m in modules.items() if index.get(name)}
-    calls = [(c, lay) for c, lay in zip(two, layouts, strict=True) if c.name in ruled]
-    rest = _outside(function, index, counts)
-    routes = Routes(
-        modules=ruled,
-        calls=[c.name for c, _ in calls],
-        layouts=[lay for _, lay in calls],
-        index=index,
-        groups=[],
-        per_sample=rest,
-        vectorised=not rest or vectorises(function, probe(inputs, 2), rest),
-    )
-    kept, places = routes.kept([c for c, _ in calls])
-    records = capture.records_of(kept, places, capture.cotangents(outputs, kept, places), index)
-    return replace(routes, groups=capture.groups_of(records, function.n_params))
+    def joined(self, columns: list[Columns]) -> list[Columns]:
+        """All uses of the same parameters as one piece."""
+        return [merged([columns[i] for i in group]) for group in self.groups or []]
+
+    def grouped(self, columns: list[Columns], n_params: int) -> "Routes":
+        """The same, with the groups that these columns show."""
+        return replace(self, groups=groups_of(columns, n_params))
 
 
-def _recorded(
-    function: ModelFunction, modules: dict[str, nn.Module], inputs: Inputs
-) -> tuple[list[capture.Call], Tensor, dict[str, Tensor]]:
-    leaves = function.leaves(function.theta)
-    with torch.enable_grad(), capture.recording(modules) as calls:
-        outputs = function.outputs(leaves, inputs)
-    return calls, outputs, leaves
+def ruled_modules(function: ModelFunction) -> dict[str, nn.Module]:
+    """The layers that have a rule and a parameter in θ."""
+    return {name: m for name, m in function.model.named_modules() if type(m) in RULES and owned(function, m)}
 
 
-def _index_by_rule(
-    function: ModelFunction,
-    modules: dict[str, nn.Module],
-    calls: list[capture.Call],
-    layouts: list[capture.Layout | None],
-    counts: Counter[str],
+def owned(function: ModelFunction, module: nn.Module) -> dict[str, str]:
+    """Own name → name in the model, of the parameters in θ that the module's rule accounts for."""
+    names = {id(parameter): name for name, parameter in function.own().items()}
+    own = dict(module.named_parameters(recurse=False))
+    parameters = RULES[type(module)].parameters
+    return {key: names[id(own[key])] for key in parameters if key in own and id(own[key]) in names}
+
+
+def index_of(
+    function: ModelFunction, modules: dict[str, nn.Module], accepted: Collection[str]
 ) -> dict[str, dict[str, Tensor]]:
-    """Module → parameter → entries of θ, for the parameters whose every use is a call with a known layout."""
-    names = {id(p): name for name, p in function.model.named_parameters()}
-    owned = {name: _owned(m, names) for name, m in modules.items()}
-    known = Counter[str]()
-    for call, layout in zip(calls, layouts, strict=True):
-        known.update({parameter: int(layout is not None) for parameter in owned[call.name].values()})
-    where = {p.name: p for p in function.parameters}
-    index = dict[str, dict[str, Tensor]]()
-    for name, parameters in owned.items():
-        good = {own: p for own, p in parameters.items() if p in where and 0 < counts[p] == known[p]}
-        index[name] = {own: function.entries(where[p]) for own, p in good.items()}
+    """Module → parameter → entries of θ, for the accepted parameters of these layers."""
+    where, index = {p.name: p for p in function.parameters}, dict[str, dict[str, Tensor]]()
+    for name, module in modules.items():
+        names = owned(function, module)
+        index[name] = {own: function.entries(where[p]) for own, p in names.items() if p in accepted}
     return index
 
 
-def _outside(function: ModelFunction, index: dict[str, dict[str, Tensor]], counts: Counter[str]) -> list[str]:
+def left_over(function: ModelFunction, index: dict[str, dict[str, Tensor]], used: Counter[str]) -> list[str]:
     """The parameters that are used and that no rule accounts for."""
     covered = {int(where.reshape(-1)[0]) for own in index.values() for where in own.values()}
-    return [p.name for p in function.parameters if p.offset not in covered and counts[p.name] > 0]
+    return [p.name for p in function.parameters if p.offset not in covered and used[p.name] > 0]
 
 
-def _trainable(module: nn.Module) -> bool:
-    return any(p.requires_grad for p in module.parameters(recurse=False))
-
-
-def _owned(module: nn.Module, names: dict[int, str]) -> dict[str, str]:
-    """Own name → name in the model, of the parameters that the module's rule accounts for."""
-    rule = RULES[type(module)]
-    own = dict(module.named_parameters(recurse=False))
-    return {key: names[id(own[key])] for key in rule.parameters if key in own}
+def known_uses(function: ModelFunction, calls: Iterable[Call], layouts: Iterable[Layout | None]) -> Counter[str]:
+    """How often each parameter is used by a call whose layout is known."""
+    known = Counter[str]()
+    for call, layout in zip(calls, layouts, strict=True):
+        known.update({parameter: int(layout is not None) for parameter in owned(function, call.module).values()})
+    return known

@@ -1,12 +1,12 @@
-"""One rule per layer: from a call's inputs and output cotangents to records of the Jacobian.
+"""One rule per layer: from a call's inputs and output cotangents to columns of the Jacobian.
 
-A rule is a function `(module, inputs, cotangents, index, label) -> records` with
+A rule is a function `(module, inputs, cotangents, index, label) -> columns` with
 
 - inputs `(N, c, …)`: what the layer was called on, c copies a sample where samples and positions were merged, else 1;
 - cotangents `(N, Q, c, …)`: the derivative of the Q outputs by what the layer returned;
 - index: for each parameter of the module that goes by rule, where its entries stand in θ, in the parameter's shape.
 
-`RULES` is open: `RULES[MyLayer] = Rule(my_rule)` teaches a layer of one's own. A rule is used for exactly that type.
+`register_rule` teaches a layer of one's own. A rule is used for exactly the type it was registered for.
 """
 
 import math
@@ -18,6 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from geodescent._errors import InputError
 from geodescent.jacobian import (
     Columns,
     Cotangents,
@@ -52,32 +53,32 @@ def linear(module: nn.Linear, inputs: Tensor, cotangents: Tensor, index: Index, 
     n, q = cotangents.shape[:2]
     a = inputs.reshape(n, -1, inputs.shape[-1])
     g = DenseCotangents(cotangents.reshape(n, q, a.shape[1], -1))
-    return affine(a, g, index.get("weight"), index.get("bias"), label)
+    return affine_columns(a, g, index.get("weight"), index.get("bias"), label)
 
 
 def convolution(module: Any, inputs: Tensor, cotangents: Tensor, index: Index, label: str) -> list[Columns]:
-    """A convolution is a linear layer on patches, one record a group."""
+    """A convolution is a linear layer on patches, one piece of columns a group."""
     n = len(cotangents)
     patches = _patches(_padded(module, inputs.flatten(0, 1)), module.kernel_size, module.stride, module.dilation)
     g = _positions_last_but_one(cotangents)
-    groups, records = module.groups, list[Columns]()
+    groups, pieces = module.groups, list[Columns]()
     patches = patches.unflatten(1, (groups, -1))  # (N·c, groups, C/groups, L, kernel)
     for k in range(groups):
         a = patches[:, k].transpose(1, 2).flatten(2).reshape(n, g.shape[2], -1)
         weight = index["weight"].chunk(groups)[k].flatten(1) if "weight" in index else None
         bias = index["bias"].chunk(groups)[k] if "bias" in index else None
-        records += affine(a, DenseCotangents(g.chunk(groups, 3)[k]), weight, bias, label)
-    return records
+        pieces += affine_columns(a, DenseCotangents(g.chunk(groups, 3)[k]), weight, bias, label)
+    return pieces
 
 
 def transposed_convolution(module: Any, inputs: Tensor, cotangents: Tensor, index: Index, label: str) -> list[Columns]:
     """Inputs and patches change sides: the patches are those of the cotangents."""
     n, q, c = cotangents.shape[:3]
-    records = list[Columns]()
+    pieces = list[Columns]()
     if "bias" in index:
-        records.append(DenseColumns(_positions_last_but_one(cotangents).sum(2), index["bias"], label))
+        pieces.append(DenseColumns(_positions_last_but_one(cotangents).sum(2), index["bias"], label))
     if "weight" not in index:
-        return records
+        return pieces
     sizes, dims = inputs.shape[3:], range(len(module.kernel_size))
     pad = list[int]()
     for i in reversed(dims):
@@ -90,8 +91,8 @@ def transposed_convolution(module: Any, inputs: Tensor, cotangents: Tensor, inde
         g = patches[:, :, :, k].transpose(3, 4).flatten(4).flatten(2, 3)
         inputs_k = a[:, :, k].transpose(2, 3).flatten(1, 2)
         weight = index["weight"].chunk(module.groups)[k].flatten(1).T
-        records.append(OuterColumns(DenseInputs(inputs_k), DenseCotangents(g), weight, label))
-    return records
+        pieces.append(OuterColumns(DenseInputs(inputs_k), DenseCotangents(g), weight, label))
+    return pieces
 
 
 def embedding(module: nn.Embedding, inputs: Tensor, cotangents: Tensor, index: Index, label: str) -> list[Columns]:
@@ -148,13 +149,42 @@ RULES: dict[type[nn.Module], Rule] = {
 }
 
 
-def affine(a: Tensor, g: Cotangents, weight: Tensor | None, bias: Tensor | None, label: str) -> list[Columns]:
-    """The record of `Wa + b` for whichever of the two is wanted: `[W b][a; 1]`.
+def register_rule(
+    layer: type[nn.Module], apply: Apply, *, parameters: tuple[str, ...] = ("weight", "bias"), any_axis: bool = False
+) -> None:
+    """Teaches how a layer of one's own enters the Jacobian: exactly this type goes by the rule from now on.
+
+    The Jacobian of every new map is compared with autograd's, so that a wrong rule is refused. Layers without a rule
+    need none: their parameters go through derivatives of single samples.
 
     Args:
-        a: (N, P, d).
-        weight, bias: where their entries stand in θ.
+        layer: the class of the layer.
+        apply: `(module, inputs, cotangents, index, label) -> columns`. Inputs (N, c, …) are what the layer was called
+            on, c copies a sample where samples and positions were merged, else 1; cotangents (N, Q, c, …) are the
+            derivative of the Q outputs by what the layer returned; `index[name]` says where the entries of a parameter
+            stand in θ, in its shape. `gd.affine_columns` and `gd.DenseColumns` are what columns are made of.
+        parameters: names of the parameters that the rule accounts for.
+        any_axis: whether samples may stand on any leading axis, as where the layer acts on the last axes alone.
+
+    Raises: InputError, where the first argument is no layer or the second is no function.
     """
+    if not (isinstance(layer, type) and issubclass(layer, nn.Module) and callable(apply)):
+        raise InputError(f"register_rule takes the class of a layer and a function, not {layer!r} and {apply!r}.")
+    RULES[layer] = Rule(apply, parameters, any_axis)
+
+
+def affine_columns(
+    a: Tensor, g: Cotangents | Tensor, weight: Tensor | None, bias: Tensor | None, label: str
+) -> list[Columns]:
+    """The columns of `Wa + b` for whichever of the two is wanted: `[W b][a; 1]`.
+
+    Args:
+        a: what the layer was given, (N, P, d): P positions (tokens, pixels) a sample.
+        g: the derivative of the outputs by what it returned, (N, Q, P, o).
+        weight, bias: where the entries of W (o, d) and b (o,) stand in θ; None for those that are not wanted.
+        label: name of the layer, for people.
+    """
+    g = DenseCotangents(g) if isinstance(g, Tensor) else g
     if weight is None:
         return [] if bias is None else [DenseColumns(g.dense().sum(2), bias, label)]
     if bias is None:

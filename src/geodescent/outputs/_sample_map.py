@@ -1,54 +1,32 @@
-"""Output maps: what a network says, stacked, as a pure function of θ."""
+"""A module and its samples as an output map."""
 
 import math
 from collections.abc import Callable, Iterable
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from geodescent._types import Outputs, Theta
-from geodescent.jacobian import Block, Columns, Jacobian, merged
-from geodescent.outputs import _capture as capture
+from geodescent.jacobian import Block, BlockJacobian, Columns
 from geodescent.outputs._agreement import check_agreement
+from geodescent.outputs._capture import Call, cotangents, recording
 from geodescent.outputs._function import ModelFunction, parameters_of
-from geodescent.outputs._inputs import Inputs, kind_of, n_samples_of, take
-from geodescent.outputs._per_sample import per_sample_rows
-from geodescent.outputs._probing import left_as_found, output_shape
-from geodescent.outputs._routes import Routes, find_routes
-from geodescent.outputs._rules import affine
+from geodescent.outputs._inputs import Inputs, as_inputs, kind_of, n_samples_of, take
+from geodescent.outputs._linear import is_last_linear
+from geodescent.outputs._per_sample import per_sample_columns, vectorises
+from geodescent.outputs._probing import left_as_found, output_shape, probe
+from geodescent.outputs._routes import Routes
+from geodescent.outputs._routes_told import told_routes
+from geodescent.outputs._rules import affine_columns
 
-CHECK_SAMPLES = 8  # the agreement check looks at this many samples: a wrong rule is wrong on any
-
-
-class OutputMap(Protocol):
-    """`x[θ]`: a differentiable map from parameters to outputs, with two verbs.
-
-    Attributes:
-        theta: the parameters it stands at, (K,), a copy.
-        n_samples, n_outputs: N and Q; the outputs are (N, Q).
-    """
-
-    @property
-    def theta(self) -> Theta: ...
-
-    @property
-    def n_samples(self) -> int: ...
-
-    @property
-    def n_outputs(self) -> int: ...
-
-    def __call__(self, theta: Theta) -> Outputs:
-        """`x[θ]`, (N, Q)."""
-        ...
-
-    def linearise(self, theta: Theta | None = None) -> tuple[Outputs, Jacobian]:
-        """`x[θ]` and `D = ∂x/∂θ`."""
-        ...
+CHECK_SAMPLES = 8  # Samples that the comparison with autograd looks at: a wrong rule is wrong on any.
 
 
 class SampleMap:
     """`x[θ]` for a module whose output for a sample depends on that sample alone.
+
+        outputs, jacobian = gd.SampleMap(model, X).linearise()
 
     Args:
         model: any module; its trainable parameters are θ, tied ones once, in the order of `named_parameters`.
@@ -73,29 +51,34 @@ class SampleMap:
         parameters: Iterable[Tensor] | None = None,
         check: bool = True,
     ) -> None:
-        self.inputs = tuple(inputs) if isinstance(inputs, list) else inputs
+        self.inputs = as_inputs(inputs)
         places, kind = parameters_of(model, parameters), kind_of(model, self.inputs)
         partial = len(places) < sum(p.requires_grad for p in model.parameters())
         self.function = ModelFunction(model, places, select, *kind, partial)
         self.n_samples = n_samples_of(self.inputs)
         with left_as_found(model, self.device):
-            self.output_shape = output_shape(self.function, self.inputs)
-            self.routes: Routes = find_routes(self.function, self.inputs)
+            two, three = probe(self.inputs, 2), probe(self.inputs, 3)
+            self.output_shape = output_shape(self.function, two, three)
+            self.routes: Routes = told_routes(self.function, two, three)
+            self._vectorised = not self.routes.rest or vectorises(self.function, two, self.routes.rest)
             if check:
                 n = min(CHECK_SAMPLES, self.n_samples)
-                few = self.on(take(self.inputs, [i * self.n_samples // n for i in range(n)]))
+                few = self.at([i * self.n_samples // n for i in range(n)])
                 check_agreement(self.function, few.inputs, few.linearise()[1])
 
     @property
     def model(self) -> nn.Module:
+        """The module."""
         return self.function.model
 
     @property
     def dtype(self) -> torch.dtype:
+        """Of parameters and outputs."""
         return self.function.dtype
 
     @property
     def device(self) -> torch.device:
+        """Of parameters and outputs."""
         return self.function.device
 
     @property
@@ -109,9 +92,32 @@ class SampleMap:
         return math.prod(self.output_shape)
 
     @property
+    def shape(self) -> tuple[int, int]:
+        """(N, Q)."""
+        return self.n_samples, self.n_outputs
+
+    @property
+    def target_shape(self) -> tuple[int, ...]:
+        """(N, …): that of what the model returns."""
+        return self.n_samples, *self.output_shape
+
+    @property
     def theta(self) -> Theta:
         """The module's own parameters, a flat copy (K,)."""
         return self.function.theta
+
+    def parameters(self) -> dict[str, Tensor]:
+        """The module's own parameters by name, in the order of θ."""
+        return self.function.own()
+
+    def layers(self) -> dict[str, Tensor]:
+        """Name → entries of θ, of the layers that enter D by a rule."""
+        ruled = {name: self.routes.index[name] for name in self.routes.modules}
+        return {name: torch.cat([entries.reshape(-1) for entries in own.values()]) for name, own in ruled.items()}
+
+    def is_linear(self) -> bool:
+        """Whether x[θ] is affine in θ: the one trainable module is a Linear that comes last."""
+        return self.function.select is None and is_last_linear(self.model)
 
     def write(self, theta: Theta) -> None:
         """Copies θ into the module's parameters."""
@@ -122,45 +128,53 @@ class SampleMap:
         with torch.no_grad():
             return self.function.outputs(self.function.views(theta), self.inputs)
 
-    def linearise(self, theta: Theta | None = None) -> tuple[Outputs, Jacobian]:
+    def traced(self, theta: Theta) -> Outputs:
+        """`x[θ]`, (N, Q), with the graph that leads to θ."""
+        return self.function.outputs(self.function.views(theta), self.inputs)
+
+    def linearise(self, theta: Theta | None = None) -> tuple[Outputs, BlockJacobian]:
         """`x[θ]`, (N, Q), and its Jacobian: one forward pass, Q backward passes through activations."""
         theta, routes = self.theta if theta is None else theta, self.routes
-        with torch.enable_grad(), capture.recording(routes.modules) as calls:
+        with torch.enable_grad(), recording(routes.modules) as calls:
             outputs = self.function.outputs(self.function.leaves(theta), self.inputs)
         kept, layouts = routes.kept(calls)
-        records = self._along_chain(theta, kept)
-        if records is None:
-            records = capture.records_of(kept, layouts, capture.cotangents(outputs, kept, layouts), routes.index)
-        joined: list[Columns] = [merged([records[i] for i in group]) for group in routes.groups]
-        if routes.per_sample:
-            joined.append(self._per_sample(theta))
-        block = Block(tuple(joined), self.n_samples, self.n_outputs)
-        return outputs.detach(), Jacobian((block,), self.n_params, self.dtype, self.device)
+        columns = self._along_chain(theta, kept)
+        if columns is None:
+            columns = routes.by_rule(kept, layouts, cotangents(outputs, kept, layouts))
+        if routes.rest:
+            columns.append(self._per_sample(theta))
+        block = Block(tuple(columns), self.n_samples, self.n_outputs)
+        return outputs.detach(), BlockJacobian((block,), self.n_params, self.dtype, self.device)
 
     def second_derivative(self, theta: Theta, direction: Theta) -> Outputs:
-        """`d²x[θ + t·direction]/dt²` at t = 0, (N, Q); some six forward passes."""
+        """`d²x[θ + s·direction]/ds²` at s = 0, (N, Q); some six forward passes."""
         return self.function.second_derivative(theta, direction, self.inputs)
+
+    def at(self, samples: list[int] | Tensor) -> "SampleMap":
+        """The same map on these of its samples, with the routes already found."""
+        return self.on(take(self.inputs, samples))
 
     def on(self, inputs: Inputs) -> "SampleMap":
         """The same map on other samples, with the routes already found."""
         other = object.__new__(SampleMap)
         other.__dict__.update(self.__dict__)
-        other.inputs = tuple(inputs) if isinstance(inputs, list) else inputs
+        other.inputs = as_inputs(inputs)
         kind_of(self.model, other.inputs)
         other.n_samples = n_samples_of(other.inputs)
         return other
 
-    def _along_chain(self, theta: Theta, calls: list[capture.Call]) -> list[Columns] | None:
-        """The records of these calls by rules along the chain, where several outputs make that the cheaper way."""
+    def _along_chain(self, theta: Theta, calls: list[Call]) -> list[Columns] | None:
+        """The columns of these calls by rules along the chain, where several outputs make that the cheaper way."""
         found = self.function.cotangents(theta, self.inputs) if self.n_outputs > 1 else None
         if found is None:
             return None
-        wanted, records = {id(call.module) for call in calls}, list[Columns]()
+        wanted, columns = {id(call.module) for call in calls}, list[Columns]()
         for call, g in zip(calls, (g for layer, g in found if id(layer) in wanted), strict=True):
             index = self.routes.index[call.name]
-            records += affine(call.inputs[:, None], g, index.get("weight"), index.get("bias"), call.name)
-        return records
+            columns += affine_columns(call.inputs[:, None], g, index.get("weight"), index.get("bias"), call.name)
+        return self.routes.joined(columns)
 
     def _per_sample(self, theta: Theta) -> Columns:
-        names, vectorised = self.routes.per_sample, self.routes.vectorised
-        return per_sample_rows(self.function, theta, self.inputs, names, self.n_outputs, vectorised=vectorised)
+        return per_sample_columns(
+            self.function, theta, self.inputs, self.routes.rest, self.n_outputs, vectorised=self._vectorised
+        )

@@ -1,33 +1,51 @@
-"""Problems."""
+"""Problems: named blocks of rows over one θ, each an output map with its target, weighted once.
+
+`Problem.linearise` gives the weighted residual and its Jacobian, which everything above works with. A source gives the
+problem of each step: one, a part of the samples, batches, or all batches as one.
+"""
 
 from geodescent.problem._alike import NEARLY, active, conflict_cost, identical_groups, near_groups
+from geodescent.problem._arguments import Model, problem_of
+from geodescent.problem._checks import require_finite
 from geodescent.problem._hessian import gradient, hessian, hessian_extremes
-from geodescent.problem._problem import Problem, RowBlock, batch_of, held_out, require_finite
+from geodescent.problem._problem import Problem, RowBlock
 from geodescent.problem._rounding import rounding_floor, same_cost
-from geodescent.problem._sources import BatchSource, FixedSource, PartSource, Source, pair, part_of
-from geodescent.problem._streamed import StreamedSource
+from geodescent.problem._sources import (
+    BatchSource,
+    FixedSource,
+    PartSource,
+    Source,
+    on_samples,
+    part_of,
+    resampled,
+    sampled_block,
+)
+from geodescent.problem._streamed import StreamedMap, StreamedSource
 
 __all__ = [
     "NEARLY",
     "BatchSource",
     "FixedSource",
+    "Model",
     "PartSource",
     "Problem",
     "RowBlock",
     "Source",
+    "StreamedMap",
     "StreamedSource",
     "active",
-    "batch_of",
     "conflict_cost",
     "gradient",
-    "held_out",
     "hessian",
     "hessian_extremes",
     "identical_groups",
     "near_groups",
-    "pair",
+    "on_samples",
     "part_of",
+    "problem_of",
     "require_finite",
+    "resampled",
     "rounding_floor",
     "same_cost",
+    "sampled_block",
 ]

@@ -1,64 +1,103 @@
-"""∇C and ∇²C, by differentiating the outputs twice."""
+"""∇C and ∇²C: by differentiating the outputs twice, or where a map cannot be traced by differences of Dᵀr."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from geodescent._types import Theta
 from geodescent.linalg import lanczos_extremes, norm
+from geodescent.outputs import Traced
 from geodescent.problem._problem import Problem
 
-HESSIAN_LANCZOS = 40
-TOGETHER = 64  # rows of the Hessian made in one pass
+HESSIAN_LANCZOS = 40  # Products with ∇²C in an estimate of its extreme eigenvalues.
+ROWS_TOGETHER = 64  # Rows of the Hessian that are made in one pass.
 
 
 def gradient(problem: Problem, theta: Theta) -> Theta:
     """`∇C = Dᵀr/N`, (K,), float64. Cost: one backward pass."""
-    return _attached(problem, theta)[1].detach().double()
+    return curvature_at(problem, theta).gradient.detach().double()
 
 
 def hessian(problem: Problem, theta: Theta) -> Tensor:
-    """`∇²C = (DᵀD + Σᵢ rᵢ∇²xᵢ)/N`, (K, K), float64, by differentiating twice.
+    """`∇²C = (DᵀD + Σᵢ rᵢ∇²xᵢ)/N`, (K, K), float64, symmetric.
 
-    Cost: K backward passes through the gradient, `TOGETHER` of them at a time where the module allows it.
+    Cost: K backward passes through the gradient, `ROWS_TOGETHER` of them at a time where the module allows it.
     """
-    leaf, slope = _attached(problem, theta)
+    there = curvature_at(problem, theta)
     units = torch.eye(len(theta), dtype=theta.dtype, device=theta.device)
     try:
-        rows = torch.cat([_product(slope, leaf, part, batched=True) for part in units.split(TOGETHER)])
+        rows = torch.cat([there.products(part) for part in units.split(ROWS_TOGETHER)])
     except RuntimeError:  # an operation that torch cannot batch
-        rows = torch.stack([_product(slope, leaf, unit) for unit in units])
+        rows = torch.stack([there.product(unit) for unit in units])
     matrix = rows.double()
     return (matrix + matrix.T) / 2.0
 
 
 def hessian_extremes(problem: Problem, theta: Theta) -> tuple[float, float]:
     """`(λ_max, an upper bound of λ_min)` of ∇²C, by Lanczos."""
-    leaf, slope = _attached(problem, theta)
+    there = curvature_at(problem, theta)
     start = torch.randn(len(theta), generator=torch.Generator().manual_seed(0), dtype=torch.float64).to(theta.device)
 
     def operator(v: Tensor) -> Tensor:
-        return _product(slope, leaf, v.to(theta.dtype)).double()
+        return there.product(v.to(theta.dtype)).double()
 
     return (0.0, 0.0) if norm(operator(start)) == 0.0 else lanczos_extremes(operator, start, iterations=HESSIAN_LANCZOS)
 
 
-def _attached(problem: Problem, theta: Theta) -> tuple[Theta, Theta]:
-    """θ as a leaf, and ∇C(θ) attached to the graph."""
+@dataclass(frozen=True)
+class Curvature:
+    """∇C at one θ, and products with ∇²C.
+
+    Attributes:
+        gradient: ∇C, (K,).
+        product: v ↦ ∇²C v, (K,).
+        products: the same of several vectors, (n, K).
+    """
+
+    gradient: Theta
+    product: Callable[[Theta], Theta]
+    products: Callable[[Tensor], Tensor]
+
+
+def curvature_at(problem: Problem, theta: Theta) -> Curvature:
+    """The gradient and the Hessian's products at θ."""
+    maps = [block.map for block in problem.blocks if isinstance(block.map, Traced)]
+    return _traced(problem, maps, theta) if len(maps) == len(problem.blocks) else _by_differences(problem, theta)
+
+
+def _traced(problem: Problem, maps: Sequence[Traced], theta: Theta) -> Curvature:
     leaf = theta.detach().clone().requires_grad_()
     with torch.enable_grad():
-        outputs = torch.cat(
-            [b.map.function.outputs(b.map.function.views(leaf), b.map.inputs).reshape(-1) for b in problem.blocks]
-        )
-        residual = problem.residual(outputs)
-        scaled = residual if problem.row_scale is None else residual * problem.row_scale.to(theta.dtype)
-        cost = scaled.square().sum() / (2.0 * problem.n_samples)
+        outputs = torch.cat([traced.traced(leaf).reshape(-1) for traced in maps])
+        residual = problem.residual_of(outputs, dtype=theta.dtype)
+        cost = residual.square().sum() / (2.0 * problem.n_samples)
         (slope,) = torch.autograd.grad(cost, leaf, create_graph=True)
-    return leaf, slope
+
+    def product(v: Tensor, *, batched: bool = False) -> Tensor:
+        if not slope.requires_grad:
+            return torch.zeros_like(v)
+        (found,) = torch.autograd.grad(slope, leaf, v, retain_graph=True, allow_unused=True, is_grads_batched=batched)
+        return torch.zeros_like(v) if found is None else found.detach()
+
+    return Curvature(slope, product, lambda rows: product(rows, batched=True))
 
 
-def _product(slope: Theta, leaf: Theta, v: Tensor, *, batched: bool = False) -> Tensor:
-    """`∇²C v`, (K,), or of the rows of v, (n, K)."""
-    if not slope.requires_grad:
-        return torch.zeros_like(v)
-    (found,) = torch.autograd.grad(slope, leaf, v, retain_graph=True, allow_unused=True, is_grads_batched=batched)
-    return torch.zeros_like(v) if found is None else found.detach()
+def _by_differences(problem: Problem, theta: Theta) -> Curvature:
+    """`∇²C v ≈ (∇C(θ + hv) − ∇C(θ − hv))/(2h)`, ‖hv‖ = eps^⅓ of θ's size: eps^⅔ of ∇²C is lost."""
+
+    def slope(at: Theta) -> Theta:
+        residual, jacobian = problem.linearise(at)
+        return jacobian.rmv(residual) / problem.n_samples
+
+    size = torch.finfo(theta.dtype).eps ** (1.0 / 3.0) * max(1.0, norm(theta) / len(theta) ** 0.5)
+
+    def product(v: Theta) -> Theta:
+        length = norm(v)
+        if length == 0.0:
+            return torch.zeros_like(v)
+        step = (size / length) * v
+        return (slope(theta + step) - slope(theta - step)) * (length / (2.0 * size))
+
+    return Curvature(slope(theta), product, lambda rows: torch.stack([product(v) for v in rows]))

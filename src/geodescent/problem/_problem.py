@@ -1,7 +1,9 @@
-"""What is fitted: named blocks of rows, each an output map and its target, stacked and weighted (THEORY §0)."""
+"""What is fitted: named blocks of rows, each an output map and its target, stacked, and weighted once."""
 
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -10,39 +12,96 @@ from torch import Tensor, nn
 from geodescent._errors import InputError
 from geodescent._types import Outputs, Theta
 from geodescent.jacobian import Jacobian, stacked
-from geodescent.linalg import dot, total
-from geodescent.outputs import Inputs, SampleMap
+from geodescent.linalg import row_dot, row_total
+from geodescent.outputs import Inputs, OutputMap, Parametrised, SampleMap
+from geodescent.problem._checks import checked_target, checked_weights, require_finite
 
 
 @dataclass(frozen=True)
 class RowBlock:
-    """One named block of rows.
+    """One named block of rows: its share of the cost is `weight · ‖√w (x − y)‖²/(2N)`.
+
+        gd.RowBlock("sensors", gd.SampleMap(model, X), y, weights=w)
+        gd.RowBlock("size", gd.FunctionMap(lambda theta: theta, theta0), torch.zeros_like(theta0), weight=1e-3)
 
     Attributes:
-        name: for certificates and statistics.
-        map: the output map, N samples × Q outputs.
-        target: y, (N, Q).
-        weights: w ≥ 0, (N,), or None for ones.
+        name: for the history, the certificate and statistics.
+        map: the output map.
+        target: y, in the shape of the outputs; (N,) will do for one output.
+        weights: w ≥ 0, (N,), of single samples; N = Σw. None for ones, N being the first size of the target.
+        weight: λ > 0, of the whole block against the others.
+
+    Raises: InputError, where the target or the weights do not fit the map.
     """
 
     name: str
-    map: SampleMap
+    map: OutputMap
     target: Outputs
     weights: Tensor | None = None
+    weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.map, OutputMap):
+            raise InputError(
+                f"block {self.name!r}: {type(self.map).__name__} is no output map, which has theta, shape, dtype, "
+                "device, __call__, linearise, second_derivative and write. Pass gd.SampleMap(model, X), or "
+                "gd.FunctionMap(f, theta0)."
+            )
+        target = checked_target(self.map, self.target)
+        require_finite(target, "y" if self.name == "data" else f"the y of block {self.name!r}")
+        weights = checked_weights(self.weights, target)
+        if not (math.isfinite(self.weight) and self.weight > 0.0):
+            raise InputError(f"block {self.name!r} has weight {self.weight}: a positive, finite number is needed.")
+        object.__setattr__(self, "target", target)  # once, in the shape that everything below works with
+        object.__setattr__(self, "weights", weights)
 
     @property
     def total_weight(self) -> float:
-        return float(len(self.target)) if self.weights is None else total(self.weights)
+        """N = Σw."""
+        return float(len(self.target)) if self.weights is None else row_total(self.weights)
+
+    @property
+    def n_samples(self) -> int:
+        """Number of samples."""
+        return self.target.shape[0]
+
+    @property
+    def n_outputs(self) -> int:
+        """Q."""
+        return self.target.shape[1]
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether the rows enter the cost as they are."""
+        return self.weights is None and self.weight == 1.0
 
 
 @dataclass(frozen=True)
 class Problem:
-    """`C = Σ_k ‖√w (x − y)‖²_k / (2N_k)` over blocks of rows that share θ.
+    """`C = Σ_k λ_k ‖√w (x − y)‖²_k / (2N_k)` over blocks of rows that share θ.
 
-    `row_scale` carries the weights: with it every formula of the one-block problem holds, `C = ‖s(x − y)‖²/(2N)`.
+    The rows are scaled once, in `linearise` and `residual`: with N = Σ_k N_k and the factor `s = √(λ_k w N/N_k)` on the
+    rows of block k, every formula of the one-block problem holds, `C = ‖r‖²/(2N)` with `r = s(x − y)` and B = s D.
+
+    Attributes:
+        blocks: θ is that of the first block's map; the other maps have parameters of the same length, and of the same
+            names in the same order where they are named.
+
+    Raises: InputError, where blocks do not share θ, or have one name.
     """
 
     blocks: tuple[RowBlock, ...]
+
+    def __post_init__(self) -> None:
+        blocks = tuple(self.blocks)
+        object.__setattr__(self, "blocks", blocks)
+        if not blocks or not all(isinstance(block, RowBlock) for block in blocks):
+            raise InputError("a Problem needs blocks of rows: gd.Problem((gd.RowBlock('data', map, y),)).")
+        names = [block.name for block in blocks]
+        if len(set(names)) < len(names):
+            raise InputError(f"the blocks are called {names}: each needs a name of its own.")
+        for block in blocks[1:]:
+            _require_one_theta(blocks[0], block)
 
     @classmethod
     def of(
@@ -63,13 +122,11 @@ class Problem:
         return cls.over(SampleMap(model, inputs, select=select, parameters=parameters, check=check), target, weights)
 
     @classmethod
-    def over(cls, outputs: SampleMap, target: Tensor, weights: Tensor | None = None) -> "Problem":
+    def over(cls, outputs: OutputMap, target: Tensor, weights: Tensor | None = None) -> "Problem":
         """One block `data`: a map that is there already, and its targets."""
-        y = _checked_target(outputs, target)
-        require_finite(y, "y")
-        return cls((RowBlock("data", outputs, y, _checked_weights(weights, y)),))
+        return cls((RowBlock("data", outputs, target, weights),))
 
-    @property
+    @cached_property
     def n_samples(self) -> float:
         """N = Σw, over all blocks."""
         return sum(block.total_weight for block in self.blocks)
@@ -82,142 +139,135 @@ class Problem:
     @property
     def n_rows_wanted(self) -> int:
         """m without rows of weight zero, which ask for nothing: what full row rank means."""
-        return self.n_residuals if self.row_scale is None else int((self.row_scale > 0.0).sum())
+        return self.n_residuals if self._scale is None else int((self._scale > 0.0).sum())
 
-    @property
-    def n_outputs(self) -> int:
-        """Q of the first block."""
-        return self.blocks[0].map.n_outputs
-
-    @property
+    @cached_property
     def n_params(self) -> int:
         """K."""
-        return self.blocks[0].map.n_params
+        return len(self.blocks[0].map.theta)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of parameters and outputs."""
+        return self.blocks[0].map.dtype
+
+    @property
+    def device(self) -> torch.device:
+        """Of parameters and outputs."""
+        return self.blocks[0].map.device
 
     @property
     def theta(self) -> Theta:
-        return self.blocks[0].map.theta
+        """The parameters that the first map stands at, a copy, (K,)."""
+        return self.blocks[0].map.theta.detach().clone()
 
-    @property
+    @cached_property
     def target(self) -> Outputs:
         """y, (m,)."""
         return torch.cat([block.target.reshape(-1) for block in self.blocks])
 
-    @property
-    def row_scale(self) -> Outputs | None:
-        """s, (m,): `√(w·N/N_k)` for the rows of block k, or None for ones."""
-        if len(self.blocks) == 1 and self.blocks[0].weights is None:
+    @cached_property
+    def _scale(self) -> Outputs | None:
+        """s, (m,): `√(λ w N/N_k)` for the rows of block k, in float64; None for ones."""
+        if len(self.blocks) == 1 and self.blocks[0].is_plain:
             return None
         return torch.cat([self._scale_of(block) for block in self.blocks])
 
     def write(self, theta: Theta) -> None:
-        """Copies θ into the module."""
-        self.blocks[0].map.write(theta)
+        """Makes θ the parameters that all maps stand at."""
+        for block in self.blocks:
+            block.map.write(theta)
 
     def outputs(self, theta: Theta) -> Outputs:
         """`x[θ]`, (m,)."""
         return torch.cat([block.map(theta).reshape(-1) for block in self.blocks])
 
-    def linearise(self, theta: Theta) -> tuple[Outputs, Jacobian]:
-        """`x[θ]`, (m,), and D, rows not scaled."""
+    def linearise(self, theta: Theta, *, dtype: torch.dtype | None = None) -> tuple[Outputs, Jacobian]:
+        """`r = s(x − y)`, (m,), and `B = s D`: the weighted residual and its Jacobian.
+
+        Args:
+            theta: (K,).
+            dtype: of both; None for the maps' own.
+        """
         pairs = [block.map.linearise(theta) for block in self.blocks]
-        if len(pairs) == 1:
-            return pairs[0][0].reshape(-1), pairs[0][1]
-        return torch.cat([x.reshape(-1) for x, _ in pairs]), stacked([jacobian for _, jacobian in pairs])
+        outputs = torch.cat([x.reshape(-1) for x, _ in pairs])
+        dtype = self.dtype if dtype is None else dtype
+        jacobian = stacked([jacobian for _, jacobian in pairs]).to(dtype)
+        return self.residual_of(outputs, dtype=dtype), jacobian.scaled(rows=self._scale_in(dtype))
 
-    def second_derivative(self, theta: Theta, direction: Theta) -> Outputs:
-        """`d²x[θ + t·direction]/dt²` at t = 0, (m,), rows not scaled."""
-        return torch.cat([block.map.second_derivative(theta, direction).reshape(-1) for block in self.blocks])
+    def second_derivative(self, theta: Theta, direction: Theta, *, dtype: torch.dtype | None = None) -> Outputs:
+        """`s d²x[θ + t·direction]/dt²` at t = 0, (m,)."""
+        rows = torch.cat([block.map.second_derivative(theta, direction).reshape(-1) for block in self.blocks])
+        return self.weighted(rows if dtype is None else rows.to(dtype))
 
-    def residual(self, outputs: Outputs) -> Outputs:
-        """`x − y`, (m,), rows not scaled."""
-        return outputs - self.target
+    def residual(self, theta: Theta, *, dtype: torch.dtype | None = None) -> Outputs:
+        """`r = s(x − y)`, (m,): one forward pass."""
+        return self.residual_of(self.outputs(theta), dtype=self.dtype if dtype is None else dtype)
 
-    def cost(self, outputs: Outputs) -> float:
-        """`C = ‖s(x − y)‖²/(2N)`, summed in float64."""
-        residual = self.residual(outputs).double()
-        return self.cost_of(residual if self.row_scale is None else residual * self.row_scale)
+    def residual_of(self, outputs: Outputs, *, dtype: torch.dtype) -> Outputs:
+        """The same of outputs that are known, (m,)."""
+        return self.weighted((outputs - self.target).to(dtype))
+
+    def weighted(self, rows: Outputs) -> Outputs:
+        """`s · rows`, (m,)."""
+        scale = self._scale_in(rows.dtype)
+        return rows if scale is None else rows * scale
+
+    def cost(self, theta: Theta) -> float:
+        """C, summed in float64: one forward pass."""
+        return self.cost_of(self.residual(theta, dtype=torch.float64))
 
     def cost_of(self, rows: Outputs) -> float:
-        """`‖rows‖²/(2N)` of a residual whose rows are scaled already."""
+        """`‖rows‖²/(2N)` of a weighted residual."""
         rows = rows.double()
-        return dot(rows, rows) / (2.0 * self.n_samples)
+        return row_dot(rows, rows) / (2.0 * self.n_samples)
+
+    def block_rms(self, theta: Theta, cost: float) -> dict[str, float]:
+        """The root of the mean square of x − y in each block, unweighted.
+
+        Args:
+            theta: where.
+            cost: C there: of one plain block it says the same, and spares the forward pass.
+        """
+        if self._scale is None:
+            return {self.blocks[0].name: math.sqrt(2.0 * cost / self.blocks[0].n_outputs)}
+        squares = (self.outputs(theta) - self.target).double().square()
+        parts = squares.split([block.target.numel() for block in self.blocks])
+        return {block.name: math.sqrt(float(part.mean())) for block, part in zip(self.blocks, parts, strict=True)}
+
+    def _scale_in(self, dtype: torch.dtype) -> Outputs | None:
+        return None if self._scale is None else self._scale.to(dtype)
 
     def _scale_of(self, block: RowBlock) -> Tensor:
         n, q = block.target.shape
         weights = torch.ones(n, dtype=torch.float64, device=block.target.device)
         weights = weights if block.weights is None else block.weights.double()
-        ratio = self.n_samples / block.total_weight
+        ratio = block.weight * self.n_samples / block.total_weight
         return (weights * ratio).sqrt().repeat_interleave(q)
 
 
-def held_out(problem: Problem, inputs: Inputs, target: Tensor) -> Problem:
-    """The same map on other samples: what a fit is judged on and never sees."""
-    outputs = problem.blocks[0].map.on(inputs)
-    y = _checked_target(outputs, target)
-    require_finite(y, "the validation y")
-    return Problem((RowBlock("held out", outputs, y),))
-
-
-def batch_of(problem: Problem, inputs: Inputs, target: Tensor) -> Problem:
-    """The same map on another batch of samples."""
-    (block,) = problem.blocks
-    outputs = block.map.on(inputs)
-    y = _checked_target(outputs, target)
-    require_finite(y, "the y of a batch")
-    return Problem((RowBlock(block.name, outputs, y),))
-
-
-def _checked_target(outputs: SampleMap, target: Tensor) -> Outputs:
-    n, q = outputs.n_samples, outputs.n_outputs
-    if not isinstance(target, Tensor):
-        raise InputError(f"y must be a tensor, not {type(target).__name__}: convert with torch.as_tensor.")
-    if target.dim() == 0 or len(target) != n:
-        raise InputError(f"X holds {n} samples and y has shape {tuple(target.shape)}: y needs one row for each sample.")
-    if not target.dtype.is_floating_point:
-        if q > 1 and target.numel() == n and not target.dtype.is_complex:
-            raise InputError(
-                f"y holds {n} class labels as numbers ({target.dtype}) but the model has {q} outputs: "
-                f"pass torch.nn.functional.one_hot(y, {q}).to({outputs.dtype})."
-            )
+def _require_one_theta(first: RowBlock, block: RowBlock) -> None:
+    """Raises InputError unless both maps are of the same parameters, in the same precision, on one device."""
+    k, other = len(first.map.theta), len(block.map.theta)
+    if k != other:
         raise InputError(
-            f"y is {target.dtype} but the model computes in {outputs.dtype}: convert, y.to({outputs.dtype})."
+            f"block {block.name!r} has {other} parameters and block {first.name!r} has {k}: all blocks of a problem "
+            "share θ."
         )
-    expected = (n, *outputs.output_shape)
-    if q > 1 and target.shape == (n,):
+    kind, other_kind = (first.map.dtype, first.map.device), (block.map.dtype, block.map.device)
+    if kind != other_kind:
         raise InputError(
-            f"y has shape {tuple(target.shape)} and the outputs have shape {expected}. If y holds class labels, pass "
-            f"torch.nn.functional.one_hot(y.long(), {q}).to({outputs.dtype})."
+            f"block {block.name!r} computes in {other_kind[0]} on {other_kind[1]} and block {first.name!r} in "
+            f"{kind[0]} on {kind[1]}: all blocks need one dtype and one device."
         )
-    if tuple(target.shape) != expected and not (q == 1 and target.shape == (n,)):
+    names, other_names = _names(first.map), _names(block.map)
+    if names and other_names and names != other_names:
+        where = next(i for i, pair in enumerate(zip(names, other_names, strict=False)) if pair[0] != pair[1])
         raise InputError(
-            f"y has shape {tuple(target.shape)} and the outputs have shape {expected}; nothing is broadcast. "
-            f"Reshape y to {expected}."
+            f"block {block.name!r} has the parameter {other_names[where]} where block {first.name!r} has "
+            f"{names[where]} (place {where + 1} of {len(names)}): all blocks need the same parameters in one order."
         )
-    if target.dtype != outputs.dtype:
-        raise InputError(
-            f"y is {target.dtype} but the model computes in {outputs.dtype}: convert, y.to({outputs.dtype})."
-        )
-    if target.device != outputs.device:
-        raise InputError(f"y is on {target.device} but the model is on {outputs.device}: move them to one device.")
-    return target.detach().reshape(n, q)
 
 
-def _checked_weights(weights: Tensor | None, target: Outputs) -> Tensor | None:
-    if weights is None:
-        return None
-    if not isinstance(weights, Tensor):
-        raise InputError(f"weights must be a tensor, not {type(weights).__name__}: convert with torch.as_tensor.")
-    if weights.shape != (len(target),):
-        raise InputError(f"weights has shape {tuple(weights.shape)}; one weight a sample is needed, ({len(target)},).")
-    require_finite(weights, "weights")
-    if bool((weights < 0).any()) or not total(weights) > 0.0:
-        raise InputError(f"weights must be ≥ 0 with a positive sum; the smallest is {float(weights.min()):.3g}.")
-    return weights.detach().to(target.device)
-
-
-def require_finite(values: Tensor, what: str) -> None:
-    """Raises InputError for NaN and infinite values, with their count."""
-    if isinstance(values, Tensor) and not bool(torch.isfinite(values).all()):
-        bad = int((~torch.isfinite(values)).sum())
-        raise InputError(f"{what} holds {bad} NaN or infinite values of {values.numel()}. Remove or impute them.")
+def _names(outputs: OutputMap) -> list[str]:
+    return list(outputs.parameters()) if isinstance(outputs, Parametrised) else []

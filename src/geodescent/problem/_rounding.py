@@ -1,14 +1,14 @@
 """The rounding floor: the cost below which the digits of a precision end."""
 
 import torch
-from torch import Tensor
 
 from geodescent._types import Outputs, Theta
-from geodescent.linalg import dot
+from geodescent.linalg import row_dot
 from geodescent.problem._problem import Problem
 
-DRAWS = 4
-SAME, SAME_FLOORS = 1e-6, 1e2
+DRAWS = 4  # Random roundings of θ that the floor is a mean over.
+SAME_COST = 1e-6  # Share of a cost by which two readings of it may differ and still be of one point.
+SAME_FLOORS = 1e2  # Rounding floors by which they may differ beside that.
 
 
 def rounding_floor(problem: Problem, theta: Theta) -> float:
@@ -40,10 +40,10 @@ def same_cost(cost: float, other: float, floor: float) -> bool:
 
     An infinite `other`, which stands for one that is not known, agrees with everything.
     """
-    return abs(cost - other) <= SAME * other + SAME_FLOORS * floor
+    return abs(cost - other) <= SAME_COST * other + SAME_FLOORS * floor
 
 
 def _square(problem: Problem, rows: Outputs) -> float:
     """`‖s·rows‖²` in float64."""
-    scaled: Tensor = rows.double() if problem.row_scale is None else rows.double() * problem.row_scale
-    return dot(scaled, scaled)
+    weighted = problem.weighted(rows.double())
+    return row_dot(weighted, weighted)

@@ -11,12 +11,12 @@ from torch.utils.data import DataLoader
 
 from geodescent._errors import InputError
 from geodescent._types import Theta
-from geodescent.outputs import Inputs, take
-from geodescent.problem._problem import Problem, RowBlock, batch_of
+from geodescent.outputs import Inputs, Sampled
+from geodescent.problem._problem import Problem, RowBlock
 
-PART_ROWS = 8.0  # for each parameter: fewer are fitted by heart, more cost more (docs/decisions.md)
-LEAST_PART = 500  # samples: with fewer it is not the rows that cost
-PART_SHARE = 0.25  # of all samples: a larger part spares little
+PART_ROWS = 8.0  # Rows of a part for each parameter: fewer are fitted by heart, more cost more (docs/decisions.md).
+LEAST_PART = 500  # Samples of a part: with fewer it is not the rows that cost.
+PART_SHARE = 0.25  # Share of all samples that a part may have: a larger one spares little.
 
 
 class Source(Protocol):
@@ -27,11 +27,6 @@ class Source(Protocol):
         """The problem that stands for all in what is said once: shapes, dtype, rounding floor, certificate."""
         ...
 
-    @property
-    def part(self) -> "Source | None":
-        """A part of the samples on which a descent may open, or None."""
-        ...
-
     def at(self, step: int) -> Problem:
         """The problem on which the step after `step` is taken."""
         ...
@@ -40,29 +35,35 @@ class Source(Protocol):
         """C of everything."""
         ...
 
-    def judged(self, step: int, theta: Theta, cost: float) -> float | None:
-        """C of everything after that step, whose own problem has `cost`; None where it is not the time to know."""
+    def cost_of_all(self, step: int, theta: Theta, own_cost: float) -> float | None:
+        """C of everything after that step, whose own problem has `own_cost`; None where it is not the time to know."""
+        ...
+
+    def own_cost(self, theta: Theta, cost: float) -> float:
+        """C of the problem that steps are taken on, where it is known beforehand; else C of everything, `cost`."""
         ...
 
 
 @dataclass(frozen=True)
 class FixedSource:
-    """One problem for every step, but for those of an opening on some of its samples, where they were drawn."""
+    """One problem for every step."""
 
     first: Problem
-    drawn: Problem | None = None
-
-    @property
-    def part(self) -> "PartSource | None":
-        return None if self.drawn is None else PartSource(self, self.drawn)
 
     def at(self, step: int) -> Problem:
+        """The problem."""
         return self.first
 
     def cost(self, theta: Theta) -> float:
-        return self.first.cost(self.first.outputs(theta))
+        """Its cost."""
+        return self.first.cost(theta)
 
-    def judged(self, step: int, theta: Theta, cost: float) -> float | None:
+    def cost_of_all(self, step: int, theta: Theta, own_cost: float) -> float | None:
+        """The cost of the step's own problem, which is all there is."""
+        return own_cost
+
+    def own_cost(self, theta: Theta, cost: float) -> float:
+        """The same cost."""
         return cost
 
 
@@ -72,20 +73,27 @@ class PartSource:
 
     whole: FixedSource
     drawn: Problem
-    part: None = field(default=None, init=False)
 
     @property
     def first(self) -> Problem:
+        """The problem of all samples."""
         return self.whole.first
 
     def at(self, step: int) -> Problem:
+        """The problem of the samples drawn."""
         return self.drawn
 
     def cost(self, theta: Theta) -> float:
+        """C of all samples."""
         return self.whole.cost(theta)
 
-    def judged(self, step: int, theta: Theta, cost: float) -> float | None:
+    def cost_of_all(self, step: int, theta: Theta, own_cost: float) -> float | None:
+        """C of all samples."""
         return self.cost(theta)
+
+    def own_cost(self, theta: Theta, cost: float) -> float:
+        """C of the samples drawn."""
+        return self.drawn.cost(theta)
 
 
 @dataclass
@@ -101,7 +109,6 @@ class BatchSource:
 
     loader: DataLoader[Any]
     first: Problem
-    part: None = field(default=None, init=False)
     _batches: Iterator[Any] | None = field(default=None, init=False)
     _per_pass: int = field(default=0, init=False)  # a loader need not have a length; the first cost counts
 
@@ -113,6 +120,7 @@ class BatchSource:
         raise InputError("the DataLoader yields no batch: it needs at least one pair (X, y).")
 
     def at(self, step: int) -> Problem:
+        """The next batch, from the loader's start again after its end."""
         if self._batches is None:
             self._batches = iter(self.loader)
         batch = next(self._batches, None)
@@ -121,19 +129,50 @@ class BatchSource:
             batch = next(self._batches, None)
         if batch is None:
             raise InputError("the DataLoader gave nothing on its second pass: it must be readable again and again.")
-        return batch_of(self.first, *pair(batch))
+        return on_samples(self.first, *pair(batch))
 
     def cost(self, theta: Theta) -> float:
+        """C over one pass."""
         total, n_samples = 0.0, 0.0
         for count, batch in enumerate(self.loader, 1):
             self._per_pass = count
-            problem = batch_of(self.first, *pair(batch))
-            total += problem.n_samples * problem.cost(problem.outputs(theta))
+            problem = on_samples(self.first, *pair(batch))
+            total += problem.n_samples * problem.cost(theta)
             n_samples += problem.n_samples
         return total / n_samples
 
-    def judged(self, step: int, theta: Theta, cost: float) -> float | None:
+    def cost_of_all(self, step: int, theta: Theta, own_cost: float) -> float | None:
+        """C over one pass, where one has just ended."""
         return self.cost(theta) if self._per_pass and step % self._per_pass == 0 else None
+
+    def own_cost(self, theta: Theta, cost: float) -> float:
+        """That of everything: which batch comes next is not known."""
+        return cost
+
+
+def sampled_block(problem: Problem) -> tuple[RowBlock, Sampled] | None:
+    """The block of a problem of one, and its map, where that is a map of samples."""
+    block = problem.blocks[0]
+    if len(problem.blocks) > 1 or not isinstance(block.map, Sampled):
+        return None
+    return block, block.map
+
+
+def on_samples(problem: Problem, inputs: Inputs, target: Tensor, *, name: str | None = None) -> Problem:
+    """The same map on other samples: another batch, or validation data. Raises InputError for a map without samples."""
+    found = sampled_block(problem)
+    if found is None:
+        raise InputError(
+            "other samples need a problem of one block whose map is of samples, as gd.SampleMap: pass another "
+            "gd.Problem over the same parameters."
+        )
+    block, outputs = found
+    return Problem((RowBlock(name or block.name, outputs.on(inputs), target),))
+
+
+def resampled(block: RowBlock, outputs: Sampled, target: Tensor, weights: Tensor | None) -> RowBlock:
+    """The block on other samples: their map, their targets (N, Q), and their weights."""
+    return RowBlock(block.name, outputs, target.reshape(outputs.target_shape), weights, block.weight)
 
 
 def part_of(problem: Problem) -> Problem | None:
@@ -142,22 +181,23 @@ def part_of(problem: Problem) -> Problem | None:
     None where it would not be much smaller: `PART_ROWS` rows for each parameter, at least `LEAST_PART` samples and at
     most a `PART_SHARE` of them. Samples of weight zero do not count.
     """
-    (block,) = problem.blocks
-    n_samples, n_outputs = block.target.shape
-    asked = torch.arange(n_samples) if block.weights is None else block.weights.cpu().nonzero()[:, 0]
-    n = max(LEAST_PART, math.ceil(PART_ROWS * problem.n_params / n_outputs))
+    found = sampled_block(problem)
+    if found is None:
+        return None
+    block, outputs = found
+    asked = torch.arange(block.n_samples) if block.weights is None else block.weights.cpu().nonzero()[:, 0]
+    n = max(LEAST_PART, math.ceil(PART_ROWS * problem.n_params / block.n_outputs))
     if n > PART_SHARE * len(asked):
         return None
     order = torch.randperm(len(asked), generator=torch.Generator().manual_seed(0))
     chosen = asked[order[:n]].sort().values.to(block.target.device)
     weights = None if block.weights is None else block.weights[chosen]
-    outputs = block.map.on(take(block.map.inputs, chosen))
-    return Problem((RowBlock(block.name, outputs, block.target[chosen], weights),))
+    return Problem((resampled(block, outputs.at(chosen), block.target[chosen], weights),))
 
 
 def pair(batch: Any) -> tuple[Inputs, Tensor]:
     """X and y of what a loader yields."""
     if not (isinstance(batch, (tuple, list)) and len(batch) == 2):
-        kind = f"{type(batch).__name__} of {len(batch)}" if hasattr(batch, "__len__") else type(batch).__name__
-        raise InputError(f"the DataLoader yields a {kind}: it must yield pairs (X, y).")
+        kind = f"{type(batch).__name__} of {len(batch)}" if isinstance(batch, (tuple, list, dict, str)) else None
+        raise InputError(f"the DataLoader yields a {kind or type(batch).__name__}: it must yield pairs (X, y).")
     return batch[0], batch[1]

@@ -10,11 +10,12 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from geodescent._budget import require
 from geodescent._errors import InputError, MemoryPlanError
-from geodescent._types import Outputs, Theta
-from geodescent.jacobian import Jacobian
-from geodescent.outputs import Inputs, SampleMap, n_samples_of
-from geodescent.problem._problem import Problem, RowBlock, require_finite
-from geodescent.problem._sources import BatchSource, pair
+from geodescent._types import Gram, Outputs, Theta
+from geodescent.jacobian import Block, Jacobian
+from geodescent.outputs import Inputs, OutputMap, Sampled, n_samples_of
+from geodescent.problem._checks import require_finite
+from geodescent.problem._problem import Problem
+from geodescent.problem._sources import BatchSource, pair, sampled_block
 
 
 @dataclass(frozen=True)
@@ -23,28 +24,39 @@ class StreamedSource:
 
     batches: BatchSource
     whole: Problem
-    part: None = None
 
     @classmethod
     def of(cls, model: nn.Module, loader: DataLoader[Any]) -> "StreamedSource":
+        """Raises InputError, where the loader is empty or does not yield pairs (X, y)."""
         batches = BatchSource.of(model, in_order(loader))
-        (block,) = batches.first.blocks
-        targets = torch.cat([pair(batch)[1].reshape(-1, block.map.n_outputs) for batch in batches.loader])
+        found = sampled_block(batches.first)
+        assert found is not None  # the batch of a module is one block of samples
+        block, outputs = found
+        targets = torch.cat([pair(batch)[1].reshape(-1, block.n_outputs) for batch in batches.loader])
         require_finite(targets, "y")
-        streamed = StreamedMap(block.map, batches.loader, len(targets))
-        return cls(batches, Problem((RowBlock("data", streamed, targets),)))  # type: ignore[arg-type]
+        return cls(
+            batches, Problem.over(StreamedMap(outputs, batches.loader, (len(targets), block.n_outputs)), targets)
+        )
 
     @property
     def first(self) -> Problem:
+        """That of the first batch."""
         return self.batches.first
 
     def at(self, step: int) -> Problem:
+        """The whole."""
         return self.whole
 
     def cost(self, theta: Theta) -> float:
-        return self.whole.cost(self.whole.outputs(theta))
+        """C of the whole."""
+        return self.whole.cost(theta)
 
-    def judged(self, step: int, theta: Theta, cost: float) -> float | None:
+    def cost_of_all(self, step: int, theta: Theta, own_cost: float) -> float | None:
+        """The cost of the step's own problem, which is all there is."""
+        return own_cost
+
+    def own_cost(self, theta: Theta, cost: float) -> float:
+        """The same cost."""
         return cost
 
 
@@ -60,22 +72,31 @@ def in_order(loader: DataLoader[Any]) -> DataLoader[Any]:
 
 @dataclass(frozen=True)
 class StreamedMap:
-    """`x[θ]` over all batches; the outputs are held, nothing else."""
+    """`x[θ]` over all batches of a loader; the outputs are held, nothing else.
 
-    map: SampleMap
+    Attributes:
+        map: of one batch, put on every other.
+        loader: yields pairs (X, y) in one order.
+        shape: (N, Q).
+    """
+
+    map: Sampled
     loader: DataLoader[Any]
-    n_samples: int
+    shape: tuple[int, int]
 
     @property
-    def n_outputs(self) -> int:
-        return self.map.n_outputs
+    def dtype(self) -> torch.dtype:
+        """Of parameters and outputs."""
+        return self.map.dtype
 
     @property
-    def n_params(self) -> int:
-        return self.map.n_params
+    def device(self) -> torch.device:
+        """Of parameters and outputs."""
+        return self.map.device
 
     @property
     def theta(self) -> Theta:
+        """The module's own parameters."""
         return self.map.theta
 
     def write(self, theta: Theta) -> None:
@@ -83,41 +104,43 @@ class StreamedMap:
         self.map.write(theta)
 
     def __call__(self, theta: Theta) -> Outputs:
-        return torch.cat([self.map.on(inputs)(theta) for inputs in self._inputs()])
+        """`x[θ]`, (N, Q): one pass."""
+        return torch.cat([part(theta) for part in self._maps()])
 
     def second_derivative(self, theta: Theta, direction: Theta) -> Outputs:
-        """`d²x[θ + t·direction]/dt²` at t = 0, (N, Q)."""
-        return torch.cat([self.map.on(inputs).second_derivative(theta, direction) for inputs in self._inputs()])
+        """`d²x[θ + s·direction]/ds²` at s = 0, (N, Q): one pass."""
+        return torch.cat([part.second_derivative(theta, direction) for part in self._maps()])
 
     def linearise(self, theta: Theta) -> tuple[Outputs, "StreamedJacobian"]:
         """`x[θ]` and D, of which only the recipe is kept."""
-        jacobian = StreamedJacobian(self, theta, (self.n_samples * self.n_outputs, self.n_params), self.map.dtype)
-        return self(theta), jacobian
+        n_rows = self.shape[0] * self.shape[1]
+        return self(theta), StreamedJacobian(self, theta, (n_rows, len(theta)), self.dtype)
 
     def parts(self, theta: Theta) -> Iterator[Jacobian]:
         """D batch by batch."""
-        for inputs in self._inputs():
-            yield self.map.on(inputs).linearise(theta)[1]
+        for part in self._maps():
+            yield part.linearise(theta)[1]
 
-    def _inputs(self) -> Iterator[Inputs]:
+    def _maps(self) -> Iterator[OutputMap]:
         found = 0
         for batch in self.loader:
-            inputs = pair(batch)[0]
+            inputs: Inputs = pair(batch)[0]
             found += n_samples_of(inputs)
-            yield inputs
-        if found != self.n_samples:
-            raise InputError(f"the DataLoader yielded {found} samples, and {self.n_samples} when it was first read.")
+            yield self.map.on(inputs)
+        if found != self.shape[0]:
+            raise InputError(f"the DataLoader yielded {found} samples, and {self.shape[0]} when it was first read.")
 
 
 @dataclass(frozen=True)
 class StreamedJacobian:
-    """D by passes over the data: `mv`, `rmv`, `normal` and `row_squares`; no Gram matrix and no rows.
+    """D by passes over the data: products, `normal` and `row_squares`; no Gram matrix.
 
     Attributes:
         map, theta: where it is taken.
         shape: (m, K).
         dtype: of what it returns.
         rows: a scale of the rows, (m,), or None.
+        blocks: none: its rows are never held.
     """
 
     map: StreamedMap
@@ -125,6 +148,7 @@ class StreamedJacobian:
     shape: tuple[int, int]
     dtype: torch.dtype
     rows: Tensor | None = None
+    blocks: tuple[Block, ...] = ()
 
     @property
     def n_residuals(self) -> int:
@@ -158,6 +182,7 @@ class StreamedJacobian:
 
     def rmv(self, u: Outputs) -> Theta:
         """`Dᵀ u`: one pass."""
+        u = u.reshape(-1)
         out, start = u.new_zeros(self.n_params), 0
         for part in self._parts():
             out += part.rmv(u[start : start + part.n_residuals])
@@ -184,16 +209,39 @@ class StreamedJacobian:
         for part in self._parts():
             yield from part.row_chunks()
 
-    def gram(self) -> Tensor:
+    def product_flops(self) -> float:
+        """Of one product with D and one with Dᵀ, the passes over the data not counted."""
+        return 4.0 * self.n_residuals * self.n_params
+
+    def gram_flops(self) -> float:
+        """Of a Gram matrix, had it been formed."""
+        return float(self.n_residuals**2 * self.n_params)
+
+    def routes(self) -> list[dict[str, object]]:
+        """How the columns of the first batch enter its G."""
+        return next(self._parts()).routes()
+
+    def gram(self, other: Jacobian | None = None) -> Gram:
         """Refused: it would need all of D at once."""
-        m = self.n_residuals
-        raise MemoryPlanError(f"the Gram matrix of {m} × {m} rows is not formed over a DataLoader: use NormalLift().")
+        raise self._refused("the Gram matrix")
+
+    def mean_gram(self) -> Gram:
+        """Refused, as `gram`."""
+        raise self._refused("K̄")
+
+    def mixed(self, matrix: Tensor) -> Jacobian:
+        """Refused, as `gram`."""
+        raise self._refused("a mixture of outputs")
 
     def dense(self) -> Tensor:
         """D, (m, K): one pass. Raises MemoryPlanError where it does not fit."""
         m, k = self.shape
         require(m * k * self.dtype.itemsize, self.device, what=f"D of {m} × {k}", instead="Use mv, rmv or normal.")
         return torch.cat(list(self.row_chunks()))
+
+    def _refused(self, what: str) -> MemoryPlanError:
+        m = self.n_residuals
+        return MemoryPlanError(f"{what} of {m} × {m} rows is not formed over a DataLoader: use gd.NormalLift().")
 
     def _parts(self) -> Iterator[Jacobian]:
         start = 0

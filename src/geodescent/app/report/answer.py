@@ -9,7 +9,8 @@ import typer
 
 from geodescent.app._runs import strict_json
 
-WIDTH = 80
+COLUMNS = 80  # Of a terminal, which the rows are wrapped to.
+INDENT = 13  # Columns that the name of a row takes.
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ def summary(content: Mapping[str, Any], *, sentence: str, certificate: str) -> s
         ("cost", f"{content['cost0']:.4g} → {content['cost']:.4g}" + (f"  (target {target:.3g})" if target else "")),
         ("result", sentence),
         ("steps", f"{content['steps']} in {content['seconds']:.1f} s, peak {content['peak_mb']:.0f} MB"),
-        ("held-out", ", ".join(f"{name} {value:.4g}" for name, value in content["test"].items())),
+        ("test", ", ".join(f"{name} {value:.4g}" for name, value in content["test"].items())),
         ("run", content["run"]),
     ]
     rows += [("note", note) for note in content["stats"]["notes"]]
@@ -53,8 +54,8 @@ def summary(content: Mapping[str, Any], *, sentence: str, certificate: str) -> s
 
 
 def _row(name: str, text: str) -> str:
-    indent = " " * 13
+    indent = " " * INDENT
     lines = textwrap.TextWrapper(
-        WIDTH, initial_indent=indent, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
+        COLUMNS, initial_indent=indent, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
     )
-    return name.ljust(13) + lines.fill(text)[13:]
+    return name.ljust(INDENT) + lines.fill(text)[INDENT:]

@@ -13,9 +13,11 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
+from geodescent.doors import History
+
 INK, FAINT = "#22272e", "#d5dae0"
 BLUE, ORANGE, GREEN = "#1b5e9e", "#d9730d", "#3a8f5c"
-LINE = 31.0  # pixels from one name to the next
+LINE = 31.0  # Pixels from one name of a curve to the next.
 COST = "cost  C = ‖x − y‖² / 2N  (scaled target units²)"
 
 
@@ -32,13 +34,12 @@ class Curve:
     width: float = 1.8
 
 
-def draw_fit(
-    history: Mapping[str, NDArray[np.float64]], *, cost0: float, target_cost: float | None, title: str
-) -> Figure:
+def draw_fit(history: History, *, cost0: float, target_cost: float | None, title: str) -> Figure:
     """The picture of a descent: log cost over accepted steps.
 
     Args:
-        history: equal-length columns step, cost, predicted (C_lin of each step) and held_out (NaN where unknown).
+        history: equal-length columns step, cost, predicted (C_lin of each step) and
+            validation_cost (NaN where unknown).
         cost0: the cost at the start, step 0.
         target_cost: drawn as a thin line; None leaves it out.
         title: one line above the picture.
@@ -48,7 +49,7 @@ def draw_fit(
     start = np.concatenate([[0.0], steps[later]])
     curves = [
         Curve("linear model's cost C_lin", steps[later], history["predicted"][later], ORANGE, "--", "", 1.3),
-        Curve("held-out cost", steps, history["held_out"], GREEN),
+        Curve("validation cost", steps, history["validation_cost"], GREEN),
         Curve("measured cost", start, np.concatenate([[cost0], history["cost"][later]]), BLUE, marker="o"),
     ]
     figure = _figure(4.6)

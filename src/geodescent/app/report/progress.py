@@ -3,34 +3,11 @@
 import math
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Protocol
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-
-class StepRecord(Protocol):
-    """The entries of a callback's record that the bar shows."""
-
-    @property
-    def step(self) -> int:
-        """Number of the accepted step."""
-
-    @property
-    def time(self) -> float:
-        """τ, or the sum of step sizes."""
-
-    @property
-    def cost(self) -> float:
-        """The measured cost after it."""
-
-    @property
-    def predicted(self) -> float:
-        """The cost known beforehand: C_lin of `fit`, the law of `flow`."""
-
-    @property
-    def held_out(self) -> float | None:
-        """Cost on the samples held out."""
+from geodescent._record import StepRecord
 
 
 @dataclass
@@ -67,8 +44,9 @@ class ProgressBar:
 
     def __call__(self, record: StepRecord) -> None:
         """Show one accepted step."""
-        costs = [("measured", record.cost), (self.predicted_name, record.predicted), ("held-out", record.held_out)]
-        shown = "  ".join(f"{name} {cost:.1e}" for name, cost in costs if cost is not None and math.isfinite(cost))
+        costs = [("measured", record.cost), (self.predicted_name, record.predicted)]
+        costs += [] if record.validation_cost is None else [("validation", record.validation_cost)]
+        shown = "  ".join(f"{name} {cost:.1e}" for name, cost in costs if math.isfinite(cost))
         self._bar.update(self._task, completed=self._share(record), description=f"step {record.step}  {shown}")
 
     def _share(self, record: StepRecord) -> float:

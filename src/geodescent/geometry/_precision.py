@@ -1,4 +1,4 @@
-"""What the doors of geometry ask of their arguments before any work."""
+"""The precision that geometry needs."""
 
 import torch
 

@@ -1,14 +1,16 @@
-"""The ray of a step: where on it the cost is least, by what was seen at its two ends."""
+"""How much of a straight step to take, by what was seen at its two ends."""
 
 import math
 
 import numpy as np
 
 from geodescent._types import Outputs
-from geodescent.linalg import dot
+from geodescent.linalg import row_dot
+
+REAL = 1e-9  # Share of a root's size: an imaginary part below it is rounding of a real root.
 
 
-def least_on_ray(start: Outputs, slope: Outputs, end: Outputs) -> tuple[float, float]:
+def best_fraction(start: Outputs, slope: Outputs, end: Outputs) -> tuple[float, float]:
     """`(t, ‖r(t)‖²)` at the least of `r(t) = r₀ + t r'₀ + t²(r₁ − r₀ − r'₀)` in 0 < t ≤ 1.
 
     Args:
@@ -19,15 +21,15 @@ def least_on_ray(start: Outputs, slope: Outputs, end: Outputs) -> tuple[float, f
     """
     bend = end - start - slope
     coefficients = [
-        dot(start, start),
-        2.0 * dot(start, slope),
-        dot(slope, slope) + 2.0 * dot(start, bend),
-        2.0 * dot(slope, bend),
-        dot(bend, bend),
+        row_dot(start, start),
+        2.0 * row_dot(start, slope),
+        row_dot(slope, slope) + 2.0 * row_dot(start, bend),
+        2.0 * row_dot(slope, bend),
+        row_dot(bend, bend),
     ]
     if not all(map(math.isfinite, coefficients)):
-        return 1.0, dot(end, end)
+        return 1.0, row_dot(end, end)
     quartic = np.polynomial.Polynomial(coefficients)
     roots = quartic.deriv().roots()
-    flat = roots.real[np.abs(roots.imag) <= 1e-9 * np.abs(roots)]
+    flat = roots.real[np.abs(roots.imag) <= REAL * np.abs(roots)]
     return min(((t, float(quartic(t))) for t in [1.0, *flat.tolist()] if 0.0 < t <= 1.0), key=lambda at: at[1])

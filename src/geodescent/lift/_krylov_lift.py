@@ -8,22 +8,23 @@ import torch
 from geodescent import linalg
 from geodescent._types import Outputs, Theta
 from geodescent.jacobian import Jacobian
-from geodescent.lift._layer_factors import KroneckerBlocks
-from geodescent.lift._lift import NO_HINTS, Damped, Hints, Lift, Lifted, Metrics, Prepared
-from geodescent.lift._output_blocks import OutputBlocks
-from geodescent.linalg import dot, norm, total
+from geodescent.lift._layer_factors import LayerFactors
+from geodescent.lift._output_blocks import RowBlocks
+from geodescent.lift._protocols import FULL, Damped, Lift, Lifted, MetricJacobian, Prepared, SolveGoal
+from geodescent.linalg import ROWS, Iterations, row_dot, row_norm, row_total
 
-LEAST_DAMPING = 1e-16  # of ‖B‖_F²/m: what products in this precision still see
+LEAST_OF_PRODUCTS = 1e-16  # Share of ‖B‖_F²/m: the least damping that products in this precision still see.
+LSMR_ITERATIONS = 4  # Times `max_iterations`: LSMR has no preconditioner.
 
 
 @dataclass(frozen=True)
 class KrylovLift(Lift):
     """`(BBᵀ + μ) z = v` by conjugate gradients through products with B.
 
-    An inexact solve begins on `(BᵀB + μ) θ̇ = Bᵀv` with `KroneckerBlocks`, which cost next to nothing, near what the
-    last step left, and goes on as long as that pays (`Pace`), for no more iterations than `OutputBlocks` would cost. An
-    exact one, and one that gained nothing by then or has few rows, is preconditioned by these. Without damping, and
-    where the iteration shows that BBᵀ is singular, LSMR on B gives the least-norm solution.
+    An inexact solve begins on `(BᵀB + μ) θ̇ = Bᵀv` with factors of the layers, which cost next to nothing, near what the
+    last step left, and goes on as long as that pays, for no more iterations than blocks of G would cost. An exact one,
+    and one that gained nothing by then or has few rows, is preconditioned by these. Without damping, and where the
+    iteration shows that BBᵀ is singular, LSMR on B gives the least-norm solution.
 
     Args:
         tol: relative residual at which to stop.
@@ -33,7 +34,7 @@ class KrylovLift(Lift):
         products: dtype of the products with B on the way; None for the Jacobian's own. The misfit, and with it C_lin,
             is always taken in the Jacobian's own.
 
-    Cost: two passes over the records an iteration; with blocks of G their factors, Q·N³/3 a damping, and N²Q more.
+    Cost: two passes over the columns an iteration; with blocks of G their factors, Q·N³/3 a damping, and N²Q more.
     """
 
     tol: float = 1e-12
@@ -42,46 +43,55 @@ class KrylovLift(Lift):
     products: torch.dtype | None = None
     name: str = field(default="krylov", init=False)
 
-    def prepare(self, jacobian: Jacobian, *, row_scale: Outputs | None = None, metric: Theta | None = None) -> Prepared:
-        metrics = Metrics.of(jacobian, row_scale, metric)
-        inner = metrics.jacobian if self.products is None else metrics.jacobian.to(self.products)
-        return _PreparedKrylov(metrics, inner, self)
+    def prepare(self, jacobian: Jacobian, *, metric: Theta | None = None) -> Prepared:
+        inside = MetricJacobian.of(jacobian, metric)
+        inner = inside.jacobian if self.products is None else inside.jacobian.to(self.products)
+        return _PreparedKrylov(inside, inner, self)
+
+    @property
+    def exact(self) -> bool:
+        return False
 
 
 @dataclass
 class _PreparedKrylov(Prepared):
-    metrics: Metrics
+    """Attributes: too_weak is the largest damping at which the factors of the layers were not enough, learnt while
+    solving."""
+
+    metric: MetricJacobian
     inner: Jacobian
     method: KrylovLift
-    too_weak: float = 0.0  # the largest damping at which the factors of the layers were not enough
+    too_weak: float = 0.0
 
     @cached_property
-    def scale(self) -> float:
-        return total(self.inner.row_squares()) / self.inner.n_residuals
+    def mean_square(self) -> float:
+        return row_total(self.inner.row_squares()) / self.inner.n_residuals
 
     @property
     def least_damping(self) -> float:
-        return LEAST_DAMPING * self.scale
+        return LEAST_OF_PRODUCTS * self.mean_square
 
     @property
-    def direct(self) -> bool:
+    def exact(self) -> bool:
         return False
 
     def damped(self, damping: float) -> Damped:
         return _DampedKrylov(self, damping)
 
     @cached_property
-    def layers(self) -> KroneckerBlocks | None:
-        return KroneckerBlocks.of(self.inner)
+    def layers(self) -> LayerFactors | None:
+        """Preconditions iterations in θ."""
+        return LayerFactors.of(self.inner)
 
     @cached_property
-    def outputs(self) -> OutputBlocks | None:
-        return OutputBlocks.rotated(self.metrics.jacobian)
+    def rows(self) -> RowBlocks | None:
+        """Preconditions iterations over rows."""
+        return RowBlocks.of(self.metric.jacobian)
 
     @cached_property
     def patience(self) -> int:
         """As many iterations as the blocks of G would cost, where there is room for them."""
-        price = OutputBlocks.flops(self.metrics.jacobian)
+        price = RowBlocks.flops(self.metric.jacobian)
         return int(price / self.inner.product_flops()) if price else self.method.max_iterations
 
 
@@ -90,22 +100,23 @@ class _DampedKrylov:
     prepared: _PreparedKrylov
     damping: float
 
-    def lift(self, velocity: Outputs, hints: Hints = NO_HINTS) -> Lifted:
-        metrics = self.prepared.metrics
-        jacobian, v = metrics.jacobian, metrics.enter(velocity)
-        solved = self._by_layers(v, hints)
+    def lift(self, velocity: Outputs, goal: SolveGoal = FULL) -> Lifted:
+        metric = self.prepared.metric
+        jacobian, v = metric.jacobian, metric.rows(velocity)
+        solved = self._by_layers(v, goal)
         if solved is None:
             self.prepared.too_weak = max(self.prepared.too_weak, self.damping)
-            solved = self._by_outputs(v, hints.within)
+            solved = self._by_rows(v, goal.residual)
         fallback = solved is None
         if solved is None:
             method = self.prepared.method
-            solved = linalg.lsmr(jacobian.mv, jacobian.rmv, v, tol=method.tol, max_iterations=4 * method.max_iterations)
+            most = LSMR_ITERATIONS * method.max_iterations
+            solved = linalg.lsmr(jacobian.mv, jacobian.rmv, v, tol=method.tol, max_iterations=most)
         misfit = jacobian.mv(solved.solution) - v
-        sound = solved.converged and norm(misfit) <= norm(v)  # rounding can make the iterations' own word untrue
-        return Lifted(metrics.leave(solved.solution), misfit, None, solved.count, sound, fallback)
+        sound = solved.converged and row_norm(misfit) <= row_norm(v)  # rounding can make the iterations' word untrue
+        return Lifted(metric.leave(solved.solution), misfit, None, solved.count, sound, fallback)
 
-    def _by_layers(self, v: Outputs, hints: Hints) -> linalg.Iterations | None:
+    def _by_layers(self, v: Outputs, goal: SolveGoal) -> Iterations | None:
         """θ̇ by iterations in θ; None where they are not begun, or gained nothing or did not end in time."""
         prepared, damping = self.prepared, self.damping
         wanted = prepared.method.slack > 0.0 and damping > prepared.too_weak
@@ -113,21 +124,21 @@ class _DampedKrylov:
             return None
         inner = prepared.inner
         b = inner.rmv(v.to(inner.dtype)).to(v.dtype)
-        pace = linalg.Pace(b, dot(v, v), enough=hints.fall)
+        pace = linalg.Pace(b, row_dot(v, v), enough=goal.fall)
         preconditioner = prepared.layers.damped(damping)
         solved = linalg.conjugate_gradients(
             lambda x: torch.add(inner.rmv(inner.mv(x.to(inner.dtype))).to(x.dtype), x, alpha=damping),
             b,
             preconditioner=lambda x: preconditioner(x.to(inner.dtype)).to(x.dtype),
-            enough=linalg.either(pace, lambda x, residual, rho: rho <= hints.within**2),
+            enough=linalg.either(pace, lambda x, residual, rho: rho <= goal.residual**2),
             max_iterations=min(prepared.patience, prepared.method.max_iterations),
-            near=None if hints.near is None else prepared.metrics.entered(hints.near),
+            near=None if goal.start is None else prepared.metric.enter(goal.start),
         )
         return replace(solved, converged=True) if solved.converged or pace.seen else None
 
-    def _by_outputs(self, v: Outputs, within: float) -> linalg.Iterations | None:
+    def _by_rows(self, v: Outputs, residual: float) -> Iterations | None:
         """θ̇ = Bᵀz by iterations for z, or None where there is no damping and G is (or turns out) singular."""
-        preconditioner = self._of_outputs
+        preconditioner = self._of_rows
         if preconditioner is None:
             return None
         inner, damping, method = self.prepared.inner, self.damping, self.prepared.method
@@ -136,22 +147,23 @@ class _DampedKrylov:
             v,
             preconditioner=preconditioner,
             enough=linalg.either(
-                linalg.residual_test(v, tol=method.tol, within=within),
+                linalg.residual_test(v, tol=method.tol, within=residual),
                 linalg.gap_test(v, damping=damping, slack=method.slack),
             ),
             max_iterations=method.max_iterations,
+            space=ROWS,
         )
         if not solved.converged and damping == 0.0:
             return None
-        return replace(solved, solution=self.prepared.metrics.jacobian.rmv(solved.solution))
+        return replace(solved, solution=self.prepared.metric.jacobian.rmv(solved.solution))
 
     @cached_property
-    def _of_outputs(self) -> linalg.Operator | None:
+    def _of_rows(self) -> linalg.Operator | None:
         """An inverse of nearly BBᵀ + μ; None where there is no damping and G is singular."""
-        jacobian, damping = self.prepared.metrics.jacobian, self.damping
+        jacobian, damping = self.prepared.metric.jacobian, self.damping
         if damping == 0.0 and jacobian.n_params < jacobian.n_residuals:
             return None
-        if self.prepared.outputs is not None:
-            return self.prepared.outputs.damped(damping)
+        if self.prepared.rows is not None:
+            return self.prepared.rows.damped(damping)
         diagonal = jacobian.row_squares() + damping
         return lambda z: z / diagonal

@@ -1,10 +1,11 @@
 """Lifts: from a velocity of the outputs to the least-norm velocity of the parameters, exact or damped.
 
-All routes answer one question, with S = diag(s²) the row metric, M the diagonal parameter metric and μ the damping:
+All routes answer one question, with M the diagonal parameter metric and μ the damping, absolute, in the units of the
+Gram matrix in that metric:
 
-    θ̇ = argmin ‖s(Dθ̇ − v)‖² + μ θ̇ᵀMθ̇,   and of those the one of least M-norm.
+    θ̇ = argmin ‖Dθ̇ − v‖² + μ θ̇ᵀMθ̇,   and of those the one of least M-norm.
 
-Both metrics enter once, as `B = diag(s) D M^{−½}`; then `θ̇ = M^{−½} Bᵀ(BBᵀ + μ)⁻¹ s v`.
+The metric enters once, as `B = D M^{−½}`; then `θ̇ = M^{−½} Bᵀ(BBᵀ + μ)⁻¹ v`. The rows of D are weighted already.
 """
 
 import math
@@ -14,11 +15,9 @@ from typing import Protocol
 
 import torch
 
-from geodescent import linalg
 from geodescent._types import Outputs, Theta
 from geodescent.jacobian import Jacobian
-
-DENSE_MATRICES = 5.0  # a matrix, its eigenvectors, their copy and the workspace: what the dense lifts may come to
+from geodescent.linalg import row_total
 
 
 @dataclass(frozen=True)
@@ -27,7 +26,7 @@ class Lifted:
 
     Attributes:
         velocity: θ̇, (K,).
-        misfit: `s(Dθ̇ − v)`, (m,): what the linear model leaves, for inexact solves taken from D θ̇ itself.
+        misfit: `Dθ̇ − v`, (m,): what the linear model leaves, for inexact solves taken from D θ̇ itself.
         rank: the rank kept, or None where nothing was asked for it.
         iterations: of an iterative solve, 0 for a direct one.
         converged: False where an iterative solve gained nothing in its iterations, or less than rounding took: then
@@ -44,31 +43,31 @@ class Lifted:
 
 
 @dataclass(frozen=True)
-class Hints:
-    """What spares a solve some of its work.
+class SolveGoal:
+    """What a solve is for, which may spare some of its work.
 
     Attributes:
         rough: a few digits of θ̇ will do and its misfit is not read: a direct solve need not be refined. The attributes
             below are for iterative solves.
-        within: it may stop at this residual.
-        near: it may begin on the line of this parameter velocity, (K,).
+        residual: it may stop at a residual of this norm.
+        start: it may begin on the line of this parameter velocity, (K,).
         fall: it may stop where `ln φ`, φ = ‖Bv + r‖² + μ‖v‖² of a damped step, has fallen by this.
     """
 
     rough: bool = False
-    within: float = 0.0
-    near: Theta | None = None
+    residual: float = 0.0
+    start: Theta | None = None
     fall: float = math.inf
 
 
-NO_HINTS = Hints()
-ROUGH = Hints(rough=True)
+FULL = SolveGoal()
+ROUGH = SolveGoal(rough=True)
 
 
 class Damped(Protocol):
     """A lift at one point and one damping: the factor is there, solved for any velocity."""
 
-    def lift(self, velocity: Outputs, hints: Hints = NO_HINTS) -> Lifted:
+    def lift(self, velocity: Outputs, goal: SolveGoal = FULL) -> Lifted:
         """The parameter velocity of this output velocity, v (m,)."""
         ...
 
@@ -85,8 +84,8 @@ class Prepared(Protocol):
         return self.damped(damping).lift(velocity)
 
     @property
-    def scale(self) -> float:
-        """`‖B‖_F²/m`: what relative damping refers to, on every route (THEORY 1.8)."""
+    def mean_square(self) -> float:
+        """`‖B‖_F²/m`, the mean of the diagonal of the Gram matrix, on every route."""
         ...
 
     @property
@@ -95,27 +94,9 @@ class Prepared(Protocol):
         ...
 
     @property
-    def direct(self) -> bool:
+    def exact(self) -> bool:
         """Whether solves, unless rough ones are asked for, are exact to rounding, so that misfits can be compared."""
         ...
-
-    @property
-    def opening(self) -> "Opening | None":
-        """Cheaper, inexact solves at the same point for the way in; None where there are none."""
-        return None
-
-
-@dataclass(frozen=True)
-class Opening:
-    """Inexact solves where exact ones are to be had too.
-
-    Attributes:
-        prepared: the inexact lift.
-        worth: as many of its iterations as an exact step costs.
-    """
-
-    prepared: Prepared
-    worth: float
 
 
 class Lift(Protocol):
@@ -123,12 +104,11 @@ class Lift(Protocol):
 
     name: str
 
-    def prepare(self, jacobian: Jacobian, *, row_scale: Outputs | None = None, metric: Theta | None = None) -> Prepared:
+    def prepare(self, jacobian: Jacobian, *, metric: Theta | None = None) -> Prepared:
         """The lift at the point where the Jacobian was taken.
 
         Args:
-            jacobian: D, rows not scaled.
-            row_scale: s > 0, (m,); None for ones.
+            jacobian: D, rows weighted.
             metric: diagonal of M > 0, (K,); None for ones.
         """
         ...
@@ -137,37 +117,53 @@ class Lift(Protocol):
         """The lift that is really used for m residuals and K parameters: itself, or what a plan picks."""
         return self
 
-    def exact(self) -> "Lift":
+    def for_flow(self) -> "Lift":
         """The lift for a flow, whose steps nothing judges: itself, or a plan without inexact solves."""
         return self
 
+    @property
+    def exact(self) -> bool:
+        """Whether its solves are exact to rounding, so that corrections can be compared."""
+        return True
+
+    @property
+    def adds_over_batches(self) -> bool:
+        """Whether it needs nothing of D but sums over rows, so that D may pass by batch after batch."""
+        return False
+
 
 @dataclass(frozen=True)
-class Metrics:
-    """`B = diag(s) D M^{−½}` and how velocities go in and out."""
+class MetricJacobian:
+    """`B = D M^{−½}`, and how velocities of θ go in and out.
+
+    Attributes:
+        jacobian: B.
+        column_scale: M^{−½}, (K,), or None for ones.
+    """
 
     jacobian: Jacobian
-    row_scale: Outputs | None
     column_scale: Theta | None
 
     @classmethod
-    def of(cls, jacobian: Jacobian, row_scale: Outputs | None, metric: Theta | None) -> "Metrics":
-        rows = None if row_scale is None else row_scale.to(jacobian.dtype)
+    def of(cls, jacobian: Jacobian, metric: Theta | None) -> "MetricJacobian":
+        """From D and the diagonal of M."""
         columns = None if metric is None else metric.to(jacobian.dtype).rsqrt()
-        return cls(jacobian.scaled(rows=rows, columns=columns), rows, columns)
+        return cls(jacobian.scaled(columns=columns), columns)
 
-    def enter(self, velocity: Outputs) -> Outputs:
-        velocity = velocity.reshape(-1).to(self.jacobian.dtype)
-        return velocity if self.row_scale is None else velocity * self.row_scale
+    def rows(self, velocity: Outputs) -> Outputs:
+        """A velocity of the outputs, stacked and in the precision of B."""
+        return velocity.reshape(-1).to(self.jacobian.dtype)
 
     def leave(self, velocity: Theta) -> Theta:
+        """θ̇ from the velocity that B multiplies."""
         return velocity if self.column_scale is None else velocity * self.column_scale
 
-    def entered(self, velocity: Theta) -> Theta:
+    def enter(self, velocity: Theta) -> Theta:
         """The inverse of `leave`."""
         velocity = velocity.to(self.jacobian.dtype)
         return velocity if self.column_scale is None else velocity / self.column_scale
 
     @cached_property
-    def scale(self) -> float:
-        return linalg.total(self.jacobian.row_squares()) / self.jacobian.n_residuals
+    def mean_square(self) -> float:
+        """`‖B‖_F²/m`."""
+        return row_total(self.jacobian.row_squares()) / self.jacobian.n_residuals

@@ -1,4 +1,4 @@
-"""The lift between ordinary gradient descent and the adapted flow (THEORY 2.1)."""
+"""The lift between ordinary gradient descent and the adapted flow."""
 
 from dataclasses import dataclass, field, replace
 
@@ -7,8 +7,8 @@ import torch
 from geodescent._errors import InputError
 from geodescent._types import Outputs, Theta
 from geodescent.jacobian import Jacobian
-from geodescent.lift._chosen import PlannedLift
-from geodescent.lift._lift import NO_HINTS, Damped, Hints, Lift, Lifted, Metrics, Prepared
+from geodescent.lift._planned_lift import PlannedLift
+from geodescent.lift._protocols import FULL, Damped, Lift, Lifted, MetricJacobian, Prepared, SolveGoal
 
 
 @dataclass(frozen=True)
@@ -37,17 +37,20 @@ class HomotopyLift(Lift):
         if self.scale is not None and not self.scale > 0.0:
             raise InputError(f"scale = {self.scale}: the unit of D must be positive; None takes ‖D‖_F/√m.")
 
-    def prepare(self, jacobian: Jacobian, *, row_scale: Outputs | None = None, metric: Theta | None = None) -> Prepared:
-        metrics = Metrics.of(jacobian, row_scale, metric)
-        prepared = self.lift.prepare(jacobian, row_scale=row_scale, metric=metric)
-        unit = prepared.scale if self.scale is None else self.scale**2
-        return _PreparedHomotopy(prepared, metrics, self.alpha, unit)
+    def prepare(self, jacobian: Jacobian, *, metric: Theta | None = None) -> Prepared:
+        prepared = self.lift.prepare(jacobian, metric=metric)
+        unit = prepared.mean_square if self.scale is None else self.scale**2
+        return _PreparedHomotopy(prepared, MetricJacobian.of(jacobian, metric), self.alpha, unit)
 
     def choice(self, m: int, k: int, *, dtype: torch.dtype, device: torch.device) -> Lift:
         return replace(self, lift=self.lift.choice(m, k, dtype=dtype, device=device))
 
-    def exact(self) -> Lift:
-        return replace(self, lift=self.lift.exact())
+    def for_flow(self) -> Lift:
+        return replace(self, lift=self.lift.for_flow())
+
+    @property
+    def exact(self) -> bool:
+        return self.lift.exact
 
 
 @dataclass(frozen=True)
@@ -55,51 +58,51 @@ class _PreparedHomotopy(Prepared):
     """Attributes: unit is s², in the units of G."""
 
     prepared: Prepared
-    metrics: Metrics
+    metric: MetricJacobian
     alpha: float
     unit: float
 
     def damped(self, damping: float) -> Damped:
         if self.alpha == 1.0:
-            return _Gradient(self.metrics, self.unit + damping)
+            return _Gradient(self.metric, self.unit + damping)
         damped = self.prepared.damped((self.alpha * self.unit + damping) / (1.0 - self.alpha))
-        return _Between(self.metrics, damped, 1.0 / (1.0 - self.alpha))
+        return _Between(self.metric, damped, 1.0 / (1.0 - self.alpha))
 
     @property
-    def scale(self) -> float:
-        return self.prepared.scale
+    def mean_square(self) -> float:
+        return self.prepared.mean_square
 
     @property
     def least_damping(self) -> float:
         return self.prepared.least_damping
 
     @property
-    def direct(self) -> bool:
-        return self.prepared.direct
+    def exact(self) -> bool:
+        return self.prepared.exact
 
 
 @dataclass(frozen=True)
 class _Gradient:
     """`Dᵀv/s²`."""
 
-    metrics: Metrics
+    metric: MetricJacobian
     unit: float
 
-    def lift(self, velocity: Outputs, hints: Hints = NO_HINTS) -> Lifted:
-        v, jacobian = self.metrics.enter(velocity), self.metrics.jacobian
+    def lift(self, velocity: Outputs, goal: SolveGoal = FULL) -> Lifted:
+        v, jacobian = self.metric.rows(velocity), self.metric.jacobian
         solution = jacobian.rmv(v) / self.unit
-        return Lifted(self.metrics.leave(solution), jacobian.mv(solution) - v)
+        return Lifted(self.metric.leave(solution), jacobian.mv(solution) - v)
 
 
 @dataclass(frozen=True)
 class _Between:
     """`D_μv/(1 − α)`; `Bθ̇ − v` follows from the misfit of the damped solve."""
 
-    metrics: Metrics
+    metric: MetricJacobian
     damped: Damped
     factor: float
 
-    def lift(self, velocity: Outputs, hints: Hints = NO_HINTS) -> Lifted:
-        v, found = self.metrics.enter(velocity), self.damped.lift(velocity, hints)
+    def lift(self, velocity: Outputs, goal: SolveGoal = FULL) -> Lifted:
+        v, found = self.metric.rows(velocity), self.damped.lift(velocity, goal)
         misfit = self.factor * (found.misfit + v) - v
         return replace(found, velocity=self.factor * found.velocity, misfit=misfit)

@@ -1,0 +1,203 @@
+"""How a certificate is made: the spectrum of D, the margin, the floors, the causes, and the kind of point."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+
+from geodescent._errors import InputError, MemoryPlanError
+from geodescent._types import Outputs, Theta
+from geodescent.certificate._causes import Cause, causes_of, not_looked_for
+from geodescent.certificate._certificate import Certificate
+from geodescent.certificate._forecast import forecast_floor
+from geodescent.certificate._margin import Margin, margin_at
+from geodescent.certificate._point import Point, point_at
+from geodescent.certificate._spectrum import Spectrum, spectrum_of
+from geodescent.jacobian import Jacobian
+from geodescent.linalg import norm, row_dot, row_norm
+from geodescent.problem import Problem, rounding_floor
+from geodescent.theory import stopping_time
+
+FAR = 1e6  # Rounding floors: above them the floor is forecast at the likely end of a fit, because it grows on the way.
+
+
+def certificate_of(
+    problem: Problem,
+    *,
+    theta: Theta | None = None,
+    target_cost: float | None = None,
+    rcond: float | None = None,
+    lipschitz: float | None = None,
+    full_rank_so_far: bool | None = None,
+    describe_point: bool = False,
+    forecast_rounding: bool = False,
+) -> Certificate:
+    """The certificate of a problem at θ.
+
+    Args:
+        theta: where; the module's own parameters by default.
+        target_cost: ε ≥ 0, for the stopping time.
+        rcond: relative cut on σ, in [0, 1).
+        lipschitz: a proven L ≥ 0 of θ ↦ D(θ), rows weighted, on the ball of radius σ₀/L.
+        full_rank_so_far: of a run: whether D had full rank at every step.
+        describe_point: say what kind of point this is.
+        forecast_rounding: give the rounding floor where a fit from here is likely to end, for the price of a step.
+
+    Raises: InputError.
+    Cost: a decomposition of D where its size allows , and for the margin six more Jacobians and some
+        hundred products with each.
+    """
+    _check(target_cost, rcond, lipschitz)
+    theta = problem.theta if theta is None else theta
+    there = _Linearised.at(problem, theta)
+    rounding = rounding_floor(problem, theta)
+    if forecast_rounding and there.jacobian is not None and there.cost > FAR * rounding:
+        rounding = forecast_floor(problem, theta)
+    spectrum = there.spectrum(rcond)
+    floor = _floor(problem, spectrum, there.residual)
+    causes = causes_of(problem, theta, jacobian=there.jacobian, floor=floor)
+    lost = _lost(problem, spectrum, causes)
+    margin = None if lost else there.margin(problem, theta, spectrum, lipschitz)
+    time, why_no_time = _time(there.cost, target_cost, spectrum, lost=bool(lost), rounding=rounding)
+    reasons = [spectrum.reason, why_no_time, *not_looked_for(problem)]
+    return Certificate(
+        regime="overparametrised" if problem.n_params >= problem.n_rows_wanted else "underparametrised",
+        guaranteed=_guaranteed(lost, spectrum, margin, full_rank_so_far=full_rank_so_far),
+        n_residuals=problem.n_residuals,
+        n_params=problem.n_params,
+        rank=spectrum.rank,
+        rcond=spectrum.rcond,
+        resolution=spectrum.resolution,
+        sigma_max=spectrum.sigma_max,
+        sigma_min=spectrum.sigma_min,
+        sigma_min_is_bound=spectrum.sigma_min_is_bound,
+        condition=_condition(spectrum),
+        margin=None if margin is None else margin.value,
+        margin_how=None if margin is None else margin.how,
+        way_bound=None if margin is None else margin.way_bound,
+        floor=floor,
+        rounding_floor=rounding,
+        cost=there.cost,
+        target_cost=target_cost,
+        stopping_time=time,
+        causes=causes,
+        level=spectrum.level,
+        reason=" ".join(text for text in reasons if text) or None,
+        point=there.point(problem, theta, spectrum, rounding) if describe_point else None,
+    )
+
+
+@dataclass(frozen=True)
+class _Linearised:
+    """The problem at one θ, as far as memory allows.
+
+    Attributes:
+        residual: weighted, (m,), float64.
+        cost: C.
+        jacobian: B, in the maps' own precision, or None where it does not fit.
+        failure: why not.
+    """
+
+    residual: Outputs
+    cost: float
+    jacobian: Jacobian | None
+    failure: str | None = None
+
+    @classmethod
+    def at(cls, problem: Problem, theta: Theta) -> "_Linearised":
+        try:
+            residual, jacobian = problem.linearise(theta)
+        except MemoryPlanError as error:
+            residual = problem.residual(theta, dtype=torch.float64)
+            return cls(residual, problem.cost_of(residual), None, f"the spectrum was not computed: {error}")
+        return cls(residual.double(), problem.cost_of(residual), jacobian)
+
+    def spectrum(self, rcond: float | None) -> Spectrum:
+        if self.jacobian is None:
+            return Spectrum("not computed", reason=self.failure)
+        return spectrum_of(self.jacobian, self.residual, rcond=rcond)
+
+    def margin(self, problem: Problem, theta: Theta, spectrum: Spectrum, lipschitz: float | None) -> Margin | None:
+        if self.jacobian is None or spectrum.rank is None or spectrum.sigma_min is None:
+            return None
+        return margin_at(problem, theta, self.jacobian, spectrum, self.residual, lipschitz=lipschitz)
+
+    def point(self, problem: Problem, theta: Theta, spectrum: Spectrum, rounding: float) -> Point:
+        ratio = _gradient_ratio(self.jacobian, spectrum, self.residual)
+        return point_at(problem, theta, spectrum, ratio, cost=self.cost, rounding_floor=rounding)
+
+
+def _check(target_cost: float | None, rcond: float | None, lipschitz: float | None) -> None:
+    if target_cost is not None and not (math.isfinite(target_cost) and target_cost >= 0.0):
+        raise InputError(f"target_cost must be finite and ≥ 0: got {target_cost}.")
+    if rcond is not None and not 0.0 <= rcond < 1.0:
+        raise InputError(f"rcond is relative to the largest singular value and must lie in [0, 1): got {rcond}.")
+    if lipschitz is not None and not (math.isfinite(lipschitz) and lipschitz >= 0.0):
+        raise InputError(f"lipschitz must be finite and ≥ 0: got {lipschitz}.")
+
+
+def _floor(problem: Problem, spectrum: Spectrum, residual: Outputs) -> float | None:
+    """`F = ½‖(I − P)r‖²/N`; exactly zero at full row rank."""
+    if spectrum.reachable is None:
+        return None
+    if spectrum.rank == len(residual):
+        return 0.0
+    rest = residual - spectrum.reachable
+    return row_dot(rest, rest) / (2.0 * problem.n_samples)
+
+
+def _lost(problem: Problem, spectrum: Spectrum, causes: tuple[Cause, ...]) -> str | None:
+    """Why rank < m here, or None where it is full or not known."""
+    wanted = problem.n_rows_wanted
+    if spectrum.rank is not None and spectrum.rank < wanted:
+        return f"rank {spectrum.rank} < m = {wanted}"
+    if problem.n_params < wanted:
+        return f"K = {problem.n_params} < m = {wanted}"
+    return "samples with identical inputs" if any(c.kind == "identical_inputs" for c in causes) else None
+
+
+def _guaranteed(
+    lost: str | None, spectrum: Spectrum, margin: Margin | None, *, full_rank_so_far: bool | None
+) -> bool | None:
+    if lost:
+        return False
+    if full_rank_so_far:
+        return True
+    sure = margin is not None and margin.proven and margin.value > 1.0 and not spectrum.sigma_min_is_bound
+    return True if sure else None
+
+
+def _condition(spectrum: Spectrum) -> float | None:
+    if spectrum.sigma_max is None or not spectrum.sigma_min:
+        return None
+    return spectrum.sigma_max / spectrum.sigma_min
+
+
+def _gradient_ratio(jacobian: Jacobian | None, spectrum: Spectrum, residual: Outputs) -> float | None:
+    """`‖P r‖/‖r‖`, or its lower bound `‖Dᵀr‖/(σ_max‖r‖)`."""
+    size = row_norm(residual)
+    if jacobian is None or size == 0.0:
+        return None if jacobian is None else 0.0
+    if spectrum.reachable is not None:
+        return row_norm(spectrum.reachable) / size
+    if spectrum.sigma_max is None:
+        return None
+    gradient = jacobian.to(torch.float64).rmv(residual)
+    return norm(gradient) / (spectrum.sigma_max * size) if spectrum.sigma_max > 0.0 else 0.0
+
+
+def _time(
+    cost: float, target: float | None, spectrum: Spectrum, *, lost: bool, rounding: float
+) -> tuple[float | None, str | None]:
+    """The stopping time, or None and why."""
+    if target is None:
+        return None, None
+    if cost <= target:
+        return 0.0, None
+    if lost:
+        return None, "no stopping time: rank is lost, so that the law holds only down to a floor that moves with θ."
+    if spectrum.rank is None:
+        return None, "no stopping time: the rank is not known."
+    if target < rounding:
+        return None, f"no stopping time: the target {target:.2g} is below the rounding floor {rounding:.2g}."
+    return stopping_time(cost, target), None

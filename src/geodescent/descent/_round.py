@@ -1,0 +1,157 @@
+"""One round of a descent: a step, or a return to the best point, or the next stage, or the reason why there is none."""
+
+import math
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from geodescent._record import Result, StepRecord
+from geodescent._types import Theta
+from geodescent.descent._control import Damping, Trial
+from geodescent.descent._linearised import Linearised
+from geodescent.descent._stages import Stage
+from geodescent.descent._state import Best, State
+from geodescent.descent._stopping import NEAR_FLOOR, PROGRESS, standstill
+from geodescent.linalg import STEP_ITERATIONS
+from geodescent.problem import rounding_floor
+
+Stages = tuple[Stage, ...]
+
+
+@dataclass(frozen=True)
+class Observer:
+    """What is seen of a run beside its costs.
+
+    Attributes:
+        validation_cost: of θ, or None where there are no validation data.
+        seconds: since the start.
+        by_validation: whether the best point is that of the least validation cost.
+    """
+
+    validation_cost: Callable[[Theta], float | None] = lambda theta: None
+    seconds: Callable[[], float] = lambda: 0.0
+    by_validation: bool = False
+
+
+@dataclass(frozen=True)
+class Round:
+    """What a round came to.
+
+    Attributes:
+        state: after it.
+        here: where it began.
+        stepped: whether a step was taken; the last record of the state is then its own.
+    """
+
+    state: State
+    here: Linearised
+    stepped: bool
+
+
+def play(stages: Stages, state: State, observer: Observer, tally: Counter[str]) -> Round | Result:
+    """One round from the state's point, on the problem that the stage gives for its step."""
+    stage = stages[state.stage.index]
+    problem = stage.source.at(state.step)
+    here = Linearised.at(problem, state.theta, lift=stage.lift, dtype=stage.solve_dtype, tally=tally)
+    return advance(stages, state, here, observer)
+
+
+def advance(stages: Stages, state: State, here: Linearised, observer: Observer) -> Round | Result:
+    """One round from `here`: a step; a return to the best point, or a stage that is left; or why there is none.
+
+    Args:
+        here: the state's point, linearised on the step's own problem by the stage's lift.
+    """
+    stage, before = stages[state.stage.index], _work(here)
+    if state.stage.control is None:
+        if on := _stages_on(stages, here, state):
+            return _further(stages, state, here, observer, on)
+        begun = stage.control.begin(here, state.stage.damping)
+        state = replace(state, stage=replace(state.stage, control=begun))
+    taken = None
+    if 0.0 < here.total_square < math.inf:
+        taken = stage.control.step(here, stage.walk, state.stage.control, state.levels)
+    state = replace(state, stage=replace(state.stage, work=state.stage.work + _work(here) - before))
+    if taken is not None and here.cost - taken[0].predicted > stage.least_promise * here.cost:
+        after = _stepped(stage, state, here, *taken, observer)
+        return Round(_moved(stages, after, _stages_on(stages, here, after)), here, stepped=True)
+    if stage.leave and state.stage.index + 1 < len(stages):
+        return _further(stages, state, here, observer, stage.leave[0].stages)
+    restarted = stage.control.restart(here, state.returns)
+    if restarted is not None and (state.theta is not state.best.theta or state.returns > 0 or taken is None):
+        back = replace(state.at_best(), returns=state.returns + 1, stage=replace(state.stage, control=restarted))
+        return Round(back, here, stepped=False)
+    return standstill(here, state)
+
+
+def _stages_on(stages: Stages, here: Linearised, state: State) -> int:
+    """How many stages on the run goes; never beyond the last."""
+    return min(stages[state.stage.index].stages_on(here, state), len(stages) - 1 - state.stage.index)
+
+
+def _moved(stages: Stages, state: State, on: int) -> State:
+    """The state in a later stage; where that takes its steps on other samples, at the best point."""
+    if not on:
+        return state
+    source, index = stages[state.stage.index].source, min(state.stage.index + on, len(stages) - 1)
+    state = replace(state, stage=replace(state.stage, index=index, control=None))
+    following = stages[index].source
+    if following is source:
+        return state
+    own_cost = following.own_cost(state.best.theta, state.best.cost)
+    return replace(state, theta=state.best.theta, cost=own_cost, best=replace(state.best, own_cost=own_cost))
+
+
+def _further(stages: Stages, state: State, here: Linearised, observer: Observer, on: int) -> Round | Result:
+    """The round of a later stage, from the same linearisation where that is of the same samples."""
+    stage, state = stages[state.stage.index], _moved(stages, state, on)
+    following = stages[state.stage.index]
+    if following.source is stage.source and following.solve_dtype == stage.solve_dtype:
+        return advance(stages, state, here.by(following.lift), observer)
+    return Round(state, here, stepped=False)
+
+
+def _stepped(stage: Stage, state: State, here: Linearised, trial: Trial, control: object, observer: Observer) -> State:
+    """The state after a step, with its record."""
+    known = stage.source.cost_of_all(state.step + 1, trial.theta, trial.cost)
+    shown = trial.cost if known is None else known
+    record = StepRecord(
+        step=state.step + 1,
+        time=state.records[-1].time + stage.walk.step_size,
+        cost=shown,
+        predicted=trial.predicted,
+        damping=trial.damping,
+        gain_ratio=trial.gain_ratio(here.cost),
+        validation_cost=observer.validation_cost(trial.theta),
+        seconds=observer.seconds(),
+        block_rms=stage.source.first.block_rms(trial.theta, shown),
+    )
+    damping = Damping(trial.next_damping, here.total_square)
+    after = replace(
+        state,
+        theta=trial.theta,
+        cost=trial.cost,
+        best=_best(state, trial, known, record, observer),
+        records=(*state.records, record),
+        stage=replace(state.stage, control=control, damping=damping),
+    )
+    if known is None or not known < state.best.cost:
+        return after
+    near = known <= NEAR_FLOOR * state.floor
+    floor = rounding_floor(here.problem, trial.theta) if near else state.floor
+    return replace(after, floor=floor, returns=state.returns if known > PROGRESS * state.best.cost else 0)
+
+
+def _best(state: State, trial: Trial, known: float | None, record: StepRecord, observer: Observer) -> Best:
+    """The best point after a step."""
+    if observer.by_validation:
+        judged = record.validation_cost
+        better = judged is not None and judged < state.least_validation()[0]
+    else:
+        better = known is not None and known < state.best.cost
+    return Best(trial.theta, math.inf if known is None else known, trial.cost) if better else state.best
+
+
+def _work(here: Linearised) -> float:
+    """All iterations so far, and what else their steps and trials cost."""
+    return here.tally["iterations"] + STEP_ITERATIONS * here.tally["factors"]

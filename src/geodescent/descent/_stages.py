@@ -1,0 +1,198 @@
+"""The stages of a descent: which samples, which solves, which walk and control, and when the next stage takes over."""
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+
+from geodescent.descent._control import STATIONARY, Control
+from geodescent.descent._gain_ratio import GainRatio
+from geodescent.descent._linearised import Linearised
+from geodescent.descent._natural import NaturalControl
+from geodescent.descent._state import State
+from geodescent.descent._stopping import PROGRESS, is_idle
+from geodescent.descent._walk import EulerWalk, GeodesicWalk, Walk
+from geodescent.lift import INEXACT, DenseLift, KrylovLift, Lift, PlannedLift
+from geodescent.linalg import SEEN, STEP_ITERATIONS
+from geodescent.problem import FixedSource, PartSource, Problem, Source
+
+VALLEY = 1e-3  # Share of the reference cost: below it exact steps converge fast (docs/decisions.md).
+LONG = 10.0  # Exact steps that an opening may cost.
+PART_PATIENCE = 24  # Steps on a part of the samples without progress on all: each costs at most a quarter of a step.
+
+
+class Leave(Protocol):
+    """When a stage is left.
+
+    Attributes:
+        stages: how many stages on the run then goes.
+        least_promise: share of C; a step whose linear model promises less is not taken in this stage.
+    """
+
+    @property
+    def stages(self) -> int: ...
+
+    @property
+    def least_promise(self) -> float: ...
+
+    def is_over(self, here: Linearised, state: State) -> bool:
+        """Whether the stage is over: asked when it begins, and after each of its steps.
+
+        Args:
+            here: where the last step began, or where the first will.
+            state: after that step.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage of a descent.
+
+    A stage goes on where the one before it stood; where it takes its steps on other samples, from the best point.
+
+    Attributes:
+        source: the problem of each step.
+        lift: how D⁺ is applied.
+        walk: from a lifted velocity to a displacement.
+        control: chooses dampings and judges steps.
+        leave: when the stage is over; the stages on of all rules that hold add up. The first of them also says where a
+            stage goes that finds no step. None for the last stage, where the run ends.
+        solve_dtype: of residual and solves.
+    """
+
+    source: Source
+    lift: Lift
+    walk: Walk
+    control: Control[Any]
+    leave: tuple[Leave, ...] = ()
+    solve_dtype: torch.dtype = torch.float64
+
+    @property
+    def least_promise(self) -> float:
+        """The largest of its rules' least promises."""
+        return max((rule.least_promise for rule in self.leave), default=STATIONARY)
+
+    def stages_on(self, here: Linearised, state: State) -> int:
+        """How many stages on the run goes from here; 0 to stay."""
+        return sum(rule.stages for rule in self.leave if rule.is_over(here, state))
+
+
+@dataclass(frozen=True)
+class OpeningEnds:
+    """The opening with inexact solves is over, for good.
+
+    Far from the minimum inexact solves bring as much as exact ones for a small part of the price. The opening ends at
+    `VALLEY` of the reference cost, from where exact steps converge fast and inexact ones leave ever more of what is
+    hard to reach; when it has cost as much as `LONG` exact steps; and where an exact step is as cheap.
+
+    Args:
+        exact: the lift of the steps that follow.
+    """
+
+    exact: DenseLift
+    stages: int = 1
+    least_promise: float = SEEN
+
+    def is_over(self, here: Linearised, state: State) -> bool:
+        """Whether exact steps are the better use of the time."""
+        worth = self.exact.step_flops(here.jacobian) / here.jacobian.product_flops()
+        if worth <= STEP_ITERATIONS:
+            return True
+        return state.stage.work > 0.0 and (state.cost <= VALLEY * state.reference or state.stage.work >= LONG * worth)
+
+
+@dataclass(frozen=True)
+class PartEnds:
+    """The part of the samples that steps are taken on leads no further.
+
+    Either it is learnt by heart: it costs a tenth less than at the best point, which the step would be, had all samples
+    come down too. Or `PART_PATIENCE` steps on it have not brought the cost of all samples down by a tenth.
+    """
+
+    stages: int = 1
+    least_promise: float = STATIONARY
+
+    def is_over(self, here: Linearised, state: State) -> bool:
+        """Whether steps on all samples are the better use of the time."""
+        return state.cost < PROGRESS * state.best.own_cost or is_idle(state, PART_PATIENCE)
+
+
+@dataclass(frozen=True)
+class AfterSteps:
+    """The stage is left after so many accepted steps of the run.
+
+    Args:
+        steps: counted from the start of the run.
+    """
+
+    steps: int
+    stages: int = 1
+    least_promise: float = STATIONARY
+
+    def is_over(self, here: Linearised, state: State) -> bool:
+        """Whether they are taken."""
+        return state.step >= self.steps
+
+
+@dataclass(frozen=True)
+class Method:
+    """How to descend in one stage, without an opening: lift × walk × control.
+
+    What is left out is planned: the lift by m, K and memory; natural control along the geodesic where its solves are
+    exact, the gain ratio along straight steps where they are not.
+
+    Attributes:
+        lift: how D⁺ is applied.
+        walk: from a lifted velocity to a displacement.
+        control: chooses dampings and judges steps.
+        solve_dtype: of residual and solves.
+    """
+
+    lift: Lift | None = None
+    walk: Walk | None = None
+    control: Control[Any] | None = None
+    solve_dtype: torch.dtype = torch.float64
+
+    def stage(self, source: Source, problem: Problem) -> Stage:
+        """The stage for this source.
+
+        Args:
+            problem: whose size the plan is made for.
+        """
+        lift = self.lift or PlannedLift()
+        exact = chosen_lift(lift, problem, self.solve_dtype).exact
+        walk = self.walk or (GeodesicWalk() if exact else EulerWalk())
+        control = self.control or (NaturalControl() if exact else GainRatio())
+        return Stage(source, lift, walk, control, solve_dtype=self.solve_dtype)
+
+
+def chosen_lift(lift: Lift, problem: Problem, dtype: torch.dtype) -> Lift:
+    """What a lift comes to for a problem of this size."""
+    return lift.choice(problem.n_residuals, problem.n_params, dtype=dtype, device=problem.device)
+
+
+def planned_stages(problem: Problem, part: Problem | None = None) -> tuple[Stage, ...]:
+    """The stages of a fit of one problem by the default method.
+
+    Where a matrix of the problem can be factorised: an opening with inexact solves, then the end game with exact ones.
+    With a part of the samples, both on the part first, and then on all.
+
+    Args:
+        part: some of the samples, or None.
+    """
+    source = FixedSource(problem)
+    chosen = PlannedLift().choice(problem.n_residuals, problem.n_params, dtype=torch.float64, device=problem.device)
+    stages = _on(source, chosen, ())
+    if part is None:
+        return stages
+    return (*_on(PartSource(source, part), chosen, (PartEnds(len(stages)),)), *stages)
+
+
+def _on(source: Source, chosen: DenseLift | KrylovLift, leave: tuple[Leave, ...]) -> tuple[Stage, ...]:
+    """The stages on one source."""
+    if isinstance(chosen, KrylovLift):
+        return (Stage(source, chosen, EulerWalk(), GainRatio(), leave),)
+    inexact = KrylovLift(tol=INEXACT.tol, max_iterations=INEXACT.max_iterations, slack=INEXACT.slack)
+    opening = Stage(source, inexact, EulerWalk(), GainRatio(), (OpeningEnds(chosen), *leave))
+    return opening, Stage(source, chosen, GeodesicWalk(), NaturalControl(), leave)

@@ -1,0 +1,146 @@
+"""Where a run stands: all that its next step depends on, and how that is taken apart to be saved."""
+
+import math
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+from torch import Tensor
+
+from geodescent._record import StepRecord
+from geodescent._types import Theta
+from geodescent.descent._control import CostLevels, Damping
+
+
+@dataclass(frozen=True)
+class Best:
+    """The best point so far, by cost or by validation cost. A control may walk through worse ones.
+
+    Attributes:
+        theta: (K,).
+        cost: C of everything there; infinite where it is not known yet.
+        own_cost: C there of the problem that steps are taken on, where that is a part of the samples.
+    """
+
+    theta: Theta
+    cost: float
+    own_cost: float
+
+
+@dataclass(frozen=True)
+class StageState:
+    """Where a run stands in its stages.
+
+    Attributes:
+        index: of the stage.
+        control: the state of its control; None where the stage has not begun.
+        damping: what the last step leaves for the control of a stage that begins; None before the first step.
+        work: iterations of all steps so far, and what else these cost, in iterations.
+    """
+
+    index: int = 0
+    control: Any = None
+    damping: Damping | None = None
+    work: float = 0.0
+
+
+@dataclass(frozen=True)
+class State:
+    """Where a run stands: all that the next step depends on.
+
+    Attributes:
+        theta, cost: the point of the last step, (K,), and C there, of the step's own problem.
+        best: the best point.
+        reference: the larger of the cost at the start and that of outputs 0: what "small" is measured by.
+        floor: the rounding floor, estimated at the start and again near it.
+        records: of the accepted steps, the start first.
+        returns: to the best point, since it last fell by a tenth.
+        stage: where it stands in its stages.
+    """
+
+    theta: Theta
+    cost: float
+    best: Best
+    reference: float
+    floor: float
+    records: tuple[StepRecord, ...]
+    returns: int = 0
+    stage: StageState = StageState()
+
+    @property
+    def step(self) -> int:
+        """Number of the last accepted step."""
+        return self.records[-1].step
+
+    @property
+    def levels(self) -> CostLevels:
+        """What a control measures costs by."""
+        return CostLevels(self.best.cost, self.reference)
+
+    def at_best(self) -> "State":
+        """The same at the best point."""
+        return replace(self, theta=self.best.theta, cost=self.best.cost)
+
+    def least_validation(self) -> tuple[float, int]:
+        """The least validation cost so far, and at which step."""
+        known = [(r.validation_cost, r.step) for r in self.records if r.validation_cost is not None]
+        return min(known, default=(math.inf, 0))
+
+
+Numbers = dict[str, Any]  # what JSON can hold
+Points = dict[str, Tensor]
+
+
+def taken_apart(state: State) -> tuple[Numbers, Points]:
+    """Numbers and points of a state without its records: what is saved of it."""
+    stage = state.stage
+    numbers: Numbers = {
+        "cost": state.cost,
+        "best_cost": state.best.cost,
+        "best_own_cost": state.best.own_cost,
+        "reference": state.reference,
+        "floor": state.floor,
+        "returns": state.returns,
+        "stage": stage.index,
+        "work": stage.work,
+        "damping": None if stage.damping is None else [stage.damping.value, stage.damping.total_square],
+        "control": None,
+    }
+    points: Points = {"theta": state.theta, "best": state.best.theta}
+    if stage.control is not None:
+        numbers["control"] = {}
+        for part in fields(stage.control):
+            value = getattr(stage.control, part.name)
+            if isinstance(value, Tensor):
+                points[f"control.{part.name}"] = value
+            else:
+                numbers["control"][part.name] = (
+                    [value.value, value.total_square] if isinstance(value, Damping) else value
+                )
+    return numbers, points
+
+
+def put_together(
+    numbers: Numbers, points: Points, records: tuple[StepRecord, ...], control_type: type[Any] | None
+) -> State:
+    """The inverse of `taken_apart`.
+
+    Args:
+        control_type: the class of the control's state at that stage; None to begin the stage anew, with its damping.
+    """
+    control = None
+    if numbers["control"] is not None and control_type is not None:
+        kept = {name: Damping(*v) if isinstance(v, list) else v for name, v in numbers["control"].items()}
+        prefix = "control."
+        kept |= {name.removeprefix(prefix): point for name, point in points.items() if name.startswith(prefix)}
+        control = control_type(**kept)
+    damping = None if numbers["damping"] is None else Damping(*numbers["damping"])
+    return State(
+        theta=points["theta"],
+        cost=numbers["cost"],
+        best=Best(points["best"], numbers["best_cost"], numbers["best_own_cost"]),
+        reference=numbers["reference"],
+        floor=numbers["floor"],
+        records=records,
+        returns=numbers["returns"],
+        stage=StageState(numbers["stage"], control, damping, numbers["work"]),
+    )

@@ -1,0 +1,72 @@
+"""When a run ends, and what is said then."""
+
+import math
+from dataclasses import dataclass
+
+from geodescent._record import Result
+from geodescent.descent._control import STATIONARY
+from geodescent.descent._linearised import Linearised
+from geodescent.descent._state import State
+
+AT_FLOOR = 4.0  # Rounding floors: a cost below them has arrived.
+NEAR_FLOOR = 1e4  # Rounding floors: below them a failed step is reported as `rounding_floor`, not as `no_progress`.
+ROUNDING_NOISE = 10.0  # Times the rounding noise of C: a promised fall below it cannot be seen.
+PROGRESS = 0.9  # Share of the best cost: steps that have not brought it below this made no progress.
+PATIENCE = 6  # Accepted steps without a lower validation cost, or without progress near the floor.
+
+
+@dataclass(frozen=True)
+class Stopping:
+    """When to end: at the target, when steps or seconds run out, or when the validation cost has risen.
+
+    Attributes:
+        by_validation: the best point is that of the least validation cost, and the run ends `PATIENCE` steps after it.
+    """
+
+    target_cost: float = 0.0
+    max_steps: int = 500
+    max_seconds: float = math.inf
+    by_validation: bool = False
+
+
+def is_idle(state: State, patience: int) -> bool:
+    """Whether the last steps have not brought the best cost down by a tenth."""
+    before, last = state.records[:-patience], state.records[-patience:]
+    return bool(before) and min(r.cost for r in last) > PROGRESS * min(r.cost for r in before)
+
+
+def ended(state: State, stopping: Stopping, *, on_part: bool, seconds: float) -> Result | None:
+    """Why the run ends before its next step, or None.
+
+    Args:
+        on_part: whether steps are taken on a part of the samples, after which others may come down.
+        seconds: since the start.
+    """
+    if not math.isfinite(state.cost):
+        return Result.nonfinite
+    if state.best.cost <= stopping.target_cost:
+        return Result.target_reached
+    near = not on_part and is_idle(state, PATIENCE)
+    if state.best.cost <= (NEAR_FLOOR if near else AT_FLOOR) * state.floor:
+        return Result.rounding_floor
+    if stopping.by_validation and state.step - state.least_validation()[1] >= PATIENCE:
+        return Result.validation_rose
+    if state.step >= stopping.max_steps:
+        return Result.max_steps
+    return Result.max_seconds if seconds >= stopping.max_seconds else None
+
+
+def standstill(here: Linearised, state: State) -> Result:
+    """Why no step is left: a critical point if even the least damped linear model promises nothing, or rounding."""
+    if not math.isfinite(here.total_square):
+        return Result.nonfinite
+    if state.best.cost <= NEAR_FLOOR * state.floor:
+        return Result.rounding_floor
+    lifted = here.lift(here.damped(here.prepared.least_damping), -here.residual)
+    promised = here.cost - here.predicted(lifted)
+    if not lifted.converged:
+        return Result.no_progress
+    if promised <= STATIONARY * here.cost:
+        return Result.stationary
+    noise = 2.0 * math.sqrt(state.floor * here.cost)  # of C: rounding moves x by √(2N·floor), C by ⟨x − y, δx⟩/N
+    return Result.rounding_floor if promised <= ROUNDING_NOISE * noise else Result.no_progress

@@ -1,0 +1,60 @@
+"""What the doors ask of their arguments before any work."""
+
+import math
+import os
+from pathlib import Path
+from typing import Any
+
+from torch.utils.data import DataLoader
+
+from geodescent._errors import InputError
+from geodescent.descent import Method, Stage, Stages, Stopping
+from geodescent.outputs import Inputs
+
+Data = Inputs | DataLoader[Any]
+"""Tensors with the samples first, or a DataLoader of pairs (X, y)."""
+
+
+def tensors_of(X: Data | None, call: str) -> Inputs | None:
+    """X, where it is no DataLoader."""
+    if isinstance(X, DataLoader):
+        raise InputError(f"gd.{call} takes tensors, not a DataLoader: gd.{call}(model, X, y).")
+    return X
+
+
+def checked_method(method: object) -> Method | Stages | None:
+    """A method, stages, or None. Raises InputError for anything else."""
+    if method is None or isinstance(method, Method):
+        return method
+    if isinstance(method, Stage):
+        return (method,)
+    if isinstance(method, (tuple, list)) and method and all(isinstance(stage, Stage) for stage in method):
+        return tuple(method)
+    raise InputError(
+        f"method must be a gd.Method or a tuple of gd.Stage, not {method!r}: for example "
+        "gd.Method(lift=gd.KrylovLift())."
+    )
+
+
+def require_folder(checkpoint: str | os.PathLike[str] | None) -> None:
+    """Raises InputError, before any work, where nothing could be saved."""
+    if checkpoint is None:
+        return
+    try:
+        Path(checkpoint).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"the checkpoint folder {checkpoint} cannot be made: {error.strerror}.") from error
+
+
+def checked_stopping(
+    target_cost: float | None, max_steps: int, max_seconds: float | None, stop: str | None
+) -> Stopping:
+    """When to end. Raises InputError for bounds that mean nothing."""
+    if stop not in (None, "cost", "validation"):
+        raise InputError(f'stop must be "cost" or "validation", not {stop!r}.')
+    if target_cost is not None and not target_cost >= 0.0:
+        raise InputError(f"target_cost = {target_cost}: a cost of zero or above is needed.")
+    if max_steps < 0 or (max_seconds is not None and not max_seconds >= 0.0):
+        raise InputError(f"max_steps = {max_steps} and max_seconds = {max_seconds} must not be negative.")
+    seconds = math.inf if max_seconds is None else max_seconds
+    return Stopping(target_cost or 0.0, max_steps, seconds, stop == "validation")

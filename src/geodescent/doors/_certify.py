@@ -1,0 +1,39 @@
+"""The door certify: what is known before a step, and what stands in the way."""
+
+from torch import Tensor
+
+from geodescent.certificate import Certificate, certificate_of
+from geodescent.doors._arguments import tensors_of
+from geodescent.outputs import Inputs
+from geodescent.problem import Model, problem_of
+
+
+def certify(
+    model: Model,
+    X: Inputs | None = None,
+    y: Tensor | None = None,
+    *,
+    weights: Tensor | None = None,
+    target_cost: float | None = None,
+    rcond: float | None = None,
+    lipschitz: float | None = None,
+) -> Certificate:
+    """What is known at the model's parameters: rank, spectrum, guarantee, floors and the causes of rank loss.
+
+        print(gd.certify(model, X, y))
+
+    Args:
+        model, X, y, weights: as in `fit`; nothing is changed. A whole problem in their place.
+        target_cost: for the stopping time.
+        rcond: relative cut on σ; default max(m, K)·eps from D, √(m·eps) through G.
+        lipschitz: a proven Lipschitz constant L of D on the ball of radius σ_min/L.
+    """
+    problem = problem_of(model, tensors_of(X, "certify"), y, weights, call="certify")
+    return certificate_of(
+        problem,
+        target_cost=target_cost,
+        rcond=rcond,
+        lipschitz=lipschitz,
+        describe_point=True,
+        forecast_rounding=True,
+    )

@@ -1,0 +1,121 @@
+"""The door flow: the adapted flow itself, beside the cost curve that is known before its first step."""
+
+import math
+import time
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from geodescent._errors import InputError
+from geodescent._record import Callback, Result, StepRecord
+from geodescent.doors._arguments import checked_stopping, tensors_of
+from geodescent.doors._results import Flow, on_demand
+from geodescent.doors._stats import stats_of
+from geodescent.flow import AdaptedField, Field, FlowPath, check_until, follow, notes_of, path_arrays, start_floor
+from geodescent.lift import Lift, PlannedLift
+from geodescent.linalg import row_norm
+from geodescent.outputs import Inputs
+from geodescent.problem import Model, problem_of
+from geodescent.theory import stopping_time
+
+DEFAULT_FALL = 1e-12  # Of C/C₀, where a flow is asked for neither a time nor a target.
+TARGET_MARGIN = 1e-6  # Share of the target that the flow's end may miss it by: the integration's own error.
+
+
+def flow(
+    model: Model,
+    X: Inputs | None = None,
+    y: Tensor | None = None,
+    *,
+    until: float | None = None,
+    target_cost: float | None = None,
+    tol: float = 1e-9,
+    max_seconds: float | None = None,
+    weights: Tensor | None = None,
+    field: Field | None = None,
+    lift: Lift | None = None,
+    callback: Callback | None = None,
+) -> Flow:
+    """Integrates the adapted flow `dθ/dτ = −D⁺(x − y)` and leaves the model at the end of the path.
+
+        path = gd.flow(model, X, y, target_cost=1e-8)
+
+    While D keeps full row rank, `C(τ) = C₀ e^{−2τ}` whatever the network (arXiv:2311.15487); the deviation returned
+    is that of the plain integration: no step is corrected towards the law.
+
+    Args:
+        model, X, y, weights, callback: as in `fit`; a whole problem in their place.
+        until: τ at which to stop, in e-folds of the residual.
+        target_cost: stop at `½ ln(C₀/target)` instead. Neither: C/C₀ = 1e-12.
+        tol: local error of the outputs against ‖x − y‖; at least 1e3·eps of the model's dtype.
+        max_seconds: bound of the run; where D nears singularity the flow turns stiff and slow.
+        field: where output space wants to go, and on which clock; `StraightLineField` walks t = 1 − e^{−τ}.
+        lift: how D⁺ is applied; planned by m, K and memory where it is left out.
+
+    Raises:
+        InputError: bad input, or a target below the instant floor.
+    """
+    begin = time.perf_counter()
+    check_until(until, target_cost, tol)
+    bound = checked_stopping(target_cost, 0, max_seconds, None).max_seconds
+    problem = problem_of(model, tensors_of(X, "flow"), y, weights, call="flow")
+    exact = (lift or PlannedLift()).for_flow()
+    cost0 = problem.cost(problem.theta)
+    if not (math.isfinite(cost0) and cost0 > 0.0):
+        raise InputError(f"the cost at the start is {cost0}: the flow needs a positive, finite one to fall from.")
+    floor = start_floor(problem, exact)
+    end = _end(until, target_cost, cost0, floor)
+    path = follow(
+        problem,
+        end,
+        field=field or AdaptedField(),
+        lift=exact,
+        tol=tol,
+        max_seconds=bound,
+        callback=callback or _silent,
+        floor=floor,
+    )
+    theta = path.points[-1].theta
+    problem.write(theta)
+    arrays = path_arrays(path.points, floor, row_norm(path.residual0))
+    full = bool(np.all(arrays["rank"] == problem.n_rows_wanted)) and path.result is Result.time_reached
+    stats = stats_of(
+        problem,
+        exact,
+        torch.float64,
+        routes=problem.linearise(theta)[1].routes(),
+        counts={"evaluations": path.evaluations},
+        notes=notes_of(path, end),
+    )
+    return Flow(
+        **arrays,
+        max_relative_deviation=float(np.max(np.abs(arrays["cost"] / arrays["predicted_cost"] - 1.0))),
+        cost0=cost0,
+        floor=floor,
+        result=_result(path, target_cost),
+        stats=stats,
+        seconds=time.perf_counter() - begin,
+        theta=theta,
+        on_demand=on_demand(problem, theta, target_cost=target_cost, full_rank_so_far=full),
+    )
+
+
+def _end(until: float | None, target_cost: float | None, cost0: float, floor: float) -> float:
+    """The τ at which a flow is to end; 0 where it is there already, or where nothing moves."""
+    if until is not None:
+        return until
+    if target_cost is None and cost0 - floor <= DEFAULT_FALL * cost0:
+        return 0.0
+    return stopping_time(cost0, target_cost or floor + DEFAULT_FALL * (cost0 - floor), floor=floor)
+
+
+def _result(path: FlowPath, target_cost: float | None) -> Result:
+    """How it ended, a target that was reached included."""
+    end = path.points[-1].cost
+    reached = path.result is Result.time_reached and target_cost and end <= target_cost * (1.0 + TARGET_MARGIN)
+    return Result.target_reached if reached else path.result
+
+
+def _silent(record: StepRecord) -> None:
+    """No callback."""

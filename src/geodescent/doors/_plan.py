@@ -1,0 +1,145 @@
+"""What a fit is going to do: its stages, what judges it, and what must be said before the first step."""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from geodescent._errors import InputError
+from geodescent._types import Theta
+from geodescent.descent import GainRatio, Method, Spring, Stages, planned_stages
+from geodescent.doors._arguments import Data, checked_method
+from geodescent.generalisation import Validation, split_off, validation_cost
+from geodescent.problem import (
+    BatchSource,
+    FixedSource,
+    Model,
+    PartSource,
+    Problem,
+    StreamedSource,
+    part_of,
+    problem_of,
+)
+
+logger = logging.getLogger("geodescent")
+
+GENTLE = GainRatio(initial_damping=1e4, fall=0.3)
+"""The control of a fit that validation cost ends: from smooth to close (docs/decisions.md)."""
+
+
+@dataclass(frozen=True)
+class FitPlan:
+    """A fit before its first step.
+
+    Attributes:
+        stages: of the descent; the last one's source stands for the whole.
+        judge: θ ↦ the validation cost, or None without validation data.
+        notes: what must be said.
+    """
+
+    stages: Stages
+    judge: Callable[[Theta], float | None]
+    notes: list[str]
+
+    @property
+    def problem(self) -> Problem:
+        """The problem that stands for all."""
+        return self.stages[-1].source.first
+
+
+def plan_fit(
+    model: Model,
+    X: Data | None,
+    y: Tensor | None,
+    weights: Tensor | None,
+    method: object,
+    validation: Validation | None,
+    *,
+    by_validation: bool,
+) -> FitPlan:
+    """The stages for these data by this method; the planned ones where none was asked for."""
+    chosen = checked_method(method)
+    if isinstance(X, DataLoader):
+        return _over_loader(model, X, y, weights, chosen, validation, by_validation=by_validation)
+    if isinstance(chosen, tuple):
+        return _own_stages(model, X, chosen, validation)
+    problem = whole = problem_of(model, X, y, weights, call="fit")
+    notes = list[str]()
+    if by_validation and validation is None:
+        problem, validation = split_off(whole)
+        drawn, given = validation.blocks[0].n_samples, whole.blocks[0].n_samples
+        notes.append(f"{drawn} of {given} samples were drawn for validation.")
+    judge = validation_cost(problem, validation)
+    if chosen is None and not by_validation:
+        stages = planned_stages(problem, part_of(problem))
+        notes += _opening_notes(stages)
+    else:
+        single = chosen or Method(control=GENTLE)
+        stages = (single.stage(FixedSource(problem), problem),)
+    return FitPlan(stages, judge, notes)
+
+
+def _own_stages(model: Model, X: Data | None, stages: Stages, validation: Validation | None) -> FitPlan:
+    if not (isinstance(model, Problem) and X is None and stages[-1].source.first is model):
+        raise InputError(
+            "stages bring their own sources: pass the problem that the last of them is over, "
+            "gd.fit(problem, method=(gd.Stage(gd.FixedSource(problem), …),))."
+        )
+    return FitPlan(stages, validation_cost(model, validation), [])
+
+
+def _opening_notes(stages: Stages) -> list[str]:
+    source = stages[0].source
+    if not isinstance(source, PartSource):
+        return []
+    drawn, given = source.drawn.blocks[0].n_samples, source.first.blocks[0].n_samples
+    return [f"The first steps are taken on {drawn} of {given} samples."]
+
+
+def _over_loader(
+    model: Model,
+    loader: DataLoader[tuple[Tensor, Tensor]],
+    y: Tensor | None,
+    weights: Tensor | None,
+    method: Method | Stages | None,
+    validation: Validation | None,
+    *,
+    by_validation: bool,
+) -> FitPlan:
+    """Each step on one batch with momentum; on all batches as one where the lift adds over them."""
+    if not isinstance(model, nn.Module):
+        raise InputError("a DataLoader goes with a module: pass fit(model, loader).")
+    if y is not None or weights is not None:
+        raise InputError("a DataLoader brings its own targets and no weights: pass fit(model, loader).")
+    if by_validation and validation is None:
+        raise InputError('stop="validation" over a DataLoader needs validation=(X, y): no samples are drawn from it.')
+    if isinstance(method, tuple):
+        raise InputError("stages bring their own sources: pass a problem in the place of model and DataLoader.")
+    chosen = method or Method()
+    whole = chosen.lift is not None and chosen.lift.adds_over_batches and not isinstance(chosen.control, Spring)
+    if whole:
+        streamed = StreamedSource.of(model, loader)
+        stage = chosen.stage(streamed, streamed.whole)
+    else:
+        batches = BatchSource.of(model, loader)
+        planned = chosen.stage(batches, batches.first)
+        stage = (
+            planned
+            if chosen.control is not None
+            else Method(chosen.lift, planned.walk, Spring(), chosen.solve_dtype).stage(batches, batches.first)
+        )
+    return FitPlan((stage,), validation_cost(stage.source.first, validation), [])
+
+
+def target_notes(problem: Problem, target_cost: float, floor: float) -> list[str]:
+    """What must be said of a target that rounding does not let a fit reach."""
+    if not 0.0 < target_cost < floor:
+        return []
+    note = (
+        f"target_cost = {target_cost:.3g} lies under the rounding floor, about {floor:.1e} for {problem.dtype} "
+        "at this scale of y: the run will end at the floor."
+    )
+    logger.warning(note)
+    return [note]

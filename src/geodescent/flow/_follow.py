@@ -1,0 +1,117 @@
+"""The adapted flow followed to its end: a point of the path at every accepted step."""
+
+import math
+import time as clock
+from dataclasses import dataclass
+
+import torch
+
+from geodescent._record import Callback, Result, StepRecord
+from geodescent._types import Outputs
+from geodescent.flow._field import Field
+from geodescent.flow._integrate import integrate
+from geodescent.flow._path import PathPoint, path_point
+from geodescent.flow._velocity import Counted, lifted_velocity
+from geodescent.lift import Lift
+from geodescent.linalg import row_dot
+from geodescent.problem import Problem
+from geodescent.theory import predicted_cost
+
+STILL = 1e-12  # Share of the cost: a start whose cost is its floor to this share is a critical point.
+FLOOR_ROUNDING = 1e-24  # Share of the cost: an instant floor below it is rounding of a full rank.
+
+
+@dataclass(frozen=True)
+class FlowPath:
+    """How far a flow came.
+
+    Attributes:
+        points: of the path, the start first.
+        result: how it ended.
+        evaluations: of the velocity.
+        residual0: the weighted x₀ − y, (m,), float64.
+    """
+
+    points: list[PathPoint]
+    result: Result
+    evaluations: int
+    residual0: Outputs
+
+
+def follow(
+    problem: Problem,
+    until: float,
+    *,
+    field: Field,
+    lift: Lift,
+    tol: float,
+    max_seconds: float,
+    callback: Callback,
+    floor: float,
+) -> FlowPath:
+    """The path of the flow up to τ = until, and how it ended."""
+    theta, begin = problem.theta, clock.perf_counter()
+    residual0 = problem.residual(theta, dtype=torch.float64)
+    velocity = Counted(lifted_velocity(problem, field, lift, residual0), max_seconds)
+    points = [path_point(problem, lift, theta, 0.0, residual0)]
+    cost0 = points[0].cost
+
+    def ended(result: Result) -> FlowPath:
+        return FlowPath(points, result, velocity.evaluations, residual0)
+
+    if cost0 - floor <= STILL * cost0:
+        return ended(Result.stationary)
+    try:
+        callback(_record(problem, points, cost0, 0.0))
+        if until == 0.0:
+            return ended(Result.time_reached)
+        for tau, there in integrate(problem, velocity, until, tol=tol, field=field):
+            points.append(path_point(problem, lift, there, tau, residual0))
+            law = predicted_cost(cost0, points[-1].time, floor=floor)
+            callback(_record(problem, points, law, clock.perf_counter() - begin))
+    except TimeoutError:
+        return ended(Result.max_seconds)
+    except ArithmeticError:
+        return ended(Result.not_integrable)
+    except StopIteration:
+        return ended(Result.stopped)
+    except KeyboardInterrupt:
+        return ended(Result.interrupted)
+    return ended(Result.time_reached)
+
+
+def _record(problem: Problem, points: list[PathPoint], law: float, seconds: float) -> StepRecord:
+    point = points[-1]
+    return StepRecord(
+        step=len(points) - 1,
+        time=point.time,
+        cost=point.cost,
+        predicted=law,
+        damping=0.0,
+        rank=None if math.isnan(point.rank) else int(point.rank),
+        seconds=seconds,
+        block_rms=problem.block_rms(point.theta, point.cost),
+    )
+
+
+def notes_of(path: FlowPath, until: float) -> list[str]:
+    """What must be said of a path that ended for want of time."""
+    points = path.points
+    if path.result is not Result.max_seconds or len(points) < 2:
+        return []
+    step = points[-1].time - points[-2].time
+    return [
+        f"The flow came to τ = {points[-1].time:.3g} of {until:.3g}, with σ_min = {points[-1].sigma_min:.2g} there and "
+        f"steps of {step:.1e}. Steps grow short near lost rank and at kinks of activations such as ReLU; more time, "
+        "a larger tol, smooth activations or gd.fit are the ways on."
+    ]
+
+
+def start_floor(problem: Problem, lift: Lift) -> float:
+    """The instant floor `F = ‖(I − P)(x − y)‖²/(2N)` at the start; 0 where D has full row rank."""
+    residual, jacobian = problem.linearise(problem.theta, dtype=torch.float64)
+    lifted = lift.prepare(jacobian).lift(-residual, damping=0.0)
+    if lifted.rank == problem.n_rows_wanted:
+        return 0.0
+    floor = row_dot(lifted.misfit, lifted.misfit) / (2.0 * problem.n_samples)
+    return floor if floor > FLOOR_ROUNDING * problem.cost_of(residual) else 0.0

@@ -1,0 +1,161 @@
+"""The scale of the first layer, chosen by leave-one-out of the linear model at the start."""
+
+import math
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from geodescent._types import Outputs, Theta
+from geodescent.generalisation._chosen_start import NOISY, ChosenStart, GainCandidate
+from geodescent.generalisation._first_layer import first_layer
+from geodescent.generalisation._leave_one_out import LeaveOneOut, leave_one_out, modes_of_gram, modes_of_rows
+from geodescent.generalisation._looked_at import LookedAt, affordable, blocks_of_samples, looked_at
+from geodescent.jacobian import Jacobian
+from geodescent.problem import Problem, active
+
+GAINS = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
+"""Factors on the first layer that are tried, from 1 outwards while the error falls."""
+MOST_SAMPLES = 2000  # Samples that are left out in turn, at most.
+NOISE_SAMPLES = 800  # Samples that are asked at least where the first ones look noisy, but not hopeless.
+HOPELESS = 0.4  # Share of the targets' variance, left out: above it is no noise, but what such a network cannot learn.
+LARGEST_DENSE = 1e9  # Of m·K·min(m, K): above it D is not decomposed, and G alone answers.
+BLOCK_ROWS = 300  # Rows: with several outputs, the largest G that is decomposed; K̄ answers above it.
+BLOCK_NUMBERS = 1e5  # Numbers of all diagonal blocks together, at one ridge, up to which D is decomposed.
+SMALL_PART = 0.25  # Share of the weight: too few samples make every function look smoother and small gains better.
+TIE = 1.1  # Times the least error: gains up to it count as equal, and the one nearest to the network's own is kept.
+ROWS_ROUTE, GRAM_ROUTE, MEAN_GRAM_ROUTE = "rows", "gram", "mean gram"
+"""What was decomposed."""
+
+
+def choose_start(problem: Problem, gains: Sequence[float], max_samples: int, seed: int) -> ChosenStart:
+    """Multiplies the first layer by the gain whose linear model leaves out the least cost, and says what it found.
+
+    Only blocks of samples are looked at; penalties and other blocks have nothing that could be left out.
+    """
+    blocks = blocks_of_samples(problem)
+    if not blocks:
+        n = sum(block.n_samples for block in problem.blocks)
+        reason = "no block of the problem has samples and layers."
+        return ChosenStart(1.0, (), (), math.nan, 0, n, reason)
+    whole = Problem(tuple(blocks))
+    first = first_layer(blocks[0].map, problem.theta)
+    tried, count = sorted(set(gains)), min(max_samples, affordable(whole))
+    start = _looked(whole, first, tried, count, seed)
+    more = min(NOISE_SAMPLES, sum(len(active(block)) for block in blocks))
+    if max_samples >= more > count and _asks_for_more(start):
+        start = _looked(whole, first, tried, more, seed)
+    if start.reason is None:
+        problem.write(_scaled(problem.theta, torch.cat(list(first.values())), start.gain))
+    return start
+
+
+def _looked(problem: Problem, first: dict[str, Tensor], gains: list[float], count: int, seed: int) -> ChosenStart:
+    """What so many of the samples say of the gains; nothing is changed.
+
+    Gains below 1 are not taken on the word of a small part, unless it is large enough to know noise and sees it.
+    """
+    part = looked_at(problem, count, seed)
+    n, given = part.n_samples, part.n_given
+    if not first:
+        reason = "no linear or convolutional layer is called on the inputs themselves."
+        return ChosenStart(1.0, (), (), math.nan, n, given, reason)
+    if n < 2:
+        reason = f"{n} distinct sample of positive weight leaves nothing to learn from."
+        return ChosenStart(1.0, (), (), math.nan, n, given, reason)
+    theta, entries = problem.theta, torch.cat(list(first.values()))
+
+    def at(gain: float, *, by_rows: bool) -> GainCandidate:
+        return _candidate(part, _scaled(theta, entries, gain), gain, by_rows=by_rows)
+
+    begin = at(_nearest(gains), by_rows=False)
+    noisy = begin.error > NOISY * part.cost_of_mean and begin.route != MEAN_GRAM_ROUTE and count >= NOISE_SAMPLES
+    small = part.problem.n_samples < SMALL_PART * problem.n_samples and not noisy
+    candidates = _candidates(begin, partial(at, by_rows=begin.route == ROWS_ROUTE), gains, small=small)
+    gain = _chosen(candidates, small=small)
+    if gain is None:
+        reason = "no gain gives finite outputs and derivatives."
+        return ChosenStart(1.0, (), candidates, part.cost_of_mean, n, given, reason)
+    return ChosenStart(gain, tuple(first), candidates, part.cost_of_mean, n, given)
+
+
+def _asks_for_more(start: ChosenStart) -> bool:
+    """Whether data look noisy, but not hopeless; K̄ is too coarse for what more samples would tell."""
+    chosen = start.chosen
+    return (
+        start.noisy
+        and chosen is not None
+        and chosen.route != MEAN_GRAM_ROUTE
+        and chosen.error < HOPELESS * start.cost_of_mean
+    )
+
+
+def _scaled(theta: Theta, entries: Tensor, gain: float) -> Theta:
+    scaled = theta.clone()
+    scaled[entries] *= gain
+    return scaled
+
+
+def _nearest(gains: list[float]) -> float:
+    """To the network's own start, gain 1."""
+    return min(gains, key=lambda gain: abs(math.log(gain)))
+
+
+def _candidates(
+    begin: GainCandidate, at: Callable[[float], GainCandidate], gains: list[float], *, small: bool
+) -> tuple[GainCandidate, ...]:
+    """From the first one upwards, then downwards, each way as long as the error falls: it has one valley."""
+    first = gains.index(begin.gain)
+    found = {first: begin}
+    for way in (range(first + 1, len(gains)), range(first - 1, -1, -1)):
+        least = found[first].error
+        for i in way:
+            if small and gains[i] < 1.0 and math.isfinite(least):
+                break
+            found[i] = at(gains[i])
+            if math.isfinite(least) and not found[i].error < least:
+                break
+            least = min(least, found[i].error)
+        if least < found[first].error:
+            break
+    return tuple(found[i] for i in sorted(found))
+
+
+def _candidate(part: LookedAt, theta: Theta, gain: float, *, by_rows: bool) -> GainCandidate:
+    residual, rows = part.problem.linearise(theta, dtype=torch.float64)
+    found, route = _left_out(rows, residual, part.problem, torch.finfo(theta.dtype).eps, by_rows=by_rows)
+    return GainCandidate(gain, found.error + part.spread, found.ridge, found.rank, route)
+
+
+def _left_out(
+    rows: Jacobian, residual: Outputs, part: Problem, eps: float, *, by_rows: bool
+) -> tuple[LeaveOneOut, str]:
+    """By D where it has few columns or where that is asked for; else by G, unless G is singular to rounding.
+
+    A singular G hides small ridges: there D answers again.
+
+    Args:
+        by_rows: whether G was singular at another gain already.
+    """
+    n, q, (m, k) = part.n_samples, part.blocks[0].n_outputs, rows.shape
+    if not bool(torch.isfinite(residual).all() and torch.isfinite(rows.row_squares()).all()):
+        return LeaveOneOut(math.inf, math.inf, 0), "nothing"
+    column, small = residual[:, None], m * k * min(m, k) <= LARGEST_DENSE and m * q <= BLOCK_NUMBERS
+    if not (small and (k < m or by_rows)):
+        if q > 1 and m > BLOCK_ROWS:
+            modes = modes_of_gram(rows.mean_gram(), eps=eps)
+            return leave_one_out(modes, residual.reshape(-1, q), n_samples=n, block=1), MEAN_GRAM_ROUTE
+        modes = modes_of_gram(rows.gram(), eps=eps)
+        if modes.rank == m or not small:
+            return leave_one_out(modes, column, n_samples=n, block=q), GRAM_ROUTE
+    return leave_one_out(modes_of_rows(rows.dense(), eps=eps), column, n_samples=n, block=q), ROWS_ROUTE
+
+
+def _chosen(candidates: tuple[GainCandidate, ...], *, small: bool) -> float | None:
+    """The gain nearest to 1 among those whose error is the least, or as good as; none below 1 from a small part."""
+    finite = [c for c in candidates if math.isfinite(c.error)]
+    offered = [c for c in finite if c.gain >= 1.0 or not small] or finite
+    least = min((c.error for c in offered), default=math.inf)
+    tied = [c.gain for c in offered if c.error <= TIE * least]
+    return _nearest(tied) if tied else None

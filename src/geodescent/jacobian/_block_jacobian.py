@@ -1,0 +1,266 @@
+"""The Jacobian as blocks of rows × pieces of columns: products and Gram matrices, never D unless asked."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+from torch import Tensor
+
+from geodescent._budget import require
+from geodescent._errors import JacobianError
+from geodescent._types import Gram, Outputs, Theta
+from geodescent.jacobian._columns import Columns, DenseColumns
+from geodescent.jacobian._gram import Block, by_rows, fill, mirrored, rows_flops
+from geodescent.jacobian._jacobian import Jacobian
+from geodescent.jacobian._normal import add_normal, row_chunks
+
+COMPACT = 2**22  # Numbers of D, 32 MB in float64, that are as soon read as made anew from the pieces of the columns.
+CALL_FLOPS = 2e6  # Flops that one layer's products could do in the time that calling their kernels takes, on two cores.
+
+
+@dataclass(frozen=True)
+class BlockJacobian:
+    """`D`, m × K, as a value: blocks of rows, each the sum of its pieces of columns.
+
+    Attributes:
+        blocks: one per named block of rows, stacked in this order.
+        n_params: K.
+        dtype, device: of everything it returns.
+    """
+
+    blocks: tuple[Block, ...]
+    n_params: int
+    dtype: torch.dtype
+    device: torch.device
+
+    @property
+    def n_residuals(self) -> int:
+        """m."""
+        return sum(block.n_rows for block in self.blocks)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self.n_residuals, self.n_params
+
+    @property
+    def columns(self) -> list[Columns]:
+        """All pieces of all blocks."""
+        return [piece for block in self.blocks for piece in block.columns]
+
+    def mv(self, v: Theta) -> Outputs:
+        """`D v`, (K,) → (m,)."""
+        products = []
+        for block in self.blocks:
+            out = v.new_zeros(block.n_samples, block.n_outputs)
+            for piece in block.columns:
+                out += piece.mv(v)
+            products.append(out.reshape(-1))
+        return torch.cat(products)
+
+    def rmv(self, u: Outputs) -> Theta:
+        """`Dᵀ u`, (m,) or (N, Q) → (K,)."""
+        out = u.new_zeros(self.n_params)
+        for block, rows in zip(self.blocks, self._split(u.reshape(-1)), strict=True):
+            for piece in block.columns:
+                piece.rmv(rows.reshape(block.n_samples, block.n_outputs), out)
+        return out
+
+    def product_flops(self) -> float:
+        """Of one product with D and one with Dᵀ, with what the calls of small operations cost beside them."""
+        return sum(
+            CALL_FLOPS + 4.0 * block.n_samples * (c.width + block.n_outputs * c.index.shape[0])
+            for block in self.blocks
+            for c in block.columns
+        )
+
+    def gram_flops(self) -> float:
+        """Of the square Gram matrix, each piece by the cheaper route."""
+        m = self.n_residuals
+        return 0.5 * sum(min(rows_flops(c, m), c.flops(m)) for c in self.columns)
+
+    def gram(self, other: Jacobian | None = None) -> Gram:
+        """`G = D Dᵀ` (m, m), or the block `D D'ᵀ` (m, m') against another set of samples; sample-major rows.
+
+        Layer by layer from inputs and cotangents, by tiles; of the square one the lower triangle is computed.
+
+        Cost: for a linear layer 2(N²d_in + m²d_out) flops instead of 2m²·d_in·d_out; m² numbers, two tiles, and the
+            m·d_out of cotangents that are kept as a chain. Blocks of different maps are formed as rows, (m + m')K.
+        Raises: MemoryPlanError, where G does not fit.
+        """
+        m, m2 = self.n_residuals, (self if other is None else other).n_residuals
+        unmade = self._unmade() + (0 if other is None else sum(c.unmade for b in other.blocks for c in b.columns))
+        need = (m * m2 + unmade) * self.dtype.itemsize
+        require(need, self.device, what=f"the Gram matrix of {m} × {m2} rows", instead="Use the Krylov lift.")
+        out = torch.empty(m, m2, dtype=self.dtype, device=self.device)
+        left = tuple(block.settled() for block in self.blocks)
+        right = left if other is None else tuple(block.settled() for block in other.blocks)
+        for i, (block, rows) in enumerate(zip(left, _offsets(left), strict=True)):
+            for j, (block2, rows2) in enumerate(zip(right, _offsets(right), strict=True)):
+                if other is not None or j <= i:
+                    lower = other is None and i == j
+                    fill(block, block2, out[rows, rows2], self.n_params, lower=lower)
+        return out if other is not None else mirrored(out)
+
+    def mean_gram(self) -> Gram:
+        """`K̄ = (1/Q) Σ_q G_qq` (N, N): the average over the outputs of a sample.
+
+        Of several blocks with the same Q, N counts all their samples. Blocks with another number of outputs are not
+        averaged with each other: what couples them is left out, which keeps K̄ positive semidefinite.
+        """
+        averaged = [Block(tuple(c.averaged() for c in b.columns), b.n_samples, 1) for b in self.blocks]
+        whole = BlockJacobian(tuple(averaged), self.n_params, self.dtype, self.device)
+        if len({block.n_outputs for block in self.blocks}) == 1:
+            return whole.gram()
+        n = whole.n_residuals
+        require(n * n * self.dtype.itemsize, self.device, what=f"K̄ of {n} × {n}", instead="Use the Krylov lift.")
+        out = torch.zeros(n, n, dtype=self.dtype, device=self.device)
+        places = _offsets(averaged)
+        for n_outputs in {block.n_outputs for block in self.blocks}:
+            chosen = [i for i, block in enumerate(self.blocks) if block.n_outputs == n_outputs]
+            where = torch.cat([torch.arange(n, device=self.device)[places[i]] for i in chosen])
+            part = BlockJacobian(tuple(averaged[i] for i in chosen), self.n_params, self.dtype, self.device)
+            out[where[:, None], where] = part.gram()
+        return out
+
+    def coupling(self) -> Tensor:
+        """`Σ_i D_i D_iᵀ` (Q, Q): how much the outputs of a sample move together, for blocks with the same Q."""
+        n_outputs = self._one_number_of_outputs()
+        out = torch.zeros(n_outputs, n_outputs, dtype=self.dtype, device=self.device)
+        for piece in self.columns:
+            out += piece.coupling()
+        return out
+
+    def mixed(self, matrix: Tensor) -> "BlockJacobian":
+        """The Jacobian of other outputs, `Σ_q matrix[q, r] x_q`, for blocks with the same Q.
+
+        The matrix is (Q, R), or one a sample, (N, Q, R): a row metric of Q × Q blocks.
+        """
+        self._one_number_of_outputs()
+        sizes = [block.n_samples for block in self.blocks]
+        parts = [matrix] * len(sizes) if matrix.dim() == 2 else matrix.split(sizes)
+        pairs = zip(self.blocks, parts, strict=True)
+        blocks = tuple(Block(tuple(c.mixed(part) for c in b.columns), b.n_samples, part.shape[-1]) for b, part in pairs)
+        return BlockJacobian(blocks, self.n_params, self.dtype, self.device)
+
+    def normal(self) -> Tensor:
+        """`DᵀD` (K, K), accumulated over chunks of samples.
+
+        Cost: at most about N·K² multiply-adds where layers have one position; K² numbers and a chunk.
+        Raises: MemoryPlanError, where it does not fit.
+        """
+        k = self.n_params
+        size = k * k * self.dtype.itemsize
+        require(size, self.device, what=f"the normal matrix of {k} × {k}", instead="Use another lift.")
+        out = torch.zeros(k, k, dtype=self.dtype, device=self.device)
+        for block in self.blocks:
+            add_normal(block, out)
+        return mirrored(out)
+
+    def dense(self) -> Tensor:
+        """`D` itself, (m, K). Raises MemoryPlanError where it does not fit."""
+        m, k = self.shape
+        require(m * k * self.dtype.itemsize, self.device, what=f"D of {m} × {k}", instead="Use mv, rmv or gram.")
+        out = torch.empty(m, k, dtype=self.dtype, device=self.device)
+        start = 0
+        for rows in self.row_chunks():
+            out[start : start + len(rows)] = rows
+            start += len(rows)
+        return out
+
+    def compact(self) -> "BlockJacobian":
+        """The same with its rows formed, where few parameters and one output make them the cheaper way to multiply."""
+        m, k = self.shape
+        if any(block.n_outputs > 1 for block in self.blocks) or m * k > COMPACT:
+            return self
+        rows = DenseColumns(
+            self.dense()[:, None], torch.arange(k, device=self.device), " + ".join(c.label for c in self.columns)
+        )
+        return BlockJacobian((Block((rows,), m, 1),), k, self.dtype, self.device)
+
+    def row_chunks(self) -> Iterator[Tensor]:
+        """D from top to bottom in chunks of whole samples."""
+        like = torch.empty(0, dtype=self.dtype, device=self.device)
+        for block in self.blocks:
+            yield from row_chunks(block, self.n_params, like=like)
+
+    def row_squares(self) -> Outputs:
+        """The diagonal of G, (m,)."""
+        diagonals = []
+        for block in self.blocks:
+            out = torch.zeros(block.n_samples, block.n_outputs, dtype=self.dtype, device=self.device)
+            for piece in block.columns:
+                out += piece.row_squares()
+            diagonals.append(out.reshape(-1))
+        return torch.cat(diagonals)
+
+    def scaled(self, *, rows: Outputs | None = None, columns: Theta | None = None) -> "BlockJacobian":
+        """`diag(rows) D diag(columns)`: how a lift sees the two norms; None for ones."""
+        if rows is None and columns is None:
+            return self
+        parts = [None] * len(self.blocks) if rows is None else self._split(rows.reshape(-1))
+        blocks = []
+        for block, part in zip(self.blocks, parts, strict=True):
+            scale = None if part is None else part.reshape(block.n_samples, block.n_outputs)
+            pieces = tuple(c.scaled(scale, columns) for c in block.columns)
+            blocks.append(Block(pieces, block.n_samples, block.n_outputs))
+        return BlockJacobian(tuple(blocks), self.n_params, self.dtype, self.device)
+
+    def to(self, dtype: torch.dtype) -> "BlockJacobian":
+        """The same Jacobian with everything after the capture done in another precision."""
+        if dtype == self.dtype:
+            return self
+        blocks = [Block(tuple(c.to(dtype) for c in b.columns), b.n_samples, b.n_outputs) for b in self.blocks]
+        return BlockJacobian(tuple(blocks), self.n_params, dtype, self.device)
+
+    def routes(self) -> list[dict[str, object]]:
+        """How each piece enters G: module, route (`contracted` or `rows`), entries of θ, flops of the square G."""
+        found = list[dict[str, object]]()
+        for block in self.blocks:
+            for piece in block.columns:
+                formed = by_rows(piece, piece, block.n_rows)
+                flops = rows_flops(piece, block.n_rows) if formed else piece.flops(block.n_rows)
+                route = "rows" if formed else "contracted"
+                found.append({"module": piece.label, "route": route, "params": piece.width, "flops": flops})
+        return found
+
+    def _one_number_of_outputs(self) -> int:
+        """Q, the same for every block."""
+        numbers = sorted({block.n_outputs for block in self.blocks})
+        if len(numbers) > 1:
+            raise JacobianError(f"the blocks of rows have {numbers} outputs a sample: this needs one number for all.")
+        return numbers[0]
+
+    def _unmade(self) -> int:
+        """Numbers that `gram` makes beside G."""
+        made = sum(piece.unmade for piece in self.columns)
+        if len(self.blocks) == 1:
+            return made
+        return made + self.n_residuals * self.n_params
+
+    def _split(self, rows: Tensor) -> Sequence[Tensor]:
+        return rows.split([block.n_rows for block in self.blocks])
+
+
+def _offsets(blocks: Sequence[Block]) -> list[slice]:
+    ends = [0]
+    for block in blocks:
+        ends.append(ends[-1] + block.n_rows)
+    return [slice(a, b) for a, b in pairwise(ends)]
+
+
+def stacked(jacobians: Sequence[Jacobian]) -> Jacobian:
+    """Several Jacobians over the same θ, one under the other.
+
+    Raises: JacobianError, where one of them does not hold its rows, as that of a DataLoader.
+    """
+    first = jacobians[0]
+    if len(jacobians) == 1:
+        return first
+    if not all(jacobian.blocks for jacobian in jacobians):
+        raise JacobianError(
+            "a Jacobian that is streamed from a DataLoader cannot stand beside other blocks of rows: pass its data as "
+            "tensors."
+        )
+    blocks = tuple(block for jacobian in jacobians for block in jacobian.blocks)
+    return BlockJacobian(blocks, first.n_params, first.dtype, first.device)

@@ -1,0 +1,48 @@
+"""Which lift: from m, K and memory."""
+
+from dataclasses import dataclass, field
+
+import torch
+
+from geodescent._budget import budget, fits
+from geodescent._types import Theta
+from geodescent.jacobian import Jacobian
+from geodescent.lift._gram_lift import GramLift
+from geodescent.lift._krylov_lift import KrylovLift
+from geodescent.lift._normal_lift import NormalLift
+from geodescent.lift._product_lift import DENSE_MATRICES
+from geodescent.lift._protocols import Lift, Prepared
+
+DenseLift = GramLift | NormalLift
+
+INEXACT = KrylovLift(tol=1e-2, max_iterations=300, slack=0.5, products=torch.float32)
+"""For damped steps that are judged; the numbers are measured in docs/decisions.md."""
+
+
+@dataclass(frozen=True)
+class PlannedLift(Lift):
+    """The lift that m, K and memory ask for: Gram for m ≤ K, normal for K < m, Krylov where neither is affordable.
+
+    Args:
+        krylov: the Krylov lift to use; inexact for a descent that judges each step, exact for the flow.
+        for_exact: whether solves must be exact, as in a flow: then larger matrices are factorised.
+    """
+
+    krylov: KrylovLift = INEXACT
+    for_exact: bool = False
+    name: str = field(default="auto", init=False)
+
+    def prepare(self, jacobian: Jacobian, *, metric: Theta | None = None) -> Prepared:
+        chosen = self.choice(*jacobian.shape, dtype=jacobian.dtype, device=jacobian.device)
+        return chosen.prepare(jacobian, metric=metric)
+
+    def choice(self, m: int, k: int, *, dtype: torch.dtype, device: torch.device) -> DenseLift | KrylovLift:
+        """The lift for m residuals and K parameters on this device."""
+        smaller, limits = min(m, k), budget()
+        order = limits.exact_order if self.for_exact else limits.factor_order
+        if smaller > order or not fits(DENSE_MATRICES * smaller**2 * dtype.itemsize, device):
+            return self.krylov
+        return GramLift() if m <= k else NormalLift()
+
+    def for_flow(self) -> Lift:
+        return PlannedLift(KrylovLift(), for_exact=True)

@@ -1,0 +1,116 @@
+"""What an output map is, and what only some output maps can do."""
+
+from typing import Protocol, runtime_checkable
+
+import torch
+from torch import Tensor, nn
+
+from geodescent._types import Outputs, Theta
+from geodescent.jacobian import Jacobian
+from geodescent.outputs._inputs import Inputs
+
+
+@runtime_checkable
+class OutputMap(Protocol):
+    """`x[θ]`: a differentiable map from parameters to outputs; a pure function of θ.
+
+    Whatever has these verbs can be fitted: a block of a `Problem` takes it. Its `linearise` may return a
+    `MatrixJacobian`. Samples are the first axis of the outputs; a map without samples returns `(m,)`.
+    """
+
+    @property
+    def theta(self) -> Theta:
+        """The parameters that it stands at, flat, (K,)."""
+        ...
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of the outputs: (N, Q) or (m,)."""
+        ...
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of parameters and outputs: float32 or float64."""
+        ...
+
+    @property
+    def device(self) -> torch.device:
+        """Of parameters and outputs."""
+        ...
+
+    def __call__(self, theta: Theta) -> Outputs:
+        """`x[θ]`, without a graph."""
+        ...
+
+    def linearise(self, theta: Theta) -> tuple[Outputs, Jacobian]:
+        """`x[θ]` and `D = ∂x/∂θ`; rows sample by sample."""
+        ...
+
+    def second_derivative(self, theta: Theta, direction: Theta) -> Outputs:
+        """`d²x[θ + s·direction]/ds²` at s = 0, in the outputs' shape."""
+        ...
+
+    def write(self, theta: Theta) -> None:
+        """Makes θ the parameters that the map stands at."""
+        ...
+
+
+@runtime_checkable
+class Sampled(OutputMap, Protocol):
+    """An output map of samples: it can be asked for some of them, or put on others."""
+
+    @property
+    def inputs(self) -> Inputs:
+        """The samples, on the first axis of every tensor."""
+        ...
+
+    @property
+    def target_shape(self) -> tuple[int, ...]:
+        """The shape that targets have: that of the outputs as the model returns them."""
+        ...
+
+    def at(self, samples: list[int] | Tensor) -> "Sampled":
+        """The same map on these of its samples."""
+        ...
+
+    def on(self, inputs: Inputs) -> "Sampled":
+        """The same map on other samples."""
+        ...
+
+
+@runtime_checkable
+class Layered(Protocol):
+    """An output map whose layers can be looked at: what is asked for causes of lost rank, and for the start.
+
+    Attributes:
+        model: the module whose layers are called when the map is.
+    """
+
+    @property
+    def model(self) -> nn.Module: ...
+
+    def layers(self) -> dict[str, Tensor]:
+        """Name → where the parameters of the layer stand in θ, for the layers that enter D by a rule."""
+        ...
+
+    def is_linear(self) -> bool:
+        """Whether x[θ] is known to be affine in θ."""
+        ...
+
+
+@runtime_checkable
+class Traced(Protocol):
+    """An output map that autograd can differentiate as often as it likes."""
+
+    def traced(self, theta: Theta) -> Outputs:
+        """`x[θ]` with the graph that leads to θ."""
+        ...
+
+
+@runtime_checkable
+class Parametrised(Protocol):
+    """An output map whose θ lives in named tensors."""
+
+    def parameters(self) -> dict[str, Tensor]:
+        """Name → tensor, in the order of θ."""
+        ...

@@ -1,0 +1,46 @@
+"""A problem from what a call was given: whole, or as a module with its data."""
+
+from collections.abc import Callable
+from typing import Any
+
+from torch import Tensor, nn
+
+from geodescent._errors import InputError
+from geodescent.outputs import Inputs
+from geodescent.problem._problem import Problem
+
+Model = nn.Module | Problem
+"""A module, which X and y go with, or a whole problem, which brings its own."""
+
+
+def problem_of(
+    model: Model,
+    X: Inputs | None,
+    y: Tensor | None,
+    weights: Tensor | None = None,
+    *,
+    call: str,
+    select: Callable[[Any], Tensor] | None = None,
+) -> Problem:
+    """The problem itself, or that of model, X and y.
+
+    Args:
+        call: the function that was called, for its error sentences.
+
+    Raises: InputError, where data are missing, or stand beside a problem.
+    """
+    if isinstance(model, Problem):
+        whole = {"X": X, "y": y, "weights": weights, "select": select}
+        given = [name for name, value in whole.items() if value is not None]
+        if given:
+            raise InputError(f"a Problem brings its own data: leave {' and '.join(given)} out, gd.{call}(problem).")
+        return model
+    if not isinstance(model, nn.Module):
+        raise InputError(
+            f"the first argument is a torch.nn.Module or a gd.Problem, not {type(model).__name__}: "
+            f"gd.{call}(model, X, y), or gd.{call}(problem)."
+        )
+    if X is None or y is None:
+        missing = "y is" if X is not None else "X is" if y is not None else "X and y are"
+        raise InputError(f"{missing} missing: pass {call}(model, X, y), or a whole problem, {call}(problem).")
+    return Problem.of(model, X, y, weights=weights, select=select)
