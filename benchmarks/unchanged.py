@@ -2,12 +2,16 @@
 
     python benchmarks/unchanged.py record old.jsonl          # with the package that is installed
     PYTHONPATH=OTHER/src python benchmarks/unchanged.py record new.jsonl
-    python benchmarks/unchanged.py compare old.jsonl new.jsonl
+    PYTHONPATH=OTHER/src python benchmarks/unchanged.py shaken shaken.jsonl   # every damping one unit in the last place
+    python benchmarks/unchanged.py compare old.jsonl new.jsonl [shaken.jsonl]
     python benchmarks/unchanged.py time OTHER/src src        # both in turns, five runs of each case
 
 One seed of every case of `cases.py`, from `gd.initialise`; long ones are cut at a number of steps, so that what is
 compared never depends on the machine's speed. The six flows are those of `foundation.py`; the certificates are of the
 first samples of the cases, at torch's own start.
+
+Long paths amplify rounding. How much is measured by the same fits with every damping raised by one unit in the last
+place: what a case differs by there, no change of the order of sums can avoid.
 """
 
 import hashlib
@@ -17,6 +21,7 @@ import os
 import subprocess
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 from statistics import geometric_mean, median
 from typing import Any
@@ -39,13 +44,14 @@ CERTIFIED = 20  # certificates, of the first cases, …
 SAMPLES = 120  # … on so many samples
 DIGITS = 1e-12  # of C₀: down to this costs must agree to `SAME`; below, paths part by rounding
 SAME, END = 1e-6, 3.0
+SPREAD = 10.0  # times what rounding alone makes
 REPEATS = 5
 
 
 def main(arguments: list[str]) -> None:
     """One of the verbs above."""
     verb, *rest = arguments
-    {"record": record, "compare": compare, "time": timed, "one": one}[verb](*rest)
+    {"record": record, "compare": compare, "shaken": shaken, "time": timed, "one": one}[verb](*rest)
 
 
 # --- recording ------------------------------------------------------------------------------------------------------
@@ -132,20 +138,40 @@ def digest(theta: torch.Tensor) -> str:
     return hashlib.sha256(theta.cpu().numpy().tobytes()).hexdigest()[:16]
 
 
+def shaken(file: str, *names: str) -> None:
+    """The same for the fits, with every damping raised by one unit in the last place."""
+    try:
+        from geodescent.descent import Linearised
+    except ImportError:  # the package before it had rooms
+        from geodescent._linearised import Linearised
+    plain = Linearised.damped
+    Linearised.damped = lambda self, damping: plain(self, math.nextafter(damping, math.inf))
+    record(file, *(names or [f"fit {name}" for name in CASES]))
+
+
 # --- comparing ------------------------------------------------------------------------------------------------------
 
 
-def compare(old: str, new: str) -> None:
-    """Prints a row for each job, and how many agree."""
-    before, after = read(old), read(new)
-    verdicts = dict[str, int]()
+def compare(old: str, new: str, shaken: str | None = None) -> None:
+    """Prints a row for each job, and how many agree; with a third file, how many differ as by rounding alone."""
+    before, after, rounding = read(old), read(new), read(shaken) if shaken else {}
+    verdicts = Counter[str]()
     for job in before:
         if job in after:
             verdict = verdict_of(before[job], after[job])
-            kind = verdict.split(":")[0]
-            verdicts[kind] = verdicts.get(kind, 0) + 1
+            told = verdict.startswith("differs") and job in rounding
+            if told and as_rounding(before[job], after[job], rounding[job]):
+                verdict = f"rounding: {verdict}; shaken: {verdict_of(before[job], rounding[job])}"
+            verdicts[verdict.split(":")[0]] += 1
             print(f"{job:32s} {verdict}")
-    print(verdicts)
+    print(dict(verdicts))
+
+
+def as_rounding(a: dict[str, Any], b: dict[str, Any], shaken: dict[str, Any]) -> bool:
+    """As many steps to the level, the same result, and costs that differ no more than `SPREAD` times as by rounding."""
+    steps = [level_of(line)[1] for line in (a, b)]
+    off, by_rounding = (worst_above(a, line) for line in (b, shaken))
+    return steps[0] == steps[1] and a["result"] == b["result"] and off <= SPREAD * by_rounding
 
 
 def read(file: str) -> dict[str, dict[str, Any]]:
@@ -170,15 +196,26 @@ def verdict_of(a: dict[str, Any], b: dict[str, Any]) -> str:
 
 def descent_verdict(a: dict[str, Any], b: dict[str, Any]) -> str:
     """As many steps to `DIGITS`·C₀ with the same costs up to there, the same result, an end within a factor `END`."""
-    level = DIGITS * a["cost0"]
-    steps = [next((i for i, c in enumerate(line["costs"]) if c <= level), None) for line in (a, b)]
-    cut = min(len(a["costs"]), len(b["costs"])) if steps[0] is None else steps[0]
-    worst = worst_of(a["costs"][:cut], b["costs"][:cut], level)
+    steps = [level_of(line)[1] for line in (a, b)]
+    worst = worst_above(a, b)
     ends = max(a["cost"], b["cost"]) / max(min(a["cost"], b["cost"]), 1e-300)
     both_done = max(a["cost"], b["cost"]) <= TARGET
     fine = steps[0] == steps[1] and worst <= SAME and a["result"] == b["result"] and (ends <= END or both_done)
     told = f"steps to the level {steps[0]}, {steps[1]}; costs to {worst:.1e}; {a['result']}, {b['result']}; "
     return f"{'same' if fine else 'differs'}: {told}{a['cost']:.2e} in {a['steps']}, {b['cost']:.2e} in {b['steps']}"
+
+
+def level_of(line: dict[str, Any]) -> tuple[float, int | None]:
+    """`DIGITS`·C₀, and the first step below it."""
+    level = DIGITS * line["cost0"]
+    return level, next((i for i, c in enumerate(line["costs"]) if c <= level), None)
+
+
+def worst_above(a: dict[str, Any], b: dict[str, Any]) -> float:
+    """The largest relative difference of costs up to the level."""
+    level, steps = level_of(a)
+    cut = min(len(a["costs"]), len(b["costs"])) if steps is None else steps
+    return worst_of(a["costs"][:cut], b["costs"][:cut], level)
 
 
 def worst_of(a: list[float], b: list[float], level: float) -> float:
