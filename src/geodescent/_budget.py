@@ -70,17 +70,22 @@ def spending(limits: Budget) -> Iterator[None]:
 
 def available_bytes(device: torch.device) -> int:
     """Free memory of the device, in bytes: by the driver on CUDA, else MemAvailable within the cgroup's limit."""
-    given = budget().free_bytes
-    if given is not None:
-        return given
+    assumed = budget().free_bytes
+    if assumed is not None:
+        return assumed
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
     return _host_bytes(int(time.monotonic() / READ_EVERY))
 
 
+def allowed_bytes(device: torch.device) -> float:
+    """How large an allocation may be to be safe."""
+    return FRACTION * available_bytes(device)
+
+
 def fits(n_bytes: float, device: torch.device) -> bool:
     """Whether an allocation of `n_bytes` is safe."""
-    return n_bytes <= FRACTION * available_bytes(device)
+    return n_bytes <= allowed_bytes(device)
 
 
 def require(n_bytes: float, device: torch.device, *, what: str, instead: str) -> None:

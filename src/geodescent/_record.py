@@ -1,4 +1,4 @@
-"""How a run ended, and what is told of each of its steps."""
+"""Why a run ended, and what is recorded of each of its steps."""
 
 import math
 from collections.abc import Callable
@@ -8,7 +8,7 @@ from typing import Any
 
 
 class Result(Enum):
-    """How a run ended; the value is the sentence that people see."""
+    """Why a run ended; the value is the sentence that people see."""
 
     target_reached = "The cost reached the target."
     time_reached = "The flow reached the time that was asked for."

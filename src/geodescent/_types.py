@@ -1,4 +1,4 @@
-"""Names of the objects, with their shapes, and the units that hold everywhere (THEORY §0).
+"""Names of the objects, with their shapes, and the units that hold everywhere.
 
 - N samples, Q outputs each, all outputs stacked sample-major: row `i·Q + q`, `m = N·Q` rows.
 - Cost `C = ‖x − y‖² / (2N)`; with weights w the rows are multiplied by √w and `N = Σw`.

@@ -1,4 +1,4 @@
-"""The formulas of the flow that are known before the first step (THEORY 1.1, 1.2, 1.5)."""
+"""The formulas of the flow that are known before the first step: the cost curve, and the time at which it reaches a target."""
 
 import math
 from typing import TypeVar
@@ -18,7 +18,7 @@ def predicted_cost(cost0: float, time: Time, *, floor: float = 0.0) -> Time:
         time: τ ≥ 0, in e-folds of the residual.
         floor: F, the instant floor; 0 where the Jacobian has full row rank.
 
-    Source: arXiv:2311.15487 for F = 0; with F from dC/dτ = −‖P(x − y)‖²/N (THEORY 1.5).
+    Source: arXiv:2311.15487 for F = 0; with F from dC/dτ = −‖P(x − y)‖²/N.
     """
     return floor + (cost0 - floor) * np.exp(-2.0 * time)
 

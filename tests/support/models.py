@@ -130,6 +130,22 @@ class Custom(nn.Module):
         return self.layer(torch.sin(x @ self.matrix * self.gain)) + F.linear(x, self.layer.weight)
 
 
+class Scaled(nn.Module):
+    """`y = W a / 2`: a layer that no rule is known for."""
+
+    def __init__(self, d_in: int, d_out: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(d_out, d_in))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return 0.5 * F.linear(x, self.weight)
+
+
+def with_scaled() -> nn.Module:
+    """A layer without a rule between two that have one."""
+    return nn.Sequential(nn.Linear(4, 5), nn.Tanh(), Scaled(5, 5), nn.Tanh(), nn.Linear(5, 2)).double()
+
+
 class Uncalled(nn.Module):
     """A layer whose call is thrown away, and whose weight is used by `F.linear` as often as it was called."""
 

@@ -8,9 +8,8 @@ from geodescent.descent._linearised import Linearised
 from geodescent.lift import Damped, Lifted, SolveGoal
 from geodescent.linalg import norm, row_norm
 
-BEND_SLACK = (
-    0.5  # Share of ‖r + Dv‖ that an iterative solve for the bend may leave: the velocity itself leaves as much.
-)
+BEND_SLACK = 0.5
+"""Share of ‖r + Dv‖ that an iterative solve for the bend may leave: the velocity itself leaves as much."""
 
 
 @dataclass(frozen=True)

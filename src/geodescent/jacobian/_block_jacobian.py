@@ -11,7 +11,7 @@ from geodescent._budget import require
 from geodescent._errors import JacobianError
 from geodescent._types import Gram, Outputs, Theta
 from geodescent.jacobian._columns import Columns, DenseColumns
-from geodescent.jacobian._gram import Block, by_rows, fill, mirrored, rows_flops
+from geodescent.jacobian._gram import Block, by_rows, fill, formed_numbers, mirrored, rows_flops
 from geodescent.jacobian._jacobian import Jacobian
 from geodescent.jacobian._normal import add_normal, row_chunks
 
@@ -38,6 +38,11 @@ class BlockJacobian:
     def n_residuals(self) -> int:
         """m."""
         return sum(block.n_rows for block in self.blocks)
+
+    @property
+    def holds_rows(self) -> bool:
+        """Whether rows of D can be formed: not where a large one is known by its products alone."""
+        return all(piece.is_formable for piece in self.columns)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -86,11 +91,12 @@ class BlockJacobian:
 
         Cost: for a linear layer 2(N²d_in + m²d_out) flops instead of 2m²·d_in·d_out; m² numbers, two tiles, and the
             m·d_out of cotangents that are kept as a chain. Blocks of different maps are formed as rows, (m + m')K.
-        Raises: MemoryPlanError, where G does not fit.
+        Raises:
+            MemoryPlanError: G does not fit.
+            JacobianError: the other is over another θ, or does not hold its rows.
         """
         m, m2 = self.n_residuals, (self if other is None else other).n_residuals
-        unmade = self._unmade() + (0 if other is None else sum(c.unmade for b in other.blocks for c in b.columns))
-        need = (m * m2 + unmade) * self.dtype.itemsize
+        need = (m * m2 + self._unmade(other)) * self.dtype.itemsize
         require(need, self.device, what=f"the Gram matrix of {m} × {m2} rows", instead="Use the Krylov lift.")
         out = torch.empty(m, m2, dtype=self.dtype, device=self.device)
         left = tuple(block.settled() for block in self.blocks)
@@ -107,20 +113,23 @@ class BlockJacobian:
 
         Of several blocks with the same Q, N counts all their samples. Blocks with another number of outputs are not
         averaged with each other: what couples them is left out, which keeps K̄ positive semidefinite.
+
+        Cost: of one block, a Gram matrix of N rows; of several, Q of them.
         """
-        averaged = [Block(tuple(c.averaged() for c in b.columns), b.n_samples, 1) for b in self.blocks]
-        whole = BlockJacobian(tuple(averaged), self.n_params, self.dtype, self.device)
-        if len({block.n_outputs for block in self.blocks}) == 1:
-            return whole.gram()
-        n = whole.n_residuals
+        if len(self.blocks) == 1:
+            (block,) = self.blocks
+            averaged = Block(tuple(c.averaged() for c in block.columns), block.n_samples, 1)
+            return BlockJacobian((averaged,), self.n_params, self.dtype, self.device).gram()
+        n = sum(block.n_samples for block in self.blocks)
         require(n * n * self.dtype.itemsize, self.device, what=f"K̄ of {n} × {n}", instead="Use the Krylov lift.")
         out = torch.zeros(n, n, dtype=self.dtype, device=self.device)
-        places = _offsets(averaged)
+        home = torch.cat([torch.full((b.n_samples,), b.n_outputs, device=self.device) for b in self.blocks])
         for n_outputs in {block.n_outputs for block in self.blocks}:
-            chosen = [i for i, block in enumerate(self.blocks) if block.n_outputs == n_outputs]
-            where = torch.cat([torch.arange(n, device=self.device)[places[i]] for i in chosen])
-            part = BlockJacobian(tuple(averaged[i] for i in chosen), self.n_params, self.dtype, self.device)
-            out[where[:, None], where] = part.gram()
+            chosen = tuple(block for block in self.blocks if block.n_outputs == n_outputs)
+            part = BlockJacobian(chosen, self.n_params, self.dtype, self.device)
+            where = torch.nonzero(home == n_outputs)[:, 0]
+            for unit in torch.eye(n_outputs, dtype=self.dtype, device=self.device):
+                out[where[:, None], where] += part.mixed(unit[:, None]).gram() / n_outputs
         return out
 
     def coupling(self) -> Tensor:
@@ -215,14 +224,14 @@ class BlockJacobian:
 
     def routes(self) -> list[dict[str, object]]:
         """How each piece enters G: module, route (`contracted` or `rows`), entries of θ, flops of the square G."""
-        found = list[dict[str, object]]()
+        pieces = list[dict[str, object]]()
         for block in self.blocks:
             for piece in block.columns:
                 formed = by_rows(piece, piece, block.n_rows)
                 flops = rows_flops(piece, block.n_rows) if formed else piece.flops(block.n_rows)
                 route = "rows" if formed else "contracted"
-                found.append({"module": piece.label, "route": route, "params": piece.width, "flops": flops})
-        return found
+                pieces.append({"module": piece.label, "route": route, "params": piece.width, "flops": flops})
+        return pieces
 
     def _one_number_of_outputs(self) -> int:
         """Q, the same for every block."""
@@ -231,12 +240,17 @@ class BlockJacobian:
             raise JacobianError(f"the blocks of rows have {numbers} outputs a sample: this needs one number for all.")
         return numbers[0]
 
-    def _unmade(self) -> int:
-        """Numbers that `gram` makes beside G."""
-        made = sum(piece.unmade for piece in self.columns)
-        if len(self.blocks) == 1:
-            return made
-        return made + self.n_residuals * self.n_params
+    def _unmade(self, other: Jacobian | None) -> int:
+        """Numbers that `gram` makes beside G: what is read more than once, and rows of blocks of different maps."""
+        if other is not None and (other.n_params != self.n_params or not other.blocks):
+            raise JacobianError(
+                f"a Gram matrix of two Jacobians needs two that hold their rows, over one θ: these have "
+                f"{self.n_params} and {other.n_params} parameters, in {len(self.blocks)} and {len(other.blocks)} blocks."
+            )
+        blocks = self.blocks if other is None else (*self.blocks, *other.blocks)
+        partners = self.blocks if other is None else other.blocks
+        formed = max(formed_numbers(block, partner, self.n_params) for block in self.blocks for partner in partners)
+        return formed + sum(piece.unmade for block in blocks for piece in block.columns)
 
     def _split(self, rows: Tensor) -> Sequence[Tensor]:
         return rows.split([block.n_rows for block in self.blocks])

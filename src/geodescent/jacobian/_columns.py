@@ -43,6 +43,11 @@ class Columns(Protocol):
         """Numbers that `settled` makes."""
         ...
 
+    @property
+    def is_formable(self) -> bool:
+        """Whether `rows` is affordable."""
+        ...
+
     def samples(self, chunk: slice) -> "Columns":
         """Those of some samples."""
         ...
@@ -119,6 +124,10 @@ class DenseColumns:
     @property
     def unmade(self) -> int:
         return 0
+
+    @property
+    def is_formable(self) -> bool:
+        return True
 
     def samples(self, chunk: slice) -> "DenseColumns":
         return replace(self, values=self.values[chunk])

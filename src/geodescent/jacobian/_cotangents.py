@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-CHUNK = 2**18  # numbers made at once where they are only summed: 2 MB in float64 stay near the cores
+CHUNK = 2**18  # Numbers that are made at once where they are only summed: 2 MB in float64 stay near the cores.
 
 
 @dataclass(frozen=True)

@@ -66,6 +66,12 @@ def _matched(block: Block, other: Block) -> tuple[list[Pair], list[Columns], lis
     return [], list(block.columns), list(other.columns)
 
 
+def formed_numbers(block: Block, other: Block, n_params: int) -> int:
+    """Numbers of the rows over all of θ that `fill` forms of two blocks whose pieces are not the same."""
+    _, rest, other_rest = _matched(block, other)
+    return n_params * (block.n_rows * bool(rest) + other.n_rows * bool(other_rest))
+
+
 def _over_theta(block: Block, pieces: Sequence[Columns], n_params: int, like: Tensor) -> DenseColumns:
     """The pieces as rows over all of θ."""
     rows = like.new_zeros(block.n_rows, n_params)

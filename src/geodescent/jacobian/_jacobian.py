@@ -37,6 +37,11 @@ class Jacobian(Protocol):
         ...
 
     @property
+    def holds_rows(self) -> bool:
+        """Whether rows of D can be formed at an affordable price, as preconditioners ask for."""
+        ...
+
+    @property
     def n_residuals(self) -> int:
         """m."""
         ...

@@ -67,8 +67,8 @@ def _factors(columns: Columns) -> tuple[Tensor, Tensor | None]:
 
 def _inputs(a: Tensor | None, a2: Tensor | None) -> Tensor:
     """`a ⊗ a'` of each sample, (N, d·d'), of which one may be the constant 1."""
-    given = [part for part in (a, a2) if part is not None]
-    return given[0] if len(given) == 1 else (given[0][:, :, None] * given[1][:, None]).flatten(1)
+    factors = [part for part in (a, a2) if part is not None]
+    return factors[0] if len(factors) == 1 else (factors[0][:, :, None] * factors[1][:, None]).flatten(1)
 
 
 def _shape(columns: Columns) -> tuple[int, int]:

@@ -40,6 +40,10 @@ class OuterColumns:
     def unmade(self) -> int:
         return self.cotangents.unmade
 
+    @property
+    def is_formable(self) -> bool:
+        return True
+
     def samples(self, chunk: slice) -> "OuterColumns":
         return replace(self, inputs=self.inputs.samples(chunk), cotangents=self.cotangents.samples(chunk))
 

@@ -1,14 +1,17 @@
 """Columns of the Jacobian that are known by their products alone."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
 from torch import Tensor
 
+from geodescent._budget import budget, require
 from geodescent.jacobian._columns import Columns, DenseColumns
 from geodescent.jacobian._workspace import Workspace
+
+PROBES = 64  # Products in an estimate of a diagonal: its entries are known to about √(2/64), a fifth.
 
 Product = Callable[[Tensor], Tensor]
 
@@ -25,7 +28,8 @@ class ProductColumns:
         source: dtype in which the products are computed.
         label: for statistics.
 
-    Verbs: those of `Columns`; all but `mv` and `rmv` form the columns, by min(m, K) products, once.
+    Verbs: those of `Columns`; all but `mv` and `rmv` form the columns, by min(m, K) products, once. Where they are too
+    many numbers for that, `row_squares` estimates: `E (Dz)²` over random signs z is the diagonal of DDᵀ.
     """
 
     product: Product
@@ -44,21 +48,41 @@ class ProductColumns:
         return len(self.row_scale) * self.width
 
     @property
+    def is_formable(self) -> bool:
+        return self.unmade <= budget().rows_numbers
+
+    @property
     def index(self) -> Tensor:
         """All of θ."""
         return torch.arange(self.width, device=self.row_scale.device)
 
     @cached_property
     def _formed(self) -> DenseColumns:
-        m, k = len(self.row_scale), self.width
-        if k <= m:
-            units = torch.eye(k, dtype=self.row_scale.dtype, device=self.row_scale.device)
-            values = torch.stack([self.mv(unit)[:, 0] for unit in units], 1)
-        else:
-            values = self.row_scale.new_zeros(m, k)
-            for i, unit in enumerate(torch.eye(m, dtype=self.row_scale.dtype, device=self.row_scale.device)):
-                self.rmv(unit[:, None], values[i])
+        need = self.unmade * self.row_scale.dtype.itemsize
+        what = f"D of {len(self.row_scale)} × {self.width}, from its products"
+        require(need, self.row_scale.device, what=what, instead="Use gd.KrylovLift().")
+        values = self.row_scale.new_empty(len(self.row_scale), self.width)
+        lines = values.T if self._by_columns else values
+        for i, line in enumerate(self._lines()):
+            lines[i] = line
         return DenseColumns(values[:, None], self.index, self.label)
+
+    @property
+    def _by_columns(self) -> bool:
+        return self.width <= len(self.row_scale)
+
+    def _lines(self) -> Iterator[Tensor]:
+        """The columns of D one by one, or its rows, whichever are fewer."""
+        scale = self.column_scale if self._by_columns else self.row_scale
+        for i in range(len(scale)):
+            unit = torch.zeros_like(scale)
+            unit[i] = 1.0
+            if self._by_columns:
+                yield self.mv(unit)[:, 0]
+            else:
+                row = torch.zeros_like(self.column_scale)
+                self.rmv(unit[:, None], row)
+                yield row
 
     def samples(self, chunk: slice) -> DenseColumns:
         return self._formed.samples(chunk)
@@ -101,7 +125,14 @@ class ProductColumns:
         out.add_(self.column_scale * product)
 
     def row_squares(self) -> Tensor:
-        return self._formed.row_squares()
+        if self.is_formable:
+            return self._formed.row_squares()
+        generator = torch.Generator(self.row_scale.device).manual_seed(0)
+        squares = torch.zeros_like(self.row_scale)
+        for _ in range(PROBES):
+            signs = torch.randint(0, 2, (self.width,), generator=generator, device=self.row_scale.device)
+            squares += self.mv((2 * signs - 1).to(self.row_scale.dtype))[:, 0].square()
+        return (squares / PROBES)[:, None]
 
     def add_block(self, other: Columns, out: Tensor, work: Workspace, *, fresh: bool) -> None:
         self._formed.add_block(other, out, work, fresh=fresh)

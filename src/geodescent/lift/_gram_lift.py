@@ -43,8 +43,8 @@ class GramLift(Lift):
 
 
 def _by_gram(prepared: PreparedProduct, damping: float) -> Damped:
-    found = factor(prepared.product, damping=damping, rcond=prepared.rcond)
-    return _UndampedGram(prepared, found) if damping == 0.0 else _DampedGram(prepared, found, damping)
+    of_gram = factor(prepared.product, damping=damping, rcond=prepared.rcond)
+    return _UndampedGram(prepared, of_gram) if damping == 0.0 else _DampedGram(prepared, of_gram, damping)
 
 
 @dataclass(frozen=True)

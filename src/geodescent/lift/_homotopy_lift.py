@@ -103,6 +103,6 @@ class _Between:
     factor: float
 
     def lift(self, velocity: Outputs, goal: SolveGoal = FULL) -> Lifted:
-        v, found = self.metric.rows(velocity), self.damped.lift(velocity, goal)
-        misfit = self.factor * (found.misfit + v) - v
-        return replace(found, velocity=self.factor * found.velocity, misfit=misfit)
+        v, lifted = self.metric.rows(velocity), self.damped.lift(velocity, goal)
+        misfit = self.factor * (lifted.misfit + v) - v
+        return replace(lifted, velocity=self.factor * lifted.velocity, misfit=misfit)

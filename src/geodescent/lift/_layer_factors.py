@@ -88,8 +88,8 @@ class LayerFactors:
 
     @classmethod
     def of(cls, jacobian: Jacobian) -> "LayerFactors | None":
-        """None where the Jacobian does not hold its rows."""
-        if not jacobian.blocks:
+        """None where the Jacobian cannot form its rows."""
+        if not jacobian.holds_rows:
             return None
         groups, overlapping = _parted(jacobian)
         parts = tuple(LayerFactor.of(group) for group in groups)

@@ -11,9 +11,8 @@ from geodescent.lift._product_lift import DENSE_MATRICES, PreparedProduct, solvi
 from geodescent.lift._protocols import FULL, Damped, Lift, Lifted, MetricJacobian, Prepared, SolveGoal
 from geodescent.linalg import CholeskyFactor, cholesky
 
-NORMAL_PIVOTS = (
-    1e-7  # Smallest over largest pivot of BᵀB: below it squaring lost too many digits, and B itself answers.
-)
+NORMAL_PIVOTS = 1e-7
+"""Smallest over largest pivot of BᵀB: below it squaring lost too many digits, and B itself answers."""
 
 
 @dataclass(frozen=True)
@@ -52,9 +51,9 @@ class NormalLift(Lift):
 
 
 def _by_normal(prepared: PreparedProduct, damping: float) -> Damped:
-    found = None if prepared.rcond is not None else cholesky(prepared.product, damping=damping)
-    if found is not None and (found.pivot_ratio > NORMAL_PIVOTS or damping > 0.0):
-        return _DampedNormal(prepared.metric, found, damping)
+    lower = None if prepared.rcond is not None else cholesky(prepared.product, damping=damping)
+    if lower is not None and (lower.pivot_ratio > NORMAL_PIVOTS or damping > 0.0):
+        return _DampedNormal(prepared.metric, lower, damping)
     return _SingularValues(prepared.metric, damping, prepared.rcond)
 
 

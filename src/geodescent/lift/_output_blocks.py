@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from geodescent._budget import fits
+from geodescent._budget import allowed_bytes
 from geodescent.jacobian import BlockJacobian, Jacobian
 from geodescent.linalg import EighFactor, definite
 
@@ -85,7 +85,7 @@ class RowBlocks:
 
     @classmethod
     def of(cls, jacobian: Jacobian) -> "RowBlocks | None":
-        """None where the Jacobian does not hold its rows, or there is no room."""
+        """None where the Jacobian cannot form its rows, or there is no room."""
         parts = _by_outputs(jacobian)
         if not parts or not all(_groups(part) for part, _ in parts):
             return None
@@ -100,15 +100,15 @@ class RowBlocks:
     def damped(self, damping: float) -> Solver | None:
         """The product with the inverse of all blocks + μ; None where that is singular."""
         solvers = [part.damped(damping) for part in self.parts]
-        found = [(part.rows, solver) for part, solver in zip(self.parts, solvers, strict=True) if solver is not None]
-        if len(found) < len(solvers):
+        pairs = [(part.rows, solver) for part, solver in zip(self.parts, solvers, strict=True) if solver is not None]
+        if len(pairs) < len(solvers):
             return None
-        if len(found) == 1:
-            return found[0][1]
+        if len(pairs) == 1:
+            return pairs[0][1]
 
         def solve(z: Tensor) -> Tensor:
             out = torch.empty_like(z)
-            for rows, solver in found:
+            for rows, solver in pairs:
                 assert rows is not None
                 out[rows] = solver(z[rows])
             return out
@@ -117,18 +117,20 @@ class RowBlocks:
 
 
 def _by_outputs(jacobian: Jacobian) -> list[tuple[BlockJacobian, Tensor | None]]:
-    """The blocks of rows by their number of outputs a sample, and which rows they are."""
+    """The blocks of rows by their number of outputs a sample, and which rows they are; none where none can be formed."""
+    if not jacobian.holds_rows:
+        return []
     numbers = list(dict.fromkeys(block.n_outputs for block in jacobian.blocks))
     if len(numbers) == 1:
         return [(BlockJacobian(jacobian.blocks, jacobian.n_params, jacobian.dtype, jacobian.device), None)]
     ends = torch.tensor([0, *(block.n_rows for block in jacobian.blocks)]).cumsum(0).tolist()
-    found = list[tuple[BlockJacobian, Tensor | None]]()
+    parts = list[tuple[BlockJacobian, Tensor | None]]()
     for number in numbers:
         chosen = [i for i, block in enumerate(jacobian.blocks) if block.n_outputs == number]
         rows = torch.cat([torch.arange(ends[i], ends[i + 1], device=jacobian.device) for i in chosen])
         blocks = tuple(jacobian.blocks[i] for i in chosen)
-        found.append((BlockJacobian(blocks, jacobian.n_params, jacobian.dtype, jacobian.device), rows))
-    return found
+        parts.append((BlockJacobian(blocks, jacobian.n_params, jacobian.dtype, jacobian.device), rows))
+    return parts
 
 
 def _flops(jacobian: BlockJacobian) -> float:
@@ -141,7 +143,8 @@ def _groups(jacobian: BlockJacobian) -> int:
     """How many blocks there is room for."""
     n, q = sum(block.n_samples for block in jacobian.blocks), jacobian.blocks[0].n_outputs
     bytes_each = FACTOR_SIZES * n**2 * jacobian.dtype.itemsize
-    if not fits(bytes_each, jacobian.device):
+    allowed = allowed_bytes(jacobian.device)
+    if bytes_each > allowed:
         return 0
-    room = max(1, int(BLOCKS_BYTES / bytes_each))
+    room = max(1, int(min(BLOCKS_BYTES, allowed) / bytes_each))
     return -(-q // -(-q // min(q, room)))

@@ -13,9 +13,8 @@ from geodescent.lift._refined_factor import LEAST_FACTOR, RefinedFactor
 from geodescent.lift._two_factors import TwoFactors, TwoFactorSolver
 from geodescent.linalg import total
 
-PRODUCT_DAMPING = (
-    1e-13  # Share of tr A: a Cholesky factor of G or DᵀD resolves dampings above it, with digits to spare.
-)
+PRODUCT_DAMPING = 1e-13
+"""Share of tr A: a Cholesky factor of G or DᵀD resolves dampings above it, with digits to spare."""
 LEAST_DAMPING = 5e-28  # Share of tr A: the same through D itself.
 LEAST_OF_PRODUCT = 1e-15  # Share of tr A: the least damping where D itself is too large to be formed.
 DENSE_MATRICES = 5.0  # Matrices of A's size: A, its eigenvectors, their copy and the workspace.
@@ -87,10 +86,10 @@ class PreparedProduct(Prepared):
         """A factor of A refined with B, where that was enough so far."""
         if damping <= self.too_low:
             return None
-        found = RefinedFactor.of(self.metric.jacobian, self.product, damping=damping, trace=self.trace, wide=self.wide)
-        if found is None and damping < LEAST_FACTOR * self.trace:  # nor for any other damping down there
+        factor = RefinedFactor.of(self.metric.jacobian, self.product, damping=damping, trace=self.trace, wide=self.wide)
+        if factor is None and damping < LEAST_FACTOR * self.trace:  # nor for any other damping down there
             self.too_low = LEAST_FACTOR * self.trace
-        return found
+        return factor
 
     def twice(self, damping: float) -> TwoFactorSolver | None:
         """Two factors, where B is small enough to be formed."""
@@ -108,13 +107,14 @@ class _ThroughRows:
         prepared, metric = self.prepared, self.prepared.metric
         v = metric.rows(velocity)
         refined = self._refined if prepared.too_low < self.damping else None
-        found = None if refined is None else refined.lift(v, rough=goal.rough)
-        if found is None:
+        pair = None if refined is None else refined.lift(v, rough=goal.rough)
+        if pair is None:
             prepared.too_low = max(prepared.too_low, self.damping)
-            found = None if self._twice is None else self._twice.lift(v)
-        if found is None:
+            pair = None if self._twice is None else self._twice.lift(v)
+        if pair is None:
             return self._by_product.lift(velocity)
-        return Lifted(metric.leave(found[0]), found[1])
+        solution, misfit = pair
+        return Lifted(metric.leave(solution), misfit)
 
     @cached_property
     def _refined(self) -> RefinedFactor | None:

@@ -13,9 +13,8 @@ SPARE_PIVOT = 10.0  # Times δ: a smaller pivot means eigenvalues of A below δ,
 ROUNDS = 2  # Rounds of conjugate gradients in a full solve; the residual of each is taken anew with B.
 FALL = 1e-4  # Each round brings the residual, in the norm of the factor's inverse, down to this share.
 ROUGH_FALL = 1e-2  # The same of the one round of a rough solve.
-ROUND_ITERATIONS = (
-    4  # Iterations a round: where modes below the factor's damping ask for more, two factors are cheaper.
-)
+ROUND_ITERATIONS = 4
+"""Iterations a round: where modes below the factor's damping ask for more, two factors are cheaper."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +54,7 @@ class RefinedFactor:
         rounds, fall = (1, ROUGH_FALL) if rough else (ROUNDS, FALL)
         left = v if self.wide else self.jacobian.rmv(v)
         for number in range(rounds):
-            found = conjugate_gradients(
+            correction = conjugate_gradients(
                 self._operator,
                 left if number == 0 else self._residual(v, solution),
                 preconditioner=self.factor.solve,
@@ -63,9 +62,9 @@ class RefinedFactor:
                 max_iterations=ROUND_ITERATIONS,
                 space=ROWS if self.wide else PARAMETERS,
             )
-            if not found.converged:
+            if not correction.converged:
                 return None
-            solution += found.solution
+            solution += correction.solution
         velocity = self.jacobian.rmv(solution) if self.wide else solution
         return velocity, self.jacobian.mv(velocity) - v
 

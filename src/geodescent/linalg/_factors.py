@@ -83,7 +83,7 @@ class EighFactor:
         values: the eigenvalues kept, ascending.
         vectors: their eigenvectors, (n, rank).
         damping: μ.
-        resolution: σ below which nothing can be told from zero, √(n·eps·λ_max) (THEORY 1.7).
+        resolution: σ below which nothing can be told from zero, √(n·eps·λ_max).
     """
 
     values: Tensor
@@ -117,7 +117,7 @@ def cholesky(matrix: Tensor, *, damping: float = 0.0) -> CholeskyFactor | None:
     """The Cholesky factor of A + μI, or None where it cannot be trusted.
 
     Trusted only if the smallest pivot is above n·eps of the largest: a Cholesky that merely succeeds is no proof of
-    rank (THEORY 1.7).
+    rank.
 
     Args:
         matrix: A, symmetric positive semidefinite, (n, n); only the upper triangle is read.
@@ -160,12 +160,12 @@ def eigh(matrix: Tensor, *, damping: float = 0.0, rcond: float | None = None) ->
 
 def definite(matrix: Tensor, *, damping: float) -> Factor:
     """A factor that is positive definite whatever the rank, to precondition with: A + μI, μ raised where it must be."""
-    found = cholesky(matrix, damping=damping)
-    if found is None and damping > 0.0:
+    lower = cholesky(matrix, damping=damping)
+    if lower is None and damping > 0.0:
         unresolved = len(matrix) * torch.finfo(matrix.dtype).eps * total(matrix.diagonal())
-        found = cholesky(matrix, damping=damping + 2.0 * unresolved)
-    if found is not None:
-        return found
+        lower = cholesky(matrix, damping=damping + 2.0 * unresolved)
+    if lower is not None:
+        return lower
     values, vectors = torch.linalg.eigh(matrix)
     level = len(matrix) * torch.finfo(matrix.dtype).eps * float(values[-1].clamp(min=torch.finfo(matrix.dtype).tiny))
     return EighFactor(values.clamp(min=0.0), vectors, max(damping, level), math.sqrt(level))
@@ -174,7 +174,7 @@ def definite(matrix: Tensor, *, damping: float) -> Factor:
 def factor(matrix: Tensor, *, damping: float = 0.0, rcond: float | None = None) -> Factor:
     """Cholesky first; the rank-revealing eigendecomposition where that is not to be trusted or `rcond` is given."""
     if rcond is None:
-        found = cholesky(matrix, damping=damping)
-        if found is not None:
-            return found
+        lower = cholesky(matrix, damping=damping)
+        if lower is not None:
+            return lower
     return eigh(matrix, damping=damping, rcond=rcond)

@@ -10,9 +10,8 @@ from geodescent.linalg._sums import dot, row_dot, row_norm
 Enough = Callable[[Tensor, Tensor, float], bool]
 """Whether to stop, told from the solution, its residual ρ and `⟨ρ, Mρ⟩`, M the preconditioner."""
 
-STEP_ITERATIONS = (
-    15.0  # Iterations that a step costs beside its own: linearisation, factors, trial (docs/decisions.md).
-)
+STEP_ITERATIONS = 15.0
+"""Iterations that a step costs beside its own: linearisation, factors, trial (docs/decisions.md)."""
 LEAST_ITERATIONS = 2  # Iterations: fewer have not looked beyond where they began.
 SEEN = 1e-6  # Share of φ(0): a solve that has gained no more than this has shown nothing yet.
 

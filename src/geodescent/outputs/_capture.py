@@ -117,9 +117,10 @@ def columns_of(
         index: module name → parameter name → where its entries stand in θ; only what goes by rule.
     """
     columns = list[Columns]()
-    for call, layout, g in zip(calls, layouts, gradients, strict=True):
-        inputs = layout.samples_first(call.inputs, g.shape[0])
-        columns += RULES[type(call.module)].apply(call.module, inputs, g, index[call.name], call.name)
+    with torch.no_grad():  # a rule may read the parameters of its layer
+        for call, layout, g in zip(calls, layouts, gradients, strict=True):
+            inputs = layout.samples_first(call.inputs, g.shape[0])
+            columns += RULES[type(call.module)].apply(call.module, inputs, g, index[call.name], call.name)
     return columns
 
 

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +15,8 @@ from geodescent._types import Theta
 from geodescent.jacobian import ChainedCotangents
 from geodescent.outputs._chain import along_chain, cotangents_along_chain
 from geodescent.outputs._inputs import Inputs, n_samples_of, require_tensor
+
+Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True)
@@ -93,14 +95,17 @@ class ModelFunction:
 
     def call(self, parameters: dict[str, Tensor], inputs: Inputs) -> Any:
         """What the model returns."""
-        if self.partial:
-            rest = {name: p.detach() for name, p in _held(self.model) if p.requires_grad}
-            parameters = {**rest, **parameters}
-        tied = {tie: parameters[p.name] for p in self.parameters for tie in p.ties}
         with sdpa_kernel(SDPBackend.MATH):  # the one attention kernel with derivatives of every kind
             # torch's own ties would name a module twice that is called under two names, and leave its parameters lost
             args, kwargs = ((), inputs) if isinstance(inputs, dict) else (inputs, None)
-            return functional_call(self.model, parameters | tied, args, kwargs, tie_weights=False)
+            return functional_call(self.model, self._with_ties(parameters), args, kwargs, tie_weights=False)
+
+    def standing_at(self, theta: Theta, ask: Callable[[], Answer]) -> Answer:
+        """What `ask` returns while the model's parameters are θ, without a graph."""
+        inside = {f"model.{name}": p for name, p in self._with_ties(self.views(theta)).items()}
+        with torch.no_grad():
+            found: Answer = functional_call(_Asked(self.model), inside, (ask,), tie_weights=False)
+        return found
 
     def selected(self, returned: Any, n_samples: int) -> Tensor:
         """The outputs in what the model returned, in the model's own shape."""
@@ -132,6 +137,24 @@ class ModelFunction:
             if found is not None:
                 return found.flatten(1) if found.dim() > 1 else found[:, None]
             return curvature_of(outputs, theta, direction)
+
+    def _with_ties(self, parameters: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The parameters under all of their names, and the others that require grad as constants."""
+        if self.partial:
+            rest = {name: p.detach() for name, p in _held(self.model) if p.requires_grad}
+            parameters = {**rest, **parameters}
+        return parameters | {tie: parameters[p.name] for p in self.parameters for tie in p.ties}
+
+
+class _Asked(nn.Module):
+    """Around a model: to be called with a question instead of inputs."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, ask: Callable[[], Answer]) -> Answer:
+        return ask()
 
 
 def curvature_of(outputs: Callable[[Theta], Tensor], theta: Theta, direction: Theta) -> Tensor:

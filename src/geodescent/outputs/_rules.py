@@ -162,7 +162,8 @@ def register_rule(
         apply: `(module, inputs, cotangents, index, label) -> columns`. Inputs (N, c, …) are what the layer was called
             on, c copies a sample where samples and positions were merged, else 1; cotangents (N, Q, c, …) are the
             derivative of the Q outputs by what the layer returned; `index[name]` says where the entries of a parameter
-            stand in θ, in its shape. `gd.affine_columns` and `gd.DenseColumns` are what columns are made of.
+            stand in θ, in its shape. The parameters of `module` are those at which D is taken. `gd.affine_columns` and
+            `gd.DenseColumns` are what columns are made of.
         parameters: names of the parameters that the rule accounts for.
         any_axis: whether samples may stand on any leading axis, as where the layer acts on the last axes alone.
 

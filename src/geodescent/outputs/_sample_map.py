@@ -140,7 +140,8 @@ class SampleMap:
         kept, layouts = routes.kept(calls)
         columns = self._along_chain(theta, kept)
         if columns is None:
-            columns = routes.by_rule(kept, layouts, cotangents(outputs, kept, layouts))
+            found = cotangents(outputs, kept, layouts)
+            columns = self.function.standing_at(theta, lambda: routes.by_rule(kept, layouts, found))
         if routes.rest:
             columns.append(self._per_sample(theta))
         block = Block(tuple(columns), self.n_samples, self.n_outputs)

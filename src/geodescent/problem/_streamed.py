@@ -122,13 +122,16 @@ class StreamedMap:
             yield part.linearise(theta)[1]
 
     def _maps(self) -> Iterator[OutputMap]:
-        found = 0
+        n_samples = 0
         for batch in self.loader:
             inputs: Inputs = pair(batch)[0]
-            found += n_samples_of(inputs)
+            n_samples += n_samples_of(inputs)
             yield self.map.on(inputs)
-        if found != self.shape[0]:
-            raise InputError(f"the DataLoader yielded {found} samples, and {self.shape[0]} when it was first read.")
+        if n_samples != self.shape[0]:
+            raise InputError(
+                f"the DataLoader yielded {n_samples} samples, and {self.shape[0]} when it was first read: it must yield "
+                "the same samples at every pass."
+            )
 
 
 @dataclass(frozen=True)
@@ -151,6 +154,11 @@ class StreamedJacobian:
     blocks: tuple[Block, ...] = ()
 
     @property
+    def holds_rows(self) -> bool:
+        """Never: each product passes over the data."""
+        return False
+
+    @property
     def n_residuals(self) -> int:
         """m."""
         return self.shape[0]
@@ -167,7 +175,8 @@ class StreamedJacobian:
 
     def to(self, dtype: torch.dtype) -> "StreamedJacobian":
         """The same in another precision after the capture."""
-        return StreamedJacobian(self.map, self.theta, self.shape, dtype, self.rows)
+        rows = None if self.rows is None else self.rows.to(dtype)
+        return StreamedJacobian(self.map, self.theta, self.shape, dtype, rows)
 
     def scaled(self, *, rows: Outputs | None = None, columns: Theta | None = None) -> "StreamedJacobian":
         """`diag(rows) D`; column scales are not streamed."""
