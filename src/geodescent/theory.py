@@ -1,4 +1,4 @@
-"""The formulas of the flow that are known before the first step: the cost curve, and the time at which it reaches a target."""
+"""What is known of the flow before the first step: the cost curve, and the time at which it reaches a target."""
 
 import math
 from typing import TypeVar

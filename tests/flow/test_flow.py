@@ -1,56 +1,26 @@
 """The flow's door: its arrays, its clocks, how it ends and what it leaves behind."""
 
 import math
+import time
 
 import numpy as np
 import pytest
 import torch
-from sklearn.datasets import load_diabetes
+from support.diabetes import cost_of, diabetes, linear_diabetes, theta_of
 from support.laws import naive_jacobian
-from torch import Tensor, nn
 
 import geodescent as gd
-from geodescent._record import StepRecord
-from geodescent.flow import AdaptedField, _path
-from geodescent.flow._stepper import OutputStepper, Tolerance
-from geodescent.problem import Problem
+from geodescent._budget import Budget, spending
 
 F64 = torch.float64
 ARRAYS = ("time", "cost", "predicted_cost", "rank", "sigma_min", "path_bound", "displacement", "line_deviation")
-
-
-def problem(n: int = 16, *, duplicate: bool = False) -> tuple[nn.Module, Tensor, Tensor]:
-    torch.manual_seed(0)
-    x, y = load_diabetes(return_X_y=True)
-    x, y = torch.as_tensor(x[:n]), torch.as_tensor(y[:n])[:, None]
-    x, y = (x - x.mean(0)) / x.std(0), (y - y.mean()) / y.std()
-    if duplicate:
-        x[1] = x[0]
-    return nn.Sequential(nn.Linear(10, 12), nn.Tanh(), nn.Linear(12, 1)).double(), x, y
-
-
-def linear(n: int = 6) -> tuple[nn.Module, Tensor, Tensor]:
-    """Linear in θ, samples 0 and 1 with one input and two targets."""
-    _, x, y = problem(n, duplicate=True)
-    return nn.Linear(10, 1).double(), x, y
-
-
-def cost_of(model: nn.Module, x: Tensor, y: Tensor, weights: Tensor | None = None) -> float:
-    """C by another path than the library's."""
-    square = (model(x).detach() - y).square().sum(1)
-    weights = torch.ones(len(x), dtype=F64) if weights is None else weights
-    return 0.5 * float((weights * square).sum() / weights.sum())
-
-
-def theta_of(model: nn.Module) -> Tensor:
-    return torch.cat([p.detach().reshape(-1).clone() for p in model.parameters()])
 
 
 # --- what it returns ------------------------------------------------------------------------------------------------
 
 
 def test_the_arrays_are_one_path() -> None:
-    model, x, y = problem()
+    model, x, y = diabetes(16)
     cost0, theta0 = cost_of(model, x, y), theta_of(model)
     flow = gd.flow(model, x, y, until=2.0)
     arrays = {name: getattr(flow, name) for name in ARRAYS}
@@ -72,7 +42,7 @@ def test_the_arrays_are_one_path() -> None:
 
 
 def test_the_spectrum_along_the_way_is_that_of_the_dense_jacobian() -> None:
-    model, x, y = problem()
+    model, x, y = diabetes(16)
     flow = gd.flow(model, x, y, until=1.0)
     outputs = model(x)[:, 0]
     rows = [
@@ -85,7 +55,7 @@ def test_the_spectrum_along_the_way_is_that_of_the_dense_jacobian() -> None:
 
 
 def test_a_target_is_reached_at_its_stopping_time() -> None:
-    model, x, y = problem()
+    model, x, y = diabetes(16)
     flow = gd.flow(model, x, y, target_cost=1e-4)
     assert flow.result is gd.Result.target_reached
     assert flow.time[-1] == pytest.approx(0.5 * math.log(flow.cost0 / 1e-4), rel=1e-12)
@@ -93,7 +63,7 @@ def test_a_target_is_reached_at_its_stopping_time() -> None:
 
 
 def test_without_a_time_it_goes_twelve_decades_down() -> None:
-    model, x, y = problem(8)
+    model, x, y = diabetes(8)
     flow = gd.flow(model, x, y)
     assert flow.time[-1] == pytest.approx(6.0 * math.log(10.0), rel=1e-12)
     assert cost_of(model, x, y) == pytest.approx(1e-12 * flow.cost0, rel=1e-5)
@@ -101,7 +71,7 @@ def test_without_a_time_it_goes_twelve_decades_down() -> None:
 
 
 def test_weights_are_those_of_the_cost() -> None:
-    model, x, y = problem(8)
+    model, x, y = diabetes(8)
     weights = torch.linspace(0.5, 2.0, 8, dtype=F64)
     cost0 = cost_of(model, x, y, weights)
     flow = gd.flow(model, x, y, until=1.5, weights=weights)
@@ -110,7 +80,7 @@ def test_weights_are_those_of_the_cost() -> None:
 
 
 def test_it_is_the_same_twice() -> None:
-    first, second = (gd.flow(*problem(8), until=1.0) for _ in range(2))
+    first, second = (gd.flow(*diabetes(8), until=1.0) for _ in range(2))
     assert np.array_equal(first.cost, second.cost)
     assert np.array_equal(first.time, second.time)
 
@@ -120,9 +90,9 @@ def test_it_is_the_same_twice() -> None:
 
 def test_the_straight_line_ends_where_the_flow_ends() -> None:
     ends = []
-    for field in (AdaptedField(), gd.StraightLineField()):
-        model, x, y = problem(8)
-        flow = gd.flow(model, x, y, until=3.0, method=gd.Method(field=field, lift=gd.GramLift()))
+    for field in (gd.AdaptedField(), gd.StraightLineField()):
+        model, x, y = diabetes(8)
+        flow = gd.flow(model, x, y, until=3.0, field=field, lift=gd.GramLift())
         assert flow.time[-1] == pytest.approx(3.0, rel=1e-10)
         assert np.all(np.diff(flow.time) > 0.0)
         assert flow.max_relative_deviation < 1e-6
@@ -134,7 +104,7 @@ def test_the_straight_line_ends_where_the_flow_ends() -> None:
 
 
 def test_where_rank_is_lost_the_curve_has_its_floor_and_says_so() -> None:
-    model, x, y = linear()
+    model, x, y = linear_diabetes(6, duplicate=True)
     floor = float((y[0] - y[1]) ** 2) / 2.0 / (2 * len(x))
     flow = gd.flow(model, x, y, until=4.0)
     assert flow.floor == pytest.approx(floor, rel=1e-9)
@@ -148,7 +118,7 @@ def test_where_rank_is_lost_the_curve_has_its_floor_and_says_so() -> None:
 
 
 def test_a_target_below_the_floor_is_refused() -> None:
-    model, x, y = linear()
+    model, x, y = linear_diabetes(6, duplicate=True)
     before = theta_of(model)
     with pytest.raises(gd.InputError, match=r"is not above the floor .*no time reaches it"):
         gd.flow(model, x, y, target_cost=1e-12)
@@ -172,17 +142,17 @@ def test_a_target_below_the_floor_is_refused() -> None:
 )
 def test_questions_without_an_answer(options: dict[str, float], message: str) -> None:
     with pytest.raises(gd.InputError, match=message):
-        gd.flow(*problem(6), **options)
+        gd.flow(*diabetes(6), **options)
 
 
 @pytest.mark.parametrize(
     ("error", "result"), [(StopIteration, gd.Result.stopped), (KeyboardInterrupt, gd.Result.interrupted)]
 )
 def test_a_callback_that_ends_it_keeps_the_point(error: type[BaseException], result: gd.Result) -> None:
-    model, x, y = problem(8)
+    model, x, y = diabetes(8)
     seen = []
 
-    def callback(record: StepRecord) -> None:
+    def callback(record: gd.StepRecord) -> None:
         seen.append(record)
         if record.time > 1.0:
             raise error
@@ -198,14 +168,24 @@ def test_a_callback_that_ends_it_keeps_the_point(error: type[BaseException], res
     assert np.allclose([r.predicted for r in seen], flow.predicted_cost, rtol=1e-13)
 
 
-def test_a_flow_that_runs_out_of_time_says_how_far_it_came() -> None:
-    ended = gd.flow(*problem(8), until=3.0)
-    assert ended.stats["notes"] == []
-    stopped = gd.flow(*problem(8), until=3.0, max_seconds=0.05)
+def test_a_flow_that_runs_out_of_time_says_how_far_it_came(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a clock that each call of the callback moves by a second: the start and five steps have 5.5 s."""
+    assert gd.flow(*diabetes(8), until=3.0).stats["notes"] == []
+    now = [0.0]
+    monkeypatch.setattr(time, "perf_counter", lambda: now[0])
+
+    def second(record: gd.StepRecord) -> None:
+        now[0] += 1.0
+
+    model, x, y = diabetes(8)
+    stopped = gd.flow(model, x, y, until=3.0, max_seconds=5.5, callback=second)
     assert stopped.result is gd.Result.max_seconds
-    if len(stopped.time) > 1:  # on a slow machine there was time for no step
-        (note,) = stopped.stats["notes"]
-        assert note.startswith(f"The flow came to τ = {stopped.time[-1]:.3g} of 3, with σ_min = ")
+    assert len(stopped.time) == 6 and stopped.time[-1] < 3.0
+    assert cost_of(model, x, y) == pytest.approx(stopped.cost[-1], rel=1e-12)
+    (note,) = stopped.stats["notes"]
+    assert note.startswith(
+        f"The flow came to τ = {stopped.time[-1]:.3g} of 3, with σ_min = {stopped.sigma_min[-1]:.2g}"
+    )
 
 
 # --- what is measured along the path, and how a step is judged ------------------------------------------------------
@@ -213,7 +193,7 @@ def test_a_flow_that_runs_out_of_time_says_how_far_it_came() -> None:
 
 @pytest.mark.parametrize("duplicate", [False, True])
 def test_with_weights_everything_along_the_path_is_that_of_scaled_rows(duplicate: bool) -> None:
-    model, x, y = problem(8, duplicate=duplicate)
+    model, x, y = diabetes(8, duplicate=duplicate)
     scale = torch.linspace(0.5, 2.0, 8, dtype=F64).sqrt()
     start = (model(x) - y).detach()[:, 0]
     flow = gd.flow(model, x, y, until=1.0, weights=scale.square())
@@ -228,7 +208,7 @@ def test_with_weights_everything_along_the_path_is_that_of_scaled_rows(duplicate
 
 
 def test_a_row_of_weight_zero_takes_no_rank() -> None:
-    model, x, y = problem(8)
+    model, x, y = diabetes(8)
     weights = torch.ones(8, dtype=F64)
     weights[3] = 0.0
     flow = gd.flow(model, x, y, until=1.0, weights=weights)
@@ -238,48 +218,7 @@ def test_a_row_of_weight_zero_takes_no_rank() -> None:
 
 
 @pytest.mark.parametrize(("limit", "known"), [(16, True), (15, False)])
-def test_above_a_number_of_residuals_no_spectrum_is_taken(
-    monkeypatch: pytest.MonkeyPatch, limit: int, known: bool
-) -> None:
-    monkeypatch.setattr(_path, "SPECTRUM_LIMIT", limit)
-    flow = gd.flow(*problem(16), until=0.2)
+def test_above_a_number_of_residuals_no_spectrum_is_taken(limit: int, known: bool) -> None:
+    with spending(Budget(spectrum_order=limit)):
+        flow = gd.flow(*diabetes(16), until=0.2)
     assert all(bool(np.isfinite(a).all()) is known for a in (flow.rank, flow.sigma_min, flow.line_deviation_lost))
-
-
-def test_the_tolerance_of_a_step_is_that_of_scaled_outputs() -> None:
-    torch.manual_seed(0)
-    x, y = torch.randn(5, 3, dtype=F64), torch.randn(5, 2, dtype=F64)
-    weights = torch.tensor([0.5, 1.0, 2.0, 1.0, 3.0], dtype=F64)
-    model = nn.Sequential(nn.Linear(3, 8), nn.Tanh(), nn.Linear(8, 2)).double()
-    asked = Problem.of(model, x, y, weights=weights)
-    scale, theta, eps = weights.sqrt().repeat_interleave(2), asked.theta.numpy(), 2.0**-52
-    rows, outputs, v = (
-        scale[:, None] * naive_jacobian(model, x),
-        model(x).detach().reshape(-1),
-        torch.randn(50, dtype=F64),
-    )
-    found = Tolerance.at(asked, theta, lambda outputs: asked.residual(outputs), tol=1e-6)
-    rounding = 100.0 * eps * float((scale * outputs).norm())
-    assert np.allclose(found.apply(v.numpy()), (rows @ v).numpy(), rtol=1e-12)
-    residual = float((scale * (outputs - y.reshape(-1))).norm())
-    assert found.outputs == pytest.approx(1e-7 * residual + rounding, rel=1e-12, abs=0.0)
-    assert found.outputs != pytest.approx(1e-7 * residual, rel=1e-12, abs=0.0)
-    assert found.way == pytest.approx(1e-5) and found.theta == pytest.approx(
-        100.0 * eps * np.linalg.norm(theta), abs=0.0
-    )
-    assert found.largest == pytest.approx(float(torch.linalg.svdvals(rows)[0]), rel=1e-2)
-
-
-@pytest.mark.parametrize(("outputs", "way"), [(1e-3, 1e9), (1e9, 1e-3)])
-def test_the_error_of_a_step_is_the_larger_of_both(outputs: float, way: float) -> None:
-    """`‖e₅‖²/√(‖e₅‖² + 0.01‖e₃‖²)`, of D e and of e."""
-    rows = np.array([[2.0, 0.0]])
-    tolerance = Tolerance(lambda v: rows @ v, outputs, way, 1e-12, 2.0)
-    stepper = OutputStepper(lambda _, y: -y, 0.0, np.ones(2), 1.0, tolerance=tolerance, first_step=0.1)
-    stages = np.random.default_rng(0).normal(size=(13, 2))
-    five, three = stages.T @ stepper.E5, stages.T @ stepper.E3
-    in_outputs, in_theta = (
-        a @ a / math.sqrt(a @ a + 0.01 * b @ b) for a, b in ((rows @ five, rows @ three), (five, three))
-    )
-    expected = 0.1 * max(in_outputs / outputs, in_theta / (way * 0.1 * np.linalg.norm(stages[0]) + 1e-12))
-    assert stepper._estimate_error_norm(stages, 0.1, np.ones(2)) == pytest.approx(expected, rel=1e-12)

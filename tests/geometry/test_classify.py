@@ -1,6 +1,5 @@
-"""Kinds of points, planted: sixty and more from a seed that the clock gives."""
+"""Kinds of points, planted: sixty, drawn by a seed."""
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
@@ -13,10 +12,9 @@ from torch import Tensor, nn
 
 import geodescent as gd
 from geodescent.geometry import Landscape, classify, critical_manifold
-from geodescent.geometry._critical import CriticalPoint, nearest
 
-EACH = 12  # of every kind
-SEED = time.time_ns() % 2**31
+EACH = 12  # Points of every kind.
+SEED = 20231118
 
 
 @dataclass(frozen=True)
@@ -122,26 +120,26 @@ class Planter:
 
 @pytest.mark.parametrize("kind", ["regular", "zero_cost", "critical_submanifold", "isolated", "strict_saddle"])
 def test_1_5_planted_points_are_told_apart(kind: str) -> None:
-    print(f"seed {SEED}")
     planter = Planter(SEED)
     for i in range(EACH):
         planted = getattr(planter, kind)(i)
         before = [p.clone() for p in planted.model.parameters()]
-        found = classify(planted.model, planted.X, planted.y)
-        assert found.kind == planted.kind, (SEED, i, str(found))
+        landscape = classify(planted.model, planted.X, planted.y)
+        assert landscape.kind == planted.kind, (SEED, i, str(landscape))
         if planted.dimension is not None:
-            assert found.dimension == planted.dimension, (SEED, i, str(found))
+            assert landscape.dimension == planted.dimension, (SEED, i, str(landscape))
         assert all(torch.equal(a, b) for a, b in zip(before, planted.model.parameters(), strict=True))
-        assert found.distance == (None if kind == "regular" else 0.0)
-        assert str(found) and found.as_dict()["kind"] == kind
+        assert landscape.distance == (None if kind == "regular" else 0.0)
+        assert str(landscape) and landscape.as_dict()["kind"] == kind
 
 
 def test_1_5_the_rank_alone_says_nothing_of_the_dimension() -> None:
     """x = θ₁θ₂, y = 1 at 0: r = 0 and K − r = 2, but an isolated strict saddle."""
     model = Given(lambda t: (t[0] * t[1])[None], torch.zeros(2, dtype=torch.float64))
-    found = classify(model, torch.zeros(1, 1).double(), torch.ones(1, 1).double())
-    assert (found.kind, found.rank, found.nullity, found.dimension) == ("strict_saddle", 0, 0, 0)
-    assert found.smallest_eigenvalue == pytest.approx(-1.0)
+    landscape = classify(model, torch.zeros(1, 1).double(), torch.ones(1, 1).double())
+    kind, rank, nullity, dimension = landscape.kind, landscape.rank, landscape.nullity, landscape.dimension
+    assert (kind, rank, nullity, dimension) == ("strict_saddle", 0, 0, 0)
+    assert landscape.smallest_eigenvalue == pytest.approx(-1.0)
 
 
 def test_1_5_along_a_critical_submanifold_the_cost_is_constant() -> None:
@@ -153,8 +151,8 @@ def test_1_5_along_a_critical_submanifold_the_cost_is_constant() -> None:
     assert float(path.cost[0]) > 1e-3 and bool(((path.cost - path.cost[0]).abs() < 1e-12 * path.cost[0]).all())
     assert bool((path.gradient < 1e-7).all()) and set(path.nullity.tolist()) == {planted.dimension}
     assert all(torch.equal(a, b) for a, b in zip(start, planted.model.parameters(), strict=True))
-    found = classify(planted.model, planted.X, planted.y)
-    assert (found.kind, found.dimension) == ("critical_submanifold", found.n_params - found.rank)
+    landscape = classify(planted.model, planted.X, planted.y)
+    assert (landscape.kind, landscape.dimension) == ("critical_submanifold", landscape.n_params - landscape.rank)
 
 
 def test_1_5_a_walk_starts_at_a_critical_point_that_is_not_alone() -> None:
@@ -180,8 +178,8 @@ def test_the_dimension_is_at_most_the_nullity() -> None:
     torch.manual_seed(0)
     model = torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.Tanh(), torch.nn.Linear(2, 1)).double()
     gd.fit(model, X, y, max_steps=200)
-    found = classify(model, X, y)
-    assert found.dimension is None or found.dimension <= found.nullity
+    landscape = classify(model, X, y)
+    assert landscape.dimension is None or landscape.dimension <= landscape.nullity
 
 
 def test_too_many_parameters_are_refused() -> None:
@@ -200,26 +198,30 @@ def placed(f: Callable[[Tensor], Tensor], *theta: float) -> Given:
     return Given(f, torch.tensor(theta, dtype=torch.float64))
 
 
-@pytest.mark.parametrize(("far", "found"), [(0.005, True), (0.015, False)])
-def test_a_critical_point_is_looked_for_within_a_hundredth(far: float, found: bool) -> None:
-    problem = gd.Problem.of(placed(lambda t: torch.cat([t, ONE]), far), SAMPLE, PAIR)
-    point = nearest(CriticalPoint.at(problem, problem.theta))
-    assert (point is not None) == found
-    assert point is None or abs(float(point.theta)) < 1e-12
+def test_a_critical_point_is_looked_for_within_a_hundredth() -> None:
+    """Of max(1, ‖θ‖): a walk along the line θ₁ = 0 sets out from it at 0.005, and from nowhere at 0.015."""
+
+    def first_of_walk(far: float) -> Tensor:
+        model = placed(lambda t: torch.cat([t[:1], ONE]), far, 0.5)
+        return critical_manifold(model, SAMPLE, PAIR, steps=1).theta[0]
+
+    assert abs(float(first_of_walk(0.005)[0])) < 1e-12
+    with pytest.raises(gd.InputError, match="Newton's iteration finds none near by"):
+        first_of_walk(0.015)
 
 
-def test_its_distance_is_told() -> None:
+def test_the_distance_to_the_point_described_is_reported() -> None:
     def at(*theta: float) -> Landscape:
         return classify(placed(lambda t: torch.cat([t[:1], ONE]), *theta), SAMPLE, PAIR)
 
-    found = at(5e-4, 2.0)
-    assert (found.kind, found.dimension) == ("critical_submanifold", 1)
-    assert found.distance == pytest.approx(5e-4, rel=1e-6)
-    assert ", 5.0e-04 away, one of a set of dimension 1" in str(found)
+    landscape = at(5e-4, 2.0)
+    assert (landscape.kind, landscape.dimension) == ("critical_submanifold", 1)
+    assert landscape.distance == pytest.approx(5e-4, rel=1e-6)
+    assert ", 5.0e-04 away, one of a set of dimension 1" in str(landscape)
     assert at(2e-3, 2.0).kind == "regular"
 
 
-def test_what_is_told_of_curvature_is_told_of_that_point() -> None:
+def test_the_curvature_reported_is_that_of_the_point_described() -> None:
     def at(theta: float) -> Landscape:
         return classify(placed(lambda t: torch.cat([t + 10.0 * t**2, ONE]), theta), SAMPLE, PAIR)
 
@@ -247,3 +249,92 @@ def test_weights_enter_the_residual_and_its_projection() -> None:
     basis, residual = left[:, values > 1e-10 * values[0]], scale * (model(X).detach() - y)[:, 0]
     expected = float((basis.T @ residual).norm() / residual.norm())
     assert classify(model, X, y, weights=weights).gradient_ratio == pytest.approx(expected, rel=1e-9)
+
+
+# --- problems of several blocks, and maps of one's own ---------------------------------------------------------------
+
+
+def formula(
+    name: str, f: Callable[[Tensor], Tensor], theta: Tensor, target: Tensor, weight: float = 1.0
+) -> gd.RowBlock:
+    return gd.RowBlock(name, gd.FunctionMap(f, theta), target, weight=weight)
+
+
+def tug_of_war(theta: float) -> gd.Problem:
+    """One row that wants θ = 0 and three of weight 3 that want θ = 1: `C = θ²/2 + 3(θ − 1)²/2`, least at ¾."""
+    start, three = torch.tensor([theta], dtype=torch.float64), torch.ones(3, dtype=torch.float64)
+    data = formula("data", lambda t: t, start, torch.zeros(1).double())
+    return gd.Problem((data, formula("pull", lambda t: t.expand(3), start, three, weight=3.0)))
+
+
+def test_the_blocks_of_a_problem_are_weighed_against_each_other() -> None:
+    landscape = classify(tug_of_war(0.75))
+    assert (landscape.kind, landscape.dimension, landscape.distance) == ("isolated", 0, 0.0)
+    assert landscape.cost == pytest.approx(0.375, rel=1e-12)
+    assert landscape.smallest_eigenvalue == pytest.approx(4.0, rel=1e-9)
+    assert (landscape.n_residuals, landscape.n_params) == (4, 1)
+    assert classify(tug_of_war(0.7503)).distance == pytest.approx(3e-4, rel=1e-6)
+    away = classify(tug_of_war(0.5))
+    slope, squares = 0.5 - 3.0 * 0.5, 0.5**2 + 3.0 * 0.5**2
+    assert away.kind == "regular"
+    assert away.gradient_ratio == pytest.approx(abs(slope) / (4.0 * squares) ** 0.5, rel=1e-9)
+
+
+def test_a_walk_keeps_every_block_critical() -> None:
+    """The rows ask for the circle ‖θ‖² = 2; the block beside them wants ‖θ‖ = 1 of weight 2: the walk stays at C > 0."""
+    start = torch.tensor([0.6, 0.8], dtype=torch.float64) * (4.0 / 3.0) ** 0.5
+    square = [formula("far", lambda t: t.square().sum()[None], start, 2.0 * ONE)]
+    square += [formula("near", lambda t: t.square().sum()[None], start, ONE, weight=2.0)]
+    path = critical_manifold(gd.Problem(tuple(square)), steps=10, step_size=0.02)
+    assert len(path.theta) == 11 and path.length == pytest.approx(0.2 * (4.0 / 3.0) ** 0.5, rel=1e-2)
+    assert torch.allclose(path.theta.square().sum(1), torch.tensor(4.0 / 3.0).double(), rtol=1e-9)
+    assert torch.allclose(path.cost, torch.tensor(1.0 / 3.0).double(), rtol=1e-12)  # ½(⅔)² + 2·½(⅓)²
+
+
+class OwnMap:
+    """`x = (θ₁θ₂, θ₁, 1)` with D as a matrix or as two products, and no graph for autograd."""
+
+    shape, dtype, device = (3,), torch.float64, torch.device("cpu")
+
+    def __init__(self, theta: tuple[float, float], *, as_products: bool) -> None:
+        self.theta, self.as_products = torch.tensor(theta, dtype=torch.float64), as_products
+
+    def __call__(self, theta: Tensor) -> Tensor:
+        return torch.stack([theta[0] * theta[1], theta[0], torch.ones_like(theta[0])])
+
+    def linearise(self, theta: Tensor) -> tuple[Tensor, gd.Jacobian]:
+        zero, one = torch.zeros_like(theta[0]), torch.ones_like(theta[0])
+        d = torch.stack([torch.stack([theta[1], theta[0]]), torch.stack([one, zero]), torch.stack([zero, zero])])
+        products = (lambda v: d @ v, lambda u: d.T @ u)
+        return self(theta), gd.MatrixJacobian(products, shape=(3, 2)) if self.as_products else gd.MatrixJacobian(d)
+
+    def second_derivative(self, theta: Tensor, direction: Tensor) -> Tensor:
+        return torch.stack([2.0 * direction[0] * direction[1], *torch.zeros(2, dtype=torch.float64)])
+
+    def write(self, theta: Tensor) -> None:
+        self.theta = theta.clone()
+
+
+@pytest.mark.parametrize("as_products", [False, True])
+@pytest.mark.parametrize(
+    ("theta", "target", "kind", "dimension", "smallest"),
+    [
+        ((0.0, 0.0), (0.0, 0.0, 0.0), "critical_submanifold", 1, 0.0),  # the line θ₁ = 0
+        ((0.0, 0.0), (2.0, 0.0, 0.0), "strict_saddle", 0, (1.0 - 17.0**0.5) / 6.0),
+        ((0.0, 0.3), (0.0, 0.0, 1.0), "zero_cost", 1, 0.0),
+        ((0.1, 0.3), (0.0, 0.0, 1.0), "regular", None, None),
+    ],
+)
+def test_a_map_of_ones_own_is_classified_by_differences_of_its_gradient(
+    as_products: bool,
+    theta: tuple[float, float],
+    target: tuple[float, ...],
+    kind: str,
+    dimension: int | None,
+    smallest: float | None,
+) -> None:
+    """`C = [(θ₁θ₂ − a)² + θ₁² + …]/6`: at the origin ∇²C = [[1, −a], [−a, 0]]/3."""
+    block = gd.RowBlock("own", OwnMap(theta, as_products=as_products), torch.tensor(target, dtype=torch.float64))
+    landscape = classify(gd.Problem((block,)))
+    assert (landscape.kind, landscape.dimension) == (kind, dimension), str(landscape)
+    assert landscape.smallest_eigenvalue == (None if smallest is None else pytest.approx(smallest, abs=1e-8))

@@ -1,7 +1,6 @@
 """The flows of convex costs and their two lifts (THEORY 2.4)."""
 
 from dataclasses import dataclass
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,7 +13,6 @@ from torch import Tensor, nn
 import geodescent as gd
 from geodescent import costs as gc
 from geodescent.geometry import cost_flow
-from geodescent.geometry._cost_flow import _by_hessian
 
 F64 = torch.float64
 
@@ -64,8 +62,8 @@ def test_2_4_the_lift_is_that_of_dense_matrices(cost: gc.OutputCost, metric: str
     if metric == "euclidean":
         expected = -torch.linalg.pinv(dense, rtol=1e-8) @ gradient.reshape(-1)
     else:
-        seen = hessian @ torch.linalg.pinv(hessian, rtol=1e-12) @ gradient.reshape(-1)
-        expected = -torch.linalg.pinv(dense.T @ hessian @ dense, rtol=1e-13) @ (dense.T @ seen)
+        curved = hessian @ torch.linalg.pinv(hessian, rtol=1e-12) @ gradient.reshape(-1)
+        expected = -torch.linalg.pinv(dense.T @ hessian @ dense, rtol=1e-13) @ (dense.T @ curved)
     deviations = []
     for short in (1e-3, 5e-4):
         cost_flow(model, x, y, cost=cost, metric=metric, until=short)
@@ -155,23 +153,50 @@ def test_questions_without_an_answer() -> None:
 
 
 @dataclass(frozen=True)
-class Given:
-    """A Hessian and a gradient."""
+class ConstantSlope(gc.OutputCost):
+    """A cost of one gradient and one Hessian everywhere, one row and one diagonal a sample."""
 
-    blocks: Tensor
+    slope: Tensor
+    diagonal: Tensor
 
-    def hessian(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        return self.blocks
+    def require(self, targets: Tensor) -> None:
+        pass
+
+    def value(self, outputs: Tensor, targets: Tensor) -> float:
+        return float((outputs * self.slope).sum(1).mean())
 
     def gradient(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        return torch.ones_like(self.blocks[:, 0])
+        return self.slope
+
+    def hessian(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        return torch.diag_embed(self.diagonal)
+
+
+class Table(nn.Module):
+    """One parameter an output, each with a factor of its own: D is diagonal."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.entries = nn.Linear(2, 2, bias=False, dtype=F64)
+
+    def forward(self, rows: Tensor, factors: Tensor) -> Tensor:
+        return self.entries(rows) * factors
 
 
 def test_what_counts_as_zero_is_each_samples_own() -> None:
-    """Eigenvalues that are rounding are not inverted; a sample whose curvature is small all over is not left out."""
-    blocks = torch.diag_embed(torch.tensor([[1e-17, 1.0], [1e-40, 1e-20]], dtype=F64))
-    _, velocity = _by_hessian(Given(blocks), blocks[:, 0], blocks[:, 0], SimpleNamespace(mixed=lambda roots: roots))
-    assert_close(velocity.view(2, 2).abs(), torch.tensor([[0.0, 1.0], [0.0, 1e10]], dtype=F64), 1e-12)
+    """Eigenvalues that are rounding are not inverted; a sample whose curvature is small all over is not left out.
+
+    The factors make all rows of H^{½}D alike, so that what does not move was left out by the Hessian alone.
+    """
+    diagonal = torch.tensor([[1e-17, 1.0], [1e-40, 1e-20]], dtype=F64)
+    factors, model = diagonal.rsqrt(), Table()
+    before = theta_of(model)
+    cost = ConstantSlope(diagonal.sqrt(), diagonal)
+    cost_flow(
+        model, (torch.eye(2, dtype=F64), factors), torch.zeros(2, 2, dtype=F64), cost=cost, metric="hessian", until=0.5
+    )
+    moved = (theta_of(model) - before).view(2, 2).T  # the linear layer holds one row an output
+    assert_close(moved, torch.tensor([[0.0, -0.5], [0.0, -0.5]], dtype=F64), 1e-12)
 
 
 def test_a_finer_tolerance_takes_more_steps() -> None:

@@ -56,24 +56,24 @@ def causes_of(
 
     Cost: a forward pass, a hash of every sample and a sort of the inputs along one line.
     """
-    found = list[Cause]()
+    causes = list[Cause]()
     for block in problem.blocks:
         groups = identical_groups(block)
-        found += _identical(problem, block, groups)
-        found += _nearly_identical(problem, block, groups)
+        causes += _identical(problem, block, groups)
+        causes += _nearly_identical(problem, block, groups)
         watched = _watched(block)
         if watched is not None:
             constant = constant_columns(watched, theta)
-            found += [_constant(layer, where, lost, floor) for layer, where, lost in constant]
+            causes += [_constant(layer, where, lost, floor) for layer, where, lost in constant]
     for maps in _by_model(problem):
-        found += [_unit_cause(units, floor) for units in idle_units(maps, theta, jacobian)]
-    return (*found, *_too_few(problem, floor))
+        causes += [_unit_cause(units, floor) for units in idle_units(maps, theta, jacobian)]
+    return (*causes, *_too_few(problem, floor))
 
 
 def not_looked_for(problem: Problem) -> list[str]:
     """What was left out, and why."""
-    inputs = [given for block in problem.blocks if (given := _inputs(block)) is not None]
-    sizes = [sum(leaf.numel() for leaf in leaves_of(given)) for given in inputs]
+    sampled = [inputs for block in problem.blocks if (inputs := _inputs(block)) is not None]
+    sizes = [sum(leaf.numel() for leaf in leaves_of(inputs)) for inputs in sampled]
     if max(sizes, default=0) <= NEARLY_LIMIT:
         return []
     return [
@@ -92,12 +92,12 @@ def _watched(block: RowBlock) -> WatchedMap | None:
 
 def _by_model(problem: Problem) -> list[list[WatchedMap]]:
     """The maps of each module whose layers can be looked at."""
-    found = dict[int, list[WatchedMap]]()
+    by_model = dict[int, list[WatchedMap]]()
     for block in problem.blocks:
         watched = _watched(block)
         if watched is not None:
-            found.setdefault(id(watched.model), []).append(watched)
-    return list(found.values())
+            by_model.setdefault(id(watched.model), []).append(watched)
+    return list(by_model.values())
 
 
 # --- samples ---------------------------------------------------------------------------------------------------------
@@ -127,8 +127,8 @@ def _nearly_identical(problem: Problem, block: RowBlock, identical: list[list[in
     """Groups of samples, identical ones counted once, that differ by at most `NEARLY` in every feature."""
     repeated = {i for group in identical for i in group[1:]}
     kept = [i for i in active(block) if i not in repeated]
-    given = _inputs(block)
-    leaves = [] if given is None else leaves_of(given)
+    inputs = _inputs(block)
+    leaves = [] if inputs is None else leaves_of(inputs)
     if not leaves or sum(leaf.numel() for leaf in leaves) > NEARLY_LIMIT or len(kept) < 2:
         return []
     groups = [

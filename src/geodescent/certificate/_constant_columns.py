@@ -23,19 +23,19 @@ def constant_columns(outputs: WatchedMap, theta: Theta) -> list[tuple[str, list[
     with watch.watching(), torch.no_grad():
         outputs.on(one)(theta)
     modules = dict(outputs.model.named_modules())
-    found, on_inputs = list[tuple[str, list[int], int]](), False
-    for layer, given in watch.given.items():
-        leaf = _source(given, leaves_of(one), leaves_of(outputs.inputs))
+    layers, on_inputs = list[tuple[str, list[int], int]](), False
+    for layer, inputs in watch.inputs.items():
+        leaf = _source(inputs, leaves_of(one), leaves_of(outputs.inputs))
         if leaf is None:
             continue
         on_inputs = True
         axis = UNIT_AXES[type(modules[layer])]
-        columns = _constant(leaf.reshape(len(leaf) * len(given), *given.shape[1:]).movedim(axis, -1))
-        each = _weight(modules[layer]).numel() // given.shape[axis]
+        columns = _constant(leaf.reshape(len(leaf) * len(inputs), *inputs.shape[1:]).movedim(axis, -1))
+        each = _weight(modules[layer]).numel() // inputs.shape[axis]
         if columns:
-            found.append((layer or "the model", columns, each * len(columns)))
+            layers.append((layer or "the model", columns, each * len(columns)))
     if on_inputs:
-        return found
+        return layers
     tables = [leaf for leaf in leaves_of(outputs.inputs) if leaf.dim() == 2 and leaf.dtype.is_floating_point]
     return [("X", columns, 0) for columns in map(_constant, tables) if columns]
 
@@ -44,11 +44,11 @@ def _weight(module: torch.nn.Module) -> Tensor:
     return module.get_parameter("weight")
 
 
-def _source(given: Tensor, first: list[Tensor], leaves: list[Tensor]) -> Tensor | None:
+def _source(inputs: Tensor, first: list[Tensor], leaves: list[Tensor]) -> Tensor | None:
     """The tensor of X that a layer was called on, unchanged but for its shape."""
     for one, whole in zip(first, leaves, strict=True):
-        same = one.dtype == given.dtype and one.numel() == given.numel()
-        if same and bool(torch.equal(one.reshape(-1), given.reshape(-1))):
+        same = one.dtype == inputs.dtype and one.numel() == inputs.numel()
+        if same and bool(torch.equal(one.reshape(-1), inputs.reshape(-1))):
             return whole.detach()
     return None
 

@@ -42,7 +42,7 @@ def idle_units(maps: Sequence[WatchedMap], theta: Theta, jacobian: Jacobian | No
         theta: where, (K,).
         jacobian: D at θ, for layers whose activation is a function and no module, and for units that nothing hears.
     """
-    found, modules = list[IdleUnits](), dict(maps[0].model.named_modules())
+    idle, modules = list[IdleUnits](), dict(maps[0].model.named_modules())
     zero = None if jacobian is None else _zero_columns(jacobian)
     for layer, summary in watched_layers(maps, theta).items():
         dead, saturated = _flat(summary)
@@ -57,8 +57,8 @@ def idle_units(maps: Sequence[WatchedMap], theta: Theta, jacobian: Jacobian | No
         for kind, units in (*kinds.items(), ("duplicate_units", twins)):
             if units:
                 own = groups if kind == "duplicate_units" else []
-                found.append(IdleUnits(kind, layer or "the model", units, own, each * len(units)))
-    return found
+                idle.append(IdleUnits(kind, layer or "the model", units, own, each * len(units)))
+    return idle
 
 
 def _none(summary: LayerSummary) -> Tensor:
@@ -105,8 +105,8 @@ def _unheard(summary: LayerSummary, layer: str, jacobian: Jacobian | None, zero:
     if not own or any(len(c.index) != len(none) for c in own):
         return none
     still = torch.stack([zero[c.index].all(1) for c in own]).all(0)
-    given = bool(still.any()) and any(bool((c.inputs.dense() != 0.0).any()) for c in own)
-    return still if given else none  # on inputs that are all zero, weights have nothing to pass on
+    fed = bool(still.any()) and any(bool((c.inputs.dense() != 0.0).any()) for c in own)
+    return still if fed else none  # on inputs that are all zero, weights have nothing to pass on
 
 
 def _largest_cotangents(jacobian: Jacobian, layer: str) -> Tensor | None:

@@ -120,7 +120,7 @@ class LayerWatch:
 
     Attributes:
         layers: what was seen, by the name of the layer.
-        given: what each layer was called on first.
+        inputs: what each layer was called on first.
     """
 
     def __init__(self, model: nn.Module) -> None:
@@ -128,7 +128,7 @@ class LayerWatch:
         self.modules = {name: m for name, m in model.named_modules() if type(m) in kinds}
         self.generator = torch.Generator().manual_seed(0)
         self.layers = dict[str, LayerSummary]()
-        self.given = dict[str, Tensor]()
+        self.inputs = dict[str, Tensor]()
         self._source = dict[int, tuple[str, int, Tensor]]()  # id of a tensor → the layer whose units it holds
         self._inputs = list[Tensor]()
         self._calls = list[tuple[str, int, Tensor, LayerSummary]]()
@@ -174,7 +174,7 @@ class LayerWatch:
         return after
 
     def _layer(self, name: str, axis: int, inputs: Tensor, returned: Tensor) -> None:
-        self.given.setdefault(name, inputs.detach())
+        self.inputs.setdefault(name, inputs.detach())
         self._source[id(returned)] = (name, axis, returned)
         z = _by_unit(returned, axis)
         summary = LayerSummary(*self._projected(z), z.amax(0), z.abs().amin(0))

@@ -56,8 +56,8 @@ def margin_at(
     proven = 0.0 if lipschitz is None and is_linear(problem) else lipschitz
     if proven is not None:
         how = "L = 0: the model is linear in θ" if lipschitz is None else f"L = {lipschitz:.3g}, as given"
-        found = _margin(spectrum.sigma_min, proven, row_norm(residual), proven=True, how=how)
-        return replace(found, way_bound=None) if spectrum.sigma_min_is_bound else found
+        margin = _margin(spectrum.sigma_min, proven, row_norm(residual), proven=True, how=how)
+        return replace(margin, way_bound=None) if spectrum.sigma_min_is_bound else margin
     if (
         spectrum.sigma_min_is_bound
         or spectrum.velocity is None

@@ -58,8 +58,8 @@ def point_at(
     rank, n_params = spectrum.rank, problem.n_params
     if cost <= AT_ZERO * rounding_floor:
         nullity = None if rank is None else n_params - rank
-        told = "" if nullity is None else f"; the Hessian there is DᵀD/N, of nullity {nullity}"
-        return Point("zero_cost", rank, ratio, nullity, None, False, f"zero cost to rounding{told}.")
+        kind = "" if nullity is None else f"; the Hessian there is DᵀD/N, of nullity {nullity}"
+        return Point("zero_cost", rank, ratio, nullity, None, False, f"zero cost to rounding{kind}.")
     if ratio is None or ratio > CRITICAL:
         part = "" if ratio is None else f": to first order {ratio:.2%} of the residual can be removed"
         return Point("moving", rank, ratio, None, None, None, f"still moving{part}.")
@@ -71,17 +71,17 @@ def _critical(problem: Problem, theta: Theta, rank: int | None, ratio: float) ->
     if k > budget().hessian_order or k * k * problem.n_residuals > HESSIAN_WORK:
         largest, smallest = hessian_extremes(problem, theta)
         saddle = True if smallest < -_resolved(largest, smallest, theta) else None
-        told = "a saddle" if saddle else "whether it is a saddle is not known"
+        kind = "a saddle" if saddle else "whether it is a saddle is not known"
         sentence = (
-            f"critical, rank {_or_unknown(rank)}; {told}: the smallest eigenvalue of the Hessian is ≤ {smallest:.2g}."
+            f"critical, rank {_or_unknown(rank)}; {kind}: the smallest eigenvalue of the Hessian is ≤ {smallest:.2g}."
         )
         return Point("critical", rank, ratio, None, smallest, saddle, sentence)
     values = torch.linalg.eigvalsh(hessian(problem, theta))
     smallest, level = float(values[0]), _resolved(float(values[-1]), float(values[0]), theta)
     nullity, saddle = int((values.abs() <= level).sum()), smallest < -level
-    told = "a strict saddle" if saddle else "no negative curvature"
+    kind = "a strict saddle" if saddle else "no negative curvature"
     sentence = (
-        f"critical, rank {_or_unknown(rank)}, {told}; the Hessian's nullity is {nullity}, which bounds the dimension."
+        f"critical, rank {_or_unknown(rank)}, {kind}; the Hessian's nullity is {nullity}, which bounds the dimension."
     )
     return Point("critical", rank, ratio, nullity, smallest, saddle, sentence)
 

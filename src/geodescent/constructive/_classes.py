@@ -55,10 +55,10 @@ class Classes:
     def name(self, j: int) -> str:
         """A class for people: its number, its size, and its target."""
         target = self.targets[j]
-        told = ", ".join(f"{value:.3g}" for value in target.tolist())
+        shown = ", ".join(f"{value:.3g}" for value in target.tolist())
         if len(target) > 4:
-            told = f"of {len(target)} numbers, the largest {float(target.max()):.3g} in column {int(target.argmax())}"
-        return f"class {j} (target {told}; {len(self.members[j])} samples)"
+            shown = f"of {len(target)} numbers, the largest {float(target.max()):.3g} in column {int(target.argmax())}"
+        return f"class {j} (target {shown}; {len(self.members[j])} samples)"
 
 
 def checked_table(inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:

@@ -88,8 +88,8 @@ def _widest(state: Collapse) -> tuple[int, Plane] | None:
     return _best({j: widest_gap(*state.sides(j)) for j in state.remaining})
 
 
-def _best(found: dict[int, Plane | None]) -> tuple[int, Plane] | None:
-    planes = {j: plane for j, plane in found.items() if plane is not None}
+def _best(candidates: dict[int, Plane | None]) -> tuple[int, Plane] | None:
+    planes = {j: plane for j, plane in candidates.items() if plane is not None}
     if not planes:
         return None
     j = max(planes, key=lambda j: planes[j].gap)

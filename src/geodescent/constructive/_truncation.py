@@ -152,8 +152,8 @@ def collapsed(classes: Classes, choose: Chooser) -> Collapse:
     furthest = Collapse.of(classes)
     for attempt in range(ATTEMPTS):
         state = Collapse.of(classes, attempt)
-        while state.remaining and (found := choose(state)) is not None:
-            state.take(*found)
+        while state.remaining and (move := choose(state)) is not None:
+            state.take(*move)
         if attempt == 0 or len(state.order) > len(furthest.order):
             furthest = state
         if not furthest.remaining or not furthest.order:

@@ -65,16 +65,16 @@ def read_state(folder: str | os.PathLike[str] | None, stages: Stages) -> State |
 
     Raises: InputError, where it belongs to another problem, another method or another version.
     """
-    found, source = None if folder is None else _newest(Path(folder)), stages[-1].source
-    if found is None:
+    newest, source = None if folder is None else _newest(Path(folder)), stages[-1].source
+    if newest is None:
         return None
     problem = source.first
-    with safe_open(found, "pt") as file:
+    with safe_open(newest, "pt") as file:
         numbers = json.loads(file.metadata()["state"])
         points = {name: file.get_tensor(name).to(problem.device) for name in list(file.keys())}
     if numbers.get("format") != FORMAT:
         raise InputError(
-            f"the checkpoint {found} has format {numbers.get('format', 1)} and this version writes {FORMAT}: it cannot "
+            f"the checkpoint {newest} has format {numbers.get('format', 1)} and this version writes {FORMAT}: it cannot "
             "be resumed. Choose another folder."
         )
     theta, best = points["theta"], points["best"]

@@ -69,8 +69,8 @@ def plan_fit(
     notes = list[str]()
     if by_validation and validation is None:
         problem, validation = split_off(whole)
-        drawn, given = validation.blocks[0].n_samples, whole.blocks[0].n_samples
-        notes.append(f"{drawn} of {given} samples were drawn for validation.")
+        drawn, n_samples = validation.blocks[0].n_samples, whole.blocks[0].n_samples
+        notes.append(f"{drawn} of {n_samples} samples were drawn for validation.")
     judge = validation_cost(problem, validation)
     if chosen is None and not by_validation:
         stages = planned_stages(problem, part_of(problem))
@@ -94,8 +94,8 @@ def _opening_notes(stages: Stages) -> list[str]:
     source = stages[0].source
     if not isinstance(source, PartSource):
         return []
-    drawn, given = source.drawn.blocks[0].n_samples, source.first.blocks[0].n_samples
-    return [f"The first steps are taken on {drawn} of {given} samples."]
+    drawn, n_samples = source.drawn.blocks[0].n_samples, source.first.blocks[0].n_samples
+    return [f"The first steps are taken on {drawn} of {n_samples} samples."]
 
 
 def _over_loader(

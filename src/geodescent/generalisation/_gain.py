@@ -57,13 +57,13 @@ def _looked(problem: Problem, first: dict[str, Tensor], gains: list[float], coun
     Gains below 1 are not taken on the word of a small part, unless it is large enough to know noise and sees it.
     """
     part = looked_at(problem, count, seed)
-    n, given = part.n_samples, part.n_given
+    n, n_given = part.n_samples, part.n_given
     if not first:
         reason = "no linear or convolutional layer is called on the inputs themselves."
-        return ChosenStart(1.0, (), (), math.nan, n, given, reason)
+        return ChosenStart(1.0, (), (), math.nan, n, n_given, reason)
     if n < 2:
         reason = f"{n} distinct sample of positive weight leaves nothing to learn from."
-        return ChosenStart(1.0, (), (), math.nan, n, given, reason)
+        return ChosenStart(1.0, (), (), math.nan, n, n_given, reason)
     theta, entries = problem.theta, torch.cat(list(first.values()))
 
     def at(gain: float, *, by_rows: bool) -> GainCandidate:
@@ -76,8 +76,8 @@ def _looked(problem: Problem, first: dict[str, Tensor], gains: list[float], coun
     gain = _chosen(candidates, small=small)
     if gain is None:
         reason = "no gain gives finite outputs and derivatives."
-        return ChosenStart(1.0, (), candidates, part.cost_of_mean, n, given, reason)
-    return ChosenStart(gain, tuple(first), candidates, part.cost_of_mean, n, given)
+        return ChosenStart(1.0, (), candidates, part.cost_of_mean, n, n_given, reason)
+    return ChosenStart(gain, tuple(first), candidates, part.cost_of_mean, n, n_given)
 
 
 def _asks_for_more(start: ChosenStart) -> bool:
@@ -107,25 +107,25 @@ def _candidates(
 ) -> tuple[GainCandidate, ...]:
     """From the first one upwards, then downwards, each way as long as the error falls: it has one valley."""
     first = gains.index(begin.gain)
-    found = {first: begin}
+    errors = {first: begin}
     for way in (range(first + 1, len(gains)), range(first - 1, -1, -1)):
-        least = found[first].error
+        least = errors[first].error
         for i in way:
             if small and gains[i] < 1.0 and math.isfinite(least):
                 break
-            found[i] = at(gains[i])
-            if math.isfinite(least) and not found[i].error < least:
+            errors[i] = at(gains[i])
+            if math.isfinite(least) and not errors[i].error < least:
                 break
-            least = min(least, found[i].error)
-        if least < found[first].error:
+            least = min(least, errors[i].error)
+        if least < errors[first].error:
             break
-    return tuple(found[i] for i in sorted(found))
+    return tuple(errors[i] for i in sorted(errors))
 
 
 def _candidate(part: LookedAt, theta: Theta, gain: float, *, by_rows: bool) -> GainCandidate:
     residual, rows = part.problem.linearise(theta, dtype=torch.float64)
-    found, route = _left_out(rows, residual, part.problem, torch.finfo(theta.dtype).eps, by_rows=by_rows)
-    return GainCandidate(gain, found.error + part.spread, found.ridge, found.rank, route)
+    left, route = _left_out(rows, residual, part.problem, torch.finfo(theta.dtype).eps, by_rows=by_rows)
+    return GainCandidate(gain, left.error + part.spread, left.ridge, left.rank, route)
 
 
 def _left_out(

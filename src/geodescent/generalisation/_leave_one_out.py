@@ -132,11 +132,11 @@ def left_out(modes: Modes, residual: Outputs, ridges: Tensor, *, block: int) -> 
     if block == 1:
         diagonal = blocks.reshape(len(ridges), m, 1)
         return torch.where(diagonal > lost, solved / diagonal, math.nan)
-    found, _ = torch.linalg.solve_ex(blocks, solved.reshape(len(ridges), -1, block, residual.shape[1]))
+    residuals, _ = torch.linalg.solve_ex(blocks, solved.reshape(len(ridges), -1, block, residual.shape[1]))
     if lost:
         _, info = torch.linalg.cholesky_ex(blocks - lost * torch.eye(block).to(blocks))
-        found = torch.where((info == 0)[:, :, None, None], found, math.nan)
-    return found.reshape(solved.shape)
+        residuals = torch.where((info == 0)[:, :, None, None], residuals, math.nan)
+    return residuals.reshape(solved.shape)
 
 
 def _diagonal_blocks(vectors: Tensor, shrunk: Tensor, block: int) -> Tensor:

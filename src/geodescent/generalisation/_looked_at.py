@@ -37,8 +37,8 @@ class LookedAt:
 
 def blocks_of_samples(problem: Problem) -> list[RowBlock]:
     """The blocks whose samples can be left out: those of layered maps, with as many outputs as the first of them."""
-    found = [b for b in problem.blocks if isinstance(b.map, Sampled) and isinstance(b.map, Layered)]
-    return [b for b in found if b.n_outputs == found[0].n_outputs]
+    blocks = [b for b in problem.blocks if isinstance(b.map, Sampled) and isinstance(b.map, Layered)]
+    return [b for b in blocks if b.n_outputs == blocks[0].n_outputs]
 
 
 def affordable(problem: Problem) -> int:
@@ -59,8 +59,9 @@ def looked_at(problem: Problem, max_samples: int, seed: int) -> LookedAt:
     drawn = [_drawn(block, math.ceil(max_samples * block.n_samples / n_given), seed) for block in problem.blocks]
     part = Problem(tuple(drawn))
     groups = [identical_groups(block) for block in drawn]
-    spread = sum(conflict_cost(part, b, group) for b, found in zip(drawn, groups, strict=True) for group in found)
-    merged = Problem(tuple(_merged(block, found) for block, found in zip(drawn, groups, strict=True)))
+    pairs = list(zip(drawn, groups, strict=True))
+    spread = sum(conflict_cost(part, block, group) for block, alike in pairs for group in alike)
+    merged = Problem(tuple(_merged(block, alike) for block, alike in pairs))
     of_mean = sum(conflict_cost(merged, block, list(range(block.n_samples))) for block in merged.blocks)
     return LookedAt(merged, spread, of_mean + spread, n_given)
 

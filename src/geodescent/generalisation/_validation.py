@@ -52,13 +52,13 @@ def split_off(problem: Problem) -> tuple[Problem, Problem]:
 
     Raises: InputError, where there are too few samples, or none.
     """
-    found = sampled_block(problem)
-    if found is None:
+    sampled = sampled_block(problem)
+    if sampled is None:
         raise InputError(
             'stop="validation" draws validation samples from a problem of one block of samples: pass validation=, '
             "another gd.Problem over the same parameters."
         )
-    block, outputs = found
+    block, outputs = sampled
     n = block.n_samples
     if n < FEWEST:
         raise InputError(f"{n} samples are too few to draw a fifth of them for validation: pass validation=(X, y).")

@@ -104,15 +104,15 @@ def classify(
     rank = 0 if place.noise else spectrum.rank
     known: dict[str, Any] = {"cost": cost, "gradient_ratio": ratio, "rank": rank}
     known |= {"n_residuals": problem.n_residuals, "n_params": k}
-    found = place.described(ratio)
-    if found is None:
+    point = place.described(ratio)
+    if point is None:
         return Landscape("regular", nullity=None, dimension=None, smallest_eigenvalue=None, distance=None, **known)
-    dimension = dimension_at(found, seed=seed)
-    known |= {"nullity": found.nullity, "dimension": dimension, "smallest_eigenvalue": float(found.values[0])}
-    known |= {"distance": norm(found.theta - theta)}
+    dimension = dimension_at(point, seed=seed)
+    known |= {"nullity": point.nullity, "dimension": dimension, "smallest_eigenvalue": float(point.values[0])}
+    known |= {"distance": norm(point.theta - theta)}
     if place.zero:
         return Landscape("zero_cost", **known)
-    if found.falls:
+    if point.falls:
         return Landscape("strict_saddle", **known)
     return Landscape("critical_submanifold" if dimension > 0 else "isolated", **known)
 

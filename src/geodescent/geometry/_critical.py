@@ -146,8 +146,8 @@ def dimension_at(point: CriticalPoint, *, seed: int = 0) -> int:
     met = [settled(point, step) for step in steps]
     away = [other for other in met if other is not None and norm(other.theta - point.theta) > RETURNED * reach]
     smooth = [other.nullity for other in away if _is_smooth(other, NEARER * reach, generator)]
-    found = max(smooth or [_spread(other, NEARER * reach, generator) for other in away], default=0)
-    return min(found, point.nullity)
+    dimension = max(smooth or [_spread(other, NEARER * reach, generator) for other in away], default=0)
+    return min(dimension, point.nullity)
 
 
 def _is_smooth(point: CriticalPoint, reach: float, generator: torch.Generator) -> bool:

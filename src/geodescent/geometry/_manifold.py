@@ -81,11 +81,11 @@ def critical_manifold(
     way = torch.randn(len(theta), generator=generator, dtype=torch.float64) if direction is None else direction.double()
     way, points = way.to(theta.device), [point]
     for _ in range(steps):
-        found = _onward(points[-1], way, reach)
-        if found is None:
+        following = _onward(points[-1], way, reach)
+        if following is None:
             break
-        way = (found.theta - points[-1].theta).double()
-        points.append(found)
+        way = (following.theta - points[-1].theta).double()
+        points.append(following)
     return CriticalPath(
         torch.stack([p.theta for p in points]),
         torch.tensor([problem.cost(p.theta) for p in points], dtype=torch.float64),

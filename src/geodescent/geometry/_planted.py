@@ -19,11 +19,11 @@ def kill_units(model: nn.Module, X: Tensor, layer: str, units: Iterable[int]) ->
         layer: name of an nn.Linear with a bias, as in `named_modules`.
         units: indices of its outputs.
     """
-    module, said = _linear(model, layer), list[Tensor]()
+    module, outputs = _linear(model, layer), list[Tensor]()
     chosen = _checked_units(units, module.out_features, layer)
     if module.bias is None:
         raise InputError(f"{layer} has no bias: its units cannot be lowered.")
-    handle = module.register_forward_hook(lambda module, given, z: said.append(z.detach().flatten(0, -2).clone()))
+    handle = module.register_forward_hook(lambda module, inputs, z: outputs.append(z.detach().flatten(0, -2).clone()))
     modes = [(part, part.training) for part in model.modules()]
     try:
         with torch.no_grad():
@@ -32,9 +32,9 @@ def kill_units(model: nn.Module, X: Tensor, layer: str, units: Iterable[int]) ->
         handle.remove()
         for part, training in modes:
             part.training = training
-    if not said:
+    if not outputs:
         raise InputError(f"the model does not call {layer}: nothing is known of its units.")
-    highest = torch.cat(said).amax(0)[chosen]
+    highest = torch.cat(outputs).amax(0)[chosen]
     with torch.no_grad():
         module.bias[chosen] -= highest + highest.abs().clamp(min=1.0)
 
@@ -108,8 +108,8 @@ def deep_relu(X: Tensor, n_outputs: int, depth: int, *, seed: int = 0) -> nn.Seq
 
 
 def _checked_units(units: Iterable[int], width: int, layer: str) -> list[int]:
-    given = torch.as_tensor(list(units))
-    chosen = [] if given.dtype == torch.bool else [int(unit) for unit in given]
+    numbers = torch.as_tensor(list(units))
+    chosen = [] if numbers.dtype == torch.bool else [int(unit) for unit in numbers]
     if not chosen or not 0 <= min(chosen) <= max(chosen) < width:
         raise InputError(f"units must be indices from 0 to {width - 1} of {layer}, not {chosen or 'none, or a mask'}.")
     return sorted(set(chosen))

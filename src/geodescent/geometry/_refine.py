@@ -130,12 +130,12 @@ def refine(
                 result = RefineResult.stationary
                 break
             trial = _VerticalTrial(objective_at, place, vertical, value, highest_cost)
-            found, reach = trial.taken(theta, reach, deadline)
-            if found is None:
+            taken, reach = trial.taken(theta, reach, deadline)
+            if taken is None:
                 late = clock.perf_counter() >= deadline
                 result = RefineResult.max_seconds if late else RefineResult.no_progress
                 break
-            theta, value, slope = found
+            theta, value, slope = taken
             cost = problem.cost(theta)
             points.append(RefinedPoint(value, cost, norm(vertical), clock.perf_counter() - begin))
     finally:

@@ -117,7 +117,7 @@ class RowBlocks:
 
 
 def _by_outputs(jacobian: Jacobian) -> list[tuple[BlockJacobian, Tensor | None]]:
-    """The blocks of rows by their number of outputs a sample, and which rows they are; none where none can be formed."""
+    """The blocks of rows by their number of outputs, and which rows they are; none where none can be formed."""
     if not jacobian.holds_rows:
         return []
     numbers = list(dict.fromkeys(block.n_outputs for block in jacobian.blocks))

@@ -50,8 +50,8 @@ class ELRA(torch.optim.Optimizer):
     def step(self, closure: Callable[[], Tensor | float]) -> float:  # type: ignore[override]
         """One gradient and one move; the loss before the move."""
         with torch.enable_grad():
-            said = closure()
-        loss = said.item() if isinstance(said, Tensor) else float(said)
+            answer = closure()
+        loss = answer.item() if isinstance(answer, Tensor) else float(answer)
         moving: list[Tensor] = [p for group in self.param_groups for p in group["params"] if p.requires_grad]
         if all(p.grad is None for p in moving):
             raise InputError("no parameter has a gradient: the closure calls backward() before it returns the loss.")

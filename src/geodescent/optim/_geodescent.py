@@ -157,13 +157,13 @@ class GeoDescent(torch.optim.Optimizer):
             outputs = ClosureMap(self._closure_routes(self.model, parameters), closure)
             return Problem.over(outputs, outputs.target.reshape(outputs.shape))
         if closure is None or y is None:
-            given = "X alone" if closure is not None else "nothing" if y is None else "y alone"
-            raise InputError(f"step was given {given}: call step(X, y), or step(closure). {PARTS}")
+            passed = "X alone" if closure is not None else "nothing" if y is None else "y alone"
+            raise InputError(f"step was called with {passed}: call step(X, y), or step(closure). {PARTS}")
         return Problem.over(self._sample_map(self.model, parameters, closure), y)
 
-    def _sample_map(self, model: nn.Module, parameters: list[Tensor], given: Inputs) -> SampleMap:
+    def _sample_map(self, model: nn.Module, parameters: list[Tensor], inputs: Inputs) -> SampleMap:
         """The map of this batch, with the routes of the last one where they serve."""
-        inputs = as_inputs(given)
+        inputs = as_inputs(inputs)
         shapes = [(t.shape[1:], t.dtype, t.device) for t in leaves_of(inputs)]
         modes = [m.training for m in model.modules()], [p.requires_grad for p in model.parameters()]
         names = list(inputs) if isinstance(inputs, dict) else type(inputs)

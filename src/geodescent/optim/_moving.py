@@ -58,13 +58,13 @@ class Moving:
 
     def of_groups(self, groups: list[dict[str, Any]]) -> list[Tensor]:
         """The parameters in the groups that require grad, in the order of θ."""
-        given = {id(p) for group in groups for p in group["params"]}
-        found = [p for p in self.own if p.requires_grad and id(p) in given]
-        if not found:
+        managed = {id(p) for group in groups for p in group["params"]}
+        own = [p for p in self.own if p.requires_grad and id(p) in managed]
+        if not own:
             raise InputError(
                 "none of the optimizer's parameters requires grad: there is nothing to fit. Call requires_grad_(True)."
             )
-        return found
+        return own
 
     def share(self, theta: Theta) -> None:
         """Shows θ in the one parameter of a map without parameters, also where that has memory of its own."""

@@ -28,7 +28,7 @@ def kept(state: State, parameters: list[Tensor]) -> Kept:
     return entries
 
 
-def remembered(found: Kept, parameters: list[Tensor], theta: Theta, stages: Stages) -> State | None:
+def remembered(kept: Kept, parameters: list[Tensor], theta: Theta, stages: Stages) -> State | None:
     """The state after the last step, or None where there is none for these parameters, this precision and device.
 
     Nor is there one to go on from after a first batch that was not finite. Where the plan for this batch has other
@@ -39,11 +39,11 @@ def remembered(found: Kept, parameters: list[Tensor], theta: Theta, stages: Stag
         parameters: that make up θ, in its order.
         theta: where they stand now.
     """
-    first = found.get(parameters[0], {})
-    if first.get("n_params") != len(theta) or not all("best" in found.get(p, {}) for p in parameters):
+    first = kept.get(parameters[0], {})
+    if first.get("n_params") != len(theta) or not all("best" in kept.get(p, {}) for p in parameters):
         return None
     names = [name for name in first if isinstance(first[name], Tensor)]
-    points = {name: torch.cat([found[p][name].reshape(-1) for p in parameters]) for name in names}
+    points = {name: torch.cat([kept[p][name].reshape(-1) for p in parameters]) for name in names}
     best, eps = points["best"], torch.finfo(theta.dtype).eps
     if (best.dtype, best.device, first["eps"]) != (theta.dtype, theta.device, eps):
         return None

@@ -104,8 +104,8 @@ class ModelFunction:
         """What `ask` returns while the model's parameters are θ, without a graph."""
         inside = {f"model.{name}": p for name, p in self._with_ties(self.views(theta)).items()}
         with torch.no_grad():
-            found: Answer = functional_call(_Asked(self.model), inside, (ask,), tie_weights=False)
-        return found
+            answer: Answer = functional_call(_Asked(self.model), inside, (ask,), tie_weights=False)
+        return answer
 
     def selected(self, returned: Any, n_samples: int) -> Tensor:
         """The outputs in what the model returned, in the model's own shape."""
@@ -131,11 +131,11 @@ class ModelFunction:
             return self.outputs(self.views(at), inputs)
 
         with torch.no_grad():
-            found = None
+            curvature = None
             if self.select is None:
-                found = along_chain(self.model, self.views(theta), self.views(direction), inputs)
-            if found is not None:
-                return found.flatten(1) if found.dim() > 1 else found[:, None]
+                curvature = along_chain(self.model, self.views(theta), self.views(direction), inputs)
+            if curvature is not None:
+                return curvature.flatten(1) if curvature.dim() > 1 else curvature[:, None]
             return curvature_of(outputs, theta, direction)
 
     def _with_ties(self, parameters: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -171,10 +171,10 @@ def exact_or_difference(
 ) -> Tensor:
     """What `exact` returns; the central difference where it returns None or an operation has no such derivative."""
     try:
-        found = exact()
+        curvature = exact()
     except (NotImplementedError, RuntimeError):
-        found = None
-    return central_difference(outputs, theta, direction) if found is None else found
+        curvature = None
+    return central_difference(outputs, theta, direction) if curvature is None else curvature
 
 
 def central_difference(outputs: Callable[[Theta], Tensor], theta: Theta, direction: Theta) -> Tensor:
@@ -202,15 +202,15 @@ def _step(theta: Theta, direction: Theta, power: float) -> float:
 
 def parameters_of(model: nn.Module, among: Iterable[Tensor] | None = None) -> tuple[Parameter, ...]:
     """The trainable parameters, of these or of all, and their places in θ."""
-    found, offset = list[Parameter](), 0
+    places, offset = list[Parameter](), 0
     wanted = {id(parameter) for parameter in (model.parameters() if among is None else among)}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad and id(parameter) in wanted:
-            found.append(Parameter(name, offset, parameter.shape, _ties(model, name, parameter)))
+            places.append(Parameter(name, offset, parameter.shape, _ties(model, name, parameter)))
             offset += parameter.numel()
-    if not found:
+    if not places:
         raise InputError("no parameter of the model requires grad: there is nothing to fit. Call requires_grad_(True).")
-    return tuple(found)
+    return tuple(places)
 
 
 def _ties(model: nn.Module, name: str, parameter: Tensor) -> tuple[str, ...]:

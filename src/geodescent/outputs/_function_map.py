@@ -158,13 +158,13 @@ class FunctionMap:
     def _given(self, theta: Theta) -> Tensor:
         """D by the user's function, as (m, K)."""
         assert self._jacobian is not None
-        found, m, k = self._jacobian(self._argument(theta)), math.prod(self.shape), self.n_params
-        if isinstance(found, Mapping):
-            missing = [p.name for p in self._places if p.name not in found]
+        derivative, m, k = self._jacobian(self._argument(theta)), math.prod(self.shape), self.n_params
+        if isinstance(derivative, Mapping):
+            missing = [p.name for p in self._places if p.name not in derivative]
             if missing:
                 raise InputError(f"jacobian returned a dict without {', '.join(missing)}: one entry a parameter.")
-            found = torch.cat([torch.as_tensor(found[p.name]).reshape(m, -1) for p in self._places], 1)
-        dense = torch.as_tensor(found).detach().to(self.theta)
+            derivative = torch.cat([torch.as_tensor(derivative[p.name]).reshape(m, -1) for p in self._places], 1)
+        dense = torch.as_tensor(derivative).detach().to(self.theta)
         if tuple(dense.shape) != (m, k):
             raise InputError(f"jacobian returned shape {tuple(dense.shape)}: (m, K) = {(m, k)} is needed.")
         return dense

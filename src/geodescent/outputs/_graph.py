@@ -10,8 +10,8 @@ from geodescent._budget import budget, require
 
 def gradient_of(outputs: Tensor, leaves: list[Tensor], direction: Tensor) -> list[Tensor]:
     """`Dᵀu`, one tensor a leaf; the graph is kept."""
-    found = torch.autograd.grad(outputs, leaves, direction, retain_graph=True, allow_unused=True)
-    return [torch.zeros_like(a) if g is None else g.to_dense() for a, g in zip(leaves, found, strict=True)]
+    gradients = torch.autograd.grad(outputs, leaves, direction, retain_graph=True, allow_unused=True)
+    return [torch.zeros_like(a) if g is None else g.to_dense() for a, g in zip(leaves, gradients, strict=True)]
 
 
 def second_derivative(outputs: Tensor, leaves: list[Tensor], direction: list[Tensor]) -> tuple[Tensor, Tensor]:
@@ -39,12 +39,12 @@ def rows(outputs: Tensor, leaves: list[Tensor]) -> Tensor:
     what = f"the rows of {width} parameters outside the rules, for {outputs.numel()} residuals,"
     n_bytes = outputs.numel() * width * outputs.dtype.itemsize
     require(n_bytes, outputs.device, what=what, instead="Use fewer samples, or layers that have a rule.")
-    flat, found = outputs.reshape(-1), outputs.new_empty(outputs.numel(), width)
+    flat, derivatives = outputs.reshape(-1), outputs.new_empty(outputs.numel(), width)
     chunk = max(1, budget().batch_bytes // max(1, width * outputs.dtype.itemsize))
     for start in range(0, len(flat), chunk):
         part = flat[start : start + chunk]
-        found[start : start + len(part)] = _batched(part, leaves)
-    return found.view(*outputs.shape, width)
+        derivatives[start : start + len(part)] = _batched(part, leaves)
+    return derivatives.view(*outputs.shape, width)
 
 
 def _forward(outputs: Tensor, leaves: list[Tensor], direction: list[Tensor]) -> Tensor:
@@ -64,8 +64,8 @@ def _batched(rows: Tensor, leaves: list[Tensor]) -> Tensor:
     """`∂rows/∂leaves`, (r, k): all rows at once, or one after the other."""
     unit = torch.eye(len(rows), dtype=rows.dtype, device=rows.device)
     try:
-        found = torch.autograd.grad(rows, leaves, unit, retain_graph=True, allow_unused=True, is_grads_batched=True)
+        gradients = torch.autograd.grad(rows, leaves, unit, retain_graph=True, allow_unused=True, is_grads_batched=True)
     except RuntimeError:  # an operation that cannot be batched; the loop answers the same question
         return torch.stack([torch.cat([g.reshape(-1) for g in gradient_of(rows, leaves, u)]) for u in unit])
-    pairs = zip(leaves, found, strict=True)
+    pairs = zip(leaves, gradients, strict=True)
     return torch.cat([rows.new_zeros(len(rows), a.numel()) if g is None else g.flatten(1) for a, g in pairs], 1)

@@ -11,9 +11,9 @@ from geodescent._errors import InputError
 Inputs = Tensor | tuple[Any, ...] | list[Any] | dict[str, Any]
 
 
-def as_inputs(given: Inputs) -> Inputs:
+def as_inputs(inputs: Inputs) -> Inputs:
     """The same with a list made a tuple."""
-    return tuple(given) if isinstance(given, list) else given
+    return tuple(inputs) if isinstance(inputs, list) else inputs
 
 
 def leaves_of(inputs: Inputs) -> list[Tensor]:

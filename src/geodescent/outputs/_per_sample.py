@@ -44,8 +44,8 @@ def by_vmap(
     chunk = max(1, budget().batch_bytes // max(1, width))
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="There is a performance drop")
-        found: dict[str, Tensor] = vmap(jacrev(one), in_dims=(None, 0), chunk_size=chunk)(chosen, inputs)
-    return found
+        derivatives: dict[str, Tensor] = vmap(jacrev(one), in_dims=(None, 0), chunk_size=chunk)(chosen, inputs)
+    return derivatives
 
 
 def by_loop(
@@ -55,7 +55,7 @@ def by_loop(
     n = n_samples_of(inputs)
     leaves = {name: view.detach().requires_grad_() for name, view in views.items()}
     chosen = [leaves[name] for name in names]
-    found = {name: views[name].new_zeros(n, n_outputs, *views[name].shape) for name in names}
+    derivatives = {name: views[name].new_zeros(n, n_outputs, *views[name].shape) for name in names}
     for i in range(n):
         with torch.enable_grad():
             outputs = function.outputs(leaves, take(inputs, [i]))[0]
@@ -63,8 +63,8 @@ def by_loop(
             gradients = torch.autograd.grad(outputs[k], chosen, retain_graph=True, allow_unused=True)
             for name, gradient in zip(names, gradients, strict=True):
                 if gradient is not None:
-                    found[name][i, k] = gradient
-    return found
+                    derivatives[name][i, k] = gradient
+    return derivatives
 
 
 def vectorises(function: ModelFunction, inputs: Inputs, names: list[str]) -> bool:

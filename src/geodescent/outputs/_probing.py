@@ -83,19 +83,19 @@ def refuse_mixing_layers(model: nn.Module) -> None:
 @contextmanager
 def _buffers_kept(model: nn.Module) -> Iterator[None]:
     """Puts the buffers back if a forward pass changes them, also after an exception, and says so."""
-    found = dict(model.named_buffers())
-    before = {name: buffer.clone() for name, buffer in found.items()}
+    buffers = dict(model.named_buffers())
+    before = {name: buffer.clone() for name, buffer in buffers.items()}
     changed = list[str]()
     try:
         yield
     finally:
         after = dict(model.named_buffers())
         for name, old in before.items():
-            if after.get(name) is found[name] and _same(found[name], old):
+            if after.get(name) is buffers[name] and _same(buffers[name], old):
                 continue
             changed.append(name)
             owner, _, own = name.rpartition(".")
-            model.get_submodule(owner)._buffers[own] = found[name].copy_(old)
+            model.get_submodule(owner)._buffers[own] = buffers[name].copy_(old)
     if changed:
         raise JacobianError(
             f"a forward pass changes the buffer {changed[0]}: call model.eval() so that x[θ] is a function."

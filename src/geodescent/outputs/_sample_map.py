@@ -140,8 +140,8 @@ class SampleMap:
         kept, layouts = routes.kept(calls)
         columns = self._along_chain(theta, kept)
         if columns is None:
-            found = cotangents(outputs, kept, layouts)
-            columns = self.function.standing_at(theta, lambda: routes.by_rule(kept, layouts, found))
+            gradients = cotangents(outputs, kept, layouts)
+            columns = self.function.standing_at(theta, lambda: routes.by_rule(kept, layouts, gradients))
         if routes.rest:
             columns.append(self._per_sample(theta))
         block = Block(tuple(columns), self.n_samples, self.n_outputs)
@@ -166,11 +166,11 @@ class SampleMap:
 
     def _along_chain(self, theta: Theta, calls: list[Call]) -> list[Columns] | None:
         """The columns of these calls by rules along the chain, where several outputs make that the cheaper way."""
-        found = self.function.cotangents(theta, self.inputs) if self.n_outputs > 1 else None
-        if found is None:
+        along_chain = self.function.cotangents(theta, self.inputs) if self.n_outputs > 1 else None
+        if along_chain is None:
             return None
         wanted, columns = {id(call.module) for call in calls}, list[Columns]()
-        for call, g in zip(calls, (g for layer, g in found if id(layer) in wanted), strict=True):
+        for call, g in zip(calls, (g for layer, g in along_chain if id(layer) in wanted), strict=True):
             index = self.routes.index[call.name]
             columns += affine_columns(call.inputs[:, None], g, index.get("weight"), index.get("bias"), call.name)
         return self.routes.joined(columns)

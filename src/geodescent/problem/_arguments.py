@@ -31,9 +31,11 @@ def problem_of(
     """
     if isinstance(model, Problem):
         whole = {"X": X, "y": y, "weights": weights, "select": select}
-        given = [name for name, value in whole.items() if value is not None]
-        if given:
-            raise InputError(f"a Problem brings its own data: leave {' and '.join(given)} out, gd.{call}(problem).")
+        superfluous = [name for name, value in whole.items() if value is not None]
+        if superfluous:
+            raise InputError(
+                f"a Problem brings its own data: leave {' and '.join(superfluous)} out, gd.{call}(problem)."
+            )
         return model
     if not isinstance(model, nn.Module):
         raise InputError(

@@ -78,8 +78,8 @@ def _traced(problem: Problem, maps: Sequence[Traced], theta: Theta) -> Curvature
     def product(v: Tensor, *, batched: bool = False) -> Tensor:
         if not slope.requires_grad:
             return torch.zeros_like(v)
-        (found,) = torch.autograd.grad(slope, leaf, v, retain_graph=True, allow_unused=True, is_grads_batched=batched)
-        return torch.zeros_like(v) if found is None else found.detach()
+        (product,) = torch.autograd.grad(slope, leaf, v, retain_graph=True, allow_unused=True, is_grads_batched=batched)
+        return torch.zeros_like(v) if product is None else product.detach()
 
     return Curvature(slope, product, lambda rows: product(rows, batched=True))
 

@@ -160,13 +160,13 @@ def sampled_block(problem: Problem) -> tuple[RowBlock, Sampled] | None:
 
 def on_samples(problem: Problem, inputs: Inputs, target: Tensor, *, name: str | None = None) -> Problem:
     """The same map on other samples: another batch, or validation data. Raises InputError for a map without samples."""
-    found = sampled_block(problem)
-    if found is None:
+    sampled = sampled_block(problem)
+    if sampled is None:
         raise InputError(
             "other samples need a problem of one block whose map is of samples, as gd.SampleMap: pass another "
             "gd.Problem over the same parameters."
         )
-    block, outputs = found
+    block, outputs = sampled
     return Problem((RowBlock(name or block.name, outputs.on(inputs), target),))
 
 
@@ -181,10 +181,10 @@ def part_of(problem: Problem) -> Problem | None:
     None where it would not be much smaller: `PART_ROWS` rows for each parameter, at least `LEAST_PART` samples and at
     most a `PART_SHARE` of them. Samples of weight zero do not count.
     """
-    found = sampled_block(problem)
-    if found is None:
+    sampled = sampled_block(problem)
+    if sampled is None:
         return None
-    block, outputs = found
+    block, outputs = sampled
     asked = torch.arange(block.n_samples) if block.weights is None else block.weights.cpu().nonzero()[:, 0]
     n = max(LEAST_PART, math.ceil(PART_ROWS * problem.n_params / block.n_outputs))
     if n > PART_SHARE * len(asked):

@@ -29,9 +29,9 @@ class StreamedSource:
     def of(cls, model: nn.Module, loader: DataLoader[Any]) -> "StreamedSource":
         """Raises InputError, where the loader is empty or does not yield pairs (X, y)."""
         batches = BatchSource.of(model, in_order(loader))
-        found = sampled_block(batches.first)
-        assert found is not None  # the batch of a module is one block of samples
-        block, outputs = found
+        sampled = sampled_block(batches.first)
+        assert sampled is not None  # the batch of a module is one block of samples
+        block, outputs = sampled
         targets = torch.cat([pair(batch)[1].reshape(-1, block.n_outputs) for batch in batches.loader])
         require_finite(targets, "y")
         return cls(
@@ -129,8 +129,8 @@ class StreamedMap:
             yield self.map.on(inputs)
         if n_samples != self.shape[0]:
             raise InputError(
-                f"the DataLoader yielded {n_samples} samples, and {self.shape[0]} when it was first read: it must yield "
-                "the same samples at every pass."
+                f"the DataLoader yielded {n_samples} samples, and {self.shape[0]} when it was first read: each pass must "
+                "yield the same samples."
             )
 
 
