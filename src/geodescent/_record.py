@@ -66,3 +66,7 @@ def _finite(value: Any) -> Any:
 
 Callback = Callable[[StepRecord], None]
 """Called with the record of each accepted step; StopIteration ends the run."""
+
+
+def no_callback(record: StepRecord) -> None:
+    """The callback of whoever passed none."""

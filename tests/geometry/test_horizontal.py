@@ -56,9 +56,9 @@ def test_1_6_the_holonomy_of_a_square_grows_with_its_area() -> None:
     """Halving the side quarters the gap; to third order in the side the two differ."""
     model, X = network(), normal(4, 2)
     first, second = normal(4, 2, seed=1), normal(4, 2, seed=2)
-    given = first.clone(), second.clone()
+    before = first.clone(), second.clone()
     gaps = [holonomy(model, X, first, second, side).gap for side in (0.04, 0.02, 0.01)]
-    assert torch.equal(first, given[0]) and torch.equal(second, given[1])
+    assert torch.equal(first, before[0]) and torch.equal(second, before[1])
     rates = [math.log2(a / b) for a, b in pairwise(gaps)]
     assert rates[-1] == pytest.approx(2.0, abs=0.1) and abs(rates[1] - 2.0) < abs(rates[0] - 2.0) + 1e-3
 

@@ -1,6 +1,7 @@
 """Along the zero-cost manifold: the second objective falls, the cost stays at zero (THEORY 5.6)."""
 
 import math
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -8,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 import geodescent as gd
-from geodescent.geometry import Ended, combined_flow, refine, squared_norm
+from geodescent.geometry import RefineResult, combined_flow, refine, squared_norm
 
 
 def normal(*shape: int, seed: int = 0) -> Tensor:
@@ -36,11 +37,11 @@ def test_5_6_the_norm_falls_at_zero_cost_to_where_its_gradient_is_horizontal() -
     outputs = gd.SampleMap(model, X)
     d = outputs.linearise()[1].dense()
     steepness = outputs.theta - torch.linalg.pinv(d) @ (d @ outputs.theta)
-    found = refine(model, X, y, max_steps=400)
-    assert found.points[1].vertical == pytest.approx(float(steepness.norm()), rel=1e-6)
-    assert found.objective < 0.7 * before and found.objective == pytest.approx(squared_norm(model).item(), rel=1e-12)
-    assert all(point.cost <= 1e-20 for point in found.points) and cost(model, X, y) <= 1e-20
-    assert all(b.objective < a.objective for a, b in pairwise(found.points))
+    path = refine(model, X, y, max_steps=400)
+    assert path.points[1].vertical == pytest.approx(float(steepness.norm()), rel=1e-6)
+    assert path.objective < 0.7 * before and path.objective == pytest.approx(squared_norm(model).item(), rel=1e-12)
+    assert all(point.cost <= 1e-20 for point in path.points) and cost(model, X, y) <= 1e-20
+    assert all(b.objective < a.objective for a, b in pairwise(path.points))
     outputs = gd.SampleMap(model, X)
     d = outputs.linearise()[1].dense()
     vertical = outputs.theta - torch.linalg.pinv(d) @ (d @ outputs.theta)
@@ -48,13 +49,13 @@ def test_5_6_the_norm_falls_at_zero_cost_to_where_its_gradient_is_horizontal() -
 
 
 def test_5_6_an_objective_of_ones_own_falls_at_zero_cost() -> None:
-    """Held-out error, of which the fit knew nothing."""
+    """The error on other data, of which the fit knew nothing."""
     model, X, y = fitted()
     there, wanted = normal(30, 2, seed=5), torch.zeros(30, 2, dtype=torch.float64)
-    assert refine(model, X, y, max_seconds=0.0).result is Ended.max_seconds
-    found = refine(model, X, y, objective=lambda m: (m(there) - wanted).square().mean(), max_steps=60)
-    assert found.result is Ended.max_steps and len(found.points) == 61
-    assert found.objective < 0.5 * found.points[0].objective and cost(model, X, y) <= 1e-20
+    assert refine(model, X, y, max_seconds=0.0).result is RefineResult.max_seconds
+    path = refine(model, X, y, objective=lambda m: (m(there) - wanted).square().mean(), max_steps=60)
+    assert path.result is RefineResult.max_steps and len(path.points) == 61
+    assert path.objective < 0.5 * path.points[0].objective and cost(model, X, y) <= 1e-20
 
 
 def test_5_6_vertical_motion_leaves_the_outputs_to_first_order() -> None:
@@ -100,3 +101,55 @@ def test_5_6_the_combined_flow_keeps_the_law_and_lowers_the_objective() -> None:
         assert path.objective[-1] == pytest.approx(squared_norm(model).item(), rel=1e-12)
         ends.append(float(path.objective[-1]))
     assert ends[0] > 1.1 * ends[1] > 1.1 * ends[2]
+
+
+# --- whole problems ---------------------------------------------------------------------------------------------------
+
+
+def two_blocks(model: nn.Module, X: Tensor, y: Tensor) -> gd.Problem:
+    """Five weighted samples in one block, the other three in another of weight 3."""
+    first = gd.RowBlock("first", gd.SampleMap(model, X[:5]), y[:5], weights=1.0 + normal(5, seed=2).abs())
+    return gd.Problem((first, gd.RowBlock("second", gd.SampleMap(model, X[5:]), y[5:], weight=3.0)))
+
+
+def test_5_6_every_block_of_a_problem_stays_at_zero_cost() -> None:
+    model, X, y = fitted()
+    before = squared_norm(model).item()
+    path = refine(two_blocks(model, X, y), max_steps=30)
+    assert path.objective < 0.9 * before and path.objective == pytest.approx(squared_norm(model).item(), rel=1e-12)
+    assert cost(model, X[:5], y[:5]) <= 1e-20 and cost(model, X[5:], y[5:]) <= 1e-20
+    with pytest.raises(gd.InputError, match="it is not on the zero-cost manifold"):
+        refine(two_blocks(model, X, torch.cat([y[:5], y[5:] + 1e-6])))
+
+
+def test_5_6_the_combined_flow_keeps_the_law_of_a_problem_of_blocks() -> None:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Linear(2, 20), nn.Tanh(), nn.Linear(20, 2)).double()
+    X, y, weights = normal(8, 2), normal(8, 2, seed=1), 1.0 + normal(5, seed=2).abs()
+    squares = (model(X).detach() - y).square().sum(1)
+    cost0 = float((weights * squares[:5]).sum() / (2.0 * weights.sum()) + 3.0 * squares[5:].sum() / 6.0)
+    path = combined_flow(two_blocks(model, X, y), strength=0.3, until=3.0)
+    assert path.cost[0] == pytest.approx(cost0, rel=1e-12)
+    assert float(abs(path.cost / path.predicted_cost - 1.0).max()) < 1e-6
+    assert path.objective[-1] == pytest.approx(squared_norm(model).item(), rel=1e-12)
+
+
+def test_5_6_a_problem_of_one_block_is_its_module_with_its_data() -> None:
+    paths = []
+    for whole in (False, True):
+        model, X, y = fitted()
+        arguments = (gd.Problem.of(model, X, y),) if whole else (model, X, y)
+        paths.append([point.objective for point in refine(*arguments, max_steps=5).points])
+    assert paths[0] == paths[1]
+
+
+def test_an_objective_needs_a_module() -> None:
+    theta = normal(3)
+    block = gd.RowBlock("sum", gd.FunctionMap(lambda t: t.sum()[None], theta), theta.sum()[None])
+    with pytest.raises(gd.InputError, match="an objective is of a module: the problem's first block has none"):
+        refine(gd.Problem((block,)))
+    with pytest.raises(gd.InputError, match="an objective is of a module"):
+        combined_flow(gd.Problem((replace(block, target=block.target + 1.0),)), until=1.0)
+    with pytest.raises(gd.InputError, match="η must not be negative"):
+        combined_flow(*fitted(), strength=-1.0, until=1.0)

@@ -114,6 +114,21 @@ def test_a_rule_from_the_pieces_on_the_face(frozen: tuple[str, ...], positions: 
     assert_same_jacobian(outputs.linearise()[1], naive_jacobian(model, x), 1e-12)
 
 
+def test_a_rule_reads_the_parameters_at_which_the_jacobian_is_taken() -> None:
+    """Not those that the model happens to hold; some are tied, and some stand still."""
+    gd.register_rule(Shifted, shifted, parameters=("weight", "bias", "gain"))
+    first, second = Shifted(), Shifted()
+    second.gain = first.gain
+    second.bias.requires_grad_(False)
+    model, x = nn.Sequential(first, nn.Linear(3, 4), second).double(), normal(5, 4)
+    outputs = SampleMap(model, x)
+    assert outputs.routes.rest == []
+    theta = outputs.theta + normal(outputs.n_params)
+    dense = outputs.linearise(theta)[1].dense()
+    outputs.write(theta)
+    assert_close(dense, naive_jacobian(model, x), 1e-12)
+
+
 def test_parameters_that_a_rule_does_not_name_go_through_rows_of_their_own() -> None:
     gd.register_rule(Shifted, shifted)
     model, x = nn.Sequential(Shifted(), nn.Linear(3, 2)).double(), normal(5, 4)

@@ -146,6 +146,34 @@ def with_scaled() -> nn.Module:
     return nn.Sequential(nn.Linear(4, 5), nn.Tanh(), Scaled(5, 5), nn.Tanh(), nn.Linear(5, 2)).double()
 
 
+class Applied(nn.Module):
+    """A linear layer, and whatever is asked for after it."""
+
+    def __init__(self, after: Any = None) -> None:
+        super().__init__()
+        self.layer = nn.Linear(4, 3)
+        self.after = after or (lambda y: y)
+
+    def forward(self, x: Tensor) -> Any:
+        return self.after(self.layer(x))
+
+
+class Counting(nn.Module):
+    """Its forward pass changes a buffer, and may fail afterwards."""
+
+    def __init__(self, *, rebind: bool = False, fail: bool = False) -> None:
+        super().__init__()
+        self.layer = nn.Linear(4, 3)
+        self.rebind, self.fail = rebind, fail
+        self.register_buffer("count", torch.zeros(()))
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.count = self.count + 1 if self.rebind else self.count.add_(1)
+        if self.fail:
+            raise ArithmeticError("no luck")
+        return self.layer(x)
+
+
 class Uncalled(nn.Module):
     """A layer whose call is thrown away, and whose weight is used by `F.linear` as often as it was called."""
 

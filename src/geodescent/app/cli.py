@@ -22,7 +22,7 @@ from geodescent.app.report import Answer, ProgressBar, draw_fit, draw_flow, png,
 from geodescent.generalisation import FEWEST, ChosenStart
 from geodescent.theory import stopping_time
 
-INTERRUPTED = 130
+INTERRUPTED = 130  # Exit status: 128 and the number of SIGINT, as shells have it.
 
 HELP = "Fits networks to data by geometrically adapted gradient descent: no learning rate, and a certificate."
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=HELP)
@@ -137,8 +137,8 @@ def flow(
     ] = None,
     target_cost: TargetOption = None,
     tol: Annotated[float, typer.Option("--tol", help="Relative tolerance of the integration.")] = 1e-9,
-    max_seconds: SecondsOption = 300.0,
     test_size: TestSizeOption = 0.25,
+    max_seconds: SecondsOption = 300.0,
     dtype: DtypeOption = "float64",
     device: DeviceOption = "auto",
     seed: SeedOption = 0,

@@ -44,22 +44,18 @@ def certificate_of(
         forecast_rounding: give the rounding floor where a fit from here is likely to end, for the price of a step.
 
     Raises: InputError.
-    Cost: a decomposition of D where its size allows , and for the margin six more Jacobians and some
-        hundred products with each.
+    Cost: a decomposition of D where its size allows, and for the margin six more Jacobians and some hundred
+        products with each.
     """
     _check(target_cost, rcond, lipschitz)
-    theta = problem.theta if theta is None else theta
-    there = _Linearised.at(problem, theta)
-    rounding = rounding_floor(problem, theta)
-    if forecast_rounding and there.jacobian is not None and there.cost > FAR * rounding:
-        rounding = forecast_floor(problem, theta)
+    there = _Linearised.at(problem, problem.theta if theta is None else theta)
+    rounding = there.rounding(forecast=forecast_rounding)
     spectrum = there.spectrum(rcond)
     floor = _floor(problem, spectrum, there.residual)
-    causes = causes_of(problem, theta, jacobian=there.jacobian, floor=floor)
+    causes = causes_of(problem, there.theta, jacobian=there.jacobian, floor=floor)
     lost = _lost(problem, spectrum, causes)
-    margin = None if lost else there.margin(problem, theta, spectrum, lipschitz)
+    margin = None if lost else there.margin(spectrum, lipschitz)
     time, why_no_time = _time(there.cost, target_cost, spectrum, lost=bool(lost), rounding=rounding)
-    reasons = [spectrum.reason, why_no_time, *not_looked_for(problem)]
     return Certificate(
         regime="overparametrised" if problem.n_params >= problem.n_rows_wanted else "underparametrised",
         guaranteed=_guaranteed(lost, spectrum, margin, full_rank_so_far=full_rank_so_far),
@@ -71,7 +67,7 @@ def certificate_of(
         sigma_max=spectrum.sigma_max,
         sigma_min=spectrum.sigma_min,
         sigma_min_is_bound=spectrum.sigma_min_is_bound,
-        condition=_condition(spectrum),
+        condition=spectrum.condition,
         margin=None if margin is None else margin.value,
         margin_how=None if margin is None else margin.how,
         way_bound=None if margin is None else margin.way_bound,
@@ -82,8 +78,8 @@ def certificate_of(
         stopping_time=time,
         causes=causes,
         level=spectrum.level,
-        reason=" ".join(text for text in reasons if text) or None,
-        point=there.point(problem, theta, spectrum, rounding) if describe_point else None,
+        reason=_joined(spectrum.reason, why_no_time, *not_looked_for(problem)),
+        point=there.point(spectrum, rounding) if describe_point else None,
     )
 
 
@@ -92,12 +88,15 @@ class _Linearised:
     """The problem at one θ, as far as memory allows.
 
     Attributes:
+        problem, theta: where.
         residual: weighted, (m,), float64.
         cost: C.
         jacobian: B, in the maps' own precision, or None where it does not fit.
         failure: why not.
     """
 
+    problem: Problem
+    theta: Theta
     residual: Outputs
     cost: float
     jacobian: Jacobian | None
@@ -109,22 +108,30 @@ class _Linearised:
             residual, jacobian = problem.linearise(theta)
         except MemoryPlanError as error:
             residual = problem.residual(theta, dtype=torch.float64)
-            return cls(residual, problem.cost_of(residual), None, f"the spectrum was not computed: {error}")
-        return cls(residual.double(), problem.cost_of(residual), jacobian)
+            return cls(
+                problem, theta, residual, problem.cost_of(residual), None, f"the spectrum was not computed: {error}"
+            )
+        return cls(problem, theta, residual.double(), problem.cost_of(residual), jacobian)
+
+    def rounding(self, *, forecast: bool) -> float:
+        """The rounding floor here, or where a fit from here is likely to end."""
+        floor = rounding_floor(self.problem, self.theta)
+        far = self.jacobian is not None and self.cost > FAR * floor
+        return forecast_floor(self.problem, self.theta) if forecast and far else floor
 
     def spectrum(self, rcond: float | None) -> Spectrum:
         if self.jacobian is None:
             return Spectrum("not computed", reason=self.failure)
         return spectrum_of(self.jacobian, self.residual, rcond=rcond)
 
-    def margin(self, problem: Problem, theta: Theta, spectrum: Spectrum, lipschitz: float | None) -> Margin | None:
+    def margin(self, spectrum: Spectrum, lipschitz: float | None) -> Margin | None:
         if self.jacobian is None or spectrum.rank is None or spectrum.sigma_min is None:
             return None
-        return margin_at(problem, theta, self.jacobian, spectrum, self.residual, lipschitz=lipschitz)
+        return margin_at(self.problem, self.theta, self.jacobian, spectrum, self.residual, lipschitz=lipschitz)
 
-    def point(self, problem: Problem, theta: Theta, spectrum: Spectrum, rounding: float) -> Point:
+    def point(self, spectrum: Spectrum, rounding: float) -> Point:
         ratio = _gradient_ratio(self.jacobian, spectrum, self.residual)
-        return point_at(problem, theta, spectrum, ratio, cost=self.cost, rounding_floor=rounding)
+        return point_at(self.problem, self.theta, spectrum, ratio, cost=self.cost, rounding_floor=rounding)
 
 
 def _check(target_cost: float | None, rcond: float | None, lipschitz: float | None) -> None:
@@ -167,10 +174,8 @@ def _guaranteed(
     return True if sure else None
 
 
-def _condition(spectrum: Spectrum) -> float | None:
-    if spectrum.sigma_max is None or not spectrum.sigma_min:
-        return None
-    return spectrum.sigma_max / spectrum.sigma_min
+def _joined(*sentences: str | None) -> str | None:
+    return " ".join(text for text in sentences if text) or None
 
 
 def _gradient_ratio(jacobian: Jacobian | None, spectrum: Spectrum, residual: Outputs) -> float | None:

@@ -47,6 +47,11 @@ class Spectrum:
     velocity: Theta | None = None
     reason: str | None = None
 
+    @property
+    def condition(self) -> float | None:
+        """σ_max over the smallest σ kept."""
+        return self.sigma_max / self.sigma_min if self.sigma_max is not None and self.sigma_min else None
+
 
 def spectrum_of(jacobian: Jacobian, residual: Outputs, *, rcond: float | None = None) -> Spectrum:
     """The spectrum of D at the highest level that its size allows.

@@ -1,4 +1,4 @@
-"""Networks that fit separable and clustered classes exactly, without descent (THEORY 3.3, 3.4)."""
+"""Networks that fit separable and clustered classes exactly, without descent."""
 
 import torch
 from scipy.optimize import nnls
@@ -10,7 +10,7 @@ from geodescent.constructive._explicit import Explicit
 from geodescent.constructive._truncation import Collapse, Plane, collapsed, plane_between
 from geodescent.linalg import norm
 
-FREE = 1e3  # how little the offset of a plane weighs against its normal, which alone is to be short
+FREE = 1e3  # The constant column that stands for the offset: it weighs 1e-6 of the normal, which alone is to be short.
 
 
 def separable(X: Tensor, Y: Tensor) -> Explicit:

@@ -1,4 +1,4 @@
-"""The minimiser in closed form of a net with one hidden layer that acts as the identity (THEORY 3.5)."""
+"""The minimiser in closed form of a net with one hidden layer that acts as the identity."""
 
 import torch
 from torch import Tensor
@@ -7,7 +7,7 @@ from geodescent._errors import InputError
 from geodescent.constructive._classes import Classes
 from geodescent.constructive._explicit import Explicit, network_of, reported
 
-SINGULAR = 1e7  # the condition number of the class means from where they count as dependent; it enters squared
+SINGULAR = 1e7  # Condition number: class means beyond it count as dependent, for it enters squared.
 
 
 def shallow(X: Tensor, Y: Tensor) -> Explicit:

@@ -1,4 +1,4 @@
-"""Truncation maps on input space: each makes one class a point and leaves all others where they are (THEORY 3.2)."""
+"""Truncation maps on input space: each makes one class a point and leaves all others where they are."""
 
 import math
 from collections.abc import Callable
@@ -11,9 +11,10 @@ from geodescent.constructive._classes import Classes
 from geodescent.constructive._explicit import Explicit, last_layer, network_of, reported
 from geodescent.linalg import norm
 
-ROOM = 0.9  # of the widest cone that still keeps every sample on its side
-INDEPENDENT = 1e-6  # of the largest singular value of [p 1]: below it a base point is moved inside its plane
-MOVES, ATTEMPTS = 20, 5
+ROOM = 0.9  # Share of the widest cone that still keeps every sample on its side.
+INDEPENDENT = 1e-6  # Share of the largest singular value of [p 1]: below it a base point is moved inside its plane.
+MOVES = 20  # Places inside its plane that are tried for a base point.
+ATTEMPTS = 5  # Beginnings with other base points, where no plane is left for a class.
 
 
 @dataclass(frozen=True)

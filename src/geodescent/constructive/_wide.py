@@ -1,4 +1,4 @@
-"""Networks that fit any targets exactly by width alone, without descent (THEORY 3.6)."""
+"""Networks that fit any targets exactly by width alone, without descent."""
 
 import torch
 from torch import Tensor
@@ -8,7 +8,7 @@ from geodescent.constructive._classes import checked_table
 from geodescent.constructive._explicit import Explicit, last_layer, network_of, reported
 from geodescent.linalg import norm
 
-DIRECTIONS = 64  # random ones, of which that with the widest least gap is taken
+DRAWN_DIRECTIONS = 64  # Random directions, of which that with the widest least gap between samples is taken.
 
 
 def wide(X: Tensor, Y: Tensor) -> Explicit:
@@ -71,7 +71,7 @@ def _affine_rank(points: Tensor) -> int:
 def _spreading(points: Tensor) -> Tensor:
     """Of some random directions the one along which the two closest projections lie furthest apart; ‖h‖ = 1."""
     generator = torch.Generator().manual_seed(0)
-    drawn = torch.randn(DIRECTIONS, points.shape[1], generator=generator, dtype=points.dtype).to(points.device)
+    drawn = torch.randn(DRAWN_DIRECTIONS, points.shape[1], generator=generator, dtype=points.dtype).to(points.device)
     drawn /= drawn.norm(dim=1, keepdim=True)
     along = (points @ drawn.T).sort(dim=0).values
     if len(points) == 1:

@@ -74,8 +74,8 @@ def read_state(folder: str | os.PathLike[str] | None, stages: Stages) -> State |
         points = {name: file.get_tensor(name).to(problem.device) for name in list(file.keys())}
     if numbers.get("format") != FORMAT:
         raise InputError(
-            f"the checkpoint {newest} has format {numbers.get('format', 1)} and this version writes {FORMAT}: it cannot "
-            "be resumed. Choose another folder."
+            f"the checkpoint {newest} has format {numbers.get('format', 1)} and this version writes {FORMAT}: it "
+            "cannot be resumed. Choose another folder."
         )
     theta, best = points["theta"], points["best"]
     if len(theta) != problem.n_params or theta.dtype != problem.dtype:

@@ -7,10 +7,21 @@ from typing import Literal
 
 from torch import Tensor
 
-from geodescent._record import Callback, StepRecord
-from geodescent.descent import Clock, Keeper, Method, Observer, Stages, descend, read_state, start
+from geodescent._record import Callback, no_callback
+from geodescent.descent import (
+    Clock,
+    Descent,
+    Keeper,
+    Method,
+    Observer,
+    Stages,
+    Stopping,
+    descend,
+    read_state,
+    start,
+)
 from geodescent.doors._arguments import Data, checked_stopping, require_folder
-from geodescent.doors._plan import plan_fit, target_notes
+from geodescent.doors._plan import FitPlan, plan_fit, target_notes
 from geodescent.doors._results import Solution, history_of, on_demand
 from geodescent.doors._stats import stats_of
 from geodescent.generalisation import Validation
@@ -80,22 +91,9 @@ def fit(
     problem, last_stage = plan.problem, plan.stages[-1]
     unseen = Observer(plan.judge, by_validation=stopping.by_validation)
     state = read_state(checkpoint, plan.stages) or start(plan.stages, unseen)
-    observer = Observer(plan.judge, Clock(state.records[-1].seconds), stopping.by_validation)
     notes = [*target_notes(problem, stopping.target_cost, state.floor), *plan.notes]
     keeper, counts = Keeper(checkpoint, state), Counter[str]()
-    try:
-        descent = descend(
-            plan.stages,
-            state,
-            stopping=stopping,
-            callback=callback or _silent,
-            observer=observer,
-            tally=counts,
-            save=keeper,
-        )
-    finally:
-        problem.write(keeper.state.best.theta)
-        keeper.write()
+    descent = _descended(plan, stopping, callback or no_callback, keeper, counts)
     state, routes = descent.state, [] if descent.last is None else descent.last.jacobian.routes()
     return Solution(
         cost=state.best.cost,
@@ -110,5 +108,19 @@ def fit(
     )
 
 
-def _silent(record: StepRecord) -> None:
-    """No callback."""
+def _descended(plan: FitPlan, stopping: Stopping, callback: Callback, keeper: Keeper, counts: Counter[str]) -> Descent:
+    """The descent from the keeper's state; the model is left at its best point, which is saved, whatever happens."""
+    observer = Observer(plan.judge, Clock(keeper.state.records[-1].seconds), stopping.by_validation)
+    try:
+        return descend(
+            plan.stages,
+            keeper.state,
+            stopping=stopping,
+            callback=callback,
+            observer=observer,
+            tally=counts,
+            save=keeper,
+        )
+    finally:
+        plan.problem.write(keeper.state.best.theta)
+        keeper.write()

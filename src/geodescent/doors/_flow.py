@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from geodescent._errors import InputError
-from geodescent._record import Callback, Result, StepRecord
+from geodescent._record import Callback, Result, no_callback
 from geodescent.doors._arguments import checked_stopping, tensors_of
 from geodescent.doors._results import Flow, on_demand
 from geodescent.doors._stats import stats_of
@@ -16,7 +16,7 @@ from geodescent.flow import AdaptedField, Field, FlowPath, check_until, follow, 
 from geodescent.lift import Lift, PlannedLift
 from geodescent.linalg import row_norm
 from geodescent.outputs import Inputs
-from geodescent.problem import Model, problem_of
+from geodescent.problem import Model, Problem, problem_of
 from geodescent.theory import stopping_time
 
 DEFAULT_FALL = 1e-12  # Of C/C₀, where a flow is asked for neither a time nor a target.
@@ -73,29 +73,36 @@ def flow(
         lift=exact,
         tol=tol,
         max_seconds=bound,
-        callback=callback or _silent,
+        callback=callback or no_callback,
         floor=floor,
     )
-    theta = path.points[-1].theta
-    problem.write(theta)
+    problem.write(path.points[-1].theta)
+    counts, routes, notes = {"evaluations": path.evaluations}, path.last.routes(), notes_of(path, end)
+    stats = stats_of(problem, exact, torch.float64, routes=routes, counts=counts, notes=notes)
+    return _answer(problem, path, floor, target_cost, stats, seconds=time.perf_counter() - begin)
+
+
+def _answer(
+    problem: Problem,
+    path: FlowPath,
+    floor: float,
+    target_cost: float | None,
+    stats: dict[str, object],
+    *,
+    seconds: float,
+) -> Flow:
+    """What is returned of a path."""
     arrays = path_arrays(path.points, floor, row_norm(path.residual0))
     full = bool(np.all(arrays["rank"] == problem.n_rows_wanted)) and path.result is Result.time_reached
-    stats = stats_of(
-        problem,
-        exact,
-        torch.float64,
-        routes=problem.linearise(theta)[1].routes(),
-        counts={"evaluations": path.evaluations},
-        notes=notes_of(path, end),
-    )
+    theta = path.points[-1].theta
     return Flow(
         **arrays,
         max_relative_deviation=float(np.max(np.abs(arrays["cost"] / arrays["predicted_cost"] - 1.0))),
-        cost0=cost0,
+        cost0=path.points[0].cost,
         floor=floor,
         result=_result(path, target_cost),
         stats=stats,
-        seconds=time.perf_counter() - begin,
+        seconds=seconds,
         theta=theta,
         on_demand=on_demand(problem, theta, target_cost=target_cost, full_rank_so_far=full),
     )
@@ -115,7 +122,3 @@ def _result(path: FlowPath, target_cost: float | None) -> Result:
     end = path.points[-1].cost
     reached = path.result is Result.time_reached and target_cost and end <= target_cost * (1.0 + TARGET_MARGIN)
     return Result.target_reached if reached else path.result
-
-
-def _silent(record: StepRecord) -> None:
-    """No callback."""

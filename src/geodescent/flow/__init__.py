@@ -4,9 +4,10 @@ A field says where output space wants to go and on which clock, a lift turns tha
 walks along any velocity; `follow` measures the path beside the cost curve that is known before the first step.
 """
 
+from geodescent.flow._arrays import Array, Velocity, as_arrays, tensor_of
 from geodescent.flow._field import AdaptedField, Field, StraightLineField
 from geodescent.flow._follow import FlowPath, follow, notes_of, start_floor
-from geodescent.flow._integrate import Array, Velocity, as_arrays, check_until, integrate, path_of, tensor_of
+from geodescent.flow._integrate import check_until, integrate, path_of
 from geodescent.flow._path import PathPoint, path_arrays, path_point
 from geodescent.flow._velocity import lifted_velocity
 

@@ -25,7 +25,7 @@ class Field(Protocol):
 
 @dataclass(frozen=True)
 class AdaptedField:
-    """`dx/dτ = −(x − y)`: the Euclidean gradient flow of C in output space (THEORY 1.1); its clock is τ."""
+    """`dx/dτ = −(x − y)`: the Euclidean gradient flow of C in output space; its clock is τ."""
 
     def velocity(self, residual: Outputs, residual0: Outputs) -> Outputs:
         return -residual
@@ -39,7 +39,7 @@ class AdaptedField:
 
 @dataclass(frozen=True)
 class StraightLineField:
-    """`dx/dt = y − x₀` with t = 1 − e^{−τ}: the same path walked at constant speed in finite time (THEORY 2.2).
+    """`dx/dt = y − x₀` with t = 1 − e^{−τ}: the same path walked at constant speed in finite time.
 
     The vector is frozen, so this form does not correct its own drift.
     """

@@ -12,6 +12,7 @@ from geodescent.flow._field import Field
 from geodescent.flow._integrate import integrate
 from geodescent.flow._path import PathPoint, path_point
 from geodescent.flow._velocity import Counted, lifted_velocity
+from geodescent.jacobian import Jacobian
 from geodescent.lift import Lift
 from geodescent.linalg import row_dot
 from geodescent.problem import Problem
@@ -30,12 +31,14 @@ class FlowPath:
         result: how it ended.
         evaluations: of the velocity.
         residual0: the weighted x₀ − y, (m,), float64.
+        last: the weighted Jacobian at the last point.
     """
 
     points: list[PathPoint]
     result: Result
     evaluations: int
     residual0: Outputs
+    last: Jacobian
 
 
 def follow(
@@ -53,11 +56,11 @@ def follow(
     theta, begin = problem.theta, clock.perf_counter()
     residual0 = problem.residual(theta, dtype=torch.float64)
     velocity = Counted(lifted_velocity(problem, field, lift, residual0), max_seconds)
-    points = [path_point(problem, lift, theta, 0.0, residual0)]
-    cost0 = points[0].cost
+    point, last = path_point(problem, lift, theta, 0.0, residual0)
+    points, cost0 = [point], point.cost
 
     def ended(result: Result) -> FlowPath:
-        return FlowPath(points, result, velocity.evaluations, residual0)
+        return FlowPath(points, result, velocity.evaluations, residual0, last)
 
     if cost0 - floor <= STILL * cost0:
         return ended(Result.stationary)
@@ -66,8 +69,9 @@ def follow(
         if until == 0.0:
             return ended(Result.time_reached)
         for tau, there in integrate(problem, velocity, until, tol=tol, field=field):
-            points.append(path_point(problem, lift, there, tau, residual0))
-            law = predicted_cost(cost0, points[-1].time, floor=floor)
+            point, last = path_point(problem, lift, there, tau, residual0)
+            points.append(point)
+            law = predicted_cost(cost0, tau, floor=floor)
             callback(_record(problem, points, law, clock.perf_counter() - begin))
     except TimeoutError:
         return ended(Result.max_seconds)

@@ -1,23 +1,18 @@
-"""Integration of a velocity of θ with error control; NumPy and SciPy are met here and nowhere else in the room."""
+"""Integration of a velocity of θ with error control."""
 
 import math
 import time as clock
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from itertools import pairwise
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from geodescent._errors import InputError
-from geodescent._types import Outputs, Theta
+from geodescent._types import Theta
+from geodescent.flow._arrays import Array, Remaining, Velocity, as_arrays, tensor_of
 from geodescent.flow._field import AdaptedField, Field
 from geodescent.problem import Problem
-
-Array = NDArray[np.float64]
-Velocity = Callable[[float, Theta], Theta]
-"""`dθ/dτ` at a time and a θ, on the clock of a field; tensors in and out."""
-Remaining = Callable[[Outputs], Outputs]
 
 LEAST_PIECES = 20  # Pieces of the path, at least: each ends with an accepted step.
 PIECE = 0.7  # Time τ of a piece, at most: the cost falls fourfold on it, and so does the tolerance.
@@ -90,16 +85,6 @@ def path_of(
         if clock.perf_counter() > deadline:
             break
     return np.array(times), points
-
-
-def as_arrays(velocity: Velocity, like: Theta) -> Callable[[float, Array], Array]:
-    """The same velocity on arrays, as SciPy asks for it."""
-    return lambda time, theta: velocity(time, tensor_of(theta, like)).double().cpu().numpy()
-
-
-def tensor_of(theta: Array, like: Theta) -> Theta:
-    """A copy of an array as a tensor of this kind."""
-    return torch.from_numpy(theta.copy()).to(like)
 
 
 def check_until(until: float | None, target: float | None, tol: float) -> None:

@@ -8,7 +8,7 @@ import torch
 
 from geodescent._budget import budget
 from geodescent._types import Outputs, Theta
-from geodescent.flow._integrate import Array
+from geodescent.flow._arrays import Array
 from geodescent.jacobian import Jacobian
 from geodescent.lift import Lift
 from geodescent.linalg import norm, row_norm
@@ -29,8 +29,10 @@ class PathPoint:
     line_deviation_lost: float
 
 
-def path_point(problem: Problem, lift: Lift, theta: Theta, time: float, residual0: Outputs) -> PathPoint:
-    """The point of the path at τ = time.
+def path_point(
+    problem: Problem, lift: Lift, theta: Theta, time: float, residual0: Outputs
+) -> tuple[PathPoint, Jacobian]:
+    """The point of the path at τ = time, and the weighted Jacobian there.
 
     The spectrum is taken up to the budget's `spectrum_order` residuals.
 
@@ -49,7 +51,7 @@ def path_point(problem: Problem, lift: Lift, theta: Theta, time: float, residual
         full = rank == problem.n_rows_wanted
         lost = 0.0 if full else row_norm(lift.prepare(rows).lift(from_line, damping=0.0).misfit)
     deviation = row_norm(from_line) / length
-    return PathPoint(theta, time, problem.cost(theta), rank, sigma_min, deviation, lost / length)
+    return PathPoint(theta, time, problem.cost(theta), rank, sigma_min, deviation, lost / length), rows
 
 
 def _spectrum(rows: Jacobian, wanted: int) -> tuple[float, float]:

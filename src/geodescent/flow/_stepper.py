@@ -8,13 +8,13 @@ import torch
 from scipy.integrate import DOP853
 
 from geodescent._types import Theta
-from geodescent.flow._integrate import Array, Remaining
+from geodescent.flow._arrays import Array, Remaining
 from geodescent.linalg import ROWS, lanczos_extremes, row_norm
 from geodescent.problem import Problem
 
 STEP_SHARE = 0.1  # Share of the tolerance that one step may use: a flow takes tens of steps, and their errors add up.
 WAY = 10.0  # Times the tolerance: the error of θ, of the way that a step goes.
-TINY = 1e-150  # Absolute error that is always allowed: where there is nothing to do.
+ALWAYS_ALLOWED = 1e-150  # Absolute error that is always allowed: where there is nothing to do.
 STEP_ROUNDING = 100.0 * float(np.finfo(np.float64).eps)  # Of the outputs and of θ: errors that no step size removes.
 SIGMA_PRODUCTS = 8  # Products with DDᵀ in the estimate of σ_max, which only SciPy's first step asks for.
 
@@ -53,7 +53,7 @@ class Tolerance:
             lambda u: jacobian.mv(jacobian.rmv(u)), start, iterations=SIGMA_PRODUCTS, space=ROWS
         )
         seen = row_norm(problem.weighted(outputs.double()))
-        limit = STEP_SHARE * tol * row_norm(residual) + max(STEP_ROUNDING * seen, TINY)
+        limit = STEP_SHARE * tol * row_norm(residual) + max(STEP_ROUNDING * seen, ALWAYS_ALLOWED)
 
         def apply(v: Array) -> Array:
             return jacobian.mv(torch.from_numpy(v).to(residual)).cpu().numpy()

@@ -5,8 +5,8 @@ import time as clock
 import torch
 
 from geodescent._types import Outputs, Theta
+from geodescent.flow._arrays import Velocity
 from geodescent.flow._field import Field
-from geodescent.flow._integrate import Velocity
 from geodescent.lift import Lift
 from geodescent.problem import Problem
 

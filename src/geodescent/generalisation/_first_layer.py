@@ -19,12 +19,12 @@ def first_layer(outputs: object, theta: Theta) -> dict[str, Tensor]:
     """
     if not (isinstance(outputs, Layered) and isinstance(outputs, Sampled) and isinstance(outputs, Traced)):
         return {}
-    layers, entries, model = dict[str, Tensor](), outputs.layers(), outputs.model
+    first, entries, model = dict[str, Tensor](), outputs.layers(), outputs.model
 
     def look_at(name: str) -> Callable[[nn.Module, tuple[Any, ...], dict[str, Any]], None]:
         def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
             if not (args[0] if args else kwargs["input"]).requires_grad:
-                layers.setdefault(name, entries[name])
+                first.setdefault(name, entries[name])
 
         return hook
 
@@ -40,4 +40,4 @@ def first_layer(outputs: object, theta: Theta) -> dict[str, Tensor]:
     finally:
         for handle in handles:
             handle.remove()
-    return layers
+    return first

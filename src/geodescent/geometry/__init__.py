@@ -1,4 +1,7 @@
-"""The geometry of the flow: critical sets, the zero-cost manifold, horizontal lifts, other flows (THEORY 1.5–2.4)."""
+"""The geometry of the flow: critical sets, the zero-cost manifold, horizontal lifts, other flows.
+
+All take a module with its data, or a `Problem`. `classify` says what kind of point θ is, `critical_manifold` and
+`refine` walk where the cost does not change, and `homotopy`, `cost_flow` and `combined_flow` follow other fields."""
 
 from geodescent.geometry._classify import Landscape, classify
 from geodescent.geometry._combined import CombinedPath, combined_flow

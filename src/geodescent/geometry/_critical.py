@@ -10,14 +10,15 @@ from geodescent._types import Theta
 from geodescent.linalg import norm
 from geodescent.problem import Problem, gradient, hessian
 
-REACH = 1e-2  # of ‖θ‖, or of 1: how far a walk goes
-NEARER = 0.05  # of that: how far from where it ended the next one goes, to see one branch alone
-FLAT = 1e-8  # ‖∇C‖ that counts as zero, of ‖∇²C‖ times the way walked
-CHORDS = 12
-FIRST_DAMPING, ROUNDS = 0.1, 60  # of ‖∇²C‖², halved each round
-WALKS = 6
-RETURNED = 0.05  # of the way walked: what is left of it where there was nowhere to go
-APART = 0.1  # singular values of displacements below this share of the largest are curvature
+REACH = 1e-2  # Share of the larger of ‖θ‖ and 1: how far a walk goes.
+NEARER = 0.05  # Share of `REACH`: how far from where a walk ended the next one goes, to see one branch alone.
+FLAT = 1e-8  # Share of ‖∇²C‖ times the way walked: a ‖∇C‖ below it counts as zero.
+CHORDS = 12  # Newton steps with one Hessian that a correction may take.
+FIRST_DAMPING = 0.1  # Share of ‖∇²C‖²: the damping of the first round of a correction; each round halves it.
+DAMPED_ROUNDS = 60  # Rounds of a damped correction: the last damping is 1e-19 of ‖∇²C‖².
+WALKS = 6  # Directions that are walked along, where the kernel of ∇²C has as many.
+RETURNED = 0.05  # Share of the way walked: what is left of it where there was nowhere to go.
+APART = 0.1  # Share of the largest singular value of displacements: those below it are curvature.
 
 
 @dataclass(frozen=True)
@@ -115,7 +116,7 @@ def settled(point: CriticalPoint, step: Theta) -> CriticalPoint | None:
     """
     theta, damping = point.theta + step.to(point.theta.dtype), FIRST_DAMPING
     here = point.moved(theta)
-    for _ in range(ROUNDS):
+    for _ in range(DAMPED_ROUNDS):
         g = gradient(point.problem, theta)
         if norm(g) <= FLAT**2 * point.scale * norm(step):
             break

@@ -1,4 +1,4 @@
-"""Rank losses made on purpose: units that die or are silenced, samples that repeat, a net too deep (THEORY 1.5)."""
+"""Rank losses made on purpose: units that die or are silenced, samples that repeat, a net too deep."""
 
 from collections.abc import Iterable
 

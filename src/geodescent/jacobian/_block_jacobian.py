@@ -244,8 +244,9 @@ class BlockJacobian:
         """Numbers that `gram` makes beside G: what is read more than once, and rows of blocks of different maps."""
         if other is not None and (other.n_params != self.n_params or not other.blocks):
             raise JacobianError(
-                f"a Gram matrix of two Jacobians needs two that hold their rows, over one θ: these have "
-                f"{self.n_params} and {other.n_params} parameters, in {len(self.blocks)} and {len(other.blocks)} blocks."
+                "a Gram matrix of two Jacobians needs two that hold their rows, over one θ: these have "
+                f"{self.n_params} and {other.n_params} parameters, in {len(self.blocks)} and {len(other.blocks)} "
+                "blocks."
             )
         blocks = self.blocks if other is None else (*self.blocks, *other.blocks)
         partners = self.blocks if other is None else other.blocks

@@ -167,7 +167,8 @@ def definite(matrix: Tensor, *, damping: float) -> Factor:
     if lower is not None:
         return lower
     values, vectors = torch.linalg.eigh(matrix)
-    level = len(matrix) * torch.finfo(matrix.dtype).eps * float(values[-1].clamp(min=torch.finfo(matrix.dtype).tiny))
+    precision = torch.finfo(matrix.dtype)
+    level = max(len(matrix) * precision.eps * float(values[-1]), precision.tiny)
     return EighFactor(values.clamp(min=0.0), vectors, max(damping, level), math.sqrt(level))
 
 

@@ -1,17 +1,18 @@
 """ELRA as an optimizer of torch: plain gradient descent whose rate is set by the angle between two gradients."""
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import asdict, fields
-from typing import Any, Literal, cast
+from typing import Literal
 
 import torch
 from torch import Tensor
+from torch.optim.optimizer import ParamsT
 
 from geodescent._errors import InputError
 from geodescent.optim._rates import CosineRate, ParabolaRate, Products
 
-FIRST_RATE = 1e-5
+FIRST_RATE = 1e-5  # In units of θ²/loss: the rate of the first step, as published.
 Rate = CosineRate | ParabolaRate
 VARIANTS: dict[str, type[CosineRate] | type[ParabolaRate]] = {"p2min": ParabolaRate, "c2min": CosineRate}
 
@@ -41,9 +42,9 @@ class ELRA(torch.optim.Optimizer):
     """
 
     def __init__(
-        self, params: Iterable[Any] | Tensor, variant: Literal["p2min", "c2min"] = "p2min", *, lr: float = FIRST_RATE
+        self, params: ParamsT, variant: Literal["p2min", "c2min"] = "p2min", *, lr: float = FIRST_RATE
     ) -> None:
-        super().__init__(cast(Any, params), {"lr": lr, "variant": variant})
+        super().__init__(params, {"lr": lr, "variant": variant})
         self._variant(), self._first_rate()
 
     @torch.no_grad()
@@ -72,7 +73,8 @@ class ELRA(torch.optim.Optimizer):
     @property
     def _first(self) -> Tensor:
         """The parameter that the numbers are kept under."""
-        return cast(Tensor, self.param_groups[0]["params"][0])
+        first: Tensor = self.param_groups[0]["params"][0]
+        return first
 
     def _variant(self) -> str:
         """The one variant of all groups."""
@@ -134,9 +136,9 @@ class ELRA(torch.optim.Optimizer):
             p.sub_(_way(kept, numbers), alpha=numbers.rate)
 
 
-def _way(kept: dict[str, Any], numbers: Rate) -> Tensor:
+def _way(kept: dict[str, Tensor], numbers: Rate) -> Tensor:
     """The direction of the step from the point that is kept."""
-    gradient = cast(Tensor, kept["gradient"])
+    gradient = kept["gradient"]
     return torch.lerp(gradient, kept["momentum"], numbers.inertia) if numbers.has_momentum else gradient
 
 

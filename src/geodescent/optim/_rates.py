@@ -1,4 +1,4 @@
-"""The two rate controls of ELRA as formulas: what a rate does after a step that is taken, or taken back (THEORY 4).
+"""The two rate controls of ELRA as formulas: what a rate does after a step that is taken, or taken back.
 
 Every number stands as published; the publication gives no reasons. Losses are compared by ratios: none may be negative.
 """
@@ -7,10 +7,11 @@ import math
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-TINY = 1e-300  # a best loss of zero is compared as this
-GROWTH, LEAST_RATE, LARGEST_RATE = 1e6, 1e-8, 1e6
-LOST = 0.01  # the factor of a step taken back, where the parabola through both ends gives none
-FEW = 20  # parameters up to which a parabola is trusted as it is
+ZERO_LOSS = 1e-300  # In units of the loss: a best loss of zero is compared as this, so that ratios exist.
+LARGEST_GROWTH = 1e6  # Factor on the rate: the most after one step, as published.
+LEAST_RATE, LARGEST_RATE = 1e-8, 1e6  # Of a step, in units of θ²/loss: the rate stays between them, as published.
+LOST = 0.01  # Factor on the rate after a step taken back, where the parabola through both ends gives none.
+FEW = 20  # Parameters: up to so many a parabola is trusted as it is, as published.
 
 
 @dataclass(frozen=True)
@@ -64,12 +65,12 @@ class CosineRate:
         return 0.85 - 0.8 * self.noise
 
     def accepts(self, loss: float, n_params: int) -> bool:
-        return loss < 25.0 * max(self.best, TINY)
+        return loss < 25.0 * max(self.best, ZERO_LOSS)
 
     def taken(self, loss: float, products: Products, n_params: int) -> "CosineRate":
         c = products.cosine
         mean = 0.9 * self.mean + 0.1 * loss
-        off = abs(loss / max(mean, TINY) - 1.0)
+        off = abs(loss / max(mean, ZERO_LOSS) - 1.0)
         noise = 0.9 * self.noise + 0.1 * min(1.06, self.first / 2.35 * 1.5 * off)
         rate = self.rate * (1.0 + (0.6 if c > 0.0 else 0.5) * c)
         return replace(self, rate=rate, best=self._best(loss), mean=mean, noise=min(max(noise, 0.065), 1.06))
@@ -110,21 +111,21 @@ class ParabolaRate:
         return cls(rate, loss, loss, loss)
 
     def accepts(self, loss: float, n_params: int) -> bool:
-        best = max(self.best, TINY)
+        best = max(self.best, ZERO_LOSS)
         tolerance = 25.0 + (2500.0 + 71.0 * math.sqrt(best)) / (1.0 + math.sqrt(self.caution))
-        return loss < 1.1 * best * tolerance and (n_params <= FEW or loss < 1.1 * max(self.first, TINY))
+        return loss < 1.1 * best * tolerance and (n_params <= FEW or loss < 1.1 * max(self.first, ZERO_LOSS))
 
     def taken(self, loss: float, products: Products, n_params: int) -> "ParabolaRate":
         brake = self.brake / 3.9
         best = min(self.best, loss)
-        growth = GROWTH / (1.0 + brake)
+        growth = LARGEST_GROWTH / (1.0 + brake)
         turned = products.turned / products.before if products.before > 0.0 else 0.0
         if growth * turned < 1.0:
             rate = self.rate * growth
         elif n_params <= FEW:
             rate = self.rate / turned
         else:
-            further = (2.35 / max(self.first, TINY**0.5)) ** 1.6 * best**0.8
+            further = (2.35 / max(self.first, ZERO_LOSS**0.5)) ** 1.6 * best**0.8
             rate = self.rate / (turned * (1.0 - 0.14 * min(further, 0.7)))
         rate = min(max(rate, LEAST_RATE), LARGEST_RATE)
         return replace(self, rate=rate, best=best, last=loss, brake=brake, caution=self._caution(loss))

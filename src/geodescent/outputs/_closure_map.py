@@ -9,11 +9,11 @@ from geodescent._errors import InputError, JacobianError
 from geodescent._types import Outputs, Theta
 from geodescent.jacobian import Block, BlockJacobian, Columns, DenseColumns
 from geodescent.linalg import dot, norm
-from geodescent.outputs import _graph as graph
 from geodescent.outputs._agreement import disagreeing, random_rows
 from geodescent.outputs._capture import Call, cotangents, recording, uses
 from geodescent.outputs._closure import DETACHED, BatchClosure, Closure, rows_of
-from geodescent.outputs._function import ModelFunction, exact_or_difference, parameters_of
+from geodescent.outputs._function import ModelFunction, ModuleMap, exact_or_difference, parameters_of
+from geodescent.outputs._graph import derivative_rows, gradient_of, second_derivative_of
 from geodescent.outputs._inputs import kind_of
 from geodescent.outputs._probing import left_as_found, random_state, refuse_mixing_layers
 from geodescent.outputs._routes import Routes, ruled_modules
@@ -38,7 +38,7 @@ class ClosureRoutes:
         self.modules = ruled_modules(self.function)
 
 
-class ClosureMap:
+class ClosureMap(ModuleMap):
     """`x[θ]` of a closure, at the parameters' own values when it is made.
 
     Args:
@@ -68,31 +68,6 @@ class ClosureMap:
         function = ModelFunction(model, parameters_of(model), None, *kind_of(model, ()))
         return cls(ClosureRoutes(function), closure)
 
-    @property
-    def dtype(self) -> torch.dtype:
-        """Of parameters and outputs."""
-        return self.function.dtype
-
-    @property
-    def device(self) -> torch.device:
-        """Of parameters and outputs."""
-        return self.function.device
-
-    @property
-    def n_params(self) -> int:
-        """K."""
-        return self.function.n_params
-
-    @property
-    def n_outputs(self) -> int:
-        """Q."""
-        return self.output_shape.numel()
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """(N, Q)."""
-        return self.n_samples, self.n_outputs
-
     def parameters(self) -> dict[str, Tensor]:
         """The parameters by name, in the order of θ."""
         return dict(self._leaves)
@@ -116,7 +91,7 @@ class ClosureMap:
         signature = signature_of(outputs, calls)
         routes = self._routes.known.get(signature) or self._guessed(outputs, calls, set())
         u = random_rows(outputs.shape, outputs)
-        gradient = _flat(graph.gradient_of(outputs, list(self._leaves.values()), u))
+        gradient = _flat(gradient_of(outputs, list(self._leaves.values()), u))
         parts = [(p.name, p.entries) for p in self.function.parameters]
         while True:
             jacobian, routes, wrong = self._jacobian(routes, outputs, calls)
@@ -138,7 +113,7 @@ class ClosureMap:
         outputs, _ = self._attached(theta)
 
         def exact() -> Tensor | None:
-            first, second = graph.second_derivative(outputs, list(self._leaves.values()), along)
+            first, second = second_derivative_of(outputs, list(self._leaves.values()), along)
             return second if self._confirms(theta, first, direction) else None
 
         return exact_or_difference(exact, self, theta, direction)
@@ -156,7 +131,7 @@ class ClosureMap:
         """
         rest = list[Columns]()
         if routes.rest:
-            values = graph.rows(outputs, [self._leaves[name] for name in routes.rest])
+            values = derivative_rows(outputs, [self._leaves[name] for name in routes.rest])
             entries = [self.function.entries(p).reshape(-1) for p in self.function.parameters if p.name in routes.rest]
             rest.append(DenseColumns(values, torch.cat(entries), " + ".join(routes.rest)))
         kept, layouts = routes.kept(calls)

@@ -157,6 +157,45 @@ class _Asked(nn.Module):
         return ask()
 
 
+class ModuleMap:
+    """An output map whose θ are parameters of a module.
+
+    Attributes:
+        function: the parameters and their places in θ.
+        n_samples: N.
+        output_shape: of one sample's outputs, as the model returns them.
+    """
+
+    function: ModelFunction
+    n_samples: int
+    output_shape: tuple[int, ...]
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of parameters and outputs."""
+        return self.function.dtype
+
+    @property
+    def device(self) -> torch.device:
+        """Of parameters and outputs."""
+        return self.function.device
+
+    @property
+    def n_params(self) -> int:
+        """K."""
+        return self.function.n_params
+
+    @property
+    def n_outputs(self) -> int:
+        """Q."""
+        return math.prod(self.output_shape)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(N, Q)."""
+        return self.n_samples, self.n_outputs
+
+
 def curvature_of(outputs: Callable[[Theta], Tensor], theta: Theta, direction: Theta) -> Tensor:
     """`d²/ds² outputs(θ + s·direction)` at s = 0, forward over forward, or by differences."""
 

@@ -15,7 +15,7 @@ from geodescent.jacobian import BlockJacobian, MatrixJacobian
 from geodescent.linalg import norm
 from geodescent.outputs._agreement import random_rows
 from geodescent.outputs._function import Parameter, central_slope, curvature_of
-from geodescent.outputs._graph import rows
+from geodescent.outputs._graph import derivative_rows
 
 Parameters = Tensor | Mapping[str, Tensor]
 FORWARD, REVERSE = 2.0, 3.0  # Calls of the function that one row of D costs, forward and backward, as counted in flops.
@@ -147,7 +147,7 @@ class FunctionMap:
                 "the function's outputs do not depend on θ through torch: write it with torch operations, or pass "
                 "jacobian=, a function that returns D."
             )
-        return rows(outputs.reshape(len(outputs), -1), [leaf]).reshape(-1, self.n_params)
+        return derivative_rows(outputs.reshape(len(outputs), -1), [leaf]).reshape(-1, self.n_params)
 
     @property
     def _chunk(self) -> int:

@@ -14,7 +14,7 @@ def gradient_of(outputs: Tensor, leaves: list[Tensor], direction: Tensor) -> lis
     return [torch.zeros_like(a) if g is None else g.to_dense() for a, g in zip(leaves, gradients, strict=True)]
 
 
-def second_derivative(outputs: Tensor, leaves: list[Tensor], direction: list[Tensor]) -> tuple[Tensor, Tensor]:
+def second_derivative_of(outputs: Tensor, leaves: list[Tensor], direction: list[Tensor]) -> tuple[Tensor, Tensor]:
     """`(Dv, d²x[θ + tv]/dt²)` at the θ of the graph, both in the outputs' shape.
 
     Dᵀw is linear in w, so its derivative along v is Dv, with a graph; the same once more gives vᵀ∂²x v.
@@ -26,7 +26,7 @@ def second_derivative(outputs: Tensor, leaves: list[Tensor], direction: list[Ten
     return first.detach(), _forward(first, leaves, direction).detach()
 
 
-def rows(outputs: Tensor, leaves: list[Tensor]) -> Tensor:
+def derivative_rows(outputs: Tensor, leaves: list[Tensor]) -> Tensor:
     """D's columns for these leaves, formed: `(N, Q, k)`; the graph is kept.
 
     Args:

@@ -1,6 +1,5 @@
 """A module and its samples as an output map."""
 
-import math
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -10,20 +9,20 @@ from torch import Tensor, nn
 from geodescent._types import Outputs, Theta
 from geodescent.jacobian import Block, BlockJacobian, Columns
 from geodescent.outputs._agreement import check_agreement
-from geodescent.outputs._capture import Call, cotangents, recording
-from geodescent.outputs._function import ModelFunction, parameters_of
+from geodescent.outputs._capture import Call, Layout, cotangents, recording
+from geodescent.outputs._function import ModelFunction, ModuleMap, parameters_of
 from geodescent.outputs._inputs import Inputs, as_inputs, kind_of, n_samples_of, take
 from geodescent.outputs._linear import is_last_linear
 from geodescent.outputs._per_sample import per_sample_columns, vectorises
 from geodescent.outputs._probing import left_as_found, output_shape, probe
 from geodescent.outputs._routes import Routes
 from geodescent.outputs._routes_told import told_routes
-from geodescent.outputs._rules import affine_columns
+from geodescent.outputs._rules import RULES, affine_columns
 
 CHECK_SAMPLES = 8  # Samples that the comparison with autograd looks at: a wrong rule is wrong on any.
 
 
-class SampleMap:
+class SampleMap(ModuleMap):
     """`x[θ]` for a module whose output for a sample depends on that sample alone.
 
         outputs, jacobian = gd.SampleMap(model, X).linearise()
@@ -72,31 +71,6 @@ class SampleMap:
         return self.function.model
 
     @property
-    def dtype(self) -> torch.dtype:
-        """Of parameters and outputs."""
-        return self.function.dtype
-
-    @property
-    def device(self) -> torch.device:
-        """Of parameters and outputs."""
-        return self.function.device
-
-    @property
-    def n_params(self) -> int:
-        """K."""
-        return self.function.n_params
-
-    @property
-    def n_outputs(self) -> int:
-        """Q."""
-        return math.prod(self.output_shape)
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """(N, Q)."""
-        return self.n_samples, self.n_outputs
-
-    @property
     def target_shape(self) -> tuple[int, ...]:
         """(N, …): that of what the model returns."""
         return self.n_samples, *self.output_shape
@@ -140,8 +114,7 @@ class SampleMap:
         kept, layouts = routes.kept(calls)
         columns = self._along_chain(theta, kept)
         if columns is None:
-            gradients = cotangents(outputs, kept, layouts)
-            columns = self.function.standing_at(theta, lambda: routes.by_rule(kept, layouts, gradients))
+            columns = self._by_rule(theta, kept, layouts, cotangents(outputs, kept, layouts))
         if routes.rest:
             columns.append(self._per_sample(theta))
         block = Block(tuple(columns), self.n_samples, self.n_outputs)
@@ -174,6 +147,14 @@ class SampleMap:
             index = self.routes.index[call.name]
             columns += affine_columns(call.inputs[:, None], g, index.get("weight"), index.get("bias"), call.name)
         return self.routes.joined(columns)
+
+    def _by_rule(
+        self, theta: Theta, calls: list[Call], layouts: list[Layout], gradients: list[Tensor]
+    ) -> list[Columns]:
+        """The columns of these calls by their rules."""
+        if not any(RULES[type(call.module)].reads for call in calls):
+            return self.routes.by_rule(calls, layouts, gradients)
+        return self.function.standing_at(theta, lambda: self.routes.by_rule(calls, layouts, gradients))
 
     def _per_sample(self, theta: Theta) -> Columns:
         return per_sample_columns(

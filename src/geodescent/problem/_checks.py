@@ -12,7 +12,7 @@ from geodescent.outputs import OutputMap, Sampled
 
 
 def checked_target(outputs: OutputMap, target: Tensor) -> Outputs:
-    """The targets as (N, Q), if they have exactly the outputs' shape; (N,) will do for one output.
+    """The targets as (N, Q), if they have that shape or exactly the outputs'; (N,) will do for one output.
 
     Raises: InputError, with the shapes and the way out; nothing is ever broadcast.
     """
@@ -36,7 +36,7 @@ def checked_target(outputs: OutputMap, target: Tensor) -> Outputs:
             f"y has shape {tuple(target.shape)} and the outputs have shape {expected}. If y holds class labels, pass "
             f"torch.nn.functional.one_hot(y.long(), {q}).to({outputs.dtype})."
         )
-    if tuple(target.shape) != expected and not (q == 1 and target.shape == (n,)):
+    if tuple(target.shape) not in (expected, (n, q)) and not (q == 1 and target.shape == (n,)):
         raise InputError(
             f"y has shape {tuple(target.shape)} and the outputs have shape {expected}; nothing is broadcast. "
             f"Reshape y to {expected}."

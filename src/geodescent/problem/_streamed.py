@@ -129,8 +129,8 @@ class StreamedMap:
             yield self.map.on(inputs)
         if n_samples != self.shape[0]:
             raise InputError(
-                f"the DataLoader yielded {n_samples} samples, and {self.shape[0]} when it was first read: each pass must "
-                "yield the same samples."
+                f"the DataLoader yielded {n_samples} samples, and {self.shape[0]} when it was first read: each pass "
+                "must yield the same samples."
             )
 
 

@@ -1,0 +1,100 @@
+"""What kind of point a problem stands at, by known landscapes, autograd's Hessian and a descent to the last digit."""
+
+import pytest
+import torch
+from support.causes import normal
+from support.certified import PROBLEMS, function, row_factors, tanh_net
+from torch import Tensor, nn
+
+from geodescent import Problem
+from geodescent._budget import Budget, spending
+from geodescent.certificate import certificate_of
+from geodescent.problem import gradient, hessian, hessian_extremes, rounding_floor
+
+# --- kinds of points -------------------------------------------------------------------------------------------------
+
+
+def product(t: Tensor) -> Tensor:
+    return t[0] * t[1]
+
+
+def test_zero_cost_with_the_nullity_of_its_manifold() -> None:
+    c = certificate_of(function(product, (2.0, 0.5), (1.0,)), describe_point=True)
+    assert (c.point.kind, c.point.nullity, c.point.saddle) == ("zero_cost", 1, False)
+
+
+def test_the_origin_of_a_product_is_a_strict_saddle() -> None:
+    c = certificate_of(function(product, (0.0, 0.0), (1.0,)), describe_point=True)
+    assert (c.point.kind, c.point.rank, c.point.nullity, c.point.saddle) == ("critical", 0, 0, True)
+    assert c.point.smallest_eigenvalue == pytest.approx(-1.0)
+    assert (c.rank, c.sigma_min, c.guaranteed) == (0, None, False)
+
+
+def test_a_local_minimum_of_an_underparametrised_model_is_no_saddle() -> None:
+    X, y = normal(12, 2), normal(12, 1, seed=1)
+    model = nn.Linear(2, 1).double()
+    best = torch.linalg.lstsq(torch.cat([X, torch.ones(12, 1, dtype=torch.float64)], 1), y).solution[:, 0]
+    with torch.no_grad():
+        model.weight.copy_(best[None, :2]), model.bias.copy_(best[2:])
+    c = certificate_of(Problem.of(model, X, y), describe_point=True)
+    assert (c.point.kind, c.point.rank, c.point.nullity, c.point.saddle) == ("critical", 3, 0, False)
+    assert c.floor == pytest.approx(c.cost, rel=1e-12)
+
+
+@pytest.mark.parametrize("name", PROBLEMS)
+def test_a_start_is_still_moving(name: str) -> None:
+    problem = PROBLEMS[name]()
+    point = certificate_of(problem, describe_point=True).point
+    assert point.kind == "moving" and point.saddle is None and point.gradient_ratio > 1e-3
+    assert certificate_of(problem).point is None
+
+
+def test_a_saddle_is_found_by_lanczos_too() -> None:
+    with spending(Budget(hessian_order=0)):
+        c = certificate_of(function(product, (0.0, 0.0), (1.0,)), describe_point=True)
+        twice = function(lambda t: t.sum() * torch.ones(2).double(), (0.5, 0.5), (0.0, 2.0))
+        flat = certificate_of(twice, describe_point=True)
+    assert (c.point.saddle, c.point.nullity) == (True, None)
+    assert (flat.point.kind, flat.point.saddle) == ("critical", None)
+
+
+@pytest.mark.parametrize("name", ["wide", "weighted", "narrow"])
+def test_hessian_is_that_of_autograd_and_lanczos_bounds_it(name: str) -> None:
+    problem = PROBLEMS[name]()
+
+    def cost(theta: Tensor) -> Tensor:
+        block = problem.blocks[0]
+        r = (block.map.traced(theta) - block.target).reshape(-1)
+        return (r * row_factors(problem)).square().sum() / (2.0 * problem.n_samples)
+
+    H, expected = hessian(problem, problem.theta), torch.autograd.functional.hessian(cost, problem.theta)
+    assert torch.allclose(H, expected, rtol=1e-10, atol=1e-13)
+    slope = torch.autograd.functional.jacobian(cost, problem.theta)
+    assert torch.allclose(gradient(problem, problem.theta), slope, rtol=1e-10, atol=1e-13)
+    values = torch.linalg.eigvalsh(expected)
+    largest, smallest = hessian_extremes(problem, problem.theta)
+    assert largest == pytest.approx(float(values[-1]), rel=1e-6) and smallest >= float(values[0]) - 1e-12
+
+
+# --- rounding --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e-6, 1e6])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_rounding_floor_is_where_descent_ends(dtype: torch.dtype, scale: float) -> None:
+    """Gauss–Newton to the end: the best cost over the last steps is within a factor 10 of the estimate."""
+    model = tanh_net(3, 40, 2)
+    with torch.no_grad():
+        model[-1].weight *= scale
+        model[-1].bias *= scale
+    X = normal(20, 3)
+    y = (model(X).detach() + 0.05 * scale * normal(20, 2, seed=1)).to(dtype)
+    problem = Problem.of(model.to(dtype), X.to(dtype), y)
+    theta, costs = problem.theta, []
+    for _ in range(25):
+        costs.append(problem.cost(theta))
+        residual, jacobian = problem.linearise(theta)
+        theta = theta - (torch.linalg.pinv(jacobian.dense().double()) @ residual.double()).to(dtype)
+    ends = sorted(costs[-15:])
+    estimate = rounding_floor(problem, theta)
+    assert ends[7] / 10.0 < estimate < ends[7] * 10.0, (ends, estimate)
