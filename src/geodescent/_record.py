@@ -4,7 +4,6 @@ import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from enum import Enum
-from typing import Any
 
 
 class Result(Enum):
@@ -53,12 +52,12 @@ class StepRecord:
     seconds: float = 0.0
     block_rms: dict[str, float] = field(default_factory=dict)
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, object]:
         """The record for JSON: None where a number does not exist."""
         return {name: _finite(value) for name, value in asdict(self).items()}
 
 
-def _finite(value: Any) -> Any:
+def _finite(value: object) -> object:
     if isinstance(value, dict):
         return {name: _finite(entry) for name, entry in value.items()}
     return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -4,12 +4,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 from sklearn.datasets import load_digits, load_wine
-from support.causes import Functional, Pair, Tokens, causes_in, conv, made, mlp, named_causes, normal
+from support.causes import Functional, Pair, Tokens, causes_in, conv, made, mlp, normal
 from torch import Tensor, nn
 
-import geodescent as gd
 from geodescent.problem import NEARLY, near_groups
-
 
 # --- clean: nothing is named -----------------------------------------------------------------------------------------
 
@@ -156,5 +154,3 @@ def test_constant_columns_of_a_table_behind_other_inputs_are_named():
     b[:, 1] = 4.0
     (cause,) = causes_in(made(Pair), (a, b), normal(30, 1))["constant_inputs"]
     assert cause.where == {"layer": "X", "columns": [1]}
-
-

@@ -6,10 +6,8 @@ import torch.nn.functional as F
 from support.causes import Functional, awake, causes_in, conv, made, mlp, normal
 from torch import Tensor, nn
 
-import geodescent as gd
 from geodescent import Problem
 from geodescent.certificate import idle_units
-
 
 # --- planted: units --------------------------------------------------------------------------------------------------
 
@@ -86,7 +84,10 @@ def test_units_are_seen_over_all_chunks_of_samples():
         model[0].weight[9], model[0].bias[9] = model[0].weight[8], model[0].bias[8]
     X = normal(2500, 3)
     maps = [Problem.of(model, X, normal(2500, 2)).blocks[0].map]
-    assert [(u.kind, u.units) for u in idle_units(maps, maps[0].theta)] == [("dead_units", [6]), ("duplicate_units", [9])]
+    assert [(u.kind, u.units) for u in idle_units(maps, maps[0].theta)] == [
+        ("dead_units", [6]),
+        ("duplicate_units", [9]),
+    ]
     X[2400, 0] = 99.0  # one sample wakes the unit
     assert [u.kind for u in idle_units([maps[0].on(X)], maps[0].theta)] == ["duplicate_units"]
 

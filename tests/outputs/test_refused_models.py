@@ -136,9 +136,6 @@ def test_new_inputs_are_looked_at_too() -> None:
 
 
 def test_too_many_rows_outside_the_rules_are_refused() -> None:
-    model = nn.Sequential(nn.PReLU()).double()
-    with (
-        spending(Budget(free_bytes=10)),
-        pytest.raises(MemoryPlanError, match="rows of 1 parameters outside the rules, for 5 residuals"),
-    ):
+    model, sentence = nn.Sequential(nn.PReLU()).double(), "rows of 1 parameters outside the rules, for 5 residuals"
+    with spending(Budget(free_bytes=10)), pytest.raises(MemoryPlanError, match=sentence):
         SampleMap(model, normal(5, 1))

@@ -3,7 +3,20 @@
 import pytest
 import torch
 from support.laws import assert_close, called, naive_jacobian
-from support.models import Embedded, OneNumber, TiedEmbedding, TwoInputs, conv_groups, frozen, mlp, normal, text
+from support.models import (
+    Applied,
+    Counting,
+    Embedded,
+    OneNumber,
+    TiedEmbedding,
+    TwoInputs,
+    conv_groups,
+    frozen,
+    mlp,
+    normal,
+    text,
+)
+from support.snapshot import Snapshot
 from torch import Tensor, nn
 
 import geodescent as gd

@@ -32,39 +32,51 @@ def assert_close(found: Tensor, expected: Tensor, tol: float) -> None:
     assert difference <= tol * float(torch.linalg.vector_norm(expected)), difference
 
 
-def assert_same_jacobian(jacobian: Jacobian, dense: Tensor, tol: float) -> None:
-    """Every verb of the Jacobian is what it is of the dense D."""
-    q = jacobian.blocks[0].n_outputs
+def assert_same_products(jacobian: Jacobian, dense: Tensor, tol: float) -> None:
+    """What every Jacobian can do, also one whose rows are never held, is what it is of the dense D."""
     m, k = dense.shape
-    assert jacobian.shape == (m, k)
+    assert (*jacobian.shape, jacobian.n_residuals, jacobian.n_params) == (m, k, m, k)
     v, u = _direction(dense, k), _direction(dense, m)
     assert_close(jacobian.dense(), dense, tol)
     assert_close(jacobian.mv(v), dense @ v, tol)
     assert_close(jacobian.rmv(u), dense.T @ u, tol)
-    assert_close(jacobian.rmv(u.view(-1, q)), dense.T @ u, tol)
-    assert_close(jacobian.gram(), dense @ dense.T, tol)
-    assert_close(jacobian.gram(jacobian), dense @ dense.T, tol)
+    assert_close(jacobian.rmv(u.view(-1, 1)), dense.T @ u, tol)
     assert_close(jacobian.normal(), dense.T @ dense, tol)
     assert_close(jacobian.row_squares(), dense.square().sum(1), tol)
     assert_close(torch.cat(list(jacobian.row_chunks())), dense, tol)
     compact = jacobian.compact()
-    assert (compact is jacobian) == (q > 1 or len(jacobian.blocks) > 1)
+    assert (compact is jacobian) == (not jacobian.blocks or _outputs(jacobian) != [1])
     assert_close(compact.mv(v), dense @ v, tol)
     assert_close(compact.rmv(u), dense.T @ u, tol)
     assert_close(compact.normal(), dense.T @ dense, tol)
 
 
+def assert_same_jacobian(jacobian: Jacobian, dense: Tensor, tol: float) -> None:
+    """Every verb of a Jacobian that holds its rows is what it is of the dense D."""
+    assert_same_products(jacobian, dense, tol)
+    assert_close(jacobian.gram(), dense @ dense.T, tol)
+    assert_close(jacobian.gram(jacobian), dense @ dense.T, tol)
+    for q in _outputs(jacobian) if len(_outputs(jacobian)) == 1 else ():
+        u = _direction(dense, len(dense))
+        assert_close(jacobian.rmv(u.view(-1, q)), dense.T @ u, tol)
+
+
 def assert_mean_gram(jacobian: Jacobian, dense: Tensor, tol: float) -> None:
-    """K̄ is the average of the diagonal output blocks of G."""
-    q = jacobian.blocks[0].n_outputs
-    by_output = dense.view(-1, q, dense.shape[1])
-    expected = sum(by_output[:, k] @ by_output[:, k].T for k in range(q)) / q
+    """K̄ is the average of the output blocks of G; between samples with different numbers of outputs it is zero."""
+    parts = dense.split([block.n_rows for block in jacobian.blocks])
+    sizes = [block.n_samples for block in jacobian.blocks]
+    expected = dense.new_zeros(sum(sizes), sum(sizes))
+    for q in _outputs(jacobian):
+        rows = [p.view(n, -1, p.shape[1]) for p, n in zip(parts, sizes, strict=True)]
+        samples = torch.cat([torch.full((r.shape[0],), r.shape[1] == q) for r in rows])
+        own = torch.cat([r for r in rows if r.shape[1] == q])
+        expected[samples[:, None] & samples] = (torch.einsum("iqk,jqk->ij", own, own) / q).reshape(-1)
     assert_close(jacobian.mean_gram(), expected, tol)
 
 
 def assert_mixed(jacobian: Jacobian, dense: Tensor, tol: float) -> None:
     """The outputs' coupling is Σ_i D_i D_iᵀ, and other outputs are combinations of rows."""
-    q = jacobian.blocks[0].n_outputs
+    (q,) = _outputs(jacobian)
     by_sample = dense.view(-1, q, dense.shape[1])
     assert_close(jacobian.coupling(), (by_sample @ by_sample.transpose(1, 2)).sum(0), tol)
     matrix = _direction(dense, 2 * q).view(q, 2)
@@ -109,10 +121,38 @@ def assert_scaled(jacobian: Jacobian, tol: float) -> None:
     assert_same_jacobian(jacobian.scaled(rows=rows, columns=columns), both, tol)
     assert_same_jacobian(jacobian.scaled(columns=columns).scaled(columns=columns), dense * columns**2, tol)
     assert_mean_gram(jacobian.scaled(rows=rows, columns=columns), both, tol)
-    assert_mixed(jacobian.scaled(rows=rows, columns=columns), both, tol)
+    if len(_outputs(jacobian)) == 1:
+        assert_mixed(jacobian.scaled(rows=rows, columns=columns), both, tol)
     assert_cross_blocks(jacobian.scaled(columns=columns), jacobian, tol)
     assert_same_jacobian(jacobian.scaled(columns=torch.full_like(columns, 2.0)), 2.0 * dense, tol)
     assert jacobian.scaled() is jacobian
+
+
+def assert_scaled_rows(jacobian: Jacobian, tol: float) -> None:
+    """diag(rows) D in every product, alone and one after the other."""
+    dense = jacobian.dense()
+    rows = _direction(dense, len(dense)).abs() + 0.5
+    assert_same_products(jacobian.scaled(rows=rows), rows[:, None] * dense, tol)
+    assert_same_products(jacobian.scaled(rows=rows).scaled(rows=rows), rows.square()[:, None] * dense, tol)
+
+
+def assert_precision(jacobian: Jacobian, tol: float) -> None:
+    """In another precision everything that is returned is in it, also of rows that were scaled before."""
+    m, k = jacobian.shape
+    dense, dtype = jacobian.dense(), torch.float32 if jacobian.dtype == torch.float64 else torch.float64
+    assert dense.dtype == jacobian.dtype and jacobian.scaled(rows=_direction(dense, m)).dtype == jacobian.dtype
+    rows = _direction(dense, m).abs() + 0.5
+    other = jacobian.scaled(rows=rows).to(dtype)
+    expected = (rows[:, None] * dense).to(dtype)
+    assert other.dtype == dtype
+    assert other.mv(_direction(expected, k)).dtype == other.rmv(_direction(expected, m)).dtype == dtype
+    assert other.row_squares().dtype == other.normal().dtype == other.compact().dense().dtype == dtype
+    assert_same_products(other, expected, tol)
+
+
+def _outputs(jacobian: Jacobian) -> list[int]:
+    """The numbers of outputs a sample that its blocks have."""
+    return sorted({block.n_outputs for block in jacobian.blocks})
 
 
 def _direction(like: Tensor | Jacobian, size: int) -> Tensor:

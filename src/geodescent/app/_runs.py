@@ -19,6 +19,7 @@ from safetensors.torch import load_file, save
 from torch import nn
 
 from geodescent._errors import InputError
+from geodescent._record import StepRecord
 from geodescent.app._networks import NetworkChoice
 from geodescent.app._scaling import Scaling
 from geodescent.app._tables import Split, SplitTable, load_table
@@ -163,13 +164,13 @@ class RunFolder:
     config: Config
     split: Split
 
-    def append(self, record: Any) -> None:
+    def append(self, record: StepRecord) -> None:
         """One line of history.jsonl for an accepted step, a dataclass of numbers."""
         self._begin()
         with (self.path / "history.jsonl").open("a") as history:
             history.write(strict_json(dataclasses.asdict(record)) + "\n")
 
-    def finish(self, model: nn.Module, *, certificate: Mapping[str, Any], curve: bytes) -> None:
+    def finish(self, model: nn.Module, *, certificate: Mapping[str, object], curve: bytes) -> None:
         """The weights, the certificate and the picture; weights last, for they mark the run as finished."""
         self._begin()
         write_whole(self.path / "certificate.json", _encode(certificate))
@@ -210,12 +211,12 @@ def write_whole(path: Path, content: bytes) -> None:
         draft.unlink(missing_ok=True)
 
 
-def strict_json(value: Any, *, indent: int | None = None) -> str:
+def strict_json(value: object, *, indent: int | None = None) -> str:
     """JSON without NaN and Infinity: null in their place."""
     return json.dumps(_plain(value), allow_nan=False, ensure_ascii=False, indent=indent)
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> object:
     match value:
         case dict():
             return {str(key): _plain(entry) for key, entry in value.items()}
@@ -229,7 +230,7 @@ def _plain(value: Any) -> Any:
             return value
 
 
-def _encode(value: Any) -> bytes:
+def _encode(value: object) -> bytes:
     return (strict_json(value, indent=1) + "\n").encode()
 
 

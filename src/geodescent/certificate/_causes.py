@@ -1,7 +1,7 @@
 """What takes rank from D that a person can act on: repeated samples, constant columns, idle units."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -32,13 +32,13 @@ class Cause:
     """
 
     kind: str
-    where: dict[str, Any]
+    where: Mapping[str, object]
     cost: float | None
     sentence: str
     exact: bool = False
     parameters_lost: int = 0
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, object]:
         """For JSON."""
         return asdict(self)
 
@@ -184,7 +184,7 @@ def _unit_cause(idle: IdleUnits, floor: float | None) -> Cause:
     what, remedy = UNIT_SENTENCES[idle.kind]
     count = _count(len(idle.units), "unit")
     text = f"{count} of {idle.layer} ({_few(idle.units)}): {what}; {idle.parameters} parameters are lost"
-    where: dict[str, Any] = {"layer": idle.layer, "units": idle.units}
+    where: dict[str, object] = {"layer": idle.layer, "units": idle.units}
     where |= {"groups": idle.groups} if idle.groups else {}
     return Cause(idle.kind, where, floor, f"{text}{_at_most(floor)}. {remedy}", parameters_lost=idle.parameters)
 

@@ -3,7 +3,7 @@
 import math
 import textwrap
 from dataclasses import dataclass, fields
-from typing import Any, Literal
+from typing import Literal
 
 from geodescent.certificate._causes import Cause
 from geodescent.certificate._point import Point
@@ -63,7 +63,7 @@ class Certificate:
     reason: str | None
     point: Point | None = None
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, object]:
         """The certificate for JSON: None where a number is unknown or not finite."""
         plain = {f.name: getattr(self, f.name) for f in fields(self)}
         plain |= {"causes": [c.as_dict() for c in self.causes], "point": self.point and self.point.as_dict()}
@@ -85,7 +85,7 @@ class Certificate:
         return "\n".join(_wrapped(name, text) for name, text in rows if text)
 
 
-def _strict(value: Any) -> Any:
+def _strict(value: object) -> object:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -156,12 +156,12 @@ class LayerWatch:
             before = self.layers.get(layer)
             self.layers[layer] = summary if before is None else before.joined(summary)
 
-    def _before(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    def _before(self, module: nn.Module, args: tuple[Tensor, ...], kwargs: dict[str, Tensor]) -> None:
         inputs = args[0] if args else kwargs["input"]
         self._inputs.append(inputs.detach().clone() if type(module) in WATCHED_ACTIVATIONS else inputs)
 
-    def _after_of(self, name: str) -> Callable[[nn.Module, tuple[Any, ...], dict[str, Any], Tensor], None]:
-        def after(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], returned: Tensor) -> None:
+    def _after_of(self, name: str) -> Callable[[nn.Module, tuple[Tensor, ...], dict[str, Tensor], Tensor], None]:
+        def after(module: nn.Module, args: tuple[Tensor, ...], kwargs: dict[str, Tensor], returned: Tensor) -> None:
             inputs, source = self._inputs.pop(), args[0] if args else kwargs["input"]
             layer = self._source.get(id(source))
             if type(module) in UNIT_AXES:

@@ -3,15 +3,15 @@
 import math
 import os
 from pathlib import Path
-from typing import Any
 
 from torch.utils.data import DataLoader
 
 from geodescent._errors import InputError
 from geodescent.descent import Method, Stage, Stages, Stopping
 from geodescent.outputs import Inputs
+from geodescent.problem import Loader
 
-Data = Inputs | DataLoader[Any]
+Data = Inputs | Loader
 """Tensors with the samples first, or a DataLoader of pairs (X, y)."""
 
 

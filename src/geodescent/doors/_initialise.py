@@ -1,15 +1,14 @@
 """The door initialise: the start chosen by the data."""
 
 import math
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from torch import Tensor
 
 from geodescent._errors import InputError
 from geodescent.doors._arguments import tensors_of
 from geodescent.generalisation import GAINS, MOST_SAMPLES, ChosenStart, choose_start
-from geodescent.outputs import Inputs
+from geodescent.outputs import Inputs, Select
 from geodescent.problem import Model, problem_of
 
 
@@ -19,7 +18,7 @@ def initialise(
     y: Tensor | None = None,
     *,
     weights: Tensor | None = None,
-    select: Callable[[Any], Tensor] | None = None,
+    select: Select | None = None,
     gains: Sequence[float] = GAINS,
     max_samples: int = MOST_SAMPLES,
     seed: int = 0,

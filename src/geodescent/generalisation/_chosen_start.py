@@ -2,7 +2,6 @@
 
 import math
 from dataclasses import asdict, dataclass
-from typing import Any
 
 NOISY = 0.05  # Share of the targets' variance, left out: above it is noise, or what such a network cannot learn.
 
@@ -64,7 +63,7 @@ class ChosenStart:
         """Whether more than 5 % of the targets' variance is left out: noise, or what such a network cannot learn."""
         return self.cost_of_mean > 0.0 and self.cost_left_out > NOISY * self.cost_of_mean
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, object]:
         """For JSON: None where a number is not finite."""
         return _finite(asdict(self)) | {"candidates": [_finite(asdict(c)) for c in self.candidates]}
 
@@ -83,6 +82,6 @@ class ChosenStart:
         return "\n".join(lines)
 
 
-def _finite(entries: dict[str, Any]) -> dict[str, Any]:
+def _finite(entries: dict[str, object]) -> dict[str, object]:
     """None in place of a number that is not finite."""
     return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in entries.items()}

@@ -50,7 +50,7 @@ class Landscape:
     n_residuals: int
     n_params: int
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, object]:
         """For JSON."""
         return asdict(self)
 

@@ -8,7 +8,16 @@ from geodescent.outputs._closure import PARTS, Closure
 from geodescent.outputs._closure_map import ClosureMap, ClosureRoutes
 from geodescent.outputs._function import ModelFunction, parameters_of
 from geodescent.outputs._function_map import FunctionMap
-from geodescent.outputs._inputs import Inputs, as_inputs, kind_of, leaves_of, map_inputs, n_samples_of, take
+from geodescent.outputs._inputs import (
+    Inputs,
+    Select,
+    as_inputs,
+    kind_of,
+    leaves_of,
+    map_inputs,
+    n_samples_of,
+    take,
+)
 from geodescent.outputs._probing import left_as_found, probe
 from geodescent.outputs._protocols import Layered, OutputMap, Parametrised, Sampled, Traced
 from geodescent.outputs._rules import RULES, Rule, affine_columns, register_rule
@@ -31,6 +40,7 @@ __all__ = [
     "Rule",
     "SampleMap",
     "Sampled",
+    "Select",
     "Traced",
     "affine_columns",
     "as_inputs",

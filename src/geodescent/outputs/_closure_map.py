@@ -1,5 +1,7 @@
 """A closure as an output map: θ is written into the parameters, and the closure is called."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import torch
@@ -39,7 +41,7 @@ class ClosureRoutes:
 
 
 class ClosureMap(ModuleMap):
-    """`x[θ]` of a closure, at the parameters' own values when it is made.
+    """`x[θ]` of a closure, which calls a model whose parameters are θ.
 
     Args:
         routes: kept between steps.
@@ -49,17 +51,16 @@ class ClosureMap(ModuleMap):
         InputError: what the closure returns cannot be fitted.
         JacobianError: the closure draws random numbers, or a layer of the model mixes samples.
 
-    θ is written with copy_ at every call: whoever asks last writes the point to stay at.
+    For every call θ is written with copy_, and the parameters are put back afterwards.
     """
 
     def __init__(self, routes: ClosureRoutes, closure: Closure) -> None:
         self.function, self._routes = routes.function, routes
         self._leaves = self.function.own()
         self._batch = BatchClosure(closure, self.function.dtype, self.function.device)
-        self.theta = self.function.theta
         outputs, self.target, calls = self._opened()
         self.output_shape, self.n_samples = outputs.shape[1:], len(outputs)
-        self._graph: tuple[Tensor, list[Call]] | None = (rows_of(outputs), calls)
+        self._graph: tuple[Theta, Tensor, list[Call]] | None = (self.theta, rows_of(outputs), calls)
         self._witness: tuple[Theta, Outputs, Theta] | None = None
 
     @classmethod
@@ -67,6 +68,11 @@ class ClosureMap(ModuleMap):
         """The map of a closure that calls this model, over all of its parameters that require grad."""
         function = ModelFunction(model, parameters_of(model), None, *kind_of(model, ()))
         return cls(ClosureRoutes(function), closure)
+
+    @property
+    def theta(self) -> Theta:
+        """The parameters as they stand, a flat copy (K,)."""
+        return _flat([leaf.detach() for leaf in self._leaves.values()])
 
     def parameters(self) -> dict[str, Tensor]:
         """The parameters by name, in the order of θ."""
@@ -81,27 +87,26 @@ class ClosureMap(ModuleMap):
 
     def __call__(self, theta: Theta) -> Outputs:
         """`x[θ]`, (N, Q); one call of the closure."""
-        self.write(theta)
-        return self._batch.value()
+        with self._standing_at(theta):
+            return self._batch.value()
 
     def linearise(self, theta: Theta | None = None) -> tuple[Outputs, BlockJacobian]:
         """`x[θ]`, (N, Q), and its Jacobian: one call, Q backward passes, and one that they are held against."""
         theta = self.theta if theta is None else theta
-        outputs, calls = self._attached(theta)
-        signature = signature_of(outputs, calls)
-        routes = self._routes.known.get(signature) or self._guessed(outputs, calls, set())
-        u = random_rows(outputs.shape, outputs)
-        gradient = _flat(gradient_of(outputs, list(self._leaves.values()), u))
-        parts = [(p.name, p.entries) for p in self.function.parameters]
-        while True:
-            jacobian, routes, wrong = self._jacobian(routes, outputs, calls)
-            wrong = (wrong or set(disagreeing(parts, jacobian.rmv(u), gradient))) - set(routes.rest)
-            if not wrong:
-                break
+        with self._standing_at(theta):
             outputs, calls = self._attached(theta)
-            routes = self._guessed(outputs, calls, wrong | set(routes.rest))
+            signature = signature_of(outputs, calls)
+            routes = self._routes.known.get(signature) or self._guessed(outputs, calls, set())
+            u, gradient = self._witnessed(theta, outputs)
+            parts = [(p.name, p.entries) for p in self.function.parameters]
+            while True:
+                jacobian, routes, wrong = self._jacobian(routes, outputs, calls)
+                wrong = (wrong or set(disagreeing(parts, jacobian.rmv(u), gradient))) - set(routes.rest)
+                if not wrong:
+                    break
+                outputs, calls = self._attached(theta)
+                routes = self._guessed(outputs, calls, wrong | set(routes.rest))
         self._routes.known[signature] = routes
-        self._witness = theta, u, gradient
         return outputs.detach(), jacobian
 
     def second_derivative(self, theta: Theta, direction: Theta) -> Outputs:
@@ -110,13 +115,15 @@ class ClosureMap(ModuleMap):
         Where an operation cannot be differentiated so often, the central difference of length `eps^¼` instead.
         """
         along = [direction[p.entries].view(p.shape) for p in self.function.parameters]
-        outputs, _ = self._attached(theta)
+        with self._standing_at(theta):
+            outputs, _ = self._attached(theta)
+            u, gradient = self._witnessed(theta, outputs)
 
-        def exact() -> Tensor | None:
-            first, second = second_derivative_of(outputs, list(self._leaves.values()), along)
-            return second if self._confirms(theta, first, direction) else None
+            def exact() -> Tensor | None:
+                first, second = second_derivative_of(outputs, list(self._leaves.values()), along)
+                return second if _adjoint(first, direction, u, gradient) else None
 
-        return exact_or_difference(exact, self, theta, direction)
+            return exact_or_difference(exact, self, theta, direction)
 
     def _guessed(self, outputs: Tensor, calls: list[Call], without: set[str]) -> Routes:
         used = uses(outputs, self._leaves)[0]
@@ -159,24 +166,42 @@ class ClosureMap(ModuleMap):
             )
         return outputs, target, calls
 
+    @contextmanager
+    def _standing_at(self, theta: Theta) -> Iterator[None]:
+        """The parameters at θ inside the block, and afterwards where they stood."""
+        stood = self.theta
+        if torch.equal(theta, stood):
+            yield
+            return
+        self.write(theta)
+        try:
+            yield
+        finally:
+            self.write(stood)
+
     def _attached(self, theta: Theta) -> tuple[Tensor, list[Call]]:
         """x with its graph, (N, Q), and the calls of layers; the first call's, as long as nothing was written."""
-        kept, self._graph = self._graph, None
-        if kept is not None and torch.equal(theta, self.theta):
-            return kept
-        self.write(theta)
+        first, self._graph = self._graph, None
+        if first is not None and torch.equal(theta, first[0]):
+            return first[1:]
         with recording(self._routes.modules) as calls:
             outputs, _ = self._batch.attached()
         return rows_of(outputs), calls
 
-    def _confirms(self, theta: Theta, first: Outputs, direction: Theta) -> bool:
-        """Whether `⟨u, Dv⟩ = ⟨Dᵀu, v⟩`: a function made to be differentiated once gives zeros without a word."""
-        if self._witness is None or self._witness[0] is not theta:
-            return True
-        _, u, gradient = self._witness
-        size = norm(u) * norm(first) + norm(gradient) * norm(direction)
-        eps = torch.finfo(first.dtype).eps
-        return not abs(dot(u, first) - dot(gradient, direction)) > eps**0.5 * size
+    def _witnessed(self, theta: Theta, outputs: Tensor) -> tuple[Outputs, Theta]:
+        """u, random, and Dᵀu by autograd at θ, kept from one question to the next."""
+        if self._witness is None or not torch.equal(theta, self._witness[0]):
+            u = random_rows(outputs.shape, outputs)
+            gradient = _flat(gradient_of(outputs, list(self._leaves.values()), u))
+            self._witness = theta.clone(), u, gradient
+        return self._witness[1:]
+
+
+def _adjoint(first: Outputs, direction: Theta, u: Outputs, gradient: Theta) -> bool:
+    """Whether `⟨u, Dv⟩ = ⟨Dᵀu, v⟩`: a function made to be differentiated once gives zeros without a word."""
+    size = norm(u) * norm(first) + norm(gradient) * norm(direction)
+    eps = torch.finfo(first.dtype).eps
+    return not abs(dot(u, first) - dot(gradient, direction)) > eps**0.5 * size
 
 
 def _flat(parts: list[Tensor]) -> Tensor:

@@ -14,7 +14,7 @@ from geodescent._errors import InputError
 from geodescent._types import Theta
 from geodescent.jacobian import ChainedCotangents
 from geodescent.outputs._chain import along_chain, cotangents_along_chain
-from geodescent.outputs._inputs import Inputs, n_samples_of, require_tensor
+from geodescent.outputs._inputs import Inputs, Select, n_samples_of, require_tensor
 
 Answer = TypeVar("Answer")
 
@@ -53,7 +53,7 @@ class ModelFunction:
 
     model: nn.Module
     parameters: tuple[Parameter, ...]
-    select: Callable[[Any], Tensor] | None
+    select: Select | None
     dtype: torch.dtype
     device: torch.device
     partial: bool = False

@@ -9,6 +9,9 @@ from torch import Tensor, nn
 from geodescent._errors import InputError
 
 Inputs = Tensor | tuple[Any, ...] | list[Any] | dict[str, Any]
+"""A tensor, or tensors as positional or named arguments of the model; samples on the first axis of each."""
+Select = Callable[[Any], Tensor]
+"""Picks the outputs from what a model returns."""
 
 
 def as_inputs(inputs: Inputs) -> Inputs:

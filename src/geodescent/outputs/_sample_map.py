@@ -1,7 +1,6 @@
 """A module and its samples as an output map."""
 
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +10,7 @@ from geodescent.jacobian import Block, BlockJacobian, Columns
 from geodescent.outputs._agreement import check_agreement
 from geodescent.outputs._capture import Call, Layout, cotangents, recording
 from geodescent.outputs._function import ModelFunction, ModuleMap, parameters_of
-from geodescent.outputs._inputs import Inputs, as_inputs, kind_of, n_samples_of, take
+from geodescent.outputs._inputs import Inputs, Select, as_inputs, kind_of, n_samples_of, take
 from geodescent.outputs._linear import is_last_linear
 from geodescent.outputs._per_sample import per_sample_columns, vectorises
 from geodescent.outputs._probing import left_as_found, output_shape, probe
@@ -46,7 +45,7 @@ class SampleMap(ModuleMap):
         model: nn.Module,
         inputs: Inputs,
         *,
-        select: Callable[[Any], Tensor] | None = None,
+        select: Select | None = None,
         parameters: Iterable[Tensor] | None = None,
         check: bool = True,
     ) -> None:

@@ -13,6 +13,7 @@ from geodescent.problem._rounding import rounding_floor, same_cost
 from geodescent.problem._sources import (
     BatchSource,
     FixedSource,
+    Loader,
     PartSource,
     Source,
     on_samples,
@@ -26,6 +27,7 @@ __all__ = [
     "NEARLY",
     "BatchSource",
     "FixedSource",
+    "Loader",
     "Model",
     "PartSource",
     "Problem",

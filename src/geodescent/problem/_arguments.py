@@ -1,12 +1,9 @@
 """A problem from what a call was given: whole, or as a module with its data."""
 
-from collections.abc import Callable
-from typing import Any
-
 from torch import Tensor, nn
 
 from geodescent._errors import InputError
-from geodescent.outputs import Inputs
+from geodescent.outputs import Inputs, Select
 from geodescent.problem._problem import Problem
 
 Model = nn.Module | Problem
@@ -20,7 +17,7 @@ def problem_of(
     weights: Tensor | None = None,
     *,
     call: str,
-    select: Callable[[Any], Tensor] | None = None,
+    select: Select | None = None,
 ) -> Problem:
     """The problem itself, or that of model, X and y.
 

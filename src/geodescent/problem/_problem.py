@@ -1,10 +1,9 @@
 """What is fitted: named blocks of rows, each an output map and its target, stacked, and weighted once."""
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +12,7 @@ from geodescent._errors import InputError
 from geodescent._types import Outputs, Theta
 from geodescent.jacobian import Jacobian, stacked
 from geodescent.linalg import row_dot, row_total
-from geodescent.outputs import Inputs, OutputMap, Parametrised, SampleMap
+from geodescent.outputs import Inputs, OutputMap, Parametrised, SampleMap, Select
 from geodescent.problem._checks import checked_target, checked_weights, require_finite
 
 
@@ -111,7 +110,7 @@ class Problem:
         target: Tensor,
         *,
         weights: Tensor | None = None,
-        select: Callable[[Any], Tensor] | None = None,
+        select: Select | None = None,
         parameters: Iterable[Tensor] | None = None,
         check: bool = True,
     ) -> "Problem":

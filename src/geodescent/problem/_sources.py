@@ -18,6 +18,9 @@ PART_ROWS = 8.0  # Rows of a part for each parameter: fewer are fitted by heart,
 LEAST_PART = 500  # Samples of a part: with fewer it is not the rows that cost.
 PART_SHARE = 0.25  # Share of all samples that a part may have: a larger one spares little.
 
+Loader = DataLoader[Any]
+"""Yields pairs (X, y)."""
+
 
 class Source(Protocol):
     """Gives the problem of each step, and says what a step's cost means for the whole."""
@@ -107,13 +110,13 @@ class BatchSource:
     Memory: one batch at a time.
     """
 
-    loader: DataLoader[Any]
+    loader: Loader
     first: Problem
     _batches: Iterator[Any] | None = field(default=None, init=False)
     _per_pass: int = field(default=0, init=False)  # a loader need not have a length; the first cost counts
 
     @classmethod
-    def of(cls, model: nn.Module, loader: DataLoader[Any]) -> "BatchSource":
+    def of(cls, model: nn.Module, loader: Loader) -> "BatchSource":
         """Raises InputError, where the loader is empty or does not yield pairs (X, y)."""
         for batch in loader:
             return cls(loader, Problem.of(model, *pair(batch)))

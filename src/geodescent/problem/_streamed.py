@@ -15,7 +15,7 @@ from geodescent.jacobian import Block, Jacobian
 from geodescent.outputs import Inputs, OutputMap, Sampled, n_samples_of
 from geodescent.problem._checks import require_finite
 from geodescent.problem._problem import Problem
-from geodescent.problem._sources import BatchSource, pair, sampled_block
+from geodescent.problem._sources import BatchSource, Loader, pair, sampled_block
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class StreamedSource:
     whole: Problem
 
     @classmethod
-    def of(cls, model: nn.Module, loader: DataLoader[Any]) -> "StreamedSource":
+    def of(cls, model: nn.Module, loader: Loader) -> "StreamedSource":
         """Raises InputError, where the loader is empty or does not yield pairs (X, y)."""
         batches = BatchSource.of(model, in_order(loader))
         sampled = sampled_block(batches.first)
@@ -60,7 +60,7 @@ class StreamedSource:
         return cost
 
 
-def in_order(loader: DataLoader[Any]) -> DataLoader[Any]:
+def in_order(loader: Loader) -> Loader:
     """The batches of one pass, again at every pass: rows must be met where the last pass met them."""
     if isinstance(loader.dataset, IterableDataset):
         return loader
@@ -81,7 +81,7 @@ class StreamedMap:
     """
 
     map: Sampled
-    loader: DataLoader[Any]
+    loader: Loader
     shape: tuple[int, int]
 
     @property

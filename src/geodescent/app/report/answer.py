@@ -23,7 +23,7 @@ class Answer:
         """A text for people."""
         typer.echo(text, err=self.as_json)
 
-    def give(self, content: Mapping[str, Any]) -> None:
+    def give(self, content: Mapping[str, object]) -> None:
         """The one object, last."""
         if self.as_json:
             typer.echo(strict_json(dict(content)))

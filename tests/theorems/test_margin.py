@@ -1,0 +1,18 @@
+"""The condition at the start (1.9).
+
+docs/theory/margin.md says what it means.
+"""
+
+def test_1_9_a_margin_above_one_keeps_the_flow_in_its_ball() -> None:
+    """`‖θ − θ₀‖ ≤ (σ₀ − √(σ₀² − 2L‖x₀ − y‖))/L`, sharp for the parabola."""
+    sigma, curvature, y = 1.5, 0.8, 1.2
+    rows, target = torch.tensor([[sigma, curvature]], dtype=F64), torch.tensor([[y]], dtype=F64)
+    certificate = gd.certify(Parabola(), rows, target, lipschitz=curvature)
+    assert certificate.margin == pytest.approx(sigma**2 / (2.0 * curvature * y), rel=1e-12)
+    assert certificate.guaranteed is True
+    bound = (sigma - math.sqrt(sigma**2 - 2.0 * curvature * y)) / curvature
+    assert certificate.way_bound == pytest.approx(bound, rel=1e-12)
+    flow = gd.flow(Parabola(), rows, target, until=8.0)
+    assert np.all(flow.displacement <= bound)
+    assert flow.displacement[-1] == pytest.approx(bound, rel=1e-3)
+    assert flow.max_relative_deviation < 1e-8
