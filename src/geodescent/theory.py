@@ -20,7 +20,8 @@ def predicted_cost(cost0: float, time: Time, *, floor: float = 0.0) -> Time:
 
     Source: arXiv:2311.15487 for F = 0; with F from dC/dτ = −‖P(x − y)‖²/N.
     """
-    return floor + (cost0 - floor) * np.exp(-2.0 * time)
+    cost: Time = floor + (cost0 - floor) * np.exp(-2.0 * time)
+    return cost
 
 
 def stopping_time(cost0: float, target_cost: float, *, floor: float = 0.0) -> float:

@@ -87,10 +87,12 @@ def test_a_cause_in_one_block_names_it_with_its_part_of_the_cost() -> None:
     X, w = normal(6, 20, seed=4), 0.2 + normal(6, seed=3).abs()
     X[5] = X[2]
     layer = nn.Linear(20, 1).double()
-    problem = Problem((
-        RowBlock("clean", gd.SampleMap(layer, normal(4, 20)), normal(4, 1, seed=1)),
-        RowBlock("twice", gd.SampleMap(layer, X), normal(6, 1, seed=5), w, 0.3),
-    ))
+    problem = Problem(
+        (
+            RowBlock("clean", gd.SampleMap(layer, normal(4, 20)), normal(4, 1, seed=1)),
+            RowBlock("twice", gd.SampleMap(layer, X), normal(6, 1, seed=5), w, 0.3),
+        )
+    )
     (cause,) = named_causes(problem)["identical_inputs"]
     assert cause.where["block"] == "twice" and cause.where["groups"] == [[2, 5]]
     assert cause.cost == pytest.approx(gd.fit(problem).cost, rel=1e-10)
@@ -120,9 +122,10 @@ def test_too_few_parameters_are_counted_against_the_rows_of_all_blocks() -> None
 def test_a_formula_has_a_certificate_without_causes_of_samples() -> None:
     """`x = θ₁ exp(−θ₂ t)` at six times: D is known by hand."""
     t = torch.linspace(0.0, 2.0, 6, dtype=torch.float64)
-    curve = gd.FunctionMap(lambda p: p["size"] * torch.exp(-p["rate"] * t), {
-        "size": torch.tensor(2.0, dtype=torch.float64), "rate": torch.tensor(0.7, dtype=torch.float64)
-    })
+    curve = gd.FunctionMap(
+        lambda p: p["size"] * torch.exp(-p["rate"] * t),
+        {"size": torch.tensor(2.0, dtype=torch.float64), "rate": torch.tensor(0.7, dtype=torch.float64)},
+    )
     problem = Problem.over(curve, normal(6))
     c = certificate_of(problem, describe_point=True)
     d = torch.stack([torch.exp(-0.7 * t), -2.0 * t * torch.exp(-0.7 * t)], 1)

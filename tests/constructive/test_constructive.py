@@ -12,9 +12,6 @@ from torch import Tensor, nn
 
 from geodescent import InputError
 from geodescent.constructive import Explicit, clustered, separable, shallow, wide
-from geodescent.constructive._classes import Classes
-from geodescent.constructive._separable import widest_gap
-from geodescent.constructive._truncation import Collapse
 
 
 def normal(*shape: int, seed: int = 0) -> Tensor:
@@ -50,11 +47,12 @@ def allowed(network: Explicit) -> float:
 # --- separable and clustered -----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("n_classes", "width"), [(1, 3), (2, 2), (4, 6), (5, 4), (10, 20)])
-@pytest.mark.parametrize("make", [separable, clustered])
+BALLS = [(make, *sizes) for make in (separable, clustered) for sizes in [(1, 3), (2, 2), (4, 6), (10, 20)]]
+BALLS.append((separable, 5, 4))  # clustered classes are at most as many as there are features
+
+
+@pytest.mark.parametrize(("make", "n_classes", "width"), BALLS)
 def test_3_3_classes_in_balls_are_fitted_exactly(make, n_classes: int, width: int) -> None:
-    if make is clustered and n_classes > width:
-        pytest.skip("clustered classes are at most as many as there are features")
     X, Y = balls(n_classes, width, 0.05)
     network = make(X, Y)
     assert error(network, X, Y) <= allowed(network)
@@ -86,32 +84,47 @@ def test_3_3_a_ring_around_a_class_is_refused() -> None:
 
 
 def test_3_2_a_truncation_keeps_one_cone_and_sends_the_other_to_its_point() -> None:
-    X, Y = balls(3, 5, 0.1)
-    state = Collapse.of(Classes.of(X, Y))
-    inside, outside = state.sides(0)
-    plane = widest_gap(inside, outside)
-    state.take(0, plane)
-    (stage,) = state.stages
+    """`W⁻¹(relu(Wz + b) − b)` of the first layer, then of the second, where W is that of both layers together."""
+    X, _ = balls(3, 5, 0.1)
+    labels = torch.arange(3).repeat_interleave(40)
+    network = separable(X, torch.eye(3, dtype=torch.float64)[labels])  # one-hot, so that classes keep their numbers
+    first, second = network[0], network[2]
+    one, two, last = (labels == j for j in network.report.order)
+    weight, bias = first.weight.detach(), first.bias.detach()
+    base = torch.linalg.solve(weight, -bias)
+    truncated = torch.linalg.solve(weight, (torch.relu(X @ weight.T + bias) - bias).T).T
+    assert_close(truncated[~one], X[~one], 1e-12)
+    assert_close(truncated[one], base.expand(40, 5), 1e-12)
+    both = second.weight.detach() @ weight
+    base2 = base - torch.linalg.solve(both, second.bias.detach())  # b₂ = W(p₁ − p₂)
+    bias2 = -both @ base2
+    again = torch.linalg.solve(both, (torch.relu(truncated @ both.T + bias2) - bias2).T).T
+    assert_close(again[~two], truncated[~two], 1e-11)
+    assert_close(again[two], base2.expand(40, 5), 1e-11)
+    assert bool(last.any())
+    for matrix, aperture in zip((weight, both), network.report.apertures, strict=False):
+        assert float(torch.linalg.cond(matrix)) == pytest.approx(1.0 / aperture, rel=1e-9)
+        assert float((matrix.T @ diagonal(5)).norm()) == pytest.approx(1.0, rel=1e-12)  # the plane's normal
 
-    def truncated(z: Tensor) -> Tensor:
-        bias = -stage.weight @ stage.base
-        return (torch.relu(z @ stage.weight.T + bias) - bias) @ stage.inverse.T
 
-    assert_close(truncated(outside), outside, 1e-12)
-    assert_close(truncated(inside), stage.base.expand_as(inside), 1e-12)
-    assert_close(stage.weight @ stage.inverse, torch.eye(5, dtype=torch.float64), 1e-12)
-    assert float(torch.linalg.cond(stage.weight)) == pytest.approx(1.0 / stage.aperture, rel=1e-9)
-    assert_close(stage.rotation @ plane.normal, torch.full((5,), 1.0 / math.sqrt(5.0), dtype=torch.float64), 1e-12)
+def diagonal(n: int) -> Tensor:
+    """`(1, …, 1)/√n`: the axis of the cone that ReLU keeps."""
+    return torch.full((n,), 1.0 / math.sqrt(n), dtype=torch.float64)
 
 
 def test_the_widest_gap_is_that_of_a_support_vector_machine() -> None:
+    """The first layer's cone stands on a plane in the middle between two classes."""
     X, _ = balls(2, 4, 0.3)
     half = len(X) // 2
-    plane = widest_gap(X[:half], X[half:])
+    network = separable(X, torch.eye(2, dtype=torch.float64).repeat_interleave(half, 0))
+    weight, bias = network[0].weight.detach(), network[0].bias.detach()
+    heights = (X - torch.linalg.solve(weight, -bias)) @ (weight.T @ diagonal(4))
+    inside = torch.arange(len(X)) < half
+    inside = inside if network.report.order[0] == 0 else ~inside
     machine = SVC(kernel="linear", C=1e8, tol=1e-8).fit(X.numpy(), [0] * half + [1] * half)
-    assert plane.gap == pytest.approx(1.0 / float((machine.coef_**2).sum()) ** 0.5, rel=1e-4)
-    h = X @ plane.normal - plane.offset
-    assert float(h[:half].max()) == pytest.approx(-plane.gap) and float(h[half:].min()) == pytest.approx(plane.gap)
+    gap = float(heights[~inside].min())
+    assert gap == pytest.approx(1.0 / float((machine.coef_**2).sum()) ** 0.5, rel=1e-4)
+    assert float(heights[inside].max()) == pytest.approx(-gap)
 
 
 def test_base_points_that_depend_on_each_other_are_moved_inside_their_planes() -> None:
@@ -201,30 +214,51 @@ def test_3_6_repeated_inputs_must_repeat_their_targets() -> None:
 # --- classes ---------------------------------------------------------------------------------------------------------
 
 
-def test_one_hot_classes_keep_their_numbers() -> None:
+def classes_of(targets: Tensor) -> list[str]:
+    """The names of the classes, from the refusal of inputs that are all one point."""
+    with pytest.raises(InputError, match="stage 1 of") as refusal:
+        separable(torch.zeros(len(targets), len(targets)), targets)
+    return str(refusal.value).split("Left are ")[1].removesuffix(".").split("; class ")
+
+
+def test_classes_are_named_by_number_target_and_size() -> None:
+    """Numbered by the column of the largest target, so that one-hot classes keep their numbers; ties by their order."""
     targets = torch.tensor([[0.0, 1.0], [1.0, 0.0], [0.0, 1.0], [0.2, 0.1], [0.0, 1.0]])
-    classes = Classes.of(torch.arange(10.0).view(5, 2), targets)
-    assert classes.labels.tolist() == [2, 1, 2, 0, 2] and classes.name(2) == "class 2 (target 0, 1; 3 samples)"
-    assert torch.equal(classes.targets[classes.labels], targets.double())
-    drawn = torch.tensor([3, 0, 2, 4, 1, 2])
-    classes = Classes.of(torch.randn(6, 2), nn.functional.one_hot(drawn).float())
-    assert classes.labels.tolist() == drawn.tolist()
-    assert classes.name(3) == "class 3 (target of 5 numbers, the largest 1 in column 3; 1 samples)"
-    assert Classes.of(torch.randn(4, 2), torch.eye(4)).name(1) == "class 1 (target 0, 1, 0, 0; 1 samples)"
+    names = ["class 0 (target 0.2, 0.1; 1 samples)", "1 (target 1, 0; 1 samples)", "2 (target 0, 1; 3 samples)"]
+    assert classes_of(targets) == names
+    drawn = nn.functional.one_hot(torch.tensor([3, 0, 2, 4, 1, 2])).float()
+    sizes = [1, 1, 2, 1, 1]
+    expected = [
+        f"{j} (target of 5 numbers, the largest 1 in column {j}; {size} samples)" for j, size in enumerate(sizes)
+    ]
+    assert classes_of(drawn) == [f"class {expected[0]}", *expected[1:]]
+    assert classes_of(torch.eye(4))[1] == "1 (target 0, 1, 0, 0; 1 samples)"
     ties = torch.stack([torch.arange(100.0), -torch.ones(100)], 1)
-    assert Classes.of(torch.randn(100, 2), ties).labels.tolist() == list(range(100))
+    assert [name.split("target ")[1] for name in classes_of(ties)] == [f"{i}, -1; 1 samples)" for i in range(100)]
+
+
+def test_the_order_of_the_stages_is_in_the_numbers_of_one_hot_targets() -> None:
+    """The class furthest from all others has the widest gap and comes first, whatever its number."""
+    centres = torch.tensor([[0.0, 0.0, 0.0], [1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [9.0, 9.0, 9.0]], dtype=torch.float64)
+    labels = torch.arange(4).repeat_interleave(6)
+    for turned in range(4):
+        numbers = (labels + turned) % 4
+        network = separable(centres[labels] + 0.01 * normal(24, 3), nn.functional.one_hot(numbers).double())
+        assert network.report.order[0] == (3 + turned) % 4
 
 
 @pytest.mark.parametrize(
-    ("inputs", "targets"),
+    ("inputs", "targets", "sentence"),
     [
-        (torch.zeros(0, 2), torch.zeros(0, 1)),
-        (torch.zeros(3, 0), torch.zeros(3, 1)),
-        (torch.zeros(3, 2), torch.zeros(3, 0)),
-        (torch.full((3, 2), float("nan")), torch.zeros(3, 1)),
-        (torch.zeros(3, 2), torch.full((3, 1), float("inf"))),
+        (torch.zeros(0, 2), torch.zeros(0, 1), r"X has shape \(0, 2\)"),
+        (torch.zeros(3, 0), torch.zeros(3, 1), r"X has shape \(3, 0\)"),
+        (torch.zeros(3, 2), torch.zeros(3, 0), r"Y has shape \(3, 0\): at least one column"),
+        (torch.full((3, 2), float("nan")), torch.zeros(3, 1), "X holds 6 NaN or infinite values"),
+        (torch.zeros(3, 2), torch.full((3, 1), float("inf")), "Y holds 3 NaN or infinite values"),
+        (torch.zeros(3, 2), torch.zeros(3, dtype=torch.int64), "Y must be a table of floating-point numbers"),
     ],
 )
-def test_what_is_no_table_is_refused(inputs: Tensor, targets: Tensor) -> None:
-    with pytest.raises(InputError):
-        Classes.of(inputs, targets)
+@pytest.mark.parametrize("make", [separable, clustered, shallow, wide])
+def test_what_is_no_table_is_refused(make, inputs: Tensor, targets: Tensor, sentence: str) -> None:
+    with pytest.raises(InputError, match=sentence):
+        make(inputs, targets)

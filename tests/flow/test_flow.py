@@ -2,15 +2,18 @@
 
 import math
 import time
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
 import torch
 from support.diabetes import cost_of, diabetes, linear_diabetes, theta_of
 from support.laws import naive_jacobian
+from torch import Tensor
 
 import geodescent as gd
 from geodescent._budget import Budget, spending
+from geodescent.lift import Lift
 
 F64 = torch.float64
 ARRAYS = ("time", "cost", "predicted_cost", "rank", "sigma_min", "path_bound", "displacement", "line_deviation")
@@ -222,3 +225,54 @@ def test_above_a_number_of_residuals_no_spectrum_is_taken(limit: int, known: boo
     with spending(Budget(spectrum_order=limit)):
         flow = gd.flow(*diabetes(16), until=0.2)
     assert all(bool(np.isfinite(a).all()) is known for a in (flow.rank, flow.sigma_min, flow.line_deviation_lost))
+
+
+# --- fields and problems of one's own -------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class TwiceAsFast:
+    """`dx/dτ = −2(x − y)` on a clock that shows 3τ."""
+
+    def velocity(self, residual: Tensor, residual0: Tensor) -> Tensor:
+        return -2.0 / 3.0 * residual
+
+    def clock(self, time: float) -> float:
+        return 3.0 * time
+
+    def time(self, own: float) -> float:
+        return own / 3.0
+
+
+@pytest.mark.parametrize("lift", [gd.GramLift(), gd.KrylovLift()], ids=lambda lift: lift.name)
+def test_a_field_of_ones_own_is_followed_on_its_own_clock(lift: Lift) -> None:
+    model, x, y = diabetes(8)
+    flow = gd.flow(model, x, y, until=1.5, field=TwiceAsFast(), lift=lift)
+    assert flow.time[-1] == pytest.approx(1.5, rel=1e-12)
+    assert np.allclose(flow.cost, flow.cost0 * np.exp(-4.0 * flow.time), rtol=1e-7)
+    assert flow.stats["lift"] == lift.name
+
+
+def test_several_blocks_of_rows_follow_the_law_as_one() -> None:
+    """Two parts of the patients with weights of their own: everything along the path is of the stacked, scaled rows."""
+    model, x, y = diabetes(12)
+    weights = torch.linspace(0.5, 2.0, 8, dtype=torch.float64)
+    problem = gd.Problem(
+        (
+            gd.RowBlock("first", gd.SampleMap(model, x[:8]), y[:8], weights=weights),
+            gd.RowBlock("rest", gd.SampleMap(model, x[8:]), y[8:], weight=0.3),
+        )
+    )
+    cost0 = cost_of(model, x[:8], y[:8], weights) + 0.3 * cost_of(model, x[8:], y[8:])
+    records: list[gd.StepRecord] = []
+    flow = gd.flow(problem, until=1.0, callback=records.append)
+    n = float(weights.sum()) + 4.0
+    scale = torch.cat([weights * n / weights.sum(), torch.full((4,), 0.3 * n / 4.0, dtype=torch.float64)]).sqrt()
+    values = torch.linalg.svdvals(scale[:, None] * naive_jacobian(model, x))
+    assert flow.cost0 == pytest.approx(cost0, rel=1e-13)
+    assert np.allclose(flow.cost, cost0 * np.exp(-2.0 * flow.time), rtol=1e-8)
+    assert flow.sigma_min[-1] == pytest.approx(float(values[-1]), rel=1e-8)
+    assert flow.rank[-1] == 12 and flow.certificate.guaranteed is True
+    off = (model(x) - y).detach()[:, 0].square()
+    rms = {"first": math.sqrt(float(off[:8].mean())), "rest": math.sqrt(float(off[8:].mean()))}
+    assert records[-1].block_rms == pytest.approx(rms, rel=1e-10)

@@ -45,8 +45,7 @@ def test_1_5_dead_units_are_found_out() -> None:
 def test_1_5_silenced_units_are_found_out_and_heard_again_after_a_step() -> None:
     model, x, y = wine()
     silence_units(model, "2", range(9))
-    found = causes(model, x, y)
-    assert found["unheard_units"] == {"layer": "0", "units": [*range(9)]}
+    assert causes(model, x, y)["unheard_units"] == {"layer": "0", "units": [*range(9)]}
     assert gd.certify(model, x, y).rank == rank(model, x) <= 30
     gd.fit(model, x, y, max_steps=1)
     assert "unheard_units" not in causes(model, x, y)
@@ -84,9 +83,9 @@ def test_1_5_a_net_as_deep_as_there_are_samples_learns_the_mean_alone() -> None:
     x = diabetes()
     y = torch.randn(12, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     model = deep_relu(x, 2, 12)
-    found = gd.certify(model, x, y)
-    assert found.rank == rank(model, x) == 2
-    assert {cause.kind for cause in found.causes} >= {"dead_units", "unheard_units"}
+    certificate = gd.certify(model, x, y)
+    assert certificate.rank == rank(model, x) == 2
+    assert {cause.kind for cause in certificate.causes} >= {"dead_units", "unheard_units"}
     solution = gd.fit(model, x, y)
     assert solution.cost == pytest.approx(float((y - y.mean(0)).square().sum()) / 24.0, rel=1e-9)
     landscape = classify(model, x, y)

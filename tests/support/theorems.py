@@ -53,6 +53,19 @@ def full_rank() -> tuple[nn.Module, Tensor, Tensor]:
     return network(10, 12, 1), x, y
 
 
+def weighted_blocks(width: int = 12) -> gd.Problem:
+    """Two sets of samples of one network, the second weighted, and four of its weights asked to be small; m = 20."""
+    x, y = diabetes(16)
+    model, w = network(10, width, 1), torch.linspace(0.3, 2.0, 6, dtype=F64)
+    theta = torch.cat([p.detach().reshape(-1) for p in model.parameters()])
+    blocks = (
+        gd.RowBlock("samples", gd.SampleMap(model, x[:10]), y[:10]),
+        gd.RowBlock("weighted", gd.SampleMap(model, x[10:]), y[10:], weights=w, weight=5.0),
+        gd.RowBlock("size", gd.FunctionMap(lambda t: t[:4], theta), torch.zeros(4, dtype=F64), weight=0.1),
+    )
+    return gd.Problem(blocks)
+
+
 PROBLEMS = {"full rank": full_rank, "duplicates": duplicated, "K < m": few_parameters}
 
 

@@ -3,6 +3,17 @@
 docs/theory/conditioning.md says what it means.
 """
 
+import math
+
+import numpy as np
+import pytest
+import torch
+from support.laws import naive_jacobian
+from support.theorems import F64, Linear, adapted, full_rank, lifted_problem, with_spectrum
+
+import geodescent as gd
+
+
 @pytest.mark.parametrize("condition", [1.0, 1e2, 1e4, 1e6])
 def test_1_3_the_rate_does_not_see_the_conditioning(condition: float) -> None:
     """Nor does the number of steps: the error of a step is measured in the outputs, and solves are refined with D."""

@@ -3,6 +3,14 @@
 docs/theory/few_parameters.md says what it means.
 """
 
+import pytest
+import torch
+from support.laws import assert_close, naive_jacobian
+from support.theorems import F64, Circle, adapted, assert_rate, few_parameters, lifted_problem, range_basis
+
+import geodescent as gd
+
+
 def test_1_4_the_projected_flow_where_parameters_are_few() -> None:
     """`D θ̇ = −P(x − y)` and `D⁺ = (DᵀD)⁻¹Dᵀ`, K < m."""
     problem, dense, residual, velocity = lifted_problem("K < m")

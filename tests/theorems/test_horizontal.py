@@ -3,6 +3,18 @@
 docs/theory/horizontal.md says what it means.
 """
 
+import math
+
+import numpy as np
+import pytest
+import torch
+from support.laws import assert_close, naive_jacobian
+from support.theorems import PROBLEMS, adapted, assert_rate, full_rank, lifted_problem, range_basis, runge_kutta
+from torch import Tensor
+
+import geodescent as gd
+
+
 @pytest.mark.parametrize("name", PROBLEMS)
 def test_1_6_the_velocity_is_horizontal(name: str) -> None:
     """`θ̇ ⟂ ker D`."""
@@ -17,7 +29,7 @@ def test_1_6_the_length_of_the_lift_is_that_of_the_output_path() -> None:
     model, x, y = full_rank()
     problem = gd.Problem.of(model, x, y)
     nodes, weights = np.polynomial.legendre.leggauss(5)
-    start, length = residual_at(problem, problem.theta), 0.0
+    start, length = problem.residual(problem.theta), 0.0
     theta, time, until = problem.theta, 0.0, 1.5
     for node, weight in zip(0.5 * until * (nodes + 1.0), 0.5 * until * weights, strict=True):
         theta = runge_kutta(lambda point: adapted(problem, point), theta, node - time, 12)

@@ -3,6 +3,23 @@
 docs/theory/law.md says what it means.
 """
 
+import math
+
+import numpy as np
+import pytest
+import torch
+from support.laws import assert_close, naive_jacobian
+from support.models import ZOO, Specimen, made
+from support.theorems import F64, adapted, assert_rate, diabetes, full_rank, network, runge_kutta, weighted_blocks, wine
+from torch import Tensor, nn
+
+import geodescent as gd
+from geodescent.flow import integrate, lifted_velocity
+
+LOSES_RANK = {"one layer", "sequence relu in place", "sparse embedding", "uncalled", "thrown away"}  # or has K < m
+FULL_RANK = [s for s in ZOO if s.name not in LOSES_RANK]
+
+
 @pytest.mark.parametrize("specimen", FULL_RANK, ids=lambda s: s.name)
 @pytest.mark.filterwarnings("ignore:Using padding=.same. with even kernel")
 def test_1_1_the_outputs_decay_for_every_architecture(specimen: Specimen) -> None:
@@ -11,7 +28,7 @@ def test_1_1_the_outputs_decay_for_every_architecture(specimen: Specimen) -> Non
     outputs = gd.SampleMap(model, inputs)
     x = outputs(outputs.theta)
     problem = gd.Problem.of(model, inputs, (x + torch.randn_like(x)).reshape(len(x), *outputs.output_shape))
-    residual = residual_at(problem, problem.theta)
+    residual = problem.residual(problem.theta)
     assert_close(naive_jacobian(model, inputs) @ adapted(problem, problem.theta), -residual, 1e-10)
 
 
@@ -33,24 +50,39 @@ def test_1_1_the_measured_cost_follows_the_curve(data, sizes, act) -> None:
     assert cost == pytest.approx(1e-8 * cost0, rel=1e-8)
 
 
+def test_1_1_the_law_holds_for_weighted_blocks_of_rows_together() -> None:
+    """`C = C₀ e^{−2τ}`, and in each block `x − y = e^{−τ}(x₀ − y)`, whatever its weights."""
+    problem = weighted_blocks()
+
+    def residuals() -> list[Tensor]:
+        return [block.map(block.map.theta).reshape(-1) - block.target.reshape(-1) for block in problem.blocks]
+
+    start, cost0 = residuals(), problem.cost(problem.theta)
+    flow = gd.flow(problem, until=3.0)
+    assert np.all(flow.rank == 20)
+    assert float(np.max(np.abs(flow.cost / (cost0 * np.exp(-2.0 * flow.time)) - 1.0))) < 1e-8
+    for before, after in zip(start, residuals(), strict=True):
+        assert_close(after, math.exp(-3.0) * before, 1e-8)
+
+
 def test_1_1_the_outputs_walk_a_straight_line() -> None:
     """`x(τ) − y = e^{−τ}(x₀ − y)`, every component of it."""
     model, x, y = full_rank()
     problem = gd.Problem.of(model, x, y)
-    start = residual_at(problem, problem.theta)
-    velocity = _flow.Velocity(problem, AdaptedField(), gd.GramLift())
-    for tau, theta in _flow.integrate(velocity, 3.0, tol=1e-10):
-        assert_close(residual_at(problem, torch.from_numpy(theta.copy())), math.exp(-tau) * start, 1e-9)
+    start = problem.residual(problem.theta)
+    velocity = lifted_velocity(problem, gd.AdaptedField(), gd.GramLift(), start)
+    for tau, theta in integrate(problem, velocity, 3.0, tol=1e-10):
+        assert_close(problem.residual(theta), math.exp(-tau) * start, 1e-9)
 
 
 def test_1_1_a_fourth_order_walk_leaves_the_law_at_fourth_order() -> None:
     model, x, y = full_rank()
     problem = gd.Problem.of(model, x, y)
-    law = math.exp(-1.0) * residual_at(problem, problem.theta)
+    law = math.exp(-1.0) * problem.residual(problem.theta)
     deviations = []
     for steps in (8, 16):
         end = runge_kutta(lambda theta: adapted(problem, theta), problem.theta, 1.0, steps)
-        deviations.append(float(torch.linalg.vector_norm(residual_at(problem, end) - law)))
+        deviations.append(float(torch.linalg.vector_norm(problem.residual(end) - law)))
     assert_rate(*deviations, expected=16.0)
 
 

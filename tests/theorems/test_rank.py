@@ -3,11 +3,22 @@
 docs/theory/rank.md says what it means.
 """
 
+import math
+
+import pytest
+import torch
+from support.laws import assert_close
+from support.theorems import F64, Linear, adapted, with_spectrum
+
+import geodescent as gd
+from geodescent import linalg
+
+
 def test_1_7_a_relative_cut_keeps_the_singular_values_above_it() -> None:
     values = torch.tensor([4.0, 1.0, 1e-1, 1e-2, 1e-3, 1e-4], dtype=F64)
     rows = with_spectrum(values, 8)
     problem = gd.Problem.of(Linear(8), rows, torch.randn(6, 1, dtype=F64))
-    residual = residual_at(problem, problem.theta)
+    residual = problem.residual(problem.theta)
     _, jacobian = problem.linearise(problem.theta)
     for rcond, rank in [(1e-1, 2), (1e-2, 3), (1e-3, 4), (1e-8, 6)]:
         lifted = gd.GramLift(rcond=rcond).prepare(jacobian).lift(residual, damping=0.0)
@@ -20,7 +31,7 @@ def test_1_7_a_relative_cut_keeps_the_singular_values_above_it() -> None:
 def test_1_7_through_the_gram_matrix_nothing_below_its_resolution_is_kept() -> None:
     """`√(m·eps)·σ_max`: eigenvalues of G below m·eps·λ_max are cut, whatever is asked for."""
     rows = with_spectrum(torch.tensor([2.0, 1.0, 1e-1, 1e-12], dtype=F64), 6)
-    factor = _linalg.eigh(rows @ rows.T, rcond=1e-15)
+    factor = linalg.eigh(rows @ rows.T, rcond=1e-15)
     assert factor.rank == 3
     assert factor.resolution == pytest.approx(math.sqrt(4 * torch.finfo(F64).eps) * 2.0, rel=1e-6)
 
@@ -42,5 +53,5 @@ def test_1_7_a_cholesky_of_duplicates_is_not_trusted() -> None:
         rows[7] = rows[3]
         gram = rows @ rows.T
         succeeded += int(torch.linalg.cholesky_ex(gram).info) == 0
-        assert _linalg.factor(gram).rank == 29
+        assert linalg.factor(gram).rank == 29
     assert succeeded > 0

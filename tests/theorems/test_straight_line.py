@@ -3,19 +3,34 @@
 docs/theory/straight_line.md says what it means.
 """
 
+import math
+
+import numpy as np
+import pytest
+import torch
+from scipy.integrate import solve_ivp
+from support.laws import assert_close, naive_jacobian
+from support.theorems import F64, Circle, Linear, duplicated, full_rank, range_basis, with_spectrum
+from torch import Tensor, nn
+
+import geodescent as gd
+from geodescent.flow import integrate, lifted_velocity
+
+
 def test_2_2_the_same_path_as_a_straight_line_in_finite_time() -> None:
     """`x = (1−t)x₀ + ty` with t = 1 − e^{−τ}, walked at constant output speed, ends where the flow in τ ends."""
     model, x, y = full_rank()
     problem = gd.Problem.of(model, x, y)
-    start = residual_at(problem, problem.theta)
-    velocity = _flow.Velocity(problem, gd.StraightLineField(), gd.GramLift())
-    for tau, theta in _flow.integrate(velocity, 3.0, tol=1e-10):
-        t = velocity.field.clock(tau)
-        assert_close(residual_at(problem, torch.from_numpy(theta.copy())), (1.0 - t) * start, 1e-7)
+    start = problem.residual(problem.theta)
+    line = gd.StraightLineField()
+    velocity = lifted_velocity(problem, line, gd.GramLift(), start)
+    for tau, theta in integrate(problem, velocity, 3.0, tol=1e-10, field=line):
+        t = line.clock(tau)
+        assert_close(problem.residual(theta), (1.0 - t) * start, 1e-7)
     assert t == pytest.approx(1.0 - math.exp(-3.0), rel=1e-12)
-    clocked = _flow.Velocity(problem, AdaptedField(), gd.GramLift())
-    *_, (_, end) = _flow.integrate(clocked, 3.0, tol=1e-10)
-    assert_close(torch.from_numpy(theta.copy()), torch.from_numpy(end.copy()), 1e-8)
+    clocked = lifted_velocity(problem, gd.AdaptedField(), gd.GramLift(), start)
+    *_, (_, end) = integrate(problem, clocked, 3.0, tol=1e-10)
+    assert_close(theta, end, 1e-8)
 
 
 def test_2_2_the_way_from_the_start_is_bounded_on_the_way() -> None:
@@ -42,7 +57,7 @@ def test_2_3_the_deviation_from_the_line_follows_its_equation(name: str) -> None
     """`x = y + (1−t)u`, `du/dt = (I−P)u/(1−t)`: off the line by `(1−t)(u − u₀)`, P from dense singular vectors."""
     model, x, y = LINES[name]()
     problem = gd.Problem.of(model, x, y)
-    start = residual_at(problem, problem.theta)
+    start = problem.residual(problem.theta)
 
     def growth(line_time: float, state: np.ndarray) -> np.ndarray:
         theta, u = (
@@ -69,10 +84,10 @@ def test_2_3_what_lies_outside_the_range_is_told_apart(name: str) -> None:
     """The deviation's part outside range(D), by the dense singular vectors at the end of the path."""
     model, x, y = LINES[name]()
     problem = gd.Problem.of(model, x, y)
-    start = residual_at(problem, problem.theta)
+    start = problem.residual(problem.theta)
     flow = gd.flow(model, x, y, until=1.5)
     end = torch.nn.utils.parameters_to_vector(model.parameters()).detach()
-    off = residual_at(problem, end) - math.exp(-1.5) * start
+    off = problem.residual(end) - math.exp(-1.5) * start
     basis = range_basis(naive_jacobian(model, x))
     lost = float((off - basis @ (basis.T @ off)).norm() / start.norm())
     assert flow.line_deviation_lost[-1] == pytest.approx(lost, rel=1e-7, abs=1e-9)

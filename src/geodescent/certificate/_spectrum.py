@@ -10,7 +10,7 @@ from torch import Tensor
 from geodescent._budget import budget, fits
 from geodescent._types import Outputs, Theta
 from geodescent.jacobian import Jacobian
-from geodescent.linalg import PARAMETERS, ROWS, eigh, lanczos_extremes, norm, reflected
+from geodescent.linalg import PARAMETERS, ROWS, eigh, lanczos_extremes, reflected
 
 Level = Literal["spectrum", "bounds", "not computed"]
 
@@ -150,10 +150,13 @@ def _from_lanczos(jacobian: Jacobian) -> Spectrum:
         return Spectrum("not computed", reason=f"{LANCZOS_STEPS} vectors of {n} numbers do not fit into memory.")
     generator = torch.Generator().manual_seed(0)
     start = torch.randn(n, generator=generator, dtype=torch.float64).to(jacobian.device)
-    operator = (lambda u: jacobian.mv(jacobian.rmv(u))) if m <= k else (lambda v: jacobian.rmv(jacobian.mv(v)))
-    if norm(operator(start)) == 0.0:
-        return Spectrum("bounds", sigma_max=0.0, sigma_min=0.0, sigma_min_is_bound=True, rank=0)
     space = ROWS if m <= k else PARAMETERS
+
+    def operator(v: Tensor) -> Tensor:
+        return jacobian.mv(jacobian.rmv(v)) if m <= k else jacobian.rmv(jacobian.mv(v))
+
+    if space.norm(operator(start)) == 0.0:
+        return Spectrum("bounds", sigma_max=0.0, sigma_min=0.0, sigma_min_is_bound=True, rank=0)
     largest, smallest = lanczos_extremes(operator, start, iterations=LANCZOS_STEPS, space=space)
     return Spectrum(
         "bounds",

@@ -76,7 +76,8 @@ def last_layer(features: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, float
     u, kept, vh = u[:, keep], sigma[keep], vh[keep]
 
     def inverse(rows: Tensor) -> Tensor:
-        return vh.T @ ((u.T @ rows) / kept[:, None])
+        solution: Tensor = vh.T @ ((u.T @ rows) / kept[:, None])
+        return solution
 
     solution = inverse(targets)
     solution = solution + inverse(targets - table @ solution)  # one refinement

@@ -62,7 +62,7 @@ class Tolerance:
         return cls(apply, limit, WAY * tol, STEP_ROUNDING * float(theta.double().norm()), sigma)
 
 
-class OutputStepper(DOP853):
+class OutputStepper(DOP853):  # type: ignore[misc]  # SciPy has no types
     """DOP853 as in SciPy, its local error e held to a `Tolerance` in place of a norm of θ.
 
     Along a weak direction of D parameters go far, and rounding is large, while outputs hardly move: measured in θ, a

@@ -132,7 +132,7 @@ def left_out(modes: Modes, residual: Outputs, ridges: Tensor, *, block: int) -> 
     if block == 1:
         diagonal = blocks.reshape(len(ridges), m, 1)
         return torch.where(diagonal > lost, solved / diagonal, math.nan)
-    residuals, _ = torch.linalg.solve_ex(blocks, solved.reshape(len(ridges), -1, block, residual.shape[1]))
+    residuals: Tensor = torch.linalg.solve_ex(blocks, solved.reshape(len(ridges), -1, block, residual.shape[1])).result
     if lost:
         _, info = torch.linalg.cholesky_ex(blocks - lost * torch.eye(block).to(blocks))
         residuals = torch.where((info == 0)[:, :, None, None], residuals, math.nan)

@@ -64,7 +64,7 @@ def split_off(problem: Problem) -> tuple[Problem, Problem]:
         raise InputError(f"{n} samples are too few to draw a fifth of them for validation: pass validation=(X, y).")
     order = torch.randperm(n, generator=torch.Generator().manual_seed(0))
     n_drawn = round(VALIDATION_SHARE * n)
-    drawn, fitted = (part.sort().values.to(block.target.device) for part in order.split([n_drawn, n - n_drawn]))
+    drawn, fitted = (part.sort().values.to(block.target.device) for part in torch.split(order, [n_drawn, n - n_drawn]))
     kept = None if block.weights is None else block.weights[fitted]
     judging = resampled(block, outputs.at(drawn), block.target[drawn], None)
     return Problem((resampled(block, outputs.at(fitted), block.target[fitted], kept),)), Problem((judging,))

@@ -1,5 +1,6 @@
 """The critical set near a critical point: found by leaving along ker ∇²C and correcting back."""
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -58,7 +59,7 @@ class CriticalPoint:
     @cached_property
     def flat(self) -> Tensor:
         """Which eigenvalues cannot be told from zero where ∇C is zero to rounding only."""
-        level = torch.finfo(self.theta.dtype).eps ** 0.5 * self.scale
+        level = math.sqrt(torch.finfo(self.theta.dtype).eps) * self.scale
         return self.values.abs() <= level
 
     @property

@@ -179,4 +179,5 @@ def _flat_function(outputs: SampleMap) -> Callable[[Theta], Outputs]:
 def _penrose(function: Callable[[Theta], Outputs], theta: Theta) -> Tensor:
     """`D⁺ = Dᵀ(DDᵀ)⁻¹`, (K, m)."""
     d = torch.func.jacrev(function)(theta)
-    return torch.linalg.solve(d @ d.T, d).T
+    inverse: Tensor = torch.linalg.solve(d @ d.T, d).T
+    return inverse

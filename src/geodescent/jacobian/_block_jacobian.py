@@ -147,7 +147,7 @@ class BlockJacobian:
         """
         self._one_number_of_outputs()
         sizes = [block.n_samples for block in self.blocks]
-        parts = [matrix] * len(sizes) if matrix.dim() == 2 else matrix.split(sizes)
+        parts = [matrix] * len(sizes) if matrix.dim() == 2 else torch.split(matrix, sizes)
         pairs = zip(self.blocks, parts, strict=True)
         blocks = tuple(Block(tuple(c.mixed(part) for c in b.columns), b.n_samples, part.shape[-1]) for b, part in pairs)
         return BlockJacobian(blocks, self.n_params, self.dtype, self.device)
@@ -254,7 +254,7 @@ class BlockJacobian:
         return formed + sum(piece.unmade for block in blocks for piece in block.columns)
 
     def _split(self, rows: Tensor) -> Sequence[Tensor]:
-        return rows.split([block.n_rows for block in self.blocks])
+        return torch.split(rows, [block.n_rows for block in self.blocks])
 
 
 def _offsets(blocks: Sequence[Block]) -> list[slice]:

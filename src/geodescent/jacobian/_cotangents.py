@@ -71,7 +71,8 @@ class DenseCotangents:
     def squares(self, inner: Tensor) -> Tensor:
         """`Σ_pp' inner[i,p,p'] g[i,q,p]·g[i,q,p']`, (N, Q), for a·a' of each sample's positions, (N, P, P)."""
         if self.shape[2] == 1:
-            return torch.linalg.vector_norm(self.values[:, :, 0], dim=2).square() * inner[:, 0]
+            squares: Tensor = torch.linalg.vector_norm(self.values[:, :, 0], dim=2).square() * inner[:, 0]
+            return squares
         return ((self.values @ self.values.transpose(2, 3)) * inner[:, None]).sum((2, 3))
 
     def coupled(self, inner: Tensor) -> Tensor:

@@ -124,9 +124,9 @@ class OuterColumns:
         single = p == p2 == 1
         products = out if fresh and single else work.products(n * q * p, n2 * q2 * p2)
         torch.mm(self.cotangents.dense().flatten(0, 2), other.cotangents.dense().flatten(0, 2).T, out=products)
-        by_sample = products.unflatten(1, (n2, q2, p2)).unflatten(0, (n, q, p))
+        by_sample = products.view(n, q, p, n2, q2, p2)
         if single and not fresh:
-            out.unflatten(1, (n2, q2)).unflatten(0, (n, q)).addcmul_(
+            torch.unflatten(torch.unflatten(out, 1, (n2, q2)), 0, (n, q)).addcmul_(
                 by_sample[:, :, 0, ..., 0], weights[:, :, 0, ..., 0]
             )
             return

@@ -145,7 +145,8 @@ def _axes(vectors: Sequence[DenseInputs | Cotangents], weights: Sequence[float])
     if vectors[0].size > WIDEST:
         return None
     moments = [v.moment() if weight == 1.0 else v.moment() * weight for v, weight in zip(vectors, weights, strict=True)]
-    return torch.linalg.eigh(_added(moments)).eigenvectors
+    axes: Tensor = torch.linalg.eigh(_added(moments)).eigenvectors
+    return axes
 
 
 def _added(parts: list[Tensor]) -> Tensor:

@@ -50,7 +50,7 @@ class OutputBlocks:
         if groups <= 1:
             return cls.averaged(jacobian, rows)
         rotation = torch.linalg.eigh(jacobian.coupling()).eigenvectors
-        blocks = tuple(jacobian.mixed(part).mean_gram() for part in rotation.split(-(-q // groups), dim=1))
+        blocks = tuple(jacobian.mixed(part).mean_gram() for part in torch.split(rotation, -(-q // groups), dim=1))
         return cls(rotation, blocks, q, rows)
 
     def damped(self, damping: float) -> Solver | None:
@@ -70,7 +70,7 @@ class OutputBlocks:
         def solve(z: Tensor) -> Tensor:
             columns = z.view(-1, self.n_outputs)
             columns = columns if self.rotation is None else columns @ self.rotation
-            parts = zip(factors, columns.float().split(size, dim=1), strict=True)
+            parts = zip(factors, torch.split(columns.float(), size, dim=1), strict=True)
             solved = torch.cat([factor.solve(part) for factor, part in parts], dim=1).to(z.dtype)
             return (solved if self.rotation is None else solved @ self.rotation.T).reshape(-1)
 

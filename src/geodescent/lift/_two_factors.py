@@ -88,14 +88,19 @@ class TwoFactorSolver:
         return solution, torch.addmv(v, rows.T, solution, beta=-1.0)
 
     def _whiten(self, u: Tensor) -> Tensor:
-        return torch.linalg.solve_triangular(self.first.lower, u[:, None], upper=False)[:, 0]
+        return _solved(self.first.lower, u, upper=False)
 
     def _unwhiten(self, u: Tensor) -> Tensor:
-        return torch.linalg.solve_triangular(self.first.lower.T, u[:, None], upper=True)[:, 0]
+        return _solved(self.first.lower.T, u, upper=True)
 
     def _inner(self, u: Tensor) -> Tensor:
-        half = torch.linalg.solve_triangular(self.lower, u[:, None], upper=False)
-        return torch.linalg.solve_triangular(self.lower.T, half, upper=True)[:, 0]
+        return _solved(self.lower.T, _solved(self.lower, u, upper=False), upper=True)
+
+
+def _solved(triangle: Tensor, u: Tensor, *, upper: bool) -> Tensor:
+    """`T⁻¹u`, u (n,)."""
+    column: Tensor = torch.linalg.solve_triangular(triangle, u[:, None], upper=upper)
+    return column[:, 0]
 
 
 def _shifted_cholesky(product: Tensor) -> Tensor | None:
@@ -103,6 +108,7 @@ def _shifted_cholesky(product: Tensor) -> Tensor | None:
     for _ in range(SHIFT_TRIES):
         shifted = product.clone()
         shifted.diagonal().add_(shift)
+        lower: Tensor
         lower, info = torch.linalg.cholesky_ex(shifted)
         if not int(info):
             return lower

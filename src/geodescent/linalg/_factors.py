@@ -72,7 +72,8 @@ class CholeskyFactor:
         """`(A + μI)⁻¹ b`, b of shape (n,) or (n, k)."""
         columns = b.reshape(len(b), -1)
         half = torch.linalg.solve_triangular(self.lower, columns, upper=False)
-        return torch.linalg.solve_triangular(self.lower.mT, half, upper=True).reshape(b.shape)
+        solution: Tensor = torch.linalg.solve_triangular(self.lower.mT, half, upper=True).reshape(b.shape)
+        return solution
 
 
 @dataclass(frozen=True)

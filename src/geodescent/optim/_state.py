@@ -80,5 +80,5 @@ def _record(step: int, cost: float) -> StepRecord:
 
 
 def _cut(theta: Theta, parameters: list[Tensor]) -> list[Tensor]:
-    parts = theta.split([p.numel() for p in parameters])
+    parts = torch.split(theta, [p.numel() for p in parameters])
     return [part.view(p.shape).clone() for part, p in zip(parts, parameters, strict=True)]

@@ -45,7 +45,7 @@ class Layout:
 
     def samples_first(self, tensor: Tensor, n_samples: int) -> Tensor:
         """`(…, N·c, …) → (N, c, …)`."""
-        return tensor.movedim(self.axis, 0).unflatten(0, (n_samples, self.copies))
+        return torch.unflatten(tensor.movedim(self.axis, 0), 0, (n_samples, self.copies))
 
 
 @contextmanager

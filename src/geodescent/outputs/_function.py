@@ -13,6 +13,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from geodescent._errors import InputError
 from geodescent._types import Theta
 from geodescent.jacobian import ChainedCotangents
+from geodescent.linalg import norm
 from geodescent.outputs._chain import along_chain, cotangents_along_chain
 from geodescent.outputs._inputs import Inputs, Select, n_samples_of, require_tensor
 
@@ -200,7 +201,8 @@ def curvature_of(outputs: Callable[[Theta], Tensor], theta: Theta, direction: Th
     """`d²/ds² outputs(θ + s·direction)` at s = 0, forward over forward, or by differences."""
 
     def first(at: Theta) -> Tensor:
-        return jvp(outputs, (at,), (direction,))[1]
+        slope: Tensor = jvp(outputs, (at,), (direction,))[1]
+        return slope
 
     return exact_or_difference(lambda: jvp(first, (theta,), (direction,))[1], outputs, theta, direction)
 
@@ -233,10 +235,11 @@ def central_slope(outputs: Callable[[Theta], Tensor], theta: Theta, direction: T
 
 def _step(theta: Theta, direction: Theta, power: float) -> float:
     """`eps^power` of θ's size, as a multiple of the direction; 0 for no direction."""
-    length = float(direction.norm())
+    length = norm(direction)
     if length == 0.0:
         return 0.0
-    return torch.finfo(theta.dtype).eps ** power * max(1.0, float(theta.norm()) / len(theta) ** 0.5) / length
+    size = max(1.0, norm(theta) / math.sqrt(len(theta)))
+    return math.pow(torch.finfo(theta.dtype).eps, power) * size / length
 
 
 def parameters_of(model: nn.Module, among: Iterable[Tensor] | None = None) -> tuple[Parameter, ...]:

@@ -64,7 +64,7 @@ def convolution(module: Any, inputs: Tensor, cotangents: Tensor, index: Index, l
     patches = _patches(_padded(module, inputs.flatten(0, 1)), module.kernel_size, module.stride, module.dilation)
     g = _positions_last_but_one(cotangents)
     groups, pieces = module.groups, list[Columns]()
-    patches = patches.unflatten(1, (groups, -1))  # (N·c, groups, C/groups, L, kernel)
+    patches = torch.unflatten(patches, 1, (groups, -1))  # (N·c, groups, C/groups, L, kernel)
     for k in range(groups):
         a = patches[:, k].transpose(1, 2).flatten(2).reshape(n, g.shape[2], -1)
         weight = index["weight"].chunk(groups)[k].flatten(1) if "weight" in index else None
@@ -87,8 +87,10 @@ def transposed_convolution(module: Any, inputs: Tensor, cotangents: Tensor, inde
         reach = (sizes[i] - 1) * module.stride[i] + module.dilation[i] * (module.kernel_size[i] - 1) + 1
         pad += [module.padding[i], reach - module.padding[i] - cotangents.shape[4 + i]]
     patches = _patches(F.pad(cotangents.flatten(0, 2), pad), module.kernel_size, module.stride, module.dilation)
-    patches = patches.unflatten(0, (n, q, c)).unflatten(3, (module.groups, -1))  # (N, Q, c, groups, C, L, kernel)
-    a = inputs.flatten(3).unflatten(2, (module.groups, -1))
+    patches = torch.unflatten(
+        torch.unflatten(patches, 0, (n, q, c)), 3, (module.groups, -1)
+    )  # (N, Q, c, groups, C, L, kernel)
+    a = torch.unflatten(inputs.flatten(3), 2, (module.groups, -1))
     for k in range(module.groups):
         g = patches[:, :, :, k].transpose(3, 4).flatten(4).flatten(2, 3)
         inputs_k = a[:, :, k].transpose(2, 3).flatten(1, 2)

@@ -1,5 +1,6 @@
 """∇C and ∇²C: by differentiating the outputs twice, or where a map cannot be traced by differences of Dᵀr."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -28,7 +29,7 @@ def hessian(problem: Problem, theta: Theta) -> Tensor:
     there = curvature_at(problem, theta)
     units = torch.eye(len(theta), dtype=theta.dtype, device=theta.device)
     try:
-        rows = torch.cat([there.products(part) for part in units.split(ROWS_TOGETHER)])
+        rows = torch.cat([there.products(part) for part in torch.split(units, ROWS_TOGETHER)])
     except RuntimeError:  # an operation that torch cannot batch
         rows = torch.stack([there.product(unit) for unit in units])
     matrix = rows.double()
@@ -91,7 +92,7 @@ def _by_differences(problem: Problem, theta: Theta) -> Curvature:
         residual, jacobian = problem.linearise(at)
         return jacobian.rmv(residual) / problem.n_samples
 
-    size = torch.finfo(theta.dtype).eps ** (1.0 / 3.0) * max(1.0, norm(theta) / len(theta) ** 0.5)
+    size = math.pow(torch.finfo(theta.dtype).eps, 1.0 / 3.0) * max(1.0, norm(theta) / math.sqrt(len(theta)))
 
     def product(v: Theta) -> Theta:
         length = norm(v)

@@ -231,7 +231,7 @@ class Problem:
         if self._scale is None:
             return {self.blocks[0].name: math.sqrt(2.0 * cost / self.blocks[0].n_outputs)}
         squares = (self.outputs(theta) - self.target).double().square()
-        parts = squares.split([block.target.numel() for block in self.blocks])
+        parts = torch.split(squares, [block.target.numel() for block in self.blocks])
         return {block.name: math.sqrt(float(part.mean())) for block, part in zip(self.blocks, parts, strict=True)}
 
     def _scale_in(self, dtype: torch.dtype) -> Outputs | None:

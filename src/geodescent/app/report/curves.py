@@ -158,4 +158,5 @@ def _spread(heights: Sequence[float], *, gap: float) -> list[float]:
     for lower, upper in itertools.pairwise(order):
         placed[upper] = max(placed[upper], placed[lower] + gap)
     overflow = max(0.0, float(placed.max(initial=0.0)) - 1.0)
-    return (placed - overflow).tolist()
+    moved: list[float] = (placed - overflow).tolist()
+    return moved
