@@ -1,15 +1,16 @@
-"""What a computation may cost: free memory, and the sizes up to which matrices are formed and factorised.
+"""What a computation may cost: free memory, sizes up to which matrices are formed and factorised, and time.
 
 Every allocation that grows with m², K² or m·K is held against the budget first. The sizes are those measured on CPUs
 (docs/decisions.md); another device may get another profile here, and nowhere else.
 """
 
+import math
 import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
@@ -18,6 +19,7 @@ import torch
 from geodescent._errors import MemoryPlanError
 
 FRACTION = 0.6  # Share of the free memory that is used; the rest is for what allocations bring with them.
+FLOPS_A_SECOND = 5e9  # Rate of the slowest decompositions on two CPU cores; where it is higher, work is over earlier.
 READ_EVERY = 0.05  # Seconds between readings of the free memory: touching what could matter takes longer.
 
 
@@ -49,8 +51,22 @@ class Budget:
     hessian_order: int = 1500
 
 
+@dataclass
+class Deadline:
+    """When work is to be over.
+
+    Attributes:
+        at: by `time.perf_counter`.
+        left_out: what was not begun because it would have ended later.
+    """
+
+    at: float = math.inf
+    left_out: list[str] = field(default_factory=list)
+
+
 DEFAULT = Budget()
 _current: ContextVar[Budget | None] = ContextVar("budget", default=None)
+_deadline: ContextVar[Deadline | None] = ContextVar("deadline", default=None)
 
 
 def budget() -> Budget:
@@ -66,6 +82,36 @@ def spending(limits: Budget) -> Iterator[None]:
         yield
     finally:
         _current.reset(token)
+
+
+@contextmanager
+def within(seconds: float | None) -> Iterator[Deadline]:
+    """Makes a deadline hold inside the block, in this thread or task alone; None for as long as it takes."""
+    deadline = Deadline(math.inf if seconds is None else time.perf_counter() + seconds)
+    token = _deadline.set(deadline)
+    try:
+        yield deadline
+    finally:
+        _deadline.reset(token)
+
+
+def in_time(flops: float, what: str) -> bool:
+    """Whether work of so many flops would be over by the deadline; if not, it is noted as left out.
+
+    Args:
+        what: a name for people, such as "the margin".
+    """
+    deadline = _deadline.get()
+    if deadline is None or flops <= FLOPS_A_SECOND * (deadline.at - time.perf_counter()):
+        return True
+    deadline.left_out.append(what)
+    return False
+
+
+def left_out() -> list[str]:
+    """What was left out so far for want of time."""
+    deadline = _deadline.get()
+    return [] if deadline is None else deadline.left_out
 
 
 def available_bytes(device: torch.device) -> int:

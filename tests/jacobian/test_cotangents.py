@@ -50,7 +50,7 @@ def test_a_chain_answers_as_its_numbers_do(depth: int) -> None:
     assert_close(g.mixed(blocks).dense(), dense.mixed(blocks).dense(), EXACT)
     assert_close(g.times(factor).dense(), dense.times(factor).dense(), EXACT)
     assert_close(g.samples(slice(1, 6, 2)).dense(), dense.samples(slice(1, 6, 2)).dense(), EXACT)
-    assert_close(g.columns(slice(1, 4)).dense(), dense.columns(slice(1, 4)).dense(), EXACT)
+    assert_close(g.part(slice(1, 4)).dense(), dense.part(slice(1, 4)).dense(), EXACT)
     assert g.to(torch.float32).dense().dtype == torch.float32
 
 

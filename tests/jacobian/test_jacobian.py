@@ -126,13 +126,13 @@ def test_jacobian_on_each_device(device: torch.device) -> None:
     assert_scaled(jacobian, 1e-10)
 
 
-def test_records_know_their_columns() -> None:
-    """Every entry of θ that a record stands for is its own, and together they are all."""
+def test_pieces_know_their_columns() -> None:
+    """Every entry of θ that a piece stands for is its own, and together they are all."""
     model, x = conv_groups()
     jacobian = linearised(model.double(), x)
-    columns = torch.cat([record.index.reshape(-1) for record in jacobian.records])
+    columns = torch.cat([piece.index.reshape(-1) for piece in jacobian.columns])
     assert torch.equal(columns.sort().values, torch.arange(jacobian.n_params))
-    assert {type(record) for record in jacobian.records} == {OuterColumns, DenseColumns}
+    assert {type(piece) for piece in jacobian.columns} == {OuterColumns, DenseColumns}
     assert sum(int(r["params"]) for r in jacobian.routes()) == jacobian.n_params
 
 

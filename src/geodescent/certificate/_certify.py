@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import torch
 
+from geodescent._budget import left_out
 from geodescent._errors import InputError, MemoryPlanError
 from geodescent._types import Outputs, Theta
 from geodescent.certificate._causes import Cause, causes_of, not_looked_for
@@ -78,7 +79,7 @@ def certificate_of(
         stopping_time=time,
         causes=causes,
         level=spectrum.level,
-        reason=_joined(spectrum.reason, why_no_time, *not_looked_for(problem)),
+        reason=_joined(spectrum.reason, why_no_time, *not_looked_for(problem), _without(left_out())),
         point=there.point(spectrum, rounding) if describe_point else None,
     )
 
@@ -172,6 +173,10 @@ def _guaranteed(
         return True
     sure = margin is not None and margin.proven and margin.value > 1.0 and not spectrum.sigma_min_is_bound
     return True if sure else None
+
+
+def _without(parts: list[str]) -> str | None:
+    return f"for want of time left out: {', '.join(parts)}; gd.certify takes the time it needs." if parts else None
 
 
 def _joined(*sentences: str | None) -> str | None:

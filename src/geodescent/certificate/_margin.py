@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
+from geodescent._budget import in_time
 from geodescent._errors import MemoryPlanError
 from geodescent._types import Outputs, Theta
 from geodescent.certificate._spectrum import Spectrum
@@ -62,6 +63,7 @@ def margin_at(
         spectrum.sigma_min_is_bound
         or spectrum.velocity is None
         or MARGIN_PRODUCTS * jacobian.product_flops() > MARGIN_FLOPS
+        or not in_time(MARGIN_PRODUCTS * jacobian.product_flops(), "the margin")
     ):
         return None
     try:

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 
 import torch
 
-from geodescent._budget import budget
+from geodescent._budget import budget, in_time
 from geodescent._types import Theta
 from geodescent.certificate._spectrum import Spectrum
 from geodescent.problem import Problem, hessian, hessian_extremes
@@ -67,6 +67,8 @@ def point_at(
 
 def _critical(problem: Problem, theta: Theta, rank: int | None, ratio: float) -> Point:
     k = problem.n_params
+    if not in_time(k * k * float(problem.n_residuals), "the kind of the critical point"):
+        return Point("critical", rank, ratio, None, None, None, f"critical, rank {_or_unknown(rank)}.")
     if k > budget().hessian_order or k * k * problem.n_residuals > HESSIAN_WORK:
         largest, smallest = hessian_extremes(problem, theta)
         saddle = True if smallest < -_resolved(largest, smallest, theta) else None

@@ -7,7 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from geodescent._budget import budget, fits
+from geodescent._budget import budget, fits, in_time
 from geodescent._types import Outputs, Theta
 from geodescent.jacobian import Jacobian
 from geodescent.linalg import PARAMETERS, ROWS, eigh, lanczos_extremes, reflected
@@ -71,10 +71,14 @@ def spectrum_of(jacobian: Jacobian, residual: Outputs, *, rcond: float | None = 
     limits = budget()
     dense = m * k <= limits.spectrum_numbers and m * k * small <= limits.spectrum_flops
     if dense and fits(8.0 * WORKING_MATRICES * m * k, jacobian.device):
-        return _from_dense(doubled, residual, cut)
-    if small <= limits.spectrum_order and fits(8.0 * WORKING_MATRICES * small**2, jacobian.device):
-        return _from_gram(doubled, residual, cut)
-    return _from_lanczos(doubled)
+        if in_time(2.0 * m * k * small + 20.0 * small**3, "the spectrum of D itself"):
+            return _from_dense(doubled, residual, cut)
+    elif small <= limits.spectrum_order and fits(8.0 * WORKING_MATRICES * small**2, jacobian.device):
+        if in_time(jacobian.gram_flops() + 9.0 * small**3, "the spectrum through a Gram matrix"):
+            return _from_gram(doubled, residual, cut)
+    if in_time(2.0 * LANCZOS_STEPS * jacobian.product_flops(), "bounds of the spectrum"):
+        return _from_lanczos(doubled)
+    return Spectrum("not computed")
 
 
 def _from_dense(jacobian: Jacobian, residual: Outputs, rcond: float) -> Spectrum:

@@ -2,6 +2,7 @@
 
 from torch import Tensor
 
+from geodescent._budget import within
 from geodescent.certificate import Certificate, certificate_of
 from geodescent.doors._arguments import tensors_of
 from geodescent.outputs import Inputs
@@ -17,6 +18,7 @@ def certify(
     target_cost: float | None = None,
     rcond: float | None = None,
     lipschitz: float | None = None,
+    max_seconds: float | None = None,
 ) -> Certificate:
     """What is known at the model's parameters: rank, spectrum, guarantee, floors and the causes of rank loss.
 
@@ -27,13 +29,15 @@ def certify(
         target_cost: for the stopping time.
         rcond: relative cut on σ; default max(m, K)·eps from D, √(m·eps) through G.
         lipschitz: a proven Lipschitz constant L of D on the ball of radius σ_min/L.
+        max_seconds: parts that would take longer are left out, and named as the reason; None for all parts.
     """
     problem = problem_of(model, tensors_of(X, "certify"), y, weights, call="certify")
-    return certificate_of(
-        problem,
-        target_cost=target_cost,
-        rcond=rcond,
-        lipschitz=lipschitz,
-        describe_point=True,
-        forecast_rounding=True,
-    )
+    with within(max_seconds):
+        return certificate_of(
+            problem,
+            target_cost=target_cost,
+            rcond=rcond,
+            lipschitz=lipschitz,
+            describe_point=True,
+            forecast_rounding=True,
+        )

@@ -7,6 +7,7 @@ from typing import TypedDict
 
 import numpy as np
 
+from geodescent._budget import within
 from geodescent._errors import InputError
 from geodescent._record import Result, StepRecord
 from geodescent._types import Theta
@@ -14,6 +15,13 @@ from geodescent.certificate import Certificate, certificate_of
 from geodescent.flow import Array
 from geodescent.outputs import Layered, ModuleSnapshot, Parametrised
 from geodescent.problem import Problem
+
+LEAST_SECONDS = 1.0  # Seconds that a certificate may take where a result is printed, …
+SHARE_OF_RUN = 0.1  # … or this share of the run's seconds, if that is more.
+UNMADE = (
+    "this result was pickled before its certificate was made: call gd.certify(model, X, y), or ask for "
+    "solution.certificate before pickling."
+)
 
 
 class History(TypedDict):
@@ -67,23 +75,35 @@ class OnDemand:
 
     def __init__(self, problem: Problem, theta: Theta, make: Callable[[Problem, Theta], Certificate]) -> None:
         self._made: Certificate | None = None
+        self._in_part: Certificate | None = None
         self._problem: Problem | None = problem
         self._theta, self._make = theta, make
         self._modules = [_snapshot(problem, block.map) for block in problem.blocks if isinstance(block.map, Layered)]
 
-    def get(self) -> Certificate:
-        """The certificate. Raises InputError where it was not made before pickling."""
-        if self._made is None:
-            if self._problem is None:
-                raise InputError(
-                    "this result was pickled before its certificate was made: call gd.certify(model, X, y), or ask for "
-                    "solution.certificate before pickling."
-                )
-            with ExitStack() as stack:
-                for snapshot in self._modules:
-                    stack.enter_context(snapshot.restored())
-                self._made = self._make(self._problem, self._theta)
-        return self._made
+    def get(self, max_seconds: float | None = None) -> Certificate:
+        """The certificate, or what there is time for. Raises InputError where it was not made before pickling."""
+        if self._made is not None:
+            return self._made
+        if max_seconds is not None and self._in_part is not None:
+            return self._in_part
+        if self._problem is None:
+            raise InputError(UNMADE)
+        with ExitStack() as stack:
+            deadline = stack.enter_context(within(max_seconds))
+            for snapshot in self._modules:
+                stack.enter_context(snapshot.restored())
+            made = self._make(self._problem, self._theta)
+        if deadline.left_out:
+            self._in_part = made
+        else:
+            self._made = made
+        return made
+
+    def in_words(self, seconds: float) -> str:
+        """The certificate for people, with the parts that a tenth of a run's seconds is enough for, or one second."""
+        if self._made is None and self._problem is None:
+            return UNMADE
+        return str(self.get(max(LEAST_SECONDS, SHARE_OF_RUN * seconds)))
 
     def __getstate__(self) -> dict[str, object]:
         return {"_made": self._made, "_problem": None, "_theta": None, "_make": None, "_modules": []}
@@ -149,7 +169,7 @@ class Solution:
             f"result      {self.result.value}",
             f"steps       {self.steps} in {self.seconds:.3g} s",
         ]
-        return "\n".join([*lines, str(self.certificate)])
+        return "\n".join([*lines, self.on_demand.in_words(self.seconds)])
 
 
 @dataclass(frozen=True, repr=False)
@@ -211,4 +231,4 @@ class Flow:
             f"deviation   {self.max_relative_deviation:.1e} of the predicted cost at most",
             f"result      {self.result.value}",
         ]
-        return "\n".join([*lines, str(self.certificate)])
+        return "\n".join([*lines, self.on_demand.in_words(self.seconds)])

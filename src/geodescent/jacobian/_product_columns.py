@@ -117,11 +117,11 @@ class ProductColumns:
         return self._formed
 
     def mv(self, v: Tensor) -> Tensor:
-        product = self.product((self.column_scale * v).to(self.source)).to(self.row_scale.dtype)
+        product = self.product((self.column_scale * v).to(self.source)).detach().to(self.row_scale.dtype)
         return (self.row_scale * product)[:, None]
 
     def rmv(self, u: Tensor, out: Tensor) -> None:
-        product = self.transposed((self.row_scale * u[:, 0]).to(self.source)).to(self.row_scale.dtype)
+        product = self.transposed((self.row_scale * u[:, 0]).to(self.source)).detach().to(self.row_scale.dtype)
         out.add_(self.column_scale * product)
 
     def row_squares(self) -> Tensor:

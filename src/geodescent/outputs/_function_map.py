@@ -14,7 +14,7 @@ from geodescent._types import Outputs, Theta
 from geodescent.jacobian import BlockJacobian, MatrixJacobian
 from geodescent.linalg import norm
 from geodescent.outputs._agreement import random_rows
-from geodescent.outputs._function import Parameter, central_slope, curvature_of
+from geodescent.outputs._function import Parameter, central_difference, central_slope, curvature_of
 from geodescent.outputs._graph import derivative_rows
 
 Parameters = Tensor | Mapping[str, Tensor]
@@ -35,6 +35,9 @@ class FunctionMap:
         theta0: where it stands first; a copy is kept. float32 or float64.
         jacobian: `θ ↦ D`, of the same kind of argument: (m, K), or a dict name → (m, *shape). It is compared with f
             once, now.
+
+    Attributes:
+        traced: `θ ↦ x[θ]` with the graph that leads to θ; None where torch does not see how f depends on θ.
 
     Raises:
         InputError: what f returns, or theta0, cannot be used.
@@ -58,6 +61,7 @@ class FunctionMap:
             self._ways[:2] = [self._reverse, self._forward]
         if jacobian is not None:
             self._check_jacobian()
+        self.traced: Callable[[Theta], Outputs] | None = self._attached if self._is_traceable() else None
 
     @property
     def dtype(self) -> torch.dtype:
@@ -80,16 +84,13 @@ class FunctionMap:
 
     def write(self, theta: Theta) -> None:
         """Copies θ into the map's own."""
-        self.theta.copy_(theta)
+        with torch.no_grad():
+            self.theta.copy_(theta)
 
     def __call__(self, theta: Theta) -> Outputs:
         """`x[θ]`, (m,) or (N, Q)."""
         with torch.no_grad():
             return self._rows(self._function(self._argument(theta)))
-
-    def traced(self, theta: Theta) -> Outputs:
-        """`x[θ]` with the graph that leads to θ."""
-        return self._rows(self._function(self._argument(theta)))
 
     def linearise(self, theta: Theta | None = None) -> tuple[Outputs, BlockJacobian]:
         """`x[θ]` and D, dense.
@@ -106,9 +107,13 @@ class FunctionMap:
     def second_derivative(self, theta: Theta, direction: Theta) -> Outputs:
         """`d²x[θ + s·direction]/ds²` at s = 0, forward over forward, or by the central difference of length `eps^¼`."""
         with torch.no_grad():
-            return (
-                curvature_of(self, theta, direction) if self._jacobian else curvature_of(self.traced, theta, direction)
-            )
+            if self.traced is None:
+                return central_difference(self, theta, direction)
+            return curvature_of(self.traced, theta, direction)
+
+    def _attached(self, theta: Theta) -> Outputs:
+        """`x[θ]` with its graph, where θ has one."""
+        return self._rows(self._function(self._argument(theta)))
 
     def _dense(self, theta: Theta) -> Tensor:
         if self._jacobian is not None:
@@ -126,14 +131,14 @@ class FunctionMap:
         units = torch.eye(self.n_params, dtype=self.dtype, device=self.device)
 
         def along(unit: Tensor) -> Tensor:
-            derivative: Tensor = jvp(self.traced, (theta,), (unit,))[1]
+            derivative: Tensor = jvp(self._attached, (theta,), (unit,))[1]
             return derivative.reshape(-1)
 
         columns: Tensor = vmap(along, out_dims=1, chunk_size=self._chunk)(units)
         return columns
 
     def _reverse(self, theta: Theta) -> Tensor:
-        outputs, pull = vjp(self.traced, theta)[:2]
+        outputs, pull = vjp(self._attached, theta)[:2]
         units = torch.eye(outputs.numel(), dtype=self.dtype, device=self.device).view(-1, *outputs.shape)
         rows_of_d: Tensor = vmap(lambda unit: pull(unit)[0], chunk_size=self._chunk)(units)
         return rows_of_d
@@ -141,12 +146,7 @@ class FunctionMap:
     def _row_by_row(self, theta: Theta) -> Tensor:
         leaf = theta.detach().clone().requires_grad_()
         with torch.enable_grad():
-            outputs = self.traced(leaf)
-        if not outputs.requires_grad:
-            raise InputError(
-                "the function's outputs do not depend on θ through torch: write it with torch operations, or pass "
-                "jacobian=, a function that returns D."
-            )
+            outputs = self._attached(leaf)
         return derivative_rows(outputs.reshape(len(outputs), -1), [leaf]).reshape(-1, self.n_params)
 
     @property
@@ -178,6 +178,29 @@ class FunctionMap:
                 f"jacobian(θ) v differs by {off:.2g} (of {size:.2g}) from the change of the function along v: it is "
                 "not its derivative. Leave jacobian out to have D by torch, or correct it."
             )
+
+    def _is_traceable(self) -> bool:
+        """Whether autograd has a derivative of f, and it is D: f may leave torch where the user brings D.
+
+        Raises: InputError, where there is neither.
+        """
+        u, leaf = random_rows(torch.Size(self.shape), self.theta), self.theta.clone().requires_grad_()
+        gradient: Tensor | None = None
+        cause: Exception | None = None
+        try:
+            with torch.enable_grad():
+                (gradient,) = torch.autograd.grad(self._attached(leaf), leaf, u, allow_unused=True)
+        except Exception as error:  # a function that leaves torch may raise anything
+            cause = error
+        if self._jacobian is None and gradient is None:
+            raise InputError(
+                "the function's outputs do not depend on θ through torch: write it with torch operations, or pass "
+                "jacobian=, a function that returns D."
+            ) from cause
+        if self._jacobian is None or gradient is None:
+            return gradient is not None
+        ours = self._given(self.theta).T @ u.reshape(-1)
+        return norm(gradient - ours) <= AGREES * norm(ours)
 
     def _argument(self, theta: Theta) -> Parameters:
         return self._named(theta) if self._places else theta
