@@ -153,3 +153,13 @@ def test_an_objective_needs_a_module() -> None:
         combined_flow(gd.Problem((replace(block, target=block.target + 1.0),)), until=1.0)
     with pytest.raises(gd.InputError, match="η must not be negative"):
         combined_flow(*fitted(), strength=-1.0, until=1.0)
+
+
+def test_the_norm_is_of_what_is_moved_and_what_is_frozen_stays() -> None:
+    model, X, y = fitted()
+    model[0].requires_grad_(False)
+    still, theta = model[0].weight.clone(), gd.SampleMap(model, X).theta
+    assert squared_norm(model).item() == pytest.approx(0.5 * float(theta.square().sum()), rel=1e-14)
+    path = refine(model, X, y, max_steps=5)
+    assert path.points[0].objective == pytest.approx(0.5 * float(theta.square().sum()), rel=1e-14)
+    assert path.objective < path.points[0].objective and torch.equal(model[0].weight, still)

@@ -70,12 +70,12 @@ def spectrum_of(jacobian: Jacobian, residual: Outputs, *, rcond: float | None = 
     small = min(m, k)
     limits = budget()
     dense = m * k <= limits.spectrum_numbers and m * k * small <= limits.spectrum_flops
-    if dense and fits(8.0 * WORKING_MATRICES * m * k, jacobian.device):
-        if in_time(2.0 * m * k * small + 20.0 * small**3, "the spectrum of D itself"):
-            return _from_dense(doubled, residual, cut)
-    elif small <= limits.spectrum_order and fits(8.0 * WORKING_MATRICES * small**2, jacobian.device):
-        if in_time(jacobian.gram_flops() + 9.0 * small**3, "the spectrum through a Gram matrix"):
-            return _from_gram(doubled, residual, cut)
+    dense = dense and fits(8.0 * WORKING_MATRICES * m * k, jacobian.device)
+    if dense and in_time(2.0 * m * k * small + 20.0 * small**3, "the spectrum of D itself"):
+        return _from_dense(doubled, residual, cut)
+    gram = small <= limits.spectrum_order and fits(8.0 * WORKING_MATRICES * small**2, jacobian.device)
+    if gram and in_time(jacobian.gram_flops() + 9.0 * small**3, "the spectrum through a Gram matrix"):
+        return _from_gram(doubled, residual, cut)
     if in_time(2.0 * LANCZOS_STEPS * jacobian.product_flops(), "bounds of the spectrum"):
         return _from_lanczos(doubled)
     return Spectrum("not computed")
