@@ -10,25 +10,9 @@ from typing import TYPE_CHECKING, Any
 from geodescent._errors import InputError, JacobianError, MemoryPlanError
 from geodescent._record import Result, StepRecord
 from geodescent._version import __version__
-from geodescent.certificate import Certificate
-from geodescent.descent import (
-    AfterSteps,
-    EulerWalk,
-    GainRatio,
-    GeodesicWalk,
-    Method,
-    NaturalControl,
-    OpeningEnds,
-    PartEnds,
-    Spring,
-    Stage,
-)
-from geodescent.doors import Flow, Solution, certify, fit, flow, initialise
-from geodescent.flow import AdaptedField, StraightLineField
-from geodescent.generalisation import ChosenStart
+from geodescent.flow import AdaptedField, Field, StraightLineField
 from geodescent.jacobian import DenseColumns, Jacobian, MatrixJacobian
-from geodescent.lift import GramLift, KrylovLift, NormalLift
-from geodescent.optim import GeoDescent
+from geodescent.lift import GramLift, KrylovLift, Lift, NormalLift
 from geodescent.outputs import (
     ClosureMap,
     FunctionMap,
@@ -46,16 +30,51 @@ if TYPE_CHECKING:
     from geodescent import constructive as constructive
     from geodescent import costs as costs
     from geodescent import geometry as geometry
+    from geodescent import optim as optim
     from geodescent.app import load
+    from geodescent.certificate import Certificate
+    from geodescent.descent import (
+        AfterSteps,
+        EulerWalk,
+        GainRatio,
+        GeodesicWalk,
+        Method,
+        NaturalControl,
+        OpeningEnds,
+        PartEnds,
+        Spring,
+        Stage,
+    )
+    from geodescent.doors import Flow, Solution, certify, fit, flow, initialise
+    from geodescent.generalisation import ChosenStart
+    from geodescent.optim import GeoDescent
+else:
+    del flow  # The room, a module imported above: `gd.flow` is the door of that name.
 
 LAZY = {
-    "constructive": "geodescent.constructive",
-    "costs": "geodescent.costs",
-    "geometry": "geodescent.geometry",
-    "load": "geodescent.app",
-    "optim": "geodescent.optim",
+    "app": ("load",),
+    "certificate": ("Certificate",),
+    "constructive": (),
+    "costs": (),
+    "descent": (
+        "AfterSteps",
+        "EulerWalk",
+    "Field",
+        "GainRatio",
+        "GeodesicWalk",
+        "Method",
+        "NaturalControl",
+        "OpeningEnds",
+        "PartEnds",
+        "Spring",
+        "Stage",
+    ),
+    "doors": ("Flow", "Solution", "certify", "fit", "flow", "initialise"),
+    "generalisation": ("ChosenStart",),
+    "geometry": (),
+    "optim": ("GeoDescent",),
 }
-"""Name → module that holds it or is it, imported when it is asked for."""
+"""Room → names of it that are imported when they are asked for, as the room is itself."""
 
 __all__ = [
     "AdaptedField",
@@ -64,8 +83,10 @@ __all__ = [
     "Certificate",
     "ChosenStart",
     "ClosureMap",
+    "Control",
     "DenseColumns",
     "EulerWalk",
+    "Field",
     "FixedSource",
     "Flow",
     "FunctionMap",
@@ -78,6 +99,7 @@ __all__ = [
     "JacobianError",
     "KrylovLift",
     "Layered",
+    "Lift",
     "MatrixJacobian",
     "MemoryPlanError",
     "Method",
@@ -99,6 +121,7 @@ __all__ = [
     "StepRecord",
     "StraightLineField",
     "StreamedSource",
+    "Walk",
     "__version__",
     "affine_columns",
     "certify",
@@ -117,11 +140,13 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Imported when asked for: `load`, whose packages are an extra, and the rooms that not everybody needs."""
-    if name not in LAZY:
-        raise AttributeError(f"module 'geodescent' has no attribute {name!r}")
-    module = import_module(LAZY[name])
-    return module.load if name == "load" else module
+    """A name of a room that is not imported yet, or such a room."""
+    for room, names in LAZY.items():
+        if name in names:
+            return getattr(import_module(f"geodescent.{room}"), name)
+    if name in LAZY and name in __all__:
+        return import_module(f"geodescent.{name}")
+    raise AttributeError(f"module 'geodescent' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:

@@ -5,8 +5,9 @@ from dataclasses import replace
 
 import pytest
 import torch
+from support.small_nets import at, smooth
 
-from geodescent import EulerWalk, GainRatio, KrylovLift, Problem
+from geodescent import EulerWalk, GainRatio, GramLift, KrylovLift, Problem
 from geodescent.descent import CostLevels, Damping, GainRatioState, Linearised, Trial, best_fraction
 from geodescent.lift import INEXACT, Lift
 
@@ -87,3 +88,19 @@ def test_refusals_in_a_row_raise_the_damping_ever_faster() -> None:
     assert taken is not None and here.tally["rejections"] >= 3
     raised = math.prod(4.0 * 2.0**k for k in range(here.tally["rejections"]))
     assert taken[0].damping == pytest.approx(damping * raised)
+
+
+def test_a_step_begins_where_the_last_one_ended() -> None:
+    """The same solve from its own answer is at its end sooner."""
+    here = at(*smooth(1000, width=260), KrylovLift(tol=1e-2, slack=0.5))
+    levels, damping = CostLevels(here.cost, here.cost), Damping(1e-3 * here.prepared.mean_square, here.total_square)
+    first, state = GainRatio().step(here, EulerWalk(), GainRatioState(damping), levels)
+    cold = here.tally["iterations"]
+    again, _ = GainRatio().step(here, EulerWalk(), GainRatioState(damping, near=state.near), levels)
+    assert again.predicted <= 1.1 * first.predicted
+    assert here.tally["iterations"] - cold < cold
+
+
+def test_a_direct_solve_leaves_nothing_to_begin_from() -> None:
+    here = of_a_small_net(GramLift())
+    assert step(here, 1e-2)[1].near is None

@@ -164,7 +164,7 @@ class Foreign:
 CASES: dict[str, Callable[[torch.dtype], Case]] = {
     "samples": lambda dtype: sampled(*mlp(), dtype),
     "samples, rows": lambda dtype: sampled(Custom(), normal(6, 6), dtype),
-    "samples, words": lambda dtype: sampled(Embedded(), text(5, 4, 11), dtype),
+    "samples, words": lambda dtype: sampled(Embedded(), 1 + text(5, 4, 10), dtype),
     "closure": closed,
     "closure of residuals": lambda dtype: closed(dtype, residuals=True),
     "closure of one derivative": lambda dtype: closed(dtype, once=True),

@@ -155,7 +155,7 @@ class GeoDescent(torch.optim.Optimizer):
             if y is not None:
                 raise InputError("step takes a closure alone, or X and y: y was given beside a closure.")
             outputs = ClosureMap(self._closure_routes(self.model, parameters), closure)
-            return Problem.over(outputs, outputs.target.reshape(outputs.shape))
+            return Problem.over(outputs, outputs.target)
         if closure is None or y is None:
             passed = "X alone" if closure is not None else "nothing" if y is None else "y alone"
             raise InputError(f"step was called with {passed}: call step(X, y), or step(closure). {PARTS}")

@@ -74,6 +74,8 @@ def recording(modules: dict[str, nn.Module]) -> Iterator[list[Call]]:
 def cotangents(outputs: Tensor, calls: list[Call], layouts: list[Layout]) -> list[Tensor]:
     """`g (N, Q, c, …)` for each call: one backward pass an output, through activations only.
 
+    From sums, not along directions: for these `torch.autograd.grad` imports SymPy first, which takes most of a second.
+
     Args:
         outputs: (N, Q), attached to the graph.
     """
@@ -87,16 +89,14 @@ def cotangents(outputs: Tensor, calls: list[Call], layouts: list[Layout]) -> lis
     require(n_bytes, outputs.device, what=what, instead="Use fewer samples at a time.")
     edges = [call.edge for call in calls]
     if q == 1:  # what autograd returns, without a copy
-        gradients = torch.autograd.grad(outputs, edges, torch.ones_like(outputs), allow_unused=True)
+        gradients = torch.autograd.grad(outputs[:, 0].sum(), edges, allow_unused=True)
         return [
             outputs.new_zeros(shape) if g is None else layout.samples_first(g, n)[:, None]
             for g, layout, shape in zip(gradients, layouts, shapes, strict=True)
         ]
     collected = [outputs.new_zeros(shape) for shape in shapes]
-    direction = torch.zeros_like(outputs)
     for k in range(q):
-        direction.zero_()[:, k] = 1.0
-        gradients = torch.autograd.grad(outputs, edges, direction, retain_graph=k < q - 1, allow_unused=True)
+        gradients = torch.autograd.grad(outputs[:, k].sum(), edges, retain_graph=k < q - 1, allow_unused=True)
         for target, gradient, layout in zip(collected, gradients, layouts, strict=True):
             if gradient is not None:
                 target[:, k] = layout.samples_first(gradient, n)

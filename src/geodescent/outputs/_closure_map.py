@@ -40,6 +40,22 @@ class ClosureRoutes:
         self.modules = ruled_modules(self.function)
 
 
+@dataclass(frozen=True)
+class _FirstCall:
+    """The call that the map was made with, so that the first question needs no other.
+
+    Attributes:
+        theta, versions: where the parameters stood, and how often each had been written.
+        outputs: x with its graph, (N, Q).
+        calls: of layers.
+    """
+
+    theta: Theta
+    versions: list[int]
+    outputs: Tensor
+    calls: list[Call]
+
+
 class ClosureMap(ModuleMap):
     """`x[θ]` of a closure, which calls a model whose parameters are θ.
 
@@ -58,9 +74,10 @@ class ClosureMap(ModuleMap):
         self.function, self._routes = routes.function, routes
         self._leaves = self.function.own()
         self._batch = BatchClosure(closure, self.function.dtype, self.function.device)
-        outputs, self.target, calls = self._opened()
+        outputs, target, calls = self._opened()
+        self.target = rows_of(target) if target.shape == outputs.shape else target
         self.output_shape, self.n_samples = outputs.shape[1:], len(outputs)
-        self._graph: tuple[Theta, Tensor, list[Call]] | None = (self.theta, rows_of(outputs), calls)
+        self._first: _FirstCall | None = _FirstCall(self.theta, self._versions(), rows_of(outputs), calls)
         self._witness: tuple[Theta, Outputs, Theta] | None = None
 
     @classmethod
@@ -80,7 +97,7 @@ class ClosureMap(ModuleMap):
 
     def write(self, theta: Theta) -> None:
         """Copies θ into the parameters."""
-        self._graph = None
+        self._first = None
         with torch.no_grad():
             for p in self.function.parameters:
                 self._leaves[p.name].copy_(theta[p.entries].view(p.shape))
@@ -181,12 +198,16 @@ class ClosureMap(ModuleMap):
 
     def _attached(self, theta: Theta) -> tuple[Tensor, list[Call]]:
         """x with its graph, (N, Q), and the calls of layers; the first call's, as long as nothing was written."""
-        first, self._graph = self._graph, None
-        if first is not None and torch.equal(theta, first[0]):
-            return first[1:]
+        first, self._first = self._first, None
+        if first is not None and first.versions == self._versions() and torch.equal(theta, first.theta):
+            return first.outputs, first.calls
         with recording(self._routes.modules) as calls:
             outputs, _ = self._batch.attached()
         return rows_of(outputs), calls
+
+    def _versions(self) -> list[int]:
+        """How often each parameter was written in place, by whomever: a graph from before is of no use."""
+        return [leaf._version for leaf in self._leaves.values()]
 
     def _witnessed(self, theta: Theta, outputs: Tensor) -> tuple[Outputs, Theta]:
         """u, random, and Dᵀu by autograd at θ, kept from one question to the next."""

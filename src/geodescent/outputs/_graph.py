@@ -10,7 +10,7 @@ from geodescent._budget import budget, require
 
 def gradient_of(outputs: Tensor, leaves: list[Tensor], direction: Tensor) -> list[Tensor]:
     """`Dᵀu`, one tensor a leaf; the graph is kept."""
-    gradients = torch.autograd.grad(outputs, leaves, direction, retain_graph=True, allow_unused=True)
+    gradients = torch.autograd.grad((outputs * direction).sum(), leaves, retain_graph=True, allow_unused=True)
     return [torch.zeros_like(a) if g is None else g.to_dense() for a, g in zip(leaves, gradients, strict=True)]
 
 

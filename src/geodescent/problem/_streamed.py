@@ -61,10 +61,14 @@ class StreamedSource:
 
 
 def in_order(loader: Loader) -> Loader:
-    """The batches of one pass, again at every pass: rows must be met where the last pass met them."""
+    """The batches of one pass, again at every pass: rows must be met where the last pass met them.
+
+    A pass draws from a generator of its own, and leaves the global one alone.
+    """
     if isinstance(loader.dataset, IterableDataset):
         return loader
     common: dict[str, Any] = {"collate_fn": loader.collate_fn, "num_workers": loader.num_workers}
+    common["generator"] = torch.Generator()
     if loader.batch_sampler is None:
         return DataLoader(loader.dataset, batch_size=None, sampler=list(loader.sampler), **common)
     return DataLoader(loader.dataset, batch_sampler=list(loader.batch_sampler), **common)
@@ -114,7 +118,7 @@ class StreamedMap:
     def linearise(self, theta: Theta) -> tuple[Outputs, "StreamedJacobian"]:
         """`x[θ]` and D, of which only the recipe is kept."""
         n_rows = self.shape[0] * self.shape[1]
-        return self(theta), StreamedJacobian(self, theta, (n_rows, len(theta)), self.dtype)
+        return self(theta), StreamedJacobian(self, theta.clone(), (n_rows, len(theta)), self.dtype)
 
     def parts(self, theta: Theta) -> Iterator[Jacobian]:
         """D batch by batch."""
