@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 WAITING = ("app", "certificate", "constructive", "costs", "descent", "doors", "generalisation", "geometry", "optim")
-OTHERS = ("matplotlib", "pandas", "polars", "rich", "safetensors", "scipy", "sklearn", "sympy", "typer")
+OTHERS = ("matplotlib", "pandas", "polars", "rich", "scipy", "sklearn", "sympy", "typer")
 
 
 def printed(code: str) -> str:
@@ -40,7 +40,7 @@ def test_rooms_wait_until_one_of_their_names_is_asked_for() -> None:
 
 
 def test_a_fit_needs_torch_alone() -> None:
-    """SciPy is for flows, safetensors for checkpoints; what torch itself brings in the meantime is not ours."""
+    """SciPy is for flows; SymPy is what torch imports, for most of a second, if it is asked the wrong way."""
     code = f"""if True:
         import sys, torch, geodescent as gd
         model = torch.nn.Sequential(torch.nn.Linear(2, 5), torch.nn.Tanh(), torch.nn.Linear(5, 1)).double()

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from geodescent.certificate import Certificate
     from geodescent.descent import (
         AfterSteps,
+        Control,
         EulerWalk,
         GainRatio,
         GeodesicWalk,
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
         PartEnds,
         Spring,
         Stage,
+        Walk,
     )
     from geodescent.doors import Flow, Solution, certify, fit, flow, initialise
     from geodescent.generalisation import ChosenStart
@@ -58,8 +60,8 @@ LAZY = {
     "costs": (),
     "descent": (
         "AfterSteps",
+        "Control",
         "EulerWalk",
-    "Field",
         "GainRatio",
         "GeodesicWalk",
         "Method",
@@ -68,6 +70,7 @@ LAZY = {
         "PartEnds",
         "Spring",
         "Stage",
+        "Walk",
     ),
     "doors": ("Flow", "Solution", "certify", "fit", "flow", "initialise"),
     "generalisation": ("ChosenStart",),

@@ -1,9 +1,4 @@
-"""The second derivative of outputs along a line: by autograd where that is right, else by differences of the first.
-
-Torch differentiates some operations twice and is wrong without a word: the first derivative keeps what the operation
-saved, which forward mode takes for constant. `layer_norm`, `instance_norm`, `linalg.solve` and `linalg.det` are of that
-kind (torch 2.13). So autograd's answer is held against a difference once.
-"""
+"""The second derivative of outputs along a line: forward over forward, by backward passes, or by differences."""
 
 import math
 from collections.abc import Callable
@@ -15,72 +10,65 @@ from torch.func import jvp
 
 from geodescent._types import Outputs, Theta
 from geodescent.linalg import norm, row_norm
-from geodescent.outputs._agreement import random_rows
+from geodescent.outputs._graph import random_rows, second_derivative_of
 
+AGREES = 10.0  # Times √eps of the answer: forward and backward sums are taken in another order.
 
-@dataclass(frozen=True)
-class Derivatives:
-    """What there is of outputs along lines in θ.
-
-    Attributes:
-        outputs: `θ ↦ x[θ]`.
-        first: `(θ, v) ↦ Dv`; raises RuntimeError or NotImplementedError where there is none.
-        second: `(θ, v) ↦ d²x[θ + sv]/ds²` by autograd; raises the same.
-    """
-
-    outputs: Callable[[Theta], Outputs]
-    first: Callable[[Theta, Theta], Outputs]
-    second: Callable[[Theta, Theta], Outputs]
-
-    @classmethod
-    def forward(cls, outputs: Callable[[Theta], Outputs]) -> "Derivatives":
-        """Those of forward mode: the second is forward over forward."""
-
-        def first(theta: Theta, v: Theta) -> Outputs:
-            slope: Tensor = jvp(outputs, (theta,), (v,))[1]
-            return slope
-
-        def second(theta: Theta, v: Theta) -> Outputs:
-            curvature: Tensor = jvp(lambda at: first(at, v), (theta,), (v,))[1]
-            return curvature
-
-        return cls(outputs, first, second)
+Function = Callable[[Theta], Outputs]
 
 
 @dataclass
 class SecondDerivative:
-    """`d²x[θ + sv]/ds²` of one function, which is held against a difference along one random line, the first time.
+    """`d²x[θ + sv]/ds²` at s = 0, for one function of θ that may be called on other samples each time.
+
+    Forward over forward takes little memory, and is wrong without a word over operations whose first derivative uses
+    what the operation kept, as those of torch's `layer_norm`, `linalg.solve` and `linalg.det` do: for forward mode that
+    is a constant. So it is held against backward passes, the first time and along a random line, and where the two
+    differ backward passes are taken from then on.
 
     Attributes:
-        by_autograd: whether autograd's is right; None before the first question.
+        forward: whether forward over forward is right; None before the first question.
     """
 
-    by_autograd: bool | None = None
+    forward: bool | None = None
 
-    def __call__(self, known: Derivatives, theta: Theta, direction: Theta) -> Outputs:
-        """At θ along the direction.
+    def __call__(self, outputs: Function, few: Function, theta: Theta, direction: Theta) -> Outputs:
+        """At θ along the direction; by the central difference of length `eps^¼` where autograd has no answer.
 
-        Cost: some six calls of the outputs by autograd, and as many by differences.
+        Args:
+            outputs: `θ ↦ x[θ]`.
+            few: the same of a few samples, on which the ways are compared.
         """
-        if norm(direction) == 0.0:
-            return torch.zeros_like(known.outputs(theta))
-        if self.by_autograd is None:
-            self.by_autograd = _agree(known, theta)
-        curvature = _attempt(known.second, theta, direction) if self.by_autograd else None
-        return by_differences(known, theta, direction) if curvature is None else curvature
+        if self.forward is None:
+            self.forward = _forward_is_right(few, theta)
+        ways = [forward_over_forward, backward] if self.forward else [backward]
+        for way in ways:
+            curvature = _attempt(way, outputs, theta, direction)
+            if curvature is not None:
+                return curvature
+        return central_difference(outputs, theta, direction)
 
 
-def by_differences(known: Derivatives, theta: Theta, direction: Theta) -> Outputs:
-    """`(D[θ + hv] − D[θ − hv])v/(2h)`, which loses a third of the digits; of the outputs, half, where there is no D."""
+def forward_over_forward(outputs: Function, theta: Theta, direction: Theta) -> Outputs:
+    """Some six calls of the outputs, of which few numbers are kept."""
 
-    def along(at: Theta) -> Outputs:
-        return known.first(at, direction)
+    def first(at: Theta) -> Outputs:
+        slope: Tensor = jvp(outputs, (at,), (direction,))[1]
+        return slope
 
-    curvature = _attempt(lambda at, _: central_slope(along, at, direction), theta, direction)
-    return central_difference(known.outputs, theta, direction) if curvature is None else curvature
+    curvature: Tensor = jvp(first, (theta,), (direction,))[1]
+    return curvature
 
 
-def central_difference(outputs: Callable[[Theta], Tensor], theta: Theta, direction: Theta) -> Tensor:
+def backward(outputs: Function, theta: Theta, direction: Theta) -> Outputs | None:
+    """One call with its graph and four backward passes; None where the outputs can be differentiated once only."""
+    leaf = theta.detach().clone().requires_grad_()
+    with torch.enable_grad():
+        x = outputs(leaf)
+    return second_derivative_of(x, [leaf], [direction])
+
+
+def central_difference(outputs: Function, theta: Theta, direction: Theta) -> Outputs:
     """`(x[θ + hv] − 2x[θ] + x[θ − hv])/h²`, ‖hv‖ = eps^¼ of θ's size: where no derivative is to be had."""
     h = _step(theta, direction, 1.0 / 4.0)
     if h == 0.0:
@@ -89,27 +77,31 @@ def central_difference(outputs: Callable[[Theta], Tensor], theta: Theta, directi
     return (ahead - 2.0 * outputs(theta) + behind) / h**2
 
 
-def central_slope(outputs: Callable[[Theta], Tensor], theta: Theta, direction: Theta) -> Tensor:
-    """`(x[θ + hv] − x[θ − hv])/(2h)`, ‖hv‖ = eps^⅓ of θ's size, v not zero."""
+def central_slope(outputs: Function, theta: Theta, direction: Theta) -> Outputs:
+    """`(x[θ + hv] − x[θ − hv])/(2h)`, ‖hv‖ = eps^⅓ of θ's size."""
     h = _step(theta, direction, 1.0 / 3.0)
     return (outputs(theta + h * direction) - outputs(theta - h * direction)) / (2.0 * h)
 
 
-def _agree(known: Derivatives, theta: Theta) -> bool:
-    """Whether both ways agree along a random line, to eps^¼: what the less exact of the differences can show."""
+def _forward_is_right(few: Function, theta: Theta) -> bool:
+    """Whether forward over forward is there and is what backward passes give, where those are there."""
     direction = random_rows(theta.shape, theta)
-    exact = _attempt(known.second, theta, direction)
-    if exact is None:
+    ours = _attempt(forward_over_forward, few, theta, direction)
+    if ours is None:
         return False
-    difference = by_differences(known, theta, direction)
-    off, size = row_norm(exact - difference), row_norm(difference)
-    return off <= math.pow(torch.finfo(theta.dtype).eps, 0.25) * max(size, row_norm(exact)) or not math.isfinite(size)
+    theirs = _attempt(backward, few, theta, direction)
+    if theirs is None:
+        return True
+    size = max(row_norm(ours), row_norm(theirs))
+    return row_norm(ours - theirs) <= AGREES * math.sqrt(torch.finfo(theta.dtype).eps) * size or not math.isfinite(size)
 
 
-def _attempt(derivative: Callable[[Theta, Theta], Outputs], theta: Theta, direction: Theta) -> Outputs | None:
-    """The derivative, or None where an operation has none of this kind."""
+def _attempt(
+    way: Callable[[Function, Theta, Theta], Outputs | None], outputs: Function, theta: Theta, direction: Theta
+) -> Outputs | None:
+    """What the way gives; None where an operation has no such derivative."""
     try:
-        return derivative(theta, direction)
+        return way(outputs, theta, direction)
     except (NotImplementedError, RuntimeError):
         return None
 
