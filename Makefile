@@ -1,4 +1,4 @@
-# Two commands on a fresh machine: `make demo` and `make test`. Python >= 3.11, make and PyPI are all they need.
+# On a fresh machine: `make demo` and `make test`. Python >= 3.11, make and PyPI are all they need.
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -7,12 +7,15 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c c
 # Threads that wait for each other sleep: on a busy machine spinning ones cost several times the run.
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: demo test sabotage theory bench bench-full bench-plan
+.PHONY: demo setup test test-fast docs sabotage theory bench bench-full bench-plan
 .DELETE_ON_ERROR:
 
 demo: .venv/.stamp-app
 	@echo "demo: $(BIN)/geodescent fit digits"
 	@$(BIN)/geodescent fit digits
+
+setup: .venv/.stamp-dev
+	@$(BIN)/pre-commit install
 
 test: .venv/.stamp-dev
 	@echo "test 1/4: format"
@@ -20,13 +23,20 @@ test: .venv/.stamp-dev
 	@echo "test 2/4: lint"
 	@$(BIN)/ruff check .
 	@echo "test 3/4: types"
-	@$(BIN)/mypy src
-	@echo "test 4/4: pytest"
-	@$(BIN)/python -m pytest
+	@$(BIN)/mypy
+	@echo "test 4/4: pytest, two processes"
+	@$(BIN)/python -m pytest -n 2
+
+test-fast: .venv/.stamp-dev
+	@$(BIN)/python -m pytest -n 2 -m "not slow"
+
+docs: .venv/.stamp-dev
+	@echo "docs: the site, into build/site"
+	@$(BIN)/mkdocs build --quiet
 
 sabotage: .venv/.stamp-dev
-	@echo "sabotage: one wrong formula for each theorem, and the test that must notice it"
-	@$(BIN)/python tests/sabotage.py
+	@echo "sabotage: wrong formulas, one at a time, and the test that must notice each"
+	@PYTHONPATH=tests $(BIN)/python -m sabotage
 
 theory: .venv/.stamp-dev
 	@echo "theory: the studies of examples/, their pictures and what they print, into docs/theory/"
@@ -66,8 +76,8 @@ $(BIN)/python:
 	@touch $@
 
 .venv/.stamp-dev: pyproject.toml constraints.txt | $(BIN)/python
-	@echo "setup: installing geodescent[app,dev] with the exact versions of constraints.txt"
-	@$(INSTALL) -e '.[app,dev]'
+	@echo "setup: installing geodescent[app,dev,docs] with the exact versions of constraints.txt"
+	@$(INSTALL) -e '.[app,dev,docs]'
 	@touch .venv/.stamp-app $@
 
 $(BENCH)/python:

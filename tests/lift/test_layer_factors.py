@@ -1,17 +1,28 @@
 """The preconditioner made of two small matrices a layer."""
 
-import math
+from collections.abc import Callable
 
 import pytest
 import torch
+from support.laws import assert_close
+from support.lifts import energy_of
+from support.matrices import F64, vector
 from torch import Tensor, nn
+from torch.utils.data import DataLoader, TensorDataset
 
 import geodescent as gd
-from geodescent import linalg as iterations
-from geodescent.jacobian import DenseColumns, Jacobian, OuterColumns
-from geodescent.lift import INEXACT, Hints, Kronecker, KroneckerBlocks, Lifted
-
-F64 = torch.float64
+from geodescent._budget import Budget, spending
+from geodescent.jacobian import (
+    BlockJacobian,
+    DenseColumns,
+    DenseInputs,
+    MatrixJacobian,
+    OuterColumns,
+    stacked,
+)
+from geodescent.lift import LayerFactor, LayerFactors
+from geodescent.linalg import conjugate_gradients
+from geodescent.problem import StreamedMap
 
 
 class Scaled(nn.Module):
@@ -41,55 +52,61 @@ def conv() -> nn.Module:
     return nn.Sequential(nn.Conv1d(1, 3, 3, padding=1), nn.Tanh(), nn.Flatten(), nn.Linear(15, 2))
 
 
-def jacobian_of(model: nn.Module, x: Tensor, n_outputs: int) -> Jacobian:
-    problem = gd.Problem.of(model.double(), x, torch.randn(len(x), n_outputs, dtype=F64))
-    return problem.linearise(problem.theta)[1]
+def jacobian_of(model: nn.Module, x: Tensor) -> BlockJacobian:
+    return gd.SampleMap(model.double(), x).linearise()[1]
 
 
-def dense_block(part: Kronecker) -> Tensor:
-    """`(V ⊗ U) diag(λ) (V ⊗ U)ᵀ`."""
+def axes_of(part: LayerFactor) -> Tensor:
+    """`V ⊗ U`."""
     o, d = part.index.shape
     left = torch.eye(o, dtype=F64) if part.left is None else part.left
     right = torch.eye(d, dtype=F64) if part.right is None else part.right
-    axes = torch.kron(left.contiguous(), right.contiguous())
-    return axes @ part.diagonal.reshape(-1).diag() @ axes.T
+    return torch.kron(left.contiguous(), right.contiguous())
 
 
-def energy_of(lifted: Lifted, damping: float) -> float:
-    """`‖Bθ̇ − v‖² + μ‖θ̇‖²`."""
-    return float(lifted.misfit @ lifted.misfit + damping * lifted.velocity @ lifted.velocity)
+def dense_block(part: LayerFactor) -> Tensor:
+    """`(V ⊗ U) diag(λ) (V ⊗ U)ᵀ`."""
+    return axes_of(part) @ part.diagonal.reshape(-1).diag() @ axes_of(part).T
 
 
-@pytest.mark.parametrize(
-    ("model", "inputs", "n_outputs"),
+MODELS = pytest.mark.parametrize(
+    ("model", "inputs"),
     [
-        (Scaled, lambda: torch.randn(9, 4, dtype=F64), 3),
-        (conv, lambda: torch.randn(8, 1, 5, dtype=F64), 2),
-        (Words, lambda: torch.randint(0, 7, (9, 3)), 2),
+        (Scaled, lambda n: torch.randn(n, 4, dtype=F64)),
+        (conv, lambda n: torch.randn(n, 1, 5, dtype=F64)),
+        (Words, lambda n: torch.randint(0, 7, (n, 3))),
     ],
+    ids=["own parameter", "conv", "words"],
 )
-def test_the_diagonal_in_the_axes_is_that_of_the_normal_matrix(model, inputs, n_outputs) -> None:
-    """λ = diag((V ⊗ U)ᵀ BᵀB (V ⊗ U)) for every record but repeated words, whose cross terms are left out."""
-    jacobian = jacobian_of(model(), inputs(), n_outputs)
-    rows = jacobian.dense()
-    for record in jacobian.records:
-        part = Kronecker.of(record)
-        columns = rows[:, part.index.reshape(-1)]
-        block = columns.T @ columns
-        o, d = part.index.shape
-        left = torch.eye(o, dtype=F64) if part.left is None else part.left
-        right = torch.eye(d, dtype=F64) if part.right is None else part.right
-        axes = torch.kron(left.contiguous(), right.contiguous())
-        exact = (axes.T @ block @ axes).diagonal().view(o, d)
-        if isinstance(record, OuterColumns) and not hasattr(record.inputs, "values"):
+
+
+# --- one block of rows ----------------------------------------------------------------------------------------------
+
+
+@MODELS
+def test_the_diagonal_in_the_axes_is_that_of_the_normal_matrix(
+    model: Callable[[], nn.Module], inputs: Callable[[int], Tensor]
+) -> None:
+    """λ = diag((V ⊗ U)ᵀ BᵀB (V ⊗ U)) for every piece but repeated words, whose cross terms are left out."""
+    jacobian = jacobian_of(model(), inputs(9))
+    for piece in jacobian.columns:
+        part = LayerFactor.of([piece])
+        if isinstance(piece, OuterColumns) and not isinstance(piece.inputs, DenseInputs):
             assert float(part.diagonal.sum()) > 0.0
         else:
-            torch.testing.assert_close(part.diagonal, exact, rtol=1e-9, atol=1e-9 * float(exact.max()))
+            assert_diagonal(part, jacobian)
+
+
+def assert_diagonal(part: LayerFactor, jacobian: BlockJacobian) -> None:
+    where = part.index.reshape(-1)
+    block = jacobian.normal()[where[:, None], where]
+    exact = (axes_of(part).T @ block @ axes_of(part)).diagonal().view(part.index.shape)
+    torch.testing.assert_close(part.diagonal, exact, rtol=1e-9, atol=1e-9 * float(exact.max()))
 
 
 def test_rows_are_taken_exactly() -> None:
     values = torch.randn(5, 2, 4, dtype=F64)
-    part = Kronecker.of(DenseColumns(values, torch.tensor([3, 0, 2, 1]), "rows"))
+    part = LayerFactor.of([DenseColumns(values, torch.tensor([3, 0, 2, 1]), "rows")])
     flat = values.flatten(0, 1)
     torch.testing.assert_close(dense_block(part), flat.T @ flat, rtol=1e-10, atol=1e-10)
 
@@ -97,14 +114,27 @@ def test_rows_are_taken_exactly() -> None:
 def test_the_inverse_is_that_of_the_blocks_and_of_the_damping_elsewhere() -> None:
     model = Scaled()
     model.spare = nn.Parameter(torch.ones(2, dtype=F64))  # used by nobody
-    jacobian = jacobian_of(model, torch.randn(9, 4, dtype=F64), 3)
-    blocks = KroneckerBlocks.of(jacobian)
-    matrix = 0.3 * torch.eye(jacobian.n_params, dtype=F64)
-    for part in blocks.parts:
+    jacobian = jacobian_of(model, torch.randn(9, 4, dtype=F64))
+    assert_inverts(LayerFactors.of(jacobian), 0.3 * torch.eye(jacobian.n_params, dtype=F64))
+
+
+def assert_inverts(factors: LayerFactors, matrix: Tensor) -> None:
+    """`damped(0.3)` is the inverse of this matrix with the blocks of all parts added."""
+    for part in factors.parts:
         index = part.index.reshape(-1)
         matrix[index[:, None], index[None]] += dense_block(part)
-    v = torch.randn(jacobian.n_params, dtype=F64)
-    torch.testing.assert_close(blocks.damped(0.3)(matrix @ v), v, rtol=1e-9, atol=1e-9)
+    v = vector(len(matrix))
+    torch.testing.assert_close(factors.damped(0.3)(matrix @ v), v, rtol=1e-9, atol=1e-9)
+
+
+def test_columns_in_other_units_keep_their_diagonal_and_no_axes() -> None:
+    """A metric over θ scales the columns of a layer one by one: then λ is the diagonal of BᵀB itself."""
+    jacobian = jacobian_of(nn.Sequential(nn.Linear(4, 6), nn.Tanh(), nn.Linear(6, 3)), vector(36).view(9, 4))
+    scaled = jacobian.scaled(columns=vector(jacobian.n_params, 1).square() + 0.1)
+    diagonal = scaled.normal().diagonal()
+    for part in LayerFactors.of(scaled).parts:
+        assert part.left is None and part.right is None
+        assert_close(part.diagonal, diagonal[part.index], 1e-12)
 
 
 def test_factors_of_the_layers_save_iterations() -> None:
@@ -113,84 +143,130 @@ def test_factors_of_the_layers_save_iterations() -> None:
     net = nn.Sequential(nn.Linear(8, 30), nn.Tanh(), nn.Linear(30, 30), nn.Tanh(), nn.Linear(30, 2)).double()
     x = torch.randn(1000, 8, dtype=F64) * torch.logspace(0, -1, 8, dtype=F64)
     problem = gd.Problem.of(net, x, torch.stack([x[:, 0].sin(), x[:, 1] * x[:, 2]], 1))
-    outputs, jacobian = problem.linearise(problem.theta)
-    v = -problem.residual(outputs)
+    residual, jacobian = problem.linearise(problem.theta)
+    assert_saves_iterations(jacobian, -residual, share=0.5)
+
+
+def assert_saves_iterations(jacobian: BlockJacobian, v: Tensor, *, share: float) -> None:
+    """Preconditioned, conjugate gradients in θ need at most this share of the iterations to 1.1 of the least φ."""
     b, damping = jacobian.rmv(v), 1e-3 * float(jacobian.row_squares().mean())
-    least = gd.NormalLift().prepare(jacobian).damped(damping).lift(v)
-    target = 1.1 * energy_of(least, damping)
+    target = 1.1 * energy_of(gd.NormalLift().prepare(jacobian).damped(damping).lift(v), damping)
     counts = [
-        iterations.conjugate_gradients(
+        conjugate_gradients(
             lambda x: jacobian.rmv(jacobian.mv(x)) + damping * x,
             b,
             preconditioner=preconditioner,
             max_iterations=2000,
             enough=lambda x, residual, _: float(v @ v - x @ b - x @ residual) <= target,
         ).count
-        for preconditioner in (lambda x: x, KroneckerBlocks.of(jacobian).damped(damping))
+        for preconditioner in (lambda x: x, LayerFactors.of(jacobian).damped(damping))
     ]
-    assert counts[1] < 0.5 * counts[0], counts
+    assert counts[1] < share * counts[0], counts
 
 
-@pytest.mark.parametrize("relative", [1.0, 1e-2, 1e-4])
-def test_an_inexact_lift_leaves_little_more_than_the_exact_one(relative: float) -> None:
-    """φ at its end is within a factor of two of the least φ, and no block of G was made for it."""
-    torch.manual_seed(1)
-    net = nn.Sequential(nn.Linear(6, 30), nn.Tanh(), nn.Linear(30, 3))
-    jacobian = jacobian_of(net, torch.randn(120, 6, dtype=F64), 3)
-    prepared = INEXACT.prepare(jacobian)
-    vars(prepared)["patience"] = 300
-    damping, v = relative * prepared.scale, torch.randn(360, dtype=F64)
-    lifted = prepared.damped(damping).lift(v)
-    exact = gd.NormalLift().prepare(jacobian).damped(damping).lift(v)
-    assert lifted.converged and prepared.too_weak == 0.0 and "outputs" not in vars(prepared)
-    least = energy_of(exact, damping)
-    assert least * (1.0 - 1e-9) <= energy_of(lifted, damping) <= 2.0 * least
+# --- several blocks of rows -----------------------------------------------------------------------------------------
 
 
-def test_a_solve_that_sees_nothing_goes_on_with_blocks_of_the_gram_matrix(monkeypatch: pytest.MonkeyPatch) -> None:
-    torch.manual_seed(2)
-    net = nn.Sequential(nn.Linear(3, 60), nn.Tanh(), nn.Linear(60, 2))
-    prepared = INEXACT.prepare(jacobian_of(net, torch.randn(40, 3, dtype=F64), 2))
-    vars(prepared)["patience"] = 0
-    damping = 1e-8 * prepared.scale
-    lifted = prepared.damped(damping).lift(torch.randn(80, dtype=F64))
-    assert lifted.converged and prepared.too_weak == damping and "outputs" in vars(prepared)
+@MODELS
+@pytest.mark.parametrize("weight", [1.0, 3.0])
+def test_pieces_of_several_blocks_for_the_same_parameters_are_one_part(
+    model: Callable[[], nn.Module], inputs: Callable[[int], Tensor], weight: float
+) -> None:
+    """The axes are those of the sums of both blocks' moments, and λ the diagonal of all of BᵀB in them."""
+    outputs = gd.SampleMap(model().double(), inputs(5))
+    first, second = outputs.linearise()[1], outputs.on(inputs(4)).linearise()[1]
+    both = stacked([first.scaled(rows=torch.full((len(first.row_squares()),), weight, dtype=F64)), second])
+    factors = LayerFactors.of(both)
+    assert factors.rest is None and len(factors.parts) == len(first.columns)
+    for part in factors.parts:
+        piece = next(c for c in both.columns if torch.equal(c.index.reshape(-1), part.index.reshape(-1)))
+        if not isinstance(piece, OuterColumns) or isinstance(piece.inputs, DenseInputs):
+            assert_diagonal(part, both)
+    whole = outputs.on(torch.cat([inputs(1), inputs(1)])).linearise()[1]
+    assert len(LayerFactors.of(whole).parts) == len(factors.parts)
 
 
-def test_that_nothing_can_be_gained_is_not_believed_of_an_estimate() -> None:
-    """A velocity almost orthogonal to the columns of D: the answer is that of the blocks of G, with their bound."""
-    torch.manual_seed(3)
-    net = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 1))
-    jacobian = jacobian_of(net, torch.randn(60, 3, dtype=F64), 1)
-    axes = torch.linalg.qr(jacobian.dense()).Q
-    v = torch.randn(60, dtype=F64)
-    prepared = INEXACT.prepare(jacobian)
-    prepared.damped(1e-3 * prepared.scale).lift(v - axes @ (axes.T @ v))
-    assert prepared.too_weak > 0.0
+def test_two_halves_of_the_samples_have_the_factors_of_the_whole() -> None:
+    """Also where many samples are sampled: as many of each block as give enough cotangents, by their share."""
+    torch.manual_seed(0)
+    outputs = gd.SampleMap(nn.Sequential(nn.Linear(4, 2), nn.Tanh(), nn.Linear(2, 1)).double(), vector(4).view(1, 4))
+    x = vector(4 * 300, 1).view(300, 4)
+    halves = stacked([outputs.on(half).linearise()[1] for half in (x[:100], x[100:])])
+    exact = halves.normal()
+    for part in LayerFactors.of(halves).parts:
+        where = part.index.reshape(-1)
+        block = exact[where[:, None], where]
+        assert_close(part.diagonal.sum()[None], block.trace()[None], 0.2)
+        off = axes_of(part).T @ block @ axes_of(part)
+        assert float((off - off.diagonal().diag()).norm()) < 0.3 * float(off.norm())
 
 
-def test_a_velocity_that_is_small_enough_already_costs_no_blocks() -> None:
-    """What lies within the tolerance given is answered by zero, not checked at the price of the blocks of G."""
-    torch.manual_seed(4)
-    net = nn.Sequential(nn.Linear(3, 20), nn.Tanh(), nn.Linear(20, 2))
-    prepared = INEXACT.prepare(jacobian_of(net, torch.randn(40, 3, dtype=F64), 2))
-    vars(prepared)["patience"] = 300
-    v = torch.randn(80, dtype=F64)
-    lifted = prepared.damped(1e-2 * prepared.scale).lift(v, Hints(within=10.0 * float(v.norm())))
-    assert lifted.converged and lifted.iterations == 0 and "outputs" not in vars(prepared)
+def test_a_penalty_on_parameters_that_layers_have_adds_to_their_diagonal() -> None:
+    """`θ ↦ c·θ` beside a network: the layers keep their axes, and c² is added to λ, and elsewhere to μ."""
+    net = nn.Sequential(nn.Linear(4, 6), nn.Tanh(), nn.Linear(6, 3)).double()
+    jacobian = jacobian_of(net, torch.randn(9, 4, dtype=F64))
+    k = jacobian.n_params
+    factors = LayerFactors.of(stacked([jacobian, MatrixJacobian(2.0 * torch.eye(k, dtype=F64))]))
+    alone = LayerFactors.of(jacobian)
+    assert_close(factors.rest, torch.full((k,), 4.0, dtype=F64), 1e-12)
+    for part, own in zip(factors.parts, alone.parts, strict=True):
+        assert torch.equal(part.index, own.index)
+        assert_close(part.diagonal, own.diagonal + 4.0, 1e-12)
+        assert_close(dense_block(part), dense_block(own) + 4.0 * torch.eye(part.index.numel(), dtype=F64), 1e-12)
+    assert_inverts(factors, 0.3 * torch.eye(k, dtype=F64))
 
 
-def test_a_lift_stops_at_the_fall_that_is_enough() -> None:
-    """Fewer iterations, at least two, and no less of a fall than was asked for."""
-    torch.manual_seed(1)
-    net = nn.Sequential(nn.Linear(6, 30), nn.Tanh(), nn.Linear(30, 3))
-    prepared = INEXACT.prepare(jacobian_of(net, torch.randn(120, 6, dtype=F64), 3))
-    vars(prepared)["patience"] = 300
-    damping, v = 1e-4 * prepared.scale, torch.randn(360, dtype=F64)
-    damped = prepared.damped(damping)
-    unlimited = damped.lift(v)
-    whole = math.log(float(v @ v) / energy_of(unlimited, damping))
-    for share in (1e-6, 0.5, 0.8):
-        lifted = damped.lift(v, Hints(fall=share * whole))
-        assert 2 <= lifted.iterations < unlimited.iterations
-        assert math.log(float(v @ v) / energy_of(lifted, damping)) >= share * whole - 1e-6
+def test_a_penalty_on_other_parameters_is_a_part_of_its_own_or_the_rest() -> None:
+    """Rows on all of θ overlap the layer; what no layer has keeps the damping and their diagonal."""
+    model = Scaled()
+    model.spare = nn.Parameter(torch.ones(2, dtype=F64))
+    jacobian = jacobian_of(model, torch.randn(9, 4, dtype=F64))
+    k = jacobian.n_params
+    weights = vector(k).abs() + 0.1
+    factors = LayerFactors.of(stacked([jacobian, MatrixJacobian(weights.diag())]))
+    assert_close(factors.rest, weights.square(), 1e-12)
+    matrix = 0.3 * torch.eye(k, dtype=F64)
+    taken = torch.cat([part.index.reshape(-1) for part in factors.parts])
+    spare = torch.ones(k, dtype=torch.bool)
+    spare[taken] = False
+    assert int(spare.sum()) == 2
+    matrix[spare, spare] += weights.square()[spare]
+    assert_inverts(factors, matrix)
+
+
+def test_layers_keep_their_axes_where_rows_come_first() -> None:
+    """The order of the blocks does not matter: a penalty that stands first does not take the layers' place."""
+    jacobian = jacobian_of(nn.Sequential(nn.Linear(4, 6), nn.Tanh(), nn.Linear(6, 3)), torch.randn(9, 4, dtype=F64))
+    penalty = MatrixJacobian(torch.eye(jacobian.n_params, dtype=F64))
+    first, last = (LayerFactors.of(stacked(parts)) for parts in ([penalty, jacobian], [jacobian, penalty]))
+    v = vector(jacobian.n_params)
+    assert len(first.parts) == len(last.parts) == 2
+    assert_close(first.damped(0.1)(v), last.damped(0.1)(v), 1e-12)
+
+
+def test_factors_save_iterations_on_two_blocks_and_a_penalty() -> None:
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(8, 30), nn.Tanh(), nn.Linear(30, 30), nn.Tanh(), nn.Linear(30, 2)).double()
+    x = torch.randn(600, 8, dtype=F64) * torch.logspace(0, -1, 8, dtype=F64)
+    y = torch.stack([x[:, 0].sin(), x[:, 1] * x[:, 2]], 1)
+    here, there = gd.SampleMap(net, x[:400]), gd.SampleMap(net, x[400:])
+    size = gd.FunctionMap(lambda theta: theta, here.theta)
+    blocks = (
+        gd.RowBlock("here", here, y[:400]),
+        gd.RowBlock("there", there, y[400:], weight=3.0),
+        gd.RowBlock("size", size, torch.zeros(len(here.theta), dtype=F64), weight=1e-4),
+    )
+    problem = gd.Problem(blocks)
+    residual, jacobian = problem.linearise(problem.theta)
+    assert_saves_iterations(jacobian, -residual, share=0.6)
+
+
+def test_where_rows_are_not_held_there_are_no_factors() -> None:
+    model, x = nn.Linear(3, 1).double(), vector(12).view(4, 3)
+    loader = DataLoader(TensorDataset(x, torch.zeros(4, 1, dtype=F64)), batch_size=2)
+    streamed = StreamedMap(gd.SampleMap(model, x[:2]), loader, (4, 1))
+    assert LayerFactors.of(streamed.linearise(streamed.theta)[1]) is None
+    products = MatrixJacobian((lambda v: x @ v, lambda u: x.T @ u), shape=(4, 3))
+    with spending(Budget(rows_numbers=10)):
+        assert LayerFactors.of(products) is None
+    assert LayerFactors.of(products) is not None

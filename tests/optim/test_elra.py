@@ -21,7 +21,7 @@ def test_p2min_is_the_capped_barzilai_borwein_rate_of_the_same_two_gradients(f, 
         if loss < 1e-250:  # squares of gradients are no numbers any more
             break
         step()
-        found, back = optimizer.state[p]["rate"], not torch.equal(optimizer.state[p]["gradient"], gradient)
+        taken, back = optimizer.state[p]["rate"], not torch.equal(optimizer.state[p]["gradient"], gradient)
         if rate is None:
             expected = 1e-5
         else:
@@ -37,8 +37,8 @@ def test_p2min_is_the_capped_barzilai_borwein_rate_of_the_same_two_gradients(f, 
                 rise = float(s @ y) / float(s @ s) if float(s @ s) > 0.0 else 0.0
                 expected = min(max(rate * cap if cap * rate * rise < 1.0 else 1.0 / rise, 1e-8), 1e6)
                 compared += rise > 0.0
-        assert found == pytest.approx(expected, rel=1e-10)
-        rate = found
+        assert taken == pytest.approx(expected, rel=1e-10)
+        rate = taken
         if not back:
             losses.append(loss)
             gradients.append(gradient)
@@ -59,8 +59,8 @@ def test_p2min_walks_as_barzilai_and_borwein_do() -> None:
         previous = (x, g)
         x = x - rate * g
         expected.append(x)
-    found = run(f, start(10), "p2min", 30)
-    assert max(float((a - b).norm() / b.norm()) for a, b in zip(found, expected, strict=True)) < 1e-8
+    path = run(f, start(10), "p2min", 30)
+    assert max(float((a - b).norm() / b.norm()) for a, b in zip(path, expected, strict=True)) < 1e-8
 
 
 def p2min_by_the_line(f: Loss, x: Tensor, steps: int) -> tuple[list[Tensor], int]:
@@ -108,8 +108,8 @@ def p2min_by_the_line(f: Loss, x: Tensor, steps: int) -> tuple[list[Tensor], int
 )
 def test_p2min_is_the_published_rule(f: Loss, n: int, steps: int) -> None:
     """Few parameters and many, steps taken and steps taken back."""
-    found, (expected, back) = run(f, start(n), "p2min", steps), p2min_by_the_line(f, start(n), steps)
-    assert max(float((a - b).norm() / b.norm()) for a, b in zip(found, expected, strict=True)) < 1e-7
+    path, (expected, back) = run(f, start(n), "p2min", steps), p2min_by_the_line(f, start(n), steps)
+    assert max(float((a - b).norm() / b.norm()) for a, b in zip(path, expected, strict=True)) < 1e-7
     assert 0 < back < steps / 2
 
 
@@ -161,8 +161,8 @@ def c2min_by_the_line(f: Loss, x: Tensor, steps: int) -> tuple[list[Tensor], int
 )
 def test_c2min_is_the_published_rule_for_a_hundred_steps(f: Loss, n: int) -> None:
     """Steps taken and steps taken back; what remains between two codes is rounding, grown along the path."""
-    found, (expected, back) = run(f, start(n), "c2min", 100), c2min_by_the_line(f, start(n), 100)
-    assert max(float((a - b).norm() / b.norm()) for a, b in zip(found, expected, strict=True)) < 1e-7
+    path, (expected, back) = run(f, start(n), "c2min", 100), c2min_by_the_line(f, start(n), 100)
+    assert max(float((a - b).norm() / b.norm()) for a, b in zip(path, expected, strict=True)) < 1e-7
     assert back > 0
 
 
@@ -172,7 +172,7 @@ def test_c2min_comes_down() -> None:
     assert float(f(path[-1])) < 1e-4 * float(f(path[0]))
 
 
-# --- both rules ------------------------------------------------------------------------------------------------------------
+# --- both rules ------------------------------------------------------------------------------------------------------
 
 both = pytest.mark.parametrize("variant", ["p2min", "c2min"])
 

@@ -12,7 +12,7 @@ from geodescent._types import Outputs, Theta
 from geodescent.jacobian import BlockJacobian
 from geodescent.linalg import norm
 from geodescent.outputs._function import ModelFunction
-from geodescent.outputs._graph import gradient_of
+from geodescent.outputs._graph import gradient_of, random_rows
 from geodescent.outputs._inputs import Inputs
 
 TOLERANCE = 10.0  # Times √eps of a part's own size: sums over samples and layers are taken in another order.
@@ -36,12 +36,6 @@ def _differ(ours: Tensor, theirs: Tensor, whole: float) -> bool:
     eps = torch.finfo(theirs.dtype).eps
     allowed = TOLERANCE * eps**0.5 * norm(theirs) + eps * whole
     return not norm(ours - theirs) <= max(allowed, torch.finfo(theirs.dtype).tiny ** 0.5)
-
-
-def random_rows(shape: torch.Size, like: Tensor) -> Outputs:
-    """u, random by a fixed seed, without touching the global generator."""
-    generator = torch.Generator().manual_seed(0)
-    return torch.randn(shape, generator=generator, dtype=like.dtype).to(like.device)
 
 
 def check_agreement(function: ModelFunction, inputs: Inputs, jacobian: BlockJacobian) -> None:

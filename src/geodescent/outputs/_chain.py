@@ -84,6 +84,16 @@ def cotangents_along_chain(
     return list(zip(linear, [*before, last], strict=True))
 
 
+def is_last_linear(model: nn.Module) -> bool:
+    """Whether the one trainable module is a Linear that comes last, so that x[θ] is affine in θ."""
+    if type(model) is nn.Sequential:
+        chain = list(model)
+        last = chain[-1] if chain else model
+        owners = [m for _, m in model.named_modules(remove_duplicate=False) if _has_trainable(m)]
+        return len(owners) == 1 and owners[0] is last and is_last_linear(last)
+    return _is_linear(model)
+
+
 def _layers(module: nn.Module) -> Iterator[nn.Module]:
     """The layers of nested `nn.Sequential`s in the order in which they are called; else the module itself."""
     if type(module) is not nn.Sequential or _hooked(module):
@@ -126,6 +136,10 @@ def _is_linear(layer: nn.Module) -> TypeGuard[nn.Linear]:
 
 def _hooked(module: nn.Module) -> bool:
     return bool(module._forward_hooks or module._forward_pre_hooks)
+
+
+def _has_trainable(module: nn.Module) -> bool:
+    return any(p.requires_grad for p in module.parameters(recurse=False))
 
 
 def _linear(layer: nn.Linear, x: Jet, moving: dict[int, tuple[Tensor, Tensor]]) -> Jet:

@@ -2,22 +2,24 @@
 
 import math
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, jvp
+from torch.func import functional_call
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from geodescent._errors import InputError
 from geodescent._types import Theta
 from geodescent.jacobian import ChainedCotangents
-from geodescent.linalg import norm
 from geodescent.outputs._chain import along_chain, cotangents_along_chain
-from geodescent.outputs._inputs import Inputs, Select, n_samples_of, require_tensor
+from geodescent.outputs._inputs import Inputs, Select, n_samples_of, require_tensor, take
+from geodescent.outputs._second_derivative import SecondDerivative
 
 Answer = TypeVar("Answer")
+
+FEW = 4  # Samples on which two ways to the second derivative are compared.
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,7 @@ class ModelFunction:
         select: picks the outputs from what the model returns, or None.
         dtype, device: of parameters and outputs.
         partial: whether others of the module's parameters require grad too: for this function they are constants.
+        curvature: the second derivative, and what is known of the ways to it.
     """
 
     model: nn.Module
@@ -58,6 +61,7 @@ class ModelFunction:
     dtype: torch.dtype
     device: torch.device
     partial: bool = False
+    curvature: SecondDerivative = field(default_factory=SecondDerivative, repr=False, compare=False)
 
     @property
     def n_params(self) -> int:
@@ -123,13 +127,13 @@ class ModelFunction:
             return None if self.select else cotangents_along_chain(self.model, self.views(theta), inputs)
 
     def second_derivative(self, theta: Theta, direction: Theta, inputs: Inputs) -> Tensor:
-        """`d²/ds² outputs(θ + s·direction)` at s = 0, (N, Q): by rules along a chain, else forward over forward.
+        """`d²/ds² outputs(θ + s·direction)` at s = 0, (N, Q): by rules along a chain, else by autograd.
 
-        Where an operation has no forward derivative, the central difference of length `eps^¼` instead.
+        Where an operation has no second derivative, the central difference of length `eps^¼` instead.
         """
 
-        def outputs(at: Theta) -> Tensor:
-            return self.outputs(self.views(at), inputs)
+        def outputs_on(samples: Inputs) -> Callable[[Theta], Tensor]:
+            return lambda at: self.outputs(self.views(at), samples)
 
         with torch.no_grad():
             curvature = None
@@ -137,7 +141,8 @@ class ModelFunction:
                 curvature = along_chain(self.model, self.views(theta), self.views(direction), inputs)
             if curvature is not None:
                 return curvature.flatten(1) if curvature.dim() > 1 else curvature[:, None]
-            return curvature_of(outputs, theta, direction)
+            few = take(inputs, list(range(min(FEW, n_samples_of(inputs)))))
+            return self.curvature(outputs_on(inputs), outputs_on(few), theta, direction)
 
     def _with_ties(self, parameters: dict[str, Tensor]) -> dict[str, Tensor]:
         """The parameters under all of their names, and the others that require grad as constants."""
@@ -195,51 +200,6 @@ class ModuleMap:
     def shape(self) -> tuple[int, int]:
         """(N, Q)."""
         return self.n_samples, self.n_outputs
-
-
-def curvature_of(outputs: Callable[[Theta], Tensor], theta: Theta, direction: Theta) -> Tensor:
-    """`d²/ds² outputs(θ + s·direction)` at s = 0, forward over forward, or by differences."""
-
-    def first(at: Theta) -> Tensor:
-        slope: Tensor = jvp(outputs, (at,), (direction,))[1]
-        return slope
-
-    return exact_or_difference(lambda: jvp(first, (theta,), (direction,))[1], outputs, theta, direction)
-
-
-def exact_or_difference(
-    exact: Callable[[], Tensor | None], outputs: Callable[[Theta], Tensor], theta: Theta, direction: Theta
-) -> Tensor:
-    """What `exact` returns; the central difference where it returns None or an operation has no such derivative."""
-    try:
-        curvature = exact()
-    except (NotImplementedError, RuntimeError):
-        curvature = None
-    return central_difference(outputs, theta, direction) if curvature is None else curvature
-
-
-def central_difference(outputs: Callable[[Theta], Tensor], theta: Theta, direction: Theta) -> Tensor:
-    """`(x[θ + hv] − 2x[θ] + x[θ − hv])/h²`, ‖hv‖ = eps^¼ of θ's size: where no derivative is to be had."""
-    h = _step(theta, direction, 1.0 / 4.0)
-    if h == 0.0:
-        return torch.zeros_like(outputs(theta))
-    ahead, behind = outputs(theta + h * direction), outputs(theta - h * direction)
-    return (ahead - 2.0 * outputs(theta) + behind) / h**2
-
-
-def central_slope(outputs: Callable[[Theta], Tensor], theta: Theta, direction: Theta) -> Tensor:
-    """`(x[θ + hv] − x[θ − hv])/(2h)`, ‖hv‖ = eps^⅓ of θ's size."""
-    h = _step(theta, direction, 1.0 / 3.0)
-    return (outputs(theta + h * direction) - outputs(theta - h * direction)) / (2.0 * h)
-
-
-def _step(theta: Theta, direction: Theta, power: float) -> float:
-    """`eps^power` of θ's size, as a multiple of the direction; 0 for no direction."""
-    length = norm(direction)
-    if length == 0.0:
-        return 0.0
-    size = max(1.0, norm(theta) / math.sqrt(len(theta)))
-    return math.pow(torch.finfo(theta.dtype).eps, power) * size / length
 
 
 def parameters_of(model: nn.Module, among: Iterable[Tensor] | None = None) -> tuple[Parameter, ...]:

@@ -13,9 +13,9 @@ from geodescent._errors import InputError, JacobianError
 from geodescent._types import Outputs, Theta
 from geodescent.jacobian import BlockJacobian, MatrixJacobian
 from geodescent.linalg import norm
-from geodescent.outputs._agreement import random_rows
-from geodescent.outputs._function import Parameter, central_difference, central_slope, curvature_of
-from geodescent.outputs._graph import derivative_rows
+from geodescent.outputs._function import Parameter
+from geodescent.outputs._graph import derivative_rows, random_rows
+from geodescent.outputs._second_derivative import SecondDerivative, central_difference, central_slope
 
 Parameters = Tensor | Mapping[str, Tensor]
 FORWARD, REVERSE = 2.0, 3.0  # Calls of the function that one row of D costs, forward and backward, as counted in flops.
@@ -56,6 +56,7 @@ class FunctionMap:
         self.theta, self._places = _flat(theta0)
         self._function, self._jacobian = function, jacobian
         self.shape: tuple[int, ...] = self._probed()
+        self._curvature = SecondDerivative()
         self._ways = [self._forward, self._reverse, self._row_by_row]
         if REVERSE * math.prod(self.shape) < FORWARD * len(self.theta):
             self._ways[:2] = [self._reverse, self._forward]
@@ -105,11 +106,11 @@ class FunctionMap:
         return outputs, MatrixJacobian(self._dense(theta))
 
     def second_derivative(self, theta: Theta, direction: Theta) -> Outputs:
-        """`d²x[θ + s·direction]/ds²` at s = 0, forward over forward, or by the central difference of length `eps^¼`."""
+        """`d²x[θ + s·direction]/ds²` at s = 0, by autograd, or by the central difference of length `eps^¼`."""
         with torch.no_grad():
             if self.traced is None:
                 return central_difference(self, theta, direction)
-            return curvature_of(self.traced, theta, direction)
+            return self._curvature(self.traced, self.traced, theta, direction)
 
     def _attached(self, theta: Theta) -> Outputs:
         """`x[θ]` with its graph, where θ has one."""

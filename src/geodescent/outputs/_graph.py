@@ -1,11 +1,14 @@
 """Derivatives of what autograd's graph holds already: rows of D, and the second derivative by backward passes."""
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 from geodescent._budget import budget, require
+from geodescent._types import Outputs
+from geodescent.linalg import dot, norm
 
 
 def gradient_of(outputs: Tensor, leaves: list[Tensor], direction: Tensor) -> list[Tensor]:
@@ -14,16 +17,31 @@ def gradient_of(outputs: Tensor, leaves: list[Tensor], direction: Tensor) -> lis
     return [torch.zeros_like(a) if g is None else g.to_dense() for a, g in zip(leaves, gradients, strict=True)]
 
 
-def second_derivative_of(outputs: Tensor, leaves: list[Tensor], direction: list[Tensor]) -> tuple[Tensor, Tensor]:
-    """`(Dv, d²x[θ + tv]/dt²)` at the θ of the graph, both in the outputs' shape.
+def random_rows(shape: torch.Size, like: Tensor) -> Outputs:
+    """u, random by a fixed seed, without touching the global generator."""
+    generator = torch.Generator().manual_seed(0)
+    return torch.randn(shape, generator=generator, dtype=like.dtype).to(like.device)
 
-    Dᵀw is linear in w, so its derivative along v is Dv, with a graph; the same once more gives vᵀ∂²x v.
 
-    Cost: some four backward passes more than Dᵀw.
-    Source: the double-backward trick (J. Townsend, 2017), applied twice.
+def second_derivative_of(outputs: Tensor, leaves: list[Tensor], direction: list[Tensor]) -> Outputs | None:
+    """`d²x[θ + tv]/dt²` at the θ of the graph, in the outputs' shape: the gradient by u of `∂²⟨u, x⟩/∂θ²` along v twice.
+
+    None where x was made to be differentiated once, which gives zeros without a word: there `⟨u, Dv⟩ ≠ ⟨Dᵀu, v⟩`.
+
+    Cost: four backward passes.
     """
-    first = _forward(outputs, leaves, direction)
-    return first.detach(), _forward(first, leaves, direction).detach()
+    u = random_rows(outputs.shape, outputs).requires_grad_()
+    slope = _along(torch.autograd.grad(outputs, leaves, u, create_graph=True, allow_unused=True), direction)
+    first = _by(slope, u)
+    eps = torch.finfo(outputs.dtype).eps
+    if abs(dot(u.detach(), first) - float(slope)) > math.sqrt(eps) * (
+        norm(u.detach()) * norm(first) + abs(float(slope))
+    ):
+        return None
+    if not slope.requires_grad:
+        return torch.zeros_like(outputs)
+    turned = torch.autograd.grad(slope, leaves, create_graph=True, allow_unused=True)
+    return _by(_along(turned, direction), u)
 
 
 def derivative_rows(outputs: Tensor, leaves: list[Tensor]) -> Tensor:
@@ -47,17 +65,18 @@ def derivative_rows(outputs: Tensor, leaves: list[Tensor]) -> Tensor:
     return derivatives.view(*outputs.shape, width)
 
 
-def _forward(outputs: Tensor, leaves: list[Tensor], direction: list[Tensor]) -> Tensor:
-    """Dv, attached to the graph; zeros where nothing depends on the leaves."""
-    zeros = torch.zeros_like(outputs, requires_grad=True)
-    if not outputs.requires_grad:
-        return zeros.detach()
-    back = torch.autograd.grad(outputs, leaves, zeros, create_graph=True, allow_unused=True)
-    pairs = [(g, v) for g, v in zip(back, direction, strict=True) if g is not None and g.requires_grad]
-    if not pairs:
-        return zeros.detach()
-    along = torch.autograd.grad([g for g, _ in pairs], zeros, [v for _, v in pairs], create_graph=True)[0]
-    return along
+def _along(gradients: Sequence[Tensor | None], direction: list[Tensor]) -> Tensor:
+    """`⟨gradient, v⟩` over all leaves, with its graph."""
+    zero = torch.zeros((), dtype=direction[0].dtype, device=direction[0].device)
+    return sum(((g.to_dense() * v).sum() for g, v in zip(gradients, direction, strict=True) if g is not None), zero)
+
+
+def _by(number: Tensor, u: Tensor) -> Outputs:
+    """The gradient of a number by u; zeros where it does not depend on u."""
+    if not number.requires_grad:
+        return torch.zeros_like(u)
+    gradient = torch.autograd.grad(number, u, retain_graph=True, allow_unused=True)[0]
+    return torch.zeros_like(u) if gradient is None else gradient.detach()
 
 
 def _batched(rows: Tensor, leaves: list[Tensor]) -> Tensor:

@@ -9,9 +9,9 @@ from geodescent._types import Outputs, Theta
 from geodescent.jacobian import Block, BlockJacobian, Columns
 from geodescent.outputs._agreement import check_agreement
 from geodescent.outputs._capture import Call, Layout, cotangents, recording
+from geodescent.outputs._chain import is_last_linear
 from geodescent.outputs._function import ModelFunction, ModuleMap, parameters_of
 from geodescent.outputs._inputs import Inputs, Select, as_inputs, kind_of, n_samples_of, take
-from geodescent.outputs._linear import is_last_linear
 from geodescent.outputs._per_sample import per_sample_columns, vectorises
 from geodescent.outputs._probing import left_as_found, output_shape, probe
 from geodescent.outputs._routes import Routes
