@@ -12,10 +12,8 @@ from torch import Tensor, nn
 
 import geodescent as gd
 from geodescent.descent import Linearised
-from geodescent.lift import GramLift
-from geodescent.problem import Problem
 
-DAMPING = 1e-3  # of ‖D‖²/m: any that a Cholesky factor takes costs the same
+DAMPING = 1e-3  # Times ‖D‖_F²/m: any that a Cholesky factor takes costs the same.
 
 
 @dataclass(frozen=True)
@@ -52,7 +50,7 @@ def interleaved(n: int, widths: tuple[int, ...], *, steps: int) -> Pairs:
 def exact_steps(n: int, widths: tuple[int, ...], *, steps: int) -> Pairs:
     """One exact step each: forward, Gram, factor, solve, update, trial cost; one pair warms up."""
     model, twin, x, y = problem_of(n, widths)
-    problem, adam, pairs = Problem.of(model, x, y), adam_step(twin, x, y), Pairs()
+    problem, adam, pairs = gd.Problem.of(model, x, y), adam_step(twin, x, y), Pairs()
     theta = problem.theta
     for _ in range(steps):
         begin = time.perf_counter()
@@ -62,10 +60,10 @@ def exact_steps(n: int, widths: tuple[int, ...], *, steps: int) -> Pairs:
     return Pairs(pairs.fit[1:], pairs.adam[1:])
 
 
-def exact_step(problem: Problem, theta: Tensor) -> Tensor:
+def exact_step(problem: gd.Problem, theta: Tensor) -> Tensor:
     """The θ of one damped Gauss–Newton step where its cost is lower, by the library's own pieces."""
-    here = Linearised.at(problem, theta, lift=GramLift(), dtype=torch.float64)
-    trial = theta + here.lift(here.damped(DAMPING * here.prepared.scale), -here.residual).velocity
+    here = Linearised.at(problem, theta, lift=gd.GramLift(), dtype=torch.float64)
+    trial = theta + here.lift(here.damped(DAMPING * here.prepared.mean_square), -here.residual).velocity
     return trial if here.cost_of(here.residual_at(trial)) < here.cost else theta
 
 

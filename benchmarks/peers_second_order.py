@@ -27,7 +27,7 @@ SLICE_BYTES = 1 << 30  # torch-levenberg-marquardt may form its Jacobian in part
 def ours(task: Task, recorder: Recorder, *, initialise: bool) -> None:
     """`gd.initialise`, where asked for and there, then `gd.fit`: no argument but the target and the seconds.
 
-    Noisy cases have no target: there the fit holds a fifth of its data out and ends by their cost.
+    Noisy cases have no target: there the fit draws a fifth of its data for validation and ends by their cost.
     """
     if initialise and "initialise" in gd.__all__:
         recorder.extra["initialised"] = str(gd.initialise(task.model, task.inputs, task.targets))
@@ -39,7 +39,7 @@ def ours(task: Task, recorder: Recorder, *, initialise: bool) -> None:
         task.targets,
         target_cost=target,
         max_seconds=max(recorder.budget - recorder.elapsed(), 0.0) if recorder.budget else None,
-        stop="cost" if recorder.targets else "held_out",
+        stop="cost" if recorder.targets else "validation",
         max_steps=500 if recorder.budget else 2,  # without a budget it is the warm-up
         callback=lambda record: noted(recorder, record.cost),
     )

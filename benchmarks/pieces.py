@@ -21,8 +21,7 @@ from cases import mlp
 from pairs import Pairs, exact_steps, interleaved
 
 import geodescent as gd
-from geodescent.jacobian import Jacobian
-from geodescent.linalg import _factors as linalg
+from geodescent.linalg import cholesky
 
 HERE = Path(__file__).parent
 LINES = HERE / "pieces.jsonl"
@@ -84,7 +83,7 @@ def dense() -> None:
 SECTIONS: dict[str, Callable[[], None]] = {"gram": gram, "step": step, "small": small, "dense": dense}
 
 
-def linearised(widths: tuple[int, ...], n: int) -> tuple[gd.SampleMap, Jacobian]:
+def linearised(widths: tuple[int, ...], n: int) -> tuple[gd.SampleMap, gd.Jacobian]:
     """A network's output map on noise, and its Jacobian."""
     torch.manual_seed(0)
     outputs = gd.SampleMap(mlp(*widths).to(DTYPE), torch.randn(n, widths[0], dtype=DTYPE))
@@ -100,7 +99,7 @@ def pieces(widths: tuple[int, ...], n: int) -> dict[str, float]:
         "forward": lambda: outputs(theta),
         "linearise": lambda: outputs.linearise(theta),
         "gram": jacobian.gram,
-        "factor": lambda: linalg.cholesky(matrix, damping=damping),
+        "factor": lambda: cholesky(matrix, damping=damping),
         "mv": lambda: jacobian.mv(v),
         "rmv": lambda: jacobian.rmv(u),
         "second": lambda: outputs.second_derivative(theta, v),
@@ -110,7 +109,7 @@ def pieces(widths: tuple[int, ...], n: int) -> dict[str, float]:
     return {f"{name}_ms": alternate(piece)[0] for name, piece in work.items()}
 
 
-def rows_product(jacobian: Jacobian) -> torch.Tensor:
+def rows_product(jacobian: gd.Jacobian) -> torch.Tensor:
     """`DDᵀ` through D itself."""
     rows = jacobian.dense()
     return rows @ rows.T
@@ -124,8 +123,8 @@ def in_adam_steps(pairs: Pairs) -> dict[str, Any]:
 
 def alternate(*work: Callable[[], Any]) -> list[float]:
     """Median milliseconds of each, in turn, after one call that does not count."""
-    found = [[seconds_of(piece) for piece in work] for _ in range(REPEATS + 1)][1:]
-    return [1e3 * median(column) for column in zip(*found, strict=True)]
+    rounds = [[seconds_of(piece) for piece in work] for _ in range(REPEATS + 1)][1:]
+    return [1e3 * median(column) for column in zip(*rounds, strict=True)]
 
 
 def seconds_of(work: Callable[[], Any]) -> float:

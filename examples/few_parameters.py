@@ -6,7 +6,7 @@ from study import BLUE, INK, ORANGE, name_lines, network, panels, save, table
 from torch import Tensor, nn
 
 import geodescent as gd
-from geodescent.problem._hessian import gradient, hessian
+from geodescent.problem import gradient, hessian
 
 SAMPLES = 150
 CASES = {"tanh 10-1-1": (nn.Tanh, BLUE, "o"), "SiLU 10-1-1": (nn.SiLU, ORANGE, "s")}
@@ -37,14 +37,11 @@ def excess(problem: gd.Problem, direction: Tensor, until: float, steps: int = 0)
         if record.step == steps:
             raise StopIteration
 
-    rest, block = problem.theta.clone(), problem.blocks[0]
-    outputs = problem.outputs(rest)
-    problem.write(rest + AWAY * float(problem.residual(outputs).norm()) * direction)
-    flow = gd.flow(
-        block.map.function.model, block.map.inputs, block.target, until=until, callback=enough if steps else None
-    )
+    rest = problem.theta
+    problem.write(rest + AWAY * float(problem.residual(rest).norm()) * direction)
+    flow = gd.flow(problem, until=until, callback=enough if steps else None)
     problem.write(rest)
-    return flow.time, flow.cost - problem.cost(outputs)
+    return flow.time, flow.cost - problem.cost(rest)
 
 
 def main() -> None:
@@ -57,11 +54,10 @@ def main() -> None:
         problem = gd.Problem.of(model, inputs, targets)
         settle(problem)
         predicted, vectors = modes(problem)
-        outputs, jacobian = problem.linearise(problem.theta)
-        residual = problem.residual(outputs)
+        residual, jacobian = problem.linearise(problem.theta)
         along = torch.linalg.qr(jacobian.dense()).Q.T @ residual
         print(
-            f"{name}, K = {len(predicted)}, m = {SAMPLES}: at rest at C* = {problem.cost(outputs):.4f}, where "
+            f"{name}, K = {len(predicted)}, m = {SAMPLES}: at rest at C* = {problem.cost_of(residual):.4f}, where "
             f"‖P(x − y)‖ is {float(along.norm() / residual.norm()):.0e} of ‖x − y‖."
         )
         found = np.empty(len(predicted))

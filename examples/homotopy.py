@@ -22,10 +22,10 @@ def case() -> tuple[nn.Module, Tensor, Tensor]:
 
 def rates(problem: gd.Problem, alpha: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """σ, the measured rate of each mode's residual, and the law's; D̃ = D/s, s = ‖D‖_F/√m."""
-    outputs, jacobian = problem.linearise(problem.theta)
-    residual, dense = problem.residual(outputs), jacobian.dense()
+    residual, jacobian = problem.linearise(problem.theta)
+    dense = jacobian.dense()
     left, sigma, _ = torch.linalg.svd(dense * math.sqrt(len(dense)) / dense.norm(), full_matrices=False)
-    velocity = HomotopyLift(alpha).exact().prepare(jacobian).lift(-residual, damping=0.0).velocity
+    velocity = HomotopyLift(alpha).for_flow().prepare(jacobian).lift(-residual, damping=0.0).velocity
     h = STEP * float(problem.theta.norm() / velocity.norm())
     ahead, behind = (problem.outputs(problem.theta + way * velocity) for way in (h, -h))
     measured = -(left.T @ (ahead - behind)) / (2.0 * h * (left.T @ residual))

@@ -32,10 +32,9 @@ def speeds(gap: float) -> tuple[int | None, float, int | None, float]:
     inputs, targets = table("diabetes", 20)
     inputs[1] = inputs[0] + gap * (inputs[1] - inputs[0])
     problem = gd.Problem.of(network(10, 24, 1), inputs, targets)
-    outputs, jacobian = problem.linearise(problem.theta)
+    residual, jacobian = problem.linearise(problem.theta)
     lifts = (gd.NormalLift(), gd.GramLift())  # the first takes the singular values of D where DᵀD is singular
-    found = [lift.prepare(jacobian).lift(-problem.residual(outputs), damping=0.0) for lift in lifts]
-    direct, through = found
+    direct, through = (lift.prepare(jacobian).lift(-residual, damping=0.0) for lift in lifts)
     return direct.rank, float(direct.velocity.norm()), through.rank, float(through.velocity.norm())
 
 

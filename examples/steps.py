@@ -21,20 +21,19 @@ CASES = {
 
 def off_the_law(problem: gd.Problem) -> np.ndarray:
     """`‖r(θ + hv) − (1 − h)r‖/‖r‖` for each h, v the adapted velocity."""
-    outputs, jacobian = problem.linearise(problem.theta)
-    residual = problem.residual(outputs)
+    residual, jacobian = problem.linearise(problem.theta)
     velocity = gd.GramLift().prepare(jacobian).lift(-residual, damping=0.0).velocity
-    after = [(h, problem.residual(problem.outputs(problem.theta + h * velocity))) for h in STEPS]
+    after = [(h, problem.residual(problem.theta + h * velocity)) for h in STEPS]
     return np.array([float((r - (1.0 - h) * residual).norm() / residual.norm()) for h, r in after])
 
 
 def routes(problem: gd.Problem) -> tuple[float, float]:
     """How far the two routes to `D_μr` are apart, and μz from r + Dv, over all dampings, relative."""
-    outputs, jacobian = problem.linearise(problem.theta)
-    residual, gram = problem.residual(outputs), jacobian.gram()
+    residual, jacobian = problem.linearise(problem.theta)
+    gram = jacobian.gram()
     by_gram, by_normal = gd.GramLift().prepare(jacobian), gd.NormalLift().prepare(jacobian)
     apart, free = [], []
-    for damping in (relative * by_gram.scale for relative in DAMPINGS):
+    for damping in (relative * by_gram.mean_square for relative in DAMPINGS):
         v, w = (lift.lift(-residual, damping=damping).velocity for lift in (by_gram, by_normal))
         z = torch.linalg.solve(gram + damping * torch.eye(len(gram)).double(), residual)
         apart.append(float((v - w).norm() / v.norm()))

@@ -35,9 +35,9 @@ CASES = {"full rank": full_rank, "every sample twice": duplicated, "K = 25 < m =
 def on_the_line() -> gd.Flow:
     """The first case on two clocks, τ and t; prints how far from the line and from each other they are."""
     ends = []
-    for method in (gd.Method(field=gd.StraightLineField()), gd.Method()):
+    for field in (gd.StraightLineField(), gd.AdaptedField()):
         model, inputs, targets = CASES["full rank"]()
-        flow = gd.flow(model, inputs, targets, until=UNTIL, tol=1e-8, method=method)
+        flow = gd.flow(model, inputs, targets, until=UNTIL, tol=1e-8, field=field)
         ends.append(nn.utils.parameters_to_vector(model.parameters()).detach())
     print(
         f"full rank: at most {flow.line_deviation.max():.0e} off the line; way {flow.displacement[-1]:.2f}, certified "

@@ -10,7 +10,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
-from geodescent.app.report.curves import BLUE, FAINT, GREEN, INK, ORANGE
+from geodescent.app.report import BLUE, FAINT, GREEN, INK, ORANGE
 
 GREY, RED = "#8a929c", "#b3262e"
 COLOURS = (BLUE, ORANGE, GREEN, RED, GREY)

@@ -41,6 +41,13 @@ SABOTAGES = [
         "Displacement(lifted.velocity)",
         "test_1_8_an_euler_step",
     ),
+    (
+        "1.8",
+        "problem/_problem.py",
+        "ratio = block.weight * self.n_samples / block.total_weight",
+        "ratio = block.weight",
+        "test_1_8_the_full_step_of_weighted_blocks",
+    ),
     ("1.9", "certificate/_margin.py", "sigma**2 / (2.0 * lipschitz", "sigma**2 / (0.5 * lipschitz", "test_1_9"),
     (
         "2.1",

@@ -54,19 +54,19 @@ def test_the_hessian_of_cross_entropy_has_its_null_direction_exactly() -> None:
 def test_2_4_the_minimiser_is_the_one_on_its_fibre() -> None:
     """Gradient zero, sums as asked; every other point of the fibre costs more."""
     sums = normal(5, seed=4)
-    found = gc.cross_entropy_minimiser(PROBABILITIES, sums)
-    assert_close(found.sum(1), sums, 1e-13)
-    assert float(gc.CrossEntropy().gradient(found, PROBABILITIES).abs().max()) < 1e-15
+    minimiser = gc.cross_entropy_minimiser(PROBABILITIES, sums)
+    assert_close(minimiser.sum(1), sums, 1e-13)
+    assert float(gc.CrossEntropy().gradient(minimiser, PROBABILITIES).abs().max()) < 1e-15
     off = normal(5, 3, seed=5)
     off = off - off.mean(1, keepdim=True)
-    least = gc.CrossEntropy().value(found, PROBABILITIES)
-    assert all(gc.CrossEntropy().value(found + t * off, PROBABILITIES) > least for t in (-0.1, 0.1, 1.0))
+    least = gc.CrossEntropy().value(minimiser, PROBABILITIES)
+    assert all(gc.CrossEntropy().value(minimiser + t * off, PROBABILITIES) > least for t in (-0.1, 0.1, 1.0))
 
 
 def test_2_4_the_gap_of_the_logits_is_known() -> None:
     """`log(Q(1−ε)/ε + 1)` between the label and the rest."""
-    found = gc.cross_entropy_minimiser(PROBABILITIES, torch.zeros(5).double())
-    gaps = found.gather(1, LABELS[:, None])[:, 0] - found.min(1).values
+    minimiser = gc.cross_entropy_minimiser(PROBABILITIES, torch.zeros(5).double())
+    gaps = minimiser.gather(1, LABELS[:, None])[:, 0] - minimiser.min(1).values
     assert_close(gaps, torch.full((5,), math.log(3.0 * 0.9 / 0.1 + 1.0), dtype=torch.float64), 1e-13)
 
 

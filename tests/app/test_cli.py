@@ -1,6 +1,5 @@
 import json
 import re
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,8 +8,8 @@ from sklearn.metrics import accuracy_score, r2_score, root_mean_squared_error
 from typer.testing import CliRunner
 
 import geodescent as gd
-from geodescent.app import cli
-from geodescent.app._tables import load_table
+from geodescent import doors
+from geodescent.app import load_table
 from geodescent.app.cli import app, main
 
 COMMON_KEYS = {
@@ -105,30 +104,6 @@ def test_rmse_and_r2_shown_are_those_of_the_run_opened_again(tmp_path):
     assert answer["test"]["r2"] == pytest.approx(r2_score(truth, raw), rel=1e-10)
 
 
-def test_noisy_regression_is_ended_by_held_out_cost_unless_asked_otherwise(tmp_path):
-    """diabetes is noise by half: fitted to the end the network predicts worse than the mean."""
-    asked = ("fit", "diabetes", "--json", "--out")
-    stopped, ended = (strict_object(geodescent(*asked, tmp_path / s, "--stop", s).stdout) for s in ("auto", "cost"))
-    assert stopped["result"] == "held_out_rose" and stopped["test"]["r2"] > 0.25
-    assert ended["result"] == "target_reached" and ended["test"]["r2"] < 0.0
-    assert gd.load(tmp_path / "auto").config.options["stop"] == "auto"
-
-
-@pytest.mark.parametrize(
-    ("rows", "spread", "expected"),
-    [(40, 1.0, True), (8, 1.0, False), (40, 0.0, False)],
-    ids=["noise", "few", "constant"],
-)
-def test_what_cannot_be_held_apart_is_fitted_to_the_end(rows, spread, expected):
-    torch.manual_seed(0)
-    x, y = torch.randn(rows, 1, dtype=torch.float64), spread * torch.randn(rows, 1, dtype=torch.float64)
-    model = torch.nn.Sequential(torch.nn.Linear(1, 8), torch.nn.Tanh(), torch.nn.Linear(8, 1)).double()
-    job = SimpleNamespace(config=SimpleNamespace(task="regression"), training=(x, y))
-    answer = SimpleNamespace(say=lambda text: None)
-    assert cli._by_held_out("auto", job, gd.initialise(model, x, y), answer) is expected
-    assert cli._by_held_out("held-out", job, None, answer) and not cli._by_held_out("cost", job, None, answer)
-
-
 def test_flow_answers_with_its_deviation_and_points(wine_flow):
     folder, answer = wine_flow
     assert set(answer) == COMMON_KEYS | {"max_relative_deviation", "points"}
@@ -167,7 +142,7 @@ def test_without_json_a_summary_of_80_columns_stands_on_standard_output(tmp_path
     assert done.exit_code == 0
     summary = [line for line in done.stdout.splitlines() if str(tmp_path) not in line]
     assert max(map(len, summary)) <= 80
-    for name in ("cost", "result", "steps", "held-out", "certificate", "run"):
+    for name in ("cost", "result", "steps", "test", "certificate", "run"):
         assert re.search(rf"^{name}\b", done.stdout, re.MULTILINE), name
 
 
@@ -175,7 +150,7 @@ def test_the_default_folder_is_named_after_the_run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     answer = strict_object(geodescent("fit", "iris", *QUICK, "--max-steps", 1, "--json").stdout)
     assert re.fullmatch(r"runs/iris-fit-[\d-]+", answer["run"])
-    assert gd.load(answer["run"]).config.hidden == (12,)
+    assert gd.load(answer["run"]).config.network.hidden == (12,)
 
 
 @pytest.mark.parametrize(
@@ -228,7 +203,7 @@ def test_an_interrupt_ends_with_status_130(monkeypatch, tmp_path):
     def interrupt(*arguments, **options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(gd, "fit", interrupt)
+    monkeypatch.setattr(doors, "fit", interrupt)
     done = geodescent("fit", "iris", *QUICK, "--out", tmp_path / "run", "--json")
     assert done.exit_code == 130
     assert strict_object(done.stdout) == {"error": "interrupted"}

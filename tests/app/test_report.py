@@ -1,22 +1,21 @@
 import io
 import struct
-from dataclasses import dataclass
 
 import numpy as np
 import pytest
 from rich.console import Console
 
-from geodescent.app.report.curves import _spread, draw_fit, draw_flow, png
-from geodescent.app.report.progress import ProgressBar
+import geodescent as gd
+from geodescent.app.report import Answer, ProgressBar, draw_fit, draw_flow, png, summary
 
 
-def made_history(n_steps=6, held_out=True):
+def made_history(n_steps=6, validation=True):
     steps = np.arange(1.0, n_steps + 1.0)
     return {
         "step": steps,
         "cost": 10.0**-steps,
         "predicted": 0.3 * 10.0**-steps,
-        "held_out": 0.1 + 1.0 / steps if held_out else np.full(n_steps, np.nan),
+        "validation_cost": 0.1 + 1.0 / steps if validation else np.full(n_steps, np.nan),
     }
 
 
@@ -44,15 +43,15 @@ def line_of(figure, colour_of, panel=0):
 def test_the_picture_of_a_fit_shows_the_history_under_its_names():
     history = made_history()
     figure = draw_fit(history, cost0=1.0, target_cost=1e-6, title="wine")
-    assert words(figure) == {"measured cost", "linear model's cost C_lin", "held-out cost", "target"}
+    assert words(figure) == {"measured cost", "linear model's cost C_lin", "validation cost", "target"}
     measured = line_of(figure, "measured cost")
     assert np.array_equal(measured.get_ydata(), np.concatenate([[1.0], history["cost"]]))
     assert np.array_equal(measured.get_xdata(), np.arange(7.0))
     assert np.array_equal(line_of(figure, "linear model's cost C_lin").get_ydata(), history["predicted"])
 
 
-def test_nothing_is_drawn_of_samples_that_were_not_held_out():
-    figure = draw_fit(made_history(held_out=False), cost0=1.0, target_cost=None, title="wine")
+def test_nothing_is_drawn_of_validation_where_there_was_none():
+    figure = draw_fit(made_history(validation=False), cost0=1.0, target_cost=None, title="wine")
     assert words(figure) == {"measured cost", "linear model's cost C_lin"}
 
 
@@ -99,60 +98,50 @@ def test_costs_a_log_axis_cannot_show_are_left_out():
 
 def test_names_at_the_ends_never_overlap():
     history = made_history()
-    history["predicted"] = history["held_out"] = history["cost"]
+    history["predicted"] = history["validation_cost"] = history["cost"]
     figure = draw_fit(history, cost0=1.0, target_cost=None, title="wine")
     heights = sorted(text.get_position()[1] for text in figure.axes[0].texts)
     assert np.diff(heights).min() > 0.05
 
 
-@dataclass(frozen=True)
-class StepRecord:
-    step: int
-    time: float
-    cost: float
-    predicted: float
-    held_out: float | None
-
-
-def bar_after(*records, target_cost=1e-8):
+def bar_after(*records, target_cost=1e-8, until=None):
+    """What is left on the screen: ten columns of a bar, and words."""
     screen = io.StringIO()
-    with ProgressBar("C_lin", target_cost, console=Console(file=screen, width=80)) as bar:
+    with ProgressBar("C_lin", target_cost, until, console=Console(file=screen, width=80)) as bar:
         for record in records:
             bar(record)
     return screen.getvalue()
 
 
-def test_the_bar_shows_step_cost_c_lin_and_held_out_cost():
-    shown = bar_after(StepRecord(1, 1.0, 1.0, 0.5, None), StepRecord(212, 2.0, 1.2e-4, 3e-5, 0.07))
+def test_the_bar_shows_step_cost_c_lin_and_validation_cost():
+    shown = bar_after(gd.StepRecord(1, 1.0, 1.0, 0.5), gd.StepRecord(212, 2.0, 1.2e-4, 3e-5, validation_cost=0.07))
     assert "step 212" in shown
     assert "measured 1.2e-04" in shown
     assert "C_lin 3.0e-05" in shown
-    assert "held-out 7.0e-02" in shown
+    assert "validation 7.0e-02" in shown
 
 
 def test_the_bar_is_half_full_when_half_the_digits_are_won():
-    bar = ProgressBar("C_lin", 1e-8, console=Console(file=io.StringIO()))
-    with bar:
-        bar(StepRecord(1, 1.0, 1.0, 0.5, None))
-        bar(StepRecord(2, 2.0, 1e-4, 0.5, None))
-        assert bar._bar.tasks[0].completed == pytest.approx(0.5)
+    first = gd.StepRecord(1, 1.0, 1.0, 0.5)
+    assert bar_after(first, gd.StepRecord(2, 2.0, 1e-4, 0.5)).startswith("━━━━━      step 2")
+    assert bar_after(first, gd.StepRecord(2, 2.0, 1e-2, 0.5)).startswith("━━╸        step 2")
+    assert bar_after(first, gd.StepRecord(2, 2.0, 1e-9, 0.5)).startswith("━━━━━━━━━━ step 2")
 
 
 def test_the_bar_of_a_flow_without_a_target_follows_the_time():
-    with ProgressBar("predicted", until=8.0, console=Console(file=io.StringIO())) as bar:
-        bar(StepRecord(1, 2.0, 1.0, 0.5, None))
-        assert bar._bar.tasks[0].completed == pytest.approx(0.25)
+    shown = bar_after(gd.StepRecord(1, 2.0, 1.0, 0.5), target_cost=None, until=8.0)
+    assert shown.startswith("━━╸        step 1")
 
 
 def test_what_is_not_known_is_not_shown():
-    shown = bar_after(StepRecord(0, 0.0, 1.0, float("nan"), None))
+    shown = bar_after(gd.StepRecord(0, 0.0, 1.0, float("nan")))
     assert "C_lin" not in shown
-    assert "held-out" not in shown
+    assert "validation" not in shown
 
 
 @pytest.mark.parametrize("target_cost", [None, 0.0, 5.0])
 def test_a_bar_without_a_reachable_target_still_counts(target_cost):
-    assert "step 1" in bar_after(StepRecord(1, 1.0, 1.0, 0.5, None), target_cost=target_cost)
+    assert "step 1" in bar_after(gd.StepRecord(1, 1.0, 1.0, 0.5), target_cost=target_cost)
 
 
 def test_the_window_holds_what_was_measured_and_the_target():
@@ -166,26 +155,83 @@ def test_the_window_holds_what_was_measured_and_the_target():
 
 def test_the_window_is_as_long_as_the_longest_curve():
     history = made_history()
-    history["held_out"][3:] = np.nan
+    history["validation_cost"][3:] = np.nan
     assert draw_fit(history, cost0=1.0, target_cost=None, title="").axes[0].get_xlim() == (0.0, 6.0)
 
 
 def test_infinite_costs_are_left_out():
     history = made_history()
-    history["held_out"][2] = np.inf
+    history["validation_cost"][2] = np.inf
     figure = draw_fit(history, cost0=1.0, target_cost=None, title="")
-    assert np.isfinite(line_of(figure, "held-out cost").get_ydata()).all()
+    assert np.isfinite(line_of(figure, "validation cost").get_ydata()).all()
 
 
-@pytest.mark.parametrize(
-    ("heights", "placed"),
-    [
-        ([0.5, 0.1], [0.5, 0.1]),
-        ([0.5, 0.5], [0.5, 0.6]),
-        ([0.95, 1.0], [0.9, 1.0]),
-        ([1.0, 0.95], [1.0, 0.9]),
-        ([], []),
-    ],
-)
-def test_names_are_moved_as_little_as_keeps_them_apart(heights, placed):
-    assert _spread(heights, gap=0.1) == pytest.approx(placed)
+def names_at(*heights):
+    """Where the names stand of curves that end at these heights of the window, in the order of the heights."""
+    low, high = 1e-150 / 3.0, 3e150  # the window, which a measured cost spans before it comes to its end
+    ends = [low * (high / low) ** height for height in heights]
+    history = {"step": np.arange(1.0, 4.0), "cost": np.array([1e-150, 1e150, ends[0]])}
+    for name, end in zip(("predicted", "validation_cost"), [*ends[1:], np.nan], strict=False):
+        history[name] = np.full(3, end)
+    axes = draw_fit(history, cost0=1.0, target_cost=None, title="").axes[0]
+    assert axes.get_ylim() == pytest.approx((low, high), rel=1e-9, abs=0.0)
+    places = {text.get_text(): text.get_position()[1] for text in axes.texts}
+    names = ("measured cost", "linear model's cost C_lin", "validation cost")
+    return [places[name] for name in names[: len(heights)]]
+
+
+def test_names_are_moved_as_little_as_keeps_them_apart():
+    """Up from the lower one; down again where that would leave the top."""
+    assert names_at(0.7, 0.1, 0.4) == pytest.approx([0.7, 0.1, 0.4], abs=1e-9)
+    lower, upper = sorted(names_at(0.5, 0.5))
+    gap = upper - lower
+    assert lower == pytest.approx(0.5, abs=1e-9) and 0.04 < gap < 0.1
+    assert names_at(0.5, 0.5 + 0.3 * gap) == pytest.approx([0.5, 0.5 + gap], abs=1e-9)
+    top = 0.998
+    assert names_at(top, top - 0.3 * gap) == pytest.approx([1.0, 1.0 - gap], abs=1e-9)
+    assert names_at(top - 0.3 * gap, top) == pytest.approx([1.0 - gap, 1.0], abs=1e-9)
+
+
+CONTENT = {
+    "cost0": 0.5,
+    "cost": 1e-13,
+    "target_cost": 1e-12,
+    "steps": 13,
+    "seconds": 4.04,
+    "peak_mb": 511.6,
+    "test": {"rmse": 54.321987, "r2": 0.4},
+    "run": "runs/" + "a" * 90,
+    "stats": {"notes": ["one note", "another note " * 12]},
+}
+
+
+def test_the_summary_is_rows_of_a_name_and_a_text_of_at_most_80_columns():
+    text = summary(CONTENT, sentence="The cost reached the target.", certificate="rank 3")
+    rows = text.split("\n\n")[0].splitlines()
+    assert rows[:4] == [
+        "cost         0.5 → 1e-13  (target 1e-12)",
+        "result       The cost reached the target.",
+        "steps        13 in 4.0 s, peak 512 MB",
+        "test         rmse 54.32, r2 0.4",
+    ]
+    assert max(len(row) for row in rows if "runs/" not in row) <= 80
+    assert any(row == "run".ljust(13) + CONTENT["run"] for row in rows)  # a path is never broken
+    assert [row[:4] for row in rows].count("note") == 2 and "deviation" not in text
+    assert text.endswith("certificate at the end\nrank 3")
+    flow = CONTENT | {"target_cost": None, "max_relative_deviation": 1.25e-7, "points": 41}
+    rows = summary(flow, sentence="", certificate="").splitlines()
+    assert rows[0] == "cost         0.5 → 1e-13"
+    assert rows[2] == "deviation    1.25e-07 from the predicted cost, over 41 points"
+
+
+def test_an_answer_keeps_standard_output_to_one_object(capsys):
+    Answer(as_json=True).say("a sentence")
+    Answer(as_json=True).give({"cost": float("nan")})
+    out, err = capsys.readouterr()
+    assert out == '{"cost": null}\n' and err == "a sentence\n"
+    Answer(as_json=False).say("a sentence")
+    Answer(as_json=False).give({"cost": 1.0})
+    out, err = capsys.readouterr()
+    assert out == "a sentence\n" and err == ""
+    assert Answer(as_json=True).fail("too bad", 3).exit_code == 3
+    assert capsys.readouterr() == ('{"error": "too bad"}\n', "error: too bad\n")

@@ -1,39 +1,23 @@
 import json
-from dataclasses import dataclass
 
 import numpy as np
 import pytest
 import torch
 
-from geodescent.app._networks import ACTIVATIONS, mlp
-from geodescent.app._runs import Config, RunFolder, free_folder, load, read_history, strict_json, write_whole
-from geodescent.app._tables import prepare
-
-
-@dataclass(frozen=True)
-class StepRecord:
-    step: int
-    cost: float
-    held_out: float | None
+import geodescent as gd
+from geodescent.app import ACTIVATIONS, Config, NetworkChoice, RunFolder, TableFacts, load, mlp, prepare
 
 
 def made_config(prepared, dtype="float64"):
     table, target_scaling = prepared.table, prepared.target_scaling
+    scalings = {"inputs": prepared.input_scaling.as_dict()}
     return Config(
         command="fit",
-        data=table.name,
-        task=table.task,
-        class_names=table.class_names,
-        feature_names=table.feature_names,
-        n_outputs=table.n_outputs,
-        hidden=(8, 5),
-        activation="tanh",
-        dtype=dtype,
-        device="cpu",
+        table=TableFacts(table.name, table.task, table.class_names, table.feature_names),
+        network=NetworkChoice((8, 5), "tanh", dtype, "cpu"),
         seed=1,
         test_size=0.25,
-        input_scaling=prepared.input_scaling.as_dict(),
-        target_scaling=target_scaling.as_dict() if target_scaling else None,
+        scalings=scalings | ({"targets": target_scaling.as_dict()} if target_scaling else {}),
         options={"target_cost": 1e-12, "max_seconds": None},
         versions={},
     )
@@ -42,13 +26,13 @@ def made_config(prepared, dtype="float64"):
 def finished_run(folder, name="wine", dtype="float64"):
     prepared = prepare(name, test_size=0.25, seed=1)
     config = made_config(prepared, dtype)
-    model = config.network()
+    model = config.model()
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.mul_(1.5)
     run = RunFolder(folder, config, prepared.split)
-    run.append(StepRecord(1, 0.5, None))
-    run.append(StepRecord(2, float("nan"), 0.25))
+    run.append(gd.StepRecord(1, 1.0, 0.5, 0.4, block_rms={"data": 1.0, "size": 3.0}))
+    run.append(gd.StepRecord(2, 2.0, float("nan"), 0.3, validation_cost=0.25, block_rms={"data": 0.5, "size": 2.0}))
     run.finish(model, certificate={"rank": None, "sigma_min": float("inf")}, curve=b"\x89PNG")
     return prepared, config, model
 
@@ -61,7 +45,7 @@ def test_a_run_opens_as_the_module_that_was_trained(tmp_path, name, dtype):
     assert run.config == config
     assert np.array_equal(run.train_index, prepared.split.train)
     assert np.array_equal(run.test_index, prepared.split.test)
-    X, y = prepared.tensors(prepared.split.train, dtype=config.torch_dtype)
+    X, y = prepared.tensors(prepared.split.train, dtype=config.network.torch_dtype)
     raw = prepared.table.inputs[run.train_index]
     assert torch.equal(run.inputs(raw), X)
     assert torch.equal(run.model(run.inputs(raw)), model(X))
@@ -73,13 +57,22 @@ def test_the_history_holds_one_record_per_step(tmp_path):
     history = load(tmp_path).history
     assert history["step"].tolist() == [1.0, 2.0]
     assert np.array_equal(history["cost"], [0.5, np.nan], equal_nan=True)
-    assert np.array_equal(history["held_out"], [np.nan, 0.25], equal_nan=True)
+    assert np.array_equal(history["validation_cost"], [np.nan, 0.25], equal_nan=True)
+    assert set(history) == {*gd.StepRecord.__dataclass_fields__} - {"block_rms"} | {"block_rms.data", "block_rms.size"}
+
+
+def test_every_block_of_rows_has_a_column_of_the_history(tmp_path):
+    finished_run(tmp_path)
+    history = load(tmp_path).history
+    assert history["block_rms.data"].tolist() == [1.0, 0.5]
+    assert history["block_rms.size"].tolist() == [3.0, 2.0]
 
 
 def test_a_torn_last_line_of_the_history_is_dropped(tmp_path):
-    path = tmp_path / "history.jsonl"
-    path.write_text('{"step": 1, "cost": 0.5}\n{"step": 2, "co')
-    assert read_history(path)["step"].tolist() == [1.0]
+    finished_run(tmp_path)
+    with (tmp_path / "history.jsonl").open("a") as file:
+        file.write('{"step": 3, "co')
+    assert load(tmp_path).history["step"].tolist() == [1.0, 2.0]
 
 
 def test_every_json_file_is_strict(tmp_path):
@@ -124,7 +117,7 @@ def test_a_missing_folder_is_named(tmp_path):
     ("name", "content", "sentence"),
     [
         ("config.json", "{", r"config\.json is not valid JSON"),
-        ("config.json", '{"command": "fit"}', r"config\.json lacks data, task"),
+        ("config.json", '{"command": "fit"}', r"config\.json lacks table, network, seed"),
         ("split.json", "", r"split\.json is not valid JSON"),
         ("weights.safetensors", "torn", r"weights\.safetensors cannot be read"),
     ],
@@ -136,10 +129,23 @@ def test_a_damaged_file_is_named(tmp_path, name, content, sentence):
         load(tmp_path)
 
 
+def with_network(folder, **changes):
+    """Rewrites what config.json says of the network."""
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "network": {**config["network"], **changes}}))
+
+
+@pytest.mark.parametrize("changes", [{"depth": 3}, {"hidden": 8}])
+def test_a_config_of_another_version_is_named(tmp_path, changes):
+    finished_run(tmp_path)
+    with_network(tmp_path, **changes)
+    with pytest.raises(ValueError, match=r"config\.json is of another version"):
+        load(tmp_path)
+
+
 def test_weights_of_another_network_are_refused(tmp_path):
     finished_run(tmp_path)
-    config = json.loads((tmp_path / "config.json").read_text())
-    (tmp_path / "config.json").write_text(json.dumps({**config, "hidden": [8]}))
+    with_network(tmp_path, hidden=[8])
     with pytest.raises(ValueError, match=r"weights\.safetensors does not fit the network 13-8-3 of config\.json"):
         load(tmp_path)
 
@@ -154,29 +160,24 @@ def test_raw_rows_of_another_shape_or_with_nan_are_refused(tmp_path):
 
 
 def test_a_file_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
-    path = tmp_path / "weights"
-    write_whole(path, b"first")
+    prepared, config, model = finished_run(tmp_path)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
 
     def fail(*names):
         raise OSError("disk full")
 
     monkeypatch.setattr("os.replace", fail)
     with pytest.raises(OSError, match="disk full"):
-        write_whole(path, b"second")
-    assert path.read_bytes() == b"first"
-    assert list(tmp_path.iterdir()) == [path]
+        RunFolder(tmp_path, config, prepared.split).finish(model, certificate={"rank": 3}, curve=b"another picture")
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
-def test_a_folder_that_holds_a_run_is_not_written_over(tmp_path):
-    finished_run(tmp_path)
-    with pytest.raises(ValueError, match="holds a run already"):
-        free_folder(str(tmp_path), name="wine-fit")
-    assert free_folder(str(tmp_path / "new"), name="wine-fit") == tmp_path / "new"
-
-
-def test_strict_json_writes_null_for_what_is_no_number():
+def test_null_is_written_for_what_is_no_number(tmp_path):
+    prepared, config, model = finished_run(tmp_path)
     value = {"a": float("nan"), "b": [np.float64("inf"), 1.5], "c": (np.int64(3), np.array([1.0, -np.inf]))}
-    assert strict_json(value) == '{"a": null, "b": [null, 1.5], "c": [3, [1.0, null]]}'
+    RunFolder(tmp_path, config, prepared.split).finish(model, certificate=value, curve=b"")
+    written = json.loads((tmp_path / "certificate.json").read_text())
+    assert written == {"a": None, "b": [None, 1.5], "c": [3, [1.0, None]]}
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)

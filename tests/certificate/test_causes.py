@@ -83,6 +83,7 @@ def test_identical_inputs_are_named_with_their_exact_cost(name, conflict):
     else:
         assert cause.cost == 0.0
     assert ("nothing can remove" in cause.sentence) == conflict
+    assert f"{sum(map(len, groups)) - len(groups)} too many" in cause.sentence
 
 
 def test_identical_tokens_and_dicts_are_named():
@@ -120,6 +121,15 @@ def test_nearly_identical_inputs_are_named(build, shape, distance):
     assert cause.cost == pytest.approx(brute_force_conflict(y, [[3, 7]], ones), rel=1e-12)
 
 
+def test_identical_samples_count_once_among_the_nearly_identical():
+    X = normal(40, 4)
+    X[9] = X[3]
+    X[21] = X[3] + 1e-9
+    causes = causes_in(mlp(4, 30, 2), X, normal(40, 2, seed=1))
+    assert causes["identical_inputs"][0].where["groups"] == [[3, 9]]
+    assert causes["nearly_identical_inputs"][0].where["groups"] == [[3, 21]]
+
+
 def test_near_groups_are_those_of_all_pairs():
     points = torch.rand(200, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     points[150:] = points[:50] + NEARLY * (2.0 * torch.rand(50, 3, dtype=torch.float64) - 0.5)
@@ -147,6 +157,13 @@ def test_constant_inputs_are_named_by_layer_and_column(build, shape, columns, la
     (cause,) = causes["constant_inputs"]
     assert cause.where == {"layer": layer, "columns": columns}
     assert (cause.parameters_lost, cause.cost) == (lost, 0.25)
+
+
+def test_a_column_of_zeros_is_constant():
+    X = normal(40, 6)
+    X[:, 4] = 0.0
+    (cause,) = causes_in(mlp(6, 30, 2), X, normal(40, 2, seed=1))["constant_inputs"]
+    assert cause.where["columns"] == [4]
 
 
 def test_constant_columns_of_a_table_behind_other_inputs_are_named():

@@ -70,6 +70,44 @@ def test_duplicate_units_are_named_by_layer_and_unit(build, shape, layer, pair, 
     assert set(causes) == {"duplicate_units"}
 
 
+def test_a_unit_far_out_whose_slope_can_be_felt_is_not_saturated():
+    """tanh' is 2e-4 at 5 and 2e-7 at 8.5."""
+    model = mlp(3, 30, 2)
+    with torch.no_grad():
+        model[0].weight[[7, 9]] *= 1e-2
+        model[0].bias[[7, 9]] = torch.tensor([5.0, 8.5], dtype=torch.float64)
+    (cause,) = causes_in(model, normal(40, 3), normal(40, 2))["saturated_units"]
+    assert cause.where["units"] == [9]
+
+
+def test_units_that_are_the_same_on_the_first_samples_alone_are_no_duplicates():
+    """Opposite on the others: both are as large, and which samples agree is all that tells them apart."""
+    model = nn.Sequential(nn.Linear(2, 2, bias=False), nn.Tanh(), nn.Linear(2, 1)).double()
+    with torch.no_grad():
+        model[0].weight.copy_(torch.eye(2))
+    X = normal(1500, 1).repeat(1, 2)
+    X[1024:, 1] *= -1.0
+    assert causes_in(model, X, normal(1500, 1))["too_few_parameters"]
+    assert "duplicate_units" not in causes_in(model, X, normal(1500, 1))
+    assert causes_in(model, X[:1024], normal(1024, 1))["duplicate_units"][0].where["groups"] == [[0, 1]]
+
+
+def test_a_silenced_unit_that_fires_on_some_samples_alone_is_not_called_dead():
+    """Behind a functional ReLU, on the first of two passes."""
+    model = made(Functional, F.relu)
+    with torch.no_grad():
+        model.last.weight[:, 3] = 0.0
+        model.second.weight[3], model.second.bias[3] = 0.0, 1.0
+        model.first.weight[0] = torch.tensor([1.0, 0.0, 0.0, 0.0])
+        model.first.bias[0] = 0.0
+        model.second.weight[3, 0], model.second.bias[3] = 1.0, -1.0
+    X = normal(1500, 4)
+    X[:, 0] = -5.0
+    X[:1024:2, 0] = 5.0
+    causes = causes_in(model, X, normal(1500, 2))
+    assert "dead_units" not in causes and causes["unheard_units"][0].where["units"] == [3]
+
+
 def test_opposite_relu_units_are_no_duplicates():
     model = mlp(3, 60, 2, act=nn.ReLU)
     with torch.no_grad():
@@ -99,6 +137,12 @@ def test_too_few_parameters_are_named(sizes, n):
     (cause,) = causes_in(model, normal(n, sizes[0]), normal(n, sizes[-1], seed=1), floor=0.125)["too_few_parameters"]
     assert cause.where == {"n_params": k, "n_residuals": n * sizes[-1]} and cause.cost == 0.125
     assert f"Use at least {n * sizes[-1]} parameters" in cause.sentence
+
+
+def test_rows_of_weight_zero_ask_for_no_parameters():
+    model, weights = mlp(1, 1), torch.tensor([1.0, 0.0, 2.0], dtype=torch.float64)
+    assert "too_few_parameters" in causes_in(model, normal(3, 1), normal(3, 1, seed=1))
+    assert "too_few_parameters" not in causes_in(model, normal(3, 1), normal(3, 1, seed=1), weights)
 
 
 def test_the_model_is_left_without_hooks():

@@ -137,6 +137,20 @@ def test_one_block_that_is_not_linear_makes_the_problem_not_linear() -> None:
     assert c.rank == 10 and c.guaranteed is None and "estimated" in c.margin_how
 
 
+def test_where_sigma_min_is_only_a_bound_a_linear_model_has_no_way_bound() -> None:
+    X = normal(4, 6)
+    X[3] = X[2] + 1e-7
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        problem = Problem.of(nn.Linear(6, 1).double(), X, 0.3 * normal(4, 1, seed=1))
+    full = certificate_of(problem)
+    assert full.guaranteed is True and full.way_bound > 0.0
+    with spending(Budget(spectrum_numbers=0)):
+        c = certificate_of(problem)
+    assert c.rank == 4 and c.sigma_min_is_bound
+    assert (c.margin, c.way_bound, c.guaranteed) == (math.inf, None, None)
+
+
 # --- guaranteed and the stopping time --------------------------------------------------------------------------------
 
 

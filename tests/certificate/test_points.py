@@ -6,9 +6,10 @@ from support.causes import normal
 from support.certified import PROBLEMS, function, row_factors, tanh_net
 from torch import Tensor, nn
 
+import geodescent as gd
 from geodescent import Problem
 from geodescent._budget import Budget, spending
-from geodescent.certificate import certificate_of
+from geodescent.certificate import certificate_of, forecast_floor
 from geodescent.problem import gradient, hessian, hessian_extremes, rounding_floor
 
 # --- kinds of points -------------------------------------------------------------------------------------------------
@@ -39,6 +40,19 @@ def test_a_local_minimum_of_an_underparametrised_model_is_no_saddle() -> None:
     c = certificate_of(Problem.of(model, X, y), describe_point=True)
     assert (c.point.kind, c.point.rank, c.point.nullity, c.point.saddle) == ("critical", 3, 0, False)
     assert c.floor == pytest.approx(c.cost, rel=1e-12)
+
+
+def test_a_flat_direction_alone_makes_no_saddle() -> None:
+    twice = function(lambda t: t.sum() * torch.ones(2).double(), (0.5, 0.5), (0.0, 2.0))
+    point = certificate_of(twice, describe_point=True).point
+    assert (point.kind, point.rank, point.nullity, point.saddle) == ("critical", 1, 1, False)
+
+
+@pytest.mark.parametrize(("share", "kind"), [(1e-3, "moving"), (1e-5, "moving"), (1e-8, "critical")])
+def test_a_point_is_critical_only_where_next_to_nothing_can_be_removed(share: float, kind: str) -> None:
+    problem = function(lambda t: torch.stack([t[0], 0.0 * t[0]]), (0.0,), (share, 1.0))
+    point = certificate_of(problem, describe_point=True).point
+    assert point.kind == kind and point.gradient_ratio == pytest.approx(share, rel=1e-6)
 
 
 @pytest.mark.parametrize("name", PROBLEMS)
@@ -98,3 +112,15 @@ def test_rounding_floor_is_where_descent_ends(dtype: torch.dtype, scale: float) 
     ends = sorted(costs[-15:])
     estimate = rounding_floor(problem, theta)
     assert ends[7] / 10.0 < estimate < ends[7] * 10.0, (ends, estimate)
+
+
+def test_the_floor_is_forecast_where_a_fit_ends_before_it_begins() -> None:
+    """Parameters grow on the way: the floor at the start is a hundredth of that at the end."""
+    problem = Problem.of(tanh_net(3, 40, 2), normal(40, 3), normal(40, 2, seed=1))
+    before, forecast = rounding_floor(problem, problem.theta), forecast_floor(problem, problem.theta)
+    assert certificate_of(problem, forecast_rounding=True).rounding_floor == forecast
+    assert certificate_of(problem).rounding_floor == before
+    solution = gd.fit(problem)
+    after = rounding_floor(problem, solution.theta)
+    assert before < 0.02 * after and 0.1 * after < forecast < 10.0 * after
+    assert forecast_floor(problem, solution.theta) == pytest.approx(after)

@@ -60,6 +60,7 @@ def test_gram_level_agrees_with_the_dense_one_and_states_its_resolution(name: st
     assert c.sigma_max == pytest.approx(full.sigma_max, rel=1e-12)
     assert c.sigma_min == pytest.approx(full.sigma_min, rel=1e-4)
     assert c.floor == pytest.approx(full.floor, rel=1e-8)
+    assert (c.floor == 0.0) == (c.rank == problem.n_residuals)
     assert c.margin == (None if full.margin is None else pytest.approx(full.margin, rel=1e-3))
 
 
@@ -72,6 +73,22 @@ def test_gram_level_gives_a_smallest_sigma_near_its_resolution_as_a_bound() -> N
         c = certificate_of(problem)
     assert full.rank == 40 and not full.sigma_min_is_bound
     assert c.sigma_min_is_bound and "≤" in str(c)
+
+
+@pytest.mark.parametrize(("smallest", "bound"), [(1e-5, False), (4e-7, True)])
+def test_gram_level_vouches_for_no_sigma_within_ten_resolutions(smallest: float, bound: bool) -> None:
+    """Of full rank both times: the resolution is 9e-8 of the largest."""
+    left, right = (torch.linalg.qr(normal(k, k, seed=k)).Q for k in (40, 60))
+    sigma = torch.cat([torch.ones(39, dtype=torch.float64), torch.tensor([smallest], dtype=torch.float64)])
+    with spending(GRAM_ONLY):
+        spectrum = spectrum_of(gd.MatrixJacobian(left @ (sigma[:, None] * right[:40])), normal(40))
+    assert (spectrum.rank, spectrum.sigma_min_is_bound) == (40, bound)
+    assert spectrum.sigma_min == pytest.approx(smallest, rel=0.1)
+
+
+def test_no_cut_resolves_what_rounding_of_d_hides() -> None:
+    c = certificate_of(wide(), rcond=0.0)
+    assert c.rcond == 0.0 and c.resolution == pytest.approx(152 * 2.0**-52 * c.sigma_max)
 
 
 LARGER = {  # than the 40 vectors of Lanczos
@@ -127,27 +144,27 @@ MATRICES = {
 }
 
 
-@pytest.mark.parametrize("given", ["matrix", "pair of functions"])
+@pytest.mark.parametrize("kind", ["matrix", "pair of functions"])
 @pytest.mark.parametrize("name", MATRICES)
-def test_the_spectrum_of_d_is_that_of_its_singular_values(name: str, given: str) -> None:
+def test_the_spectrum_of_d_is_that_of_its_singular_values(name: str, kind: str) -> None:
     """Full rank; a loss that a pivot of the QR shows; and one that no pivot shows."""
     matrix = MATRICES[name].contiguous()
     products = (lambda v: matrix @ v, lambda u: matrix.T @ u)
     r = normal(len(matrix), seed=3)
     m, k = matrix.shape
-    jacobian = gd.MatrixJacobian(matrix) if given == "matrix" else gd.MatrixJacobian(products, shape=(m, k))
-    found = spectrum_of(jacobian, r)
+    jacobian = gd.MatrixJacobian(matrix) if kind == "matrix" else gd.MatrixJacobian(products, shape=(m, k))
+    spectrum = spectrum_of(jacobian, r)
     u, sigma, vh = torch.linalg.svd(matrix, full_matrices=False)
-    keep = sigma > found.rcond * sigma[0]
+    keep = sigma > spectrum.rcond * sigma[0]
     u, vh, kept = u[:, keep], vh[keep], sigma[keep]
-    assert (found.rank, found.level) == (int(keep.sum()), "spectrum")
-    assert found.sigma_max == pytest.approx(float(sigma[0]))
-    assert found.sigma_min == (pytest.approx(float(kept[-1])) if len(kept) else None)
-    assert_close(found.velocity, -(vh.T @ ((u.T @ r) / kept)), 1e-10)
-    assert_close(found.reachable, u @ (u.T @ r), 1e-10)
+    assert (spectrum.rank, spectrum.level) == (int(keep.sum()), "spectrum")
+    assert spectrum.sigma_max == pytest.approx(float(sigma[0]))
+    assert spectrum.sigma_min == (pytest.approx(float(kept[-1])) if len(kept) else None)
+    assert_close(spectrum.velocity, -(vh.T @ ((u.T @ r) / kept)), 1e-10)
+    assert_close(spectrum.reachable, u @ (u.T @ r), 1e-10)
 
 
 def test_products_with_a_matrix_of_zeros_show_rank_zero() -> None:
     with spending(PRODUCTS_ONLY):
-        found = spectrum_of(gd.MatrixJacobian(torch.zeros(50, 60, dtype=torch.float64)), normal(50))
-    assert (found.level, found.rank, found.sigma_max) == ("bounds", 0, 0.0)
+        spectrum = spectrum_of(gd.MatrixJacobian(torch.zeros(50, 60, dtype=torch.float64)), normal(50))
+    assert (spectrum.level, spectrum.rank, spectrum.sigma_max) == ("bounds", 0, 0.0)

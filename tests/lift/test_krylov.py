@@ -1,6 +1,7 @@
 """Inexact solves: good enough, no better, and honest about what they left."""
 
 import math
+from itertools import pairwise
 
 import pytest
 import torch
@@ -18,7 +19,7 @@ PATIENT = 300  # iterations in θ: problems as small as these would pass to bloc
 
 def jacobian_of(n: int, *sizes: int, seed: int) -> Jacobian:
     torch.manual_seed(seed)
-    layers = [layer for a, b in zip(sizes, sizes[1:], strict=False) for layer in (nn.Linear(a, b), nn.Tanh())]
+    layers = [layer for a, b in pairwise(sizes) for layer in (nn.Linear(a, b), nn.Tanh())]
     return gd.SampleMap(nn.Sequential(*layers[:-1]).double(), torch.randn(n, sizes[0], dtype=F64)).linearise()[1]
 
 
@@ -120,7 +121,7 @@ def test_a_lift_begins_on_the_line_of_the_velocity_that_it_is_given(metric: bool
     assert float((afresh.velocity - exact).norm()) > 0.1 * float(exact.norm())
 
 
-def test_an_exact_lift_is_exact_in_single_precision_products_too_weak_for_it() -> None:
+def test_products_in_single_precision_leave_a_true_misfit() -> None:
     """Products in float32 reach float32, and the misfit still is that of D itself."""
     jacobian = jacobian_of(30, 3, 20, 1, seed=2)
     v = torch.randn(30, dtype=F64)

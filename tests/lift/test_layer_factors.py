@@ -1,5 +1,6 @@
 """The preconditioner made of two small matrices a layer."""
 
+import math
 from collections.abc import Callable
 
 import pytest
@@ -182,23 +183,45 @@ def test_pieces_of_several_blocks_for_the_same_parameters_are_one_part(
         piece = next(c for c in both.columns if torch.equal(c.index.reshape(-1), part.index.reshape(-1)))
         if not isinstance(piece, OuterColumns) or isinstance(piece.inputs, DenseInputs):
             assert_diagonal(part, both)
-    whole = outputs.on(torch.cat([inputs(1), inputs(1)])).linearise()[1]
-    assert len(LayerFactors.of(whole).parts) == len(factors.parts)
 
 
-def test_two_halves_of_the_samples_have_the_factors_of_the_whole() -> None:
-    """Also where many samples are sampled: as many of each block as give enough cotangents, by their share."""
-    torch.manual_seed(0)
-    outputs = gd.SampleMap(nn.Sequential(nn.Linear(4, 2), nn.Tanh(), nn.Linear(2, 1)).double(), vector(4).view(1, 4))
-    x = vector(4 * 300, 1).view(300, 4)
-    halves = stacked([outputs.on(half).linearise()[1] for half in (x[:100], x[100:])])
-    exact = halves.normal()
-    for part in LayerFactors.of(halves).parts:
-        where = part.index.reshape(-1)
-        block = exact[where[:, None], where]
-        assert_close(part.diagonal.sum()[None], block.trace()[None], 0.2)
-        off = axes_of(part).T @ block @ axes_of(part)
-        assert float((off - off.diagonal().diag()).norm()) < 0.3 * float(off.norm())
+def repeated(outputs: gd.SampleMap, n: int, *shape: int, seed: int) -> BlockJacobian:
+    """Rows of one sample, many times: whichever of them are looked at, they are as many as they are."""
+    return outputs.on(vector(math.prod(shape), seed).view(1, *shape).expand(n, *shape).clone()).linearise()[1]
+
+
+@pytest.mark.parametrize("sizes", [(100, 700), (700, 100)])
+def test_blocks_are_looked_at_by_as_many_samples_as_each_needs_and_weigh_what_they_have(sizes: tuple[int, int]) -> None:
+    """Axes and λ are those of all samples, though of 100 and of 700 of them another share is taken."""
+    outputs = gd.SampleMap(nn.Sequential(nn.Linear(4, 3), nn.Tanh(), nn.Linear(3, 1)).double(), vector(4).view(1, 4))
+    jacobian = stacked([repeated(outputs, n, 4, seed=k) for k, n in enumerate(sizes)])
+    for part in LayerFactors.of(jacobian).parts:
+        assert_diagonal(part, jacobian)
+        pieces = [c for c in jacobian.columns if torch.equal(c.index, part.index)]
+        for axes, moments in (
+            (part.left, [piece.cotangents.moment() for piece in pieces]),
+            (part.right, [piece.inputs.moment() for piece in pieces]),
+        ):
+            turned = axes.T @ (moments[0] + moments[1]) @ axes
+            assert_close(turned, turned.diagonal().diag(), 1e-9)
+
+
+def test_of_many_positions_as_many_samples_are_formed_as_there_is_room_for() -> None:
+    outputs = gd.SampleMap(conv().double(), vector(5).view(1, 1, 5))
+    alike, mixed = repeated(outputs, 12, 1, 5, seed=1), outputs.on(vector(60).view(12, 1, 5)).linearise()[1]
+    with spending(Budget(rows_numbers=50)):
+        first, sampled = (LayerFactors.of(jacobian).parts[0] for jacobian in (alike, mixed))
+    assert alike.columns[0].width * 2 == 24
+    assert_diagonal(first, alike)
+    exact = LayerFactors.of(mixed).parts[0].diagonal
+    assert 0.01 < float((sampled.diagonal - exact).norm() / exact.norm()) < 1.0
+
+
+def test_a_side_of_a_layer_that_is_too_wide_keeps_its_own_axes() -> None:
+    jacobian = jacobian_of(nn.Linear(1030, 2), vector(6 * 1030).view(6, 1030))
+    (part,) = LayerFactors.of(jacobian).parts
+    assert part.right is None and part.left is not None
+    assert_close(part.diagonal.sum(0), jacobian.normal().diagonal()[part.index].sum(0), 1e-9)
 
 
 def test_a_penalty_on_parameters_that_layers_have_adds_to_their_diagonal() -> None:

@@ -3,16 +3,25 @@
 import math
 
 import pytest
-import torch
 from support.laws import assert_close
 from support.lifts import energy_of, oracle
-from support.matrices import F64, graded, vector
+from support.matrices import graded, vector
 from torch import Tensor
 
 import geodescent as gd
 from geodescent._budget import Budget, spending
 from geodescent.jacobian import MatrixJacobian
-from geodescent.lift import FULL, LEAST_FACTOR, PRODUCT_DAMPING, ROUGH, Lift, Lifted, Prepared, RefinedFactor, TwoFactors
+from geodescent.lift import (
+    FULL,
+    LEAST_FACTOR,
+    PRODUCT_DAMPING,
+    ROUGH,
+    Lift,
+    Lifted,
+    Prepared,
+    RefinedFactor,
+    TwoFactors,
+)
 from geodescent.linalg import CholeskyFactor
 
 both_sides = pytest.mark.parametrize("wide", [True, False], ids=["gram", "normal"])

@@ -92,10 +92,16 @@ def test_conjugate_gradients_need_as_many_steps_as_there_are_eigenvalues() -> No
 def test_conjugate_gradients_begin_on_the_line_of_what_is_near() -> None:
     """A multiple of the solution is the solution; on any other line they begin at the least of the quadratic on it."""
     matrix, b = with_spectrum(SPECTRUM), vector(12)
-    near = -3.0 * torch.linalg.solve(matrix, b)
-    solved = cg(matrix, b, tol=1e-6, max_iterations=50, near=near)
-    assert solved.converged and solved.count == 0
-    assert_close(solved.solution, near / -3.0, 1e-9)
+    solution = torch.linalg.solve(matrix, b)
+    for factor in (-3.0, 1e-9):
+        solved = cg(matrix, b, tol=1e-6, max_iterations=50, near=factor * solution)
+        assert solved.converged and solved.count == 0
+        assert_close(solved.solution, solution, 1e-9)
+    assert_close(
+        cg(matrix, b, tol=1e-12, max_iterations=3, near=torch.zeros_like(b)).solution,
+        cg(matrix, b, tol=1e-12, max_iterations=3).solution,
+        1e-14,
+    )
     other = vector(12, 7)
     begun = cg(matrix, b, tol=1e-6, max_iterations=0, near=other).solution
     assert abs(float(other @ (matrix @ begun - b))) <= 1e-9 * float(other.norm() * b.norm())
@@ -110,6 +116,7 @@ def test_conjugate_gradients_stop_when_told() -> None:
     )
     zero = cg(matrix, torch.zeros_like(b), tol=1e-12, max_iterations=3)
     assert zero.converged and float(zero.solution.abs().sum()) == 0.0
+    assert zero.count == 0 and zero.relative_residual == 0.0
 
 
 def test_conjugate_gradients_stop_at_negative_curvature() -> None:
@@ -138,6 +145,20 @@ def test_lanczos_values_lie_inside_the_spectrum(count: int) -> None:
     assert float(SPECTRUM[0]) - rounding <= smallest <= largest <= float(SPECTRUM[-1]) + rounding
     if count >= 12:
         assert largest == pytest.approx(float(SPECTRUM[-1])) and smallest == pytest.approx(float(SPECTRUM[0]), rel=1e-6)
+
+
+@pytest.mark.parametrize(("iterations", "calls"), [(3, 3), (12, 12), (40, 12)])
+def test_lanczos_takes_as_many_products_as_it_is_allowed_and_no_more_than_there_are_vectors(
+    iterations: int, calls: int
+) -> None:
+    matrix, products = with_spectrum(torch.linspace(1.0, 2.0, 12, dtype=F64)), list[int]()
+
+    def operator(v: Tensor) -> Tensor:
+        products.append(1)
+        return matrix @ v
+
+    lanczos_extremes(operator, vector(12), iterations=iterations)
+    assert len(products) == calls
 
 
 def test_lanczos_stops_in_an_invariant_space() -> None:

@@ -70,6 +70,7 @@ def test_the_pace_goes_on_while_the_fall_is_even() -> None:
 def test_the_pace_concludes_nothing_from_what_is_hardly_a_fall() -> None:
     """Below `SEEN` a solve has shown nothing; a fall that comes late is waited for."""
     asleep = pace()
+    assert not asleep.seen
     assert stop(asleep, [0.9 * SEEN] * 40) == 40 and not asleep.seen
     awake = pace()
     assert stop(awake, [0.0] + [1.1 * SEEN] * 40) == 3 and awake.seen
@@ -79,6 +80,20 @@ def test_the_pace_stops_at_a_fall_that_is_enough_after_two_iterations() -> None:
     assert stop(pace(enough=1.0), [0.1 * k for k in range(100)]) == 10
     assert stop(pace(enough=1.0), [0.0, 5.0, 10.0, 15.0]) == 2
     assert stop(pace(enough=0.0), [0.6 * SEEN * k for k in range(100)]) == 2
+
+
+def test_the_pace_knows_phi_of_any_point() -> None:
+    """`φ(x) = ‖v‖² − ⟨x, b⟩ − ⟨x, ρ⟩`, also where x is no iterate from zero and not orthogonal to its residual."""
+    wide, v, damping = vector(12).view(3, 4), vector(3, 5), 0.3
+    b = wide.T @ v
+    x = 0.3 * b * float(b @ b) / float((wide @ b).square().sum())
+    residual = b - wide.T @ (wide @ x) - damping * x
+    phi = float((wide @ x - v).square().sum() + damping * x.square().sum())
+    fall = math.log(float(v @ v) / phi)
+    assert fall > 0.1 and abs(float(x @ residual)) > 0.1 * abs(float(x @ b))
+    for share, stops in ((0.999, True), (1.001, False)):
+        rule = Pace(b, float(v @ v), enough=share * fall)
+        assert [rule(x, residual, 1.0) for _ in range(3)] == [False, False, stops]
 
 
 def test_the_pace_stops_where_rounding_made_phi_negative() -> None:
@@ -105,6 +120,21 @@ def test_conjugate_gradients_know_how_far_they_are_from_the_least_damped_misfit(
     assert solved.converged and 0 < solved.count < 12
     assert 0.0 <= value - least <= residual**2
     assert residual <= slack * math.sqrt(min(value, float(b @ b) - value)) * (1.0 + 1e-9)
+
+
+@pytest.mark.parametrize("size", [0.02, 1.0])
+def test_the_gap_is_held_against_the_smaller_of_what_is_left_and_what_is_gained(size: float) -> None:
+    """Of any z, near zero, where little is gained, and near the solution, where little is left."""
+    wide, b, damping = vector(12 * 20).view(12, 20), vector(12, 5), 0.3
+    damped = wide @ wide.T + damping * torch.eye(12, dtype=F64)
+    z = size * torch.linalg.solve(damped, b) + 1e-4 * vector(12, 7)
+    residual, velocity = b - damped @ z, wide.T @ z
+    left = float((wide @ velocity - b).square().sum() + damping * velocity.square().sum())
+    gain = float(b @ b) - left
+    assert (gain < left) is (size < 0.5)
+    slack = float(residual.norm()) / math.sqrt(min(left, gain))
+    assert gap_test(b, damping=damping, slack=1.001 * slack)(z, residual, 1.0)
+    assert not gap_test(b, damping=damping, slack=0.999 * slack)(z, residual, 1.0)
 
 
 def test_a_residual_is_small_against_b_or_within_what_is_allowed() -> None:

@@ -136,6 +136,21 @@ def test_the_second_derivative_is_that_of_the_sample_map() -> None:
     assert float((ours - theirs).abs().max()) <= 1e-13 * float(theirs.abs().max())
 
 
+def test_what_others_write_into_the_parameters_is_seen() -> None:
+    """The graph of the first call is of no use where a parameter was written since, though its values be the same."""
+    model, x, _ = problem()
+    asked, twin = (ClosureMap.of(model, lambda: model(x)) for _ in range(2))
+    expected = twin.linearise()[1].dense()
+    with torch.no_grad():
+        model[2].weight.copy_(model[2].weight.clone())
+    assert torch.equal(asked.linearise()[1].dense(), expected)
+    asked = ClosureMap.of(model, lambda: model(x))
+    model[2].weight.data.mul_(2.0)  # as old optimizers write: autograd does not see it
+    values, jacobian = asked.linearise()
+    assert torch.equal(values, model(x).detach())
+    assert torch.equal(jacobian.dense()[:, :160], 2.0 * expected[:, :160])
+
+
 class Once(torch.autograd.Function):
     """tanh, made to be differentiated once: autograd takes its derivative for a constant, without a word."""
 

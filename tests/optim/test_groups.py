@@ -8,6 +8,7 @@ import torch
 from support.steps import EXACT, STEP, Step, cost_of, deep, path_of_fit, problem, theta_of
 
 import geodescent as gd
+from geodescent._budget import Budget, spending
 from geodescent.optim import GeoDescent
 
 
@@ -79,6 +80,53 @@ def test_a_first_batch_that_was_not_finite_does_no_lasting_harm() -> None:
         optimizer.step(x, y)
         fresh.step(x, y)
     assert torch.equal(theta_of(model), theta_of(other))
+    for _ in range(60):
+        optimizer.step(x, y)
+    assert optimizer.result is gd.Result.rounding_floor
+
+
+def numbers_of(optimizer: GeoDescent) -> dict[str, Any]:
+    """What a saved optimizer holds besides vectors."""
+    return optimizer.state_dict()["state"][0]["numbers"]
+
+
+def test_what_small_is_measured_by_never_falls_from_batch_to_batch() -> None:
+    """The larger of the first cost and that of outputs 0, of all batches so far."""
+    model, x, y = problem()
+    optimizer = GeoDescent(model)
+    optimizer.step(x, y)
+    first = numbers_of(optimizer)["reference"]
+    optimizer.step(x, 1e-3 * y + model(x).detach())
+    assert numbers_of(optimizer)["reference"] == first
+    higher = cost_of(model, x, 100.0 * y)
+    optimizer.step(x, 100.0 * y)
+    assert numbers_of(optimizer)["reference"] == pytest.approx(higher, rel=1e-12)
+
+
+def test_a_batch_with_other_stages_goes_on_with_the_damping() -> None:
+    """A matrix of a small batch is factorised after an opening; one too large has a single stage of inexact solves."""
+    model, x, y = problem()
+    optimizer = GeoDescent(model)
+    for _ in range(3):
+        optimizer.step(x[:15], y[:15])
+    before, damping = cost_of(model, x, y), numbers_of(optimizer)["damping"]
+    assert numbers_of(optimizer)["stage"] == 1
+    with spending(Budget(factor_order=20)):
+        optimizer.step(x, y)
+    assert optimizer.result is None and cost_of(model, x, y) < before
+    assert numbers_of(optimizer)["stage"] == 0 and numbers_of(optimizer)["damping"] != damping
+
+
+def test_a_state_saved_by_another_method_is_gone_on_from() -> None:
+    model, x, y = problem()
+    spring = GeoDescent(model, method=gd.Method(control=gd.Spring()))
+    for _ in range(2):
+        spring.step(x, y)
+    optimizer = GeoDescent(model)
+    optimizer.load_state_dict(spring.state_dict())
+    before = cost_of(model, x, y)
+    optimizer.step(x, y)
+    assert cost_of(model, x, y) < before and numbers_of(optimizer)["control"].keys() == {"damping"}
 
 
 @pytest.mark.parametrize("step", STEP.values(), ids=STEP)

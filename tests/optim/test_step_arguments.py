@@ -25,6 +25,7 @@ REFUSED: dict[str, tuple[Callable[[nn.Module, Tensor, Tensor], Any], str]] = {
     "detached": (lambda m, x, y: m(x).detach() - y, "depend on none of the optimizer's parameters"),
     "broadcast": (lambda m, x, y: (m(x), y.T), r"shape \(1, 60\).*one row for each sample"),
     "fewer targets": (lambda m, x, y: (m(x), y[:50]), r"60 samples and y has shape \(50, 1\)"),
+    "inner axes": (lambda m, x, y: (m(x).expand(60, 6).view(60, 2, 3), y.expand(60, 6).view(60, 3, 2)), "broadcast"),
     "dtype": (lambda m, x, y: m(x).float() - y.float(), "torch.float32 on cpu and the parameters are torch.float64"),
     "random": (lambda m, x, y: m(x) + torch.randn_like(y), "draws random numbers"),
     "no samples": (lambda m, x, y: m(x[:0]), "no samples"),

@@ -2,19 +2,27 @@
 
 import math
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
 from support.laws import assert_close
 from torch import Tensor, nn
-from torch.nn.utils import parameters_to_vector
-from torch.utils.data import BatchSampler, DataLoader, RandomSampler, SubsetRandomSampler, TensorDataset
+from torch.utils.data import (
+    BatchSampler,
+    DataLoader,
+    IterableDataset,
+    RandomSampler,
+    SubsetRandomSampler,
+    TensorDataset,
+)
 
 import geodescent as gd
 from geodescent._record import StepRecord
-from geodescent.descent import Linearised, Method, Standing
-from geodescent.problem import BatchSource, Problem, StreamedSource, part_of
+from geodescent.descent import CostLevels, Damping, Linearised, Method, SpringState
+from geodescent.lift import Lift
+from geodescent.problem import BatchSource, StreamedSource
 
 F64 = torch.float64
 
@@ -38,8 +46,8 @@ def cost_of(model: nn.Module, x: Tensor, y: Tensor) -> float:
     return 0.5 * float((model(x).detach() - y).square().sum()) / len(x)
 
 
-def linearised(problem: gd.Problem, lift: object, theta: Tensor | None = None) -> Linearised:
-    return Linearised.at(problem, problem.theta if theta is None else theta, lift=lift, dtype=F64)  # type: ignore[arg-type]
+def linearised(problem: gd.Problem, lift: Lift) -> Linearised:
+    return Linearised.at(problem, problem.theta, lift=lift, dtype=F64)
 
 
 # --- SPRING ---------------------------------------------------------------------------------------------------------
@@ -70,30 +78,33 @@ def test_one_step_minimises_the_proximal_objective() -> None:
     """`φ = argmin ‖r + Dφ‖² + μ‖φ − βφ₀‖²`, by the Gram and by the normal route."""
     problem = gd.Problem.of(network(), *data(20))
     phi0 = torch.randn(problem.n_params, dtype=F64) * 1e-2
-    control, found = gd.Spring(momentum=0.7), []
+    control, momenta = gd.Spring(momentum=0.7), []
     for lift in (gd.GramLift(), gd.NormalLift()):
         here = linearised(problem, lift)
-        trial = control._trial(here, gd.EulerWalk(), 1e-2, phi0, 3)
-        assert trial.momentum is not None
-        found.append(trial.momentum)
+        state = SpringState(Damping(1e-2, here.total_square), phi0, steps=2)
+        step = control.step(here, gd.EulerWalk(), state, CostLevels(here.cost, here.cost))
+        assert step is not None and here.tally["rejections"] == 0
+        trial, state = step
+        assert state.momentum is not None and state.steps == 3 and trial.damping == 1e-2
+        momenta.append(state.momentum)
         dense = here.jacobian.dense()
         root = math.sqrt(trial.damping)
         rows = torch.cat([dense, root * torch.eye(problem.n_params, dtype=F64)])
         wanted = torch.cat([-here.residual, root * 0.7 * phi0])
         oracle = torch.linalg.lstsq(rows, wanted[:, None], driver="gelsd").solution[:, 0]
-        assert_close(trial.momentum, oracle, 1e-9)
+        assert_close(state.momentum, oracle, 1e-9)
         moved = (trial.theta - here.theta) * math.sqrt(1 - 0.7**6)
         assert_close(moved, oracle, 1e-9)
-    assert_close(found[0], found[1], 1e-9)
+    assert_close(momenta[0], momenta[1], 1e-9)
 
 
 def test_without_momentum_the_step_is_the_damped_gauss_newton_step() -> None:
     problem = gd.Problem.of(network(), *data(20))
-    here = linearised(problem, gd.NormalLift())
-    trial = gd.Spring().step(here, gd.EulerWalk(), Standing(1e-3, here.cost, here.cost))
-    assert trial is not None
-    lifted = here.prepared.lift(-here.residual, damping=trial.damping)
-    assert_close(trial.theta - here.theta, lifted.velocity, 1e-10)
+    here, control = linearised(problem, gd.NormalLift()), gd.Spring()
+    step = control.step(here, gd.EulerWalk(), control.begin(here), CostLevels(here.cost, here.cost))
+    assert step is not None
+    lifted = here.prepared.lift(-here.residual, damping=step[0].damping)
+    assert_close(step[0].theta - here.theta, lifted.velocity, 1e-10)
 
 
 # --- all batches as one ---------------------------------------------------------------------------------------------
@@ -113,6 +124,21 @@ def test_the_streamed_jacobian_is_the_jacobian() -> None:
     assert_close(here.second_derivative(v), there.second_derivative(v), 1e-13)
 
 
+def test_rows_of_the_streamed_jacobian_are_weighted_once() -> None:
+    """Weights of samples and of the block, over batches of 16, 16, 16, 16 and 6."""
+    model, (x, y) = network(), data(70)
+    weights = torch.linspace(0.0, 2.0, 70, dtype=F64)
+    (streamed,) = StreamedSource.of(model, loader(70, 16, shuffle=False)).whole.blocks
+    maps = streamed.map, gd.SampleMap(model, x)
+    ours, theirs = (gd.Problem((gd.RowBlock("data", outputs, y, weights, 3.0),)) for outputs in maps)
+    (residual, jacobian), (expected, held) = (problem.linearise(problem.theta) for problem in (ours, theirs))
+    scale, u = torch.rand(70, dtype=F64), torch.randn(70, dtype=F64)
+    assert_close(residual, expected, 1e-14)
+    assert_close(jacobian.rmv(u), held.rmv(u), 1e-13)
+    assert_close(jacobian.scaled(rows=scale).dense(), scale[:, None] * held.dense(), 1e-13)
+    assert_close(jacobian.to(torch.float32).normal(), held.to(torch.float32).normal(), 1e-5)
+
+
 def test_the_normal_lift_over_a_loader_is_the_full_batch() -> None:
     """Same steps, to rounding, while the problem is well conditioned."""
     x, y = data(200)
@@ -126,8 +152,9 @@ def test_the_normal_lift_over_a_loader_is_the_full_batch() -> None:
 
 def test_over_a_loader_the_normal_lift_goes_down_to_the_floor() -> None:
     """Through D itself at last, formed from the batches."""
-    solution = gd.fit(network(), loader(), method=Method(lift=gd.NormalLift()), max_steps=200)
-    assert solution.cost < 1e-16
+    method = Method(lift=gd.NormalLift())
+    solution = gd.fit(network(), loader(120, 60), method=method, target_cost=1e-17, max_steps=200)
+    assert solution.result is gd.Result.target_reached
 
 
 def batched(rows: list[int]) -> list[list[int]]:
@@ -146,14 +173,15 @@ LOADERS = {
 def test_every_pass_meets_the_rows_that_the_loader_gives_in_one_order(name: str) -> None:
     make, n = LOADERS[name]
     x, y = data(70)
-    whole = StreamedSource.of(network(), make(TensorDataset(x, y))).whole
+    identity = nn.Linear(1, 1).double()
+    nn.init.ones_(identity.weight), nn.init.zeros_(identity.bias)
+    whole = StreamedSource.of(identity, make(TensorDataset(x, y))).whole
     (block,) = whole.blocks
-    residuals = [whole.residual(whole.outputs(whole.theta)) for _ in range(2)]
+    first, second = (whole.outputs(whole.theta)[:, None] for _ in range(2))
     assert len(block.target) == n
-    assert torch.equal(*residuals)
-    given = torch.cat([inputs for inputs in block.map._inputs()])  # type: ignore[attr-defined]
-    assert torch.equal(block.target, torch.sin(3 * given))
-    assert name != "sampler" or set(given[:, 0].tolist()) == set(x[:50, 0].tolist())
+    assert torch.equal(first, second)
+    assert torch.equal(block.target, torch.sin(3 * first))
+    assert name != "sampler" or set(first[:, 0].tolist()) == set(x[:50, 0].tolist())
 
 
 def test_a_gram_lift_over_batches_steps_on_each_batch() -> None:
@@ -166,7 +194,7 @@ def test_a_cost_of_everything_once_a_pass() -> None:
     source = BatchSource.of(network(), loader(100, 25, shuffle=False))
     theta = source.first.theta
     source.cost(theta)
-    assert [source.judged(step, theta, 1.0) is None for step in range(1, 5)] == [True, True, True, False]
+    assert [source.cost_of_all(step, theta, 1.0) is None for step in range(1, 5)] == [True, True, True, False]
     assert source.cost(theta) == pytest.approx(cost_of(network(), *data(100)), rel=1e-12)
 
 
@@ -186,6 +214,36 @@ def test_what_is_not_a_pair_is_refused(arguments: tuple, sentence: str) -> None:
         gd.fit(network(), *arguments)
 
 
+class Shrinking(IterableDataset):
+    """One sample fewer at each pass."""
+
+    def __init__(self, n: int) -> None:
+        self.n = n
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        self.n -= 1
+        return iter(list(zip(*data(self.n + 1), strict=True)))
+
+
+def test_a_loader_that_gives_other_samples_later_is_refused() -> None:
+    source = StreamedSource.of(network(), DataLoader(Shrinking(20), batch_size=6))
+    with pytest.raises(gd.InputError, match="yielded 18 samples, and 19 when it was first read"):
+        source.cost(source.whole.theta)
+
+
+@pytest.mark.parametrize("source", [BatchSource, StreamedSource])
+def test_a_loader_without_batches_is_refused(source: type[BatchSource] | type[StreamedSource]) -> None:
+    with pytest.raises(gd.InputError, match=r"yields no batch: it needs at least one pair \(X, y\)"):
+        source.of(network(), DataLoader(TensorDataset(*data(5)), batch_size=8, drop_last=True))
+
+
+def test_a_loader_that_can_be_read_once_is_refused() -> None:
+    source = BatchSource.of(network(), DataLoader(Shrinking(3), batch_size=8))
+    assert [source.at(step).n_residuals for step in range(2)] == [2, 1]
+    with pytest.raises(gd.InputError, match="gave nothing on its second pass"):
+        source.at(2)
+
+
 def test_counts_name_the_batches() -> None:
     counts = Counter(gd.fit(network(), loader(), max_steps=7).stats)  # type: ignore[arg-type]
     assert counts["linearisations"] == 7
@@ -200,127 +258,19 @@ def test_nan_in_a_later_batch_is_refused() -> None:
             gd.fit(network(), batches, method=method)
 
 
-def test_the_cost_of_batches_at_the_least_held_out_cost_is_that_of_all(tmp_path: Path) -> None:
+def test_the_cost_of_batches_at_the_least_validation_cost_is_that_of_all(tmp_path: Path) -> None:
     """Also where the run ends with a pass, and after one that was broken off between passes."""
     x, y = data()
     for steps in (6, 7, 12):
         model = network()
-        solution = gd.fit(model, loader(), stop="held_out", validation=data(97), max_steps=steps)
+        solution = gd.fit(model, loader(), stop="validation", validation=data(97), max_steps=steps)
         assert solution.cost == pytest.approx(cost_of(model, x, y), rel=1e-9)
 
     def stop(record: StepRecord) -> None:
         if record.step == 8:
             raise RuntimeError
 
-    arguments = {"stop": "held_out", "validation": data(97), "checkpoint": tmp_path}
+    arguments = {"stop": "validation", "validation": data(97), "checkpoint": tmp_path}
     with pytest.raises(RuntimeError):
         gd.fit(network(), loader(), callback=stop, **arguments)  # type: ignore[call-overload]
     assert gd.fit(network(), loader(), max_steps=12, **arguments).steps == 12  # type: ignore[call-overload]
-
-
-# --- opening on a part ----------------------------------------------------------------------------------------------
-
-
-def many(*, noise: float) -> tuple[nn.Module, Tensor, Tensor]:
-    """4,000 samples and 25 parameters: 500 samples are a part to open on."""
-    torch.manual_seed(0)
-    x = torch.rand(4000, 1, dtype=F64) * 2.0 - 1.0
-    y = torch.sin(3.0 * x) + noise * torch.randn_like(x)
-    return nn.Sequential(nn.Linear(1, 8), nn.Tanh(), nn.Linear(8, 1)).double(), x, y
-
-
-@pytest.fixture
-def rows_of_steps(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Grows by the rows of each step's problem."""
-    rows, at = list[int](), Linearised.at
-
-    def seen(problem: Problem, *arguments: object, **options: object) -> Linearised:
-        rows.append(problem.n_residuals)
-        return at(problem, *arguments, **options)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(Linearised, "at", seen)
-    return rows
-
-
-def test_a_part_is_taken_of_many_samples_only() -> None:
-    model, x, y = many(noise=0.0)
-    part = part_of(Problem.of(model, x, y))
-    assert part is not None and part.n_residuals == 500
-    assert part_of(Problem.of(model, x[:1999], y[:1999])) is None
-
-
-def test_a_descent_over_many_samples_opens_on_a_part_of_them_and_tells_the_cost_of_all(
-    rows_of_steps: list[int],
-) -> None:
-    model, x, y = many(noise=0.0)
-    costs = list[float]()
-
-    def seen(record: StepRecord) -> None:
-        costs.append(record.cost)
-
-    solution = gd.fit(model, x, y, target_cost=1e-8, callback=seen)
-    assert solution.result.name == "target_reached"
-    assert rows_of_steps[:3] == [500, 500, 500]
-    assert cost_of(model, x, y) == pytest.approx(solution.cost, rel=1e-6)
-    assert min(costs) == pytest.approx(solution.cost, rel=1e-9)
-
-
-def test_under_noise_the_part_is_left_soon_and_for_good(rows_of_steps: list[int]) -> None:
-    model, x, y = many(noise=0.3)
-    solution = gd.fit(model, x, y, max_steps=100)
-    opened = rows_of_steps.index(4000)
-    assert set(rows_of_steps[:opened]) == {500}
-    assert set(rows_of_steps[opened:]) == {4000}
-    assert opened < 60
-    assert solution.cost < float((y - torch.sin(3.0 * x)).square().mean()) / 2.0  # the noise itself
-
-
-def test_steps_on_all_samples_begin_at_their_best_point(monkeypatch: pytest.MonkeyPatch) -> None:
-    points, at = list[tuple[int, Tensor]](), Linearised.at
-
-    def seen(problem: Problem, theta: Tensor, **options: object) -> Linearised:
-        points.append((problem.n_residuals, theta))
-        return at(problem, theta, **options)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(Linearised, "at", seen)
-    model, x, y = many(noise=0.3)
-    solution = gd.fit(model, x, y, max_steps=60)
-    whole = Problem.of(model, x, y)
-    costs = [whole.cost(whole.outputs(theta)) for rows, theta in points if rows == 500]
-    first = next(theta for rows, theta in points if rows == 4000)
-    assert whole.cost(whole.outputs(first)) == pytest.approx(min(costs), rel=1e-12)
-    assert min(costs) < costs[-1]  # the last point on the part was a worse one
-    assert solution.cost <= min(costs)
-
-
-def test_a_part_that_gives_no_step_is_left_at_once(rows_of_steps: list[int]) -> None:
-    """A linear model is at the part's minimum after one step: nothing is tried again there."""
-    torch.manual_seed(0)
-    x, y = torch.randn(4000, 60, dtype=F64), torch.randn(4000, 1, dtype=F64)
-    solution = gd.fit(nn.Linear(60, 1).double(), x, y)
-    assert rows_of_steps.count(500) <= 4
-    columns = torch.cat([x, torch.ones_like(y)], 1)
-    left = columns @ torch.linalg.lstsq(columns, y).solution - y
-    assert solution.cost == pytest.approx(float(left.square().sum()) / 8000.0, rel=1e-9)
-
-
-def test_samples_of_weight_zero_are_no_part() -> None:
-    model, x, y = many(noise=0.0)
-    weights = torch.zeros(4000, dtype=F64)
-    weights[:1000] = 1.0
-    assert part_of(Problem.of(model, x, y, weights=weights)) is None
-    weights[:3000] = 1.0
-    part = part_of(Problem.of(model, x, y, weights=weights))
-    assert part is not None and part.n_samples == 500.0
-
-
-def test_a_run_resumed_on_the_part_is_the_uninterrupted_one(tmp_path: Path, rows_of_steps: list[int]) -> None:
-    whole, x, y = many(noise=0.0)
-    full = gd.fit(whole, x, y, max_steps=8)
-    broken, _, _ = many(noise=0.0)
-    gd.fit(broken, x, y, max_steps=4, checkpoint=tmp_path)
-    resumed = gd.fit(broken, x, y, max_steps=8, checkpoint=tmp_path)
-    assert set(rows_of_steps) == {500}
-    assert resumed.history["cost"] == pytest.approx(full.history["cost"], rel=1e-5)
-    theta, expected = (parameters_to_vector(m.parameters()).detach() for m in (broken, whole))
-    assert_close(theta, expected, 1e-6)

@@ -15,8 +15,8 @@ def naive_jacobian(model: nn.Module, inputs: Any) -> Tensor:
     outputs = called(model, inputs).reshape(-1)
     rows = []
     for output in outputs:
-        found = torch.autograd.grad(output, parameters, retain_graph=True, allow_unused=True)
-        pairs = zip(found, parameters, strict=True)
+        gradients = torch.autograd.grad(output, parameters, retain_graph=True, allow_unused=True)
+        pairs = zip(gradients, parameters, strict=True)
         rows.append(torch.cat([(torch.zeros_like(p) if g is None else g.to_dense()).reshape(-1) for g, p in pairs]))
     return torch.stack(rows)
 
@@ -25,10 +25,10 @@ def called(model: nn.Module, inputs: Any) -> Tensor:
     return functional_call(model, {}, *(((), inputs) if isinstance(inputs, dict) else (inputs,)))
 
 
-def assert_close(found: Tensor, expected: Tensor, tol: float) -> None:
-    """‖found − expected‖ ≤ tol·‖expected‖, and the same shape."""
-    assert found.shape == expected.shape, (found.shape, expected.shape)
-    difference = float(torch.linalg.vector_norm(found - expected))
+def assert_close(actual: Tensor, expected: Tensor, tol: float) -> None:
+    """‖actual − expected‖ ≤ tol·‖expected‖, and the same shape."""
+    assert actual.shape == expected.shape, (actual.shape, expected.shape)
+    difference = float(torch.linalg.vector_norm(actual - expected))
     assert difference <= tol * float(torch.linalg.vector_norm(expected)), difference
 
 

@@ -25,8 +25,8 @@ def test_1_5_the_outputs_follow_the_projected_residual(name: str) -> None:
 def test_1_5_the_cost_falls_by_the_projected_residual(name: str) -> None:
     """`dC/dτ = −‖P(x − y)‖²/N`: central differences of C along the lift come to it at second order."""
     problem, dense, residual, velocity = lifted_problem(name)
-    seen = range_basis(dense).T @ residual
-    slope = -float(seen @ seen) / problem.n_samples
+    reachable = range_basis(dense).T @ residual
+    slope = -float(reachable @ reachable) / problem.n_samples
     assert slope < 0.0
     deviations = []
     for h in (2e-3, 1e-3):

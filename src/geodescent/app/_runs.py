@@ -251,10 +251,11 @@ def _read_config(folder: Path) -> Config:
         raise InputError(f"{folder / 'config.json'} lacks {', '.join(missing)}: it is of another version or not whole.")
     try:
         table, network = TableFacts(**entries["table"]), NetworkChoice(**entries["network"])
+        classes, features = tuple(table.class_names), tuple(table.feature_names)
+        table = dataclasses.replace(table, class_names=classes, feature_names=features)
+        network = dataclasses.replace(network, hidden=tuple(network.hidden))
     except TypeError as error:
         raise InputError(f"{folder / 'config.json'} is of another version: {error}.") from error
-    table = dataclasses.replace(table, class_names=tuple(table.class_names), feature_names=tuple(table.feature_names))
-    network = dataclasses.replace(network, hidden=tuple(network.hidden))
     rest = {field.name: entries[field.name] for field in dataclasses.fields(Config)}
     return Config(**(rest | {"table": table, "network": network}))
 

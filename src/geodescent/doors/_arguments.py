@@ -27,13 +27,31 @@ def checked_method(method: object) -> Method | Stages | None:
     if method is None or isinstance(method, Method):
         return method
     if isinstance(method, Stage):
-        return (method,)
+        return _checked_stages((method,))
     if isinstance(method, (tuple, list)) and method and all(isinstance(stage, Stage) for stage in method):
-        return tuple(method)
+        return _checked_stages(tuple(method))
     raise InputError(
         f"method must be a gd.Method or a tuple of gd.Stage, not {method!r}: for example "
         "gd.Method(lift=gd.KrylovLift())."
     )
+
+
+def _checked_stages(stages: Stages) -> Stages:
+    """Raises InputError for a stage that no run comes to, and for a rule that leaves the last one."""
+    last, reached = len(stages) - 1, {0}
+    for i, stage in enumerate(stages):
+        ahead = {i} if i in reached else set[int]()
+        for rule in stage.leave:
+            ahead |= {min(at + rule.stages, last) for at in ahead}
+        reached |= ahead
+    if stages[-1].leave:
+        raise InputError("the last stage has rules for leaving it, and nothing comes after it: leave them out.")
+    for number in sorted(set(range(len(stages))) - reached):
+        raise InputError(
+            f"stage {number + 1} of {len(stages)} is never reached: give a stage before it a rule for leaving it, for "
+            "example leave=(gd.AfterSteps(10),), or leave it out."
+        )
+    return stages
 
 
 def require_folder(checkpoint: str | os.PathLike[str] | None) -> None:

@@ -63,9 +63,9 @@ def plan_fit(
     chosen = checked_method(method)
     if isinstance(X, DataLoader):
         return _over_loader(model, X, y, weights, chosen, validation, by_validation=by_validation)
-    if isinstance(chosen, tuple):
-        return _own_stages(model, X, chosen, validation)
     problem = whole = problem_of(model, X, y, weights, call="fit")
+    if isinstance(chosen, tuple):
+        return _own_stages(problem, chosen, validation, by_validation=by_validation)
     notes = list[str]()
     if by_validation and validation is None:
         problem, validation = split_off(whole)
@@ -81,13 +81,21 @@ def plan_fit(
     return FitPlan(stages, judge, notes)
 
 
-def _own_stages(model: Model, X: Data | None, stages: Stages, validation: Validation | None) -> FitPlan:
-    if not (isinstance(model, Problem) and X is None and stages[-1].source.first is model):
+def _own_stages(problem: Problem, stages: Stages, validation: Validation | None, *, by_validation: bool) -> FitPlan:
+    if stages[-1].source.first is not problem:
         raise InputError(
             "stages bring their own sources: pass the problem that the last of them is over, "
             "gd.fit(problem, method=(gd.Stage(gd.FixedSource(problem), …),))."
         )
-    return FitPlan(stages, validation_cost(model, validation), [])
+    for number, stage in enumerate(stages, 1):
+        if stage.source.first.n_params != problem.n_params or stage.source.first.dtype != problem.dtype:
+            raise InputError(
+                f"stage {number} is over {stage.source.first.n_params} parameters of {stage.source.first.dtype} and "
+                f"the problem over {problem.n_params} of {problem.dtype}: all stages need the same θ."
+            )
+    if by_validation and validation is None:
+        raise InputError('stop="validation" over stages needs validation=: no samples are drawn from their sources.')
+    return FitPlan(stages, validation_cost(problem, validation), [])
 
 
 def _opening_notes(stages: Stages) -> list[str]:

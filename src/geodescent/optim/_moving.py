@@ -57,12 +57,20 @@ class Moving:
                 )
 
     def of_groups(self, groups: list[dict[str, Any]]) -> list[Tensor]:
-        """The parameters in the groups that require grad, in the order of θ."""
+        """The parameters in the groups that require grad, in the order of θ.
+
+        Raises InputError, where there are none; of a problem, where they are no longer all of its θ.
+        """
         managed = {id(p) for group in groups for p in group["params"]}
         own = [p for p in self.own if p.requires_grad and id(p) in managed]
         if not own:
             raise InputError(
                 "none of the optimizer's parameters requires grad: there is nothing to fit. Call requires_grad_(True)."
+            )
+        if isinstance(self.model, Problem) and len(own) < len(self.own):
+            raise InputError(
+                f"{len(self.own) - len(own)} of {len(self.own)} parameters of the problem no longer require grad, and "
+                "they are its θ: make the problem again, GeoDescent(gd.Problem(…)), where others are to move."
             )
         return own
 

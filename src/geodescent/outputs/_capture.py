@@ -6,9 +6,9 @@ sample axis is known. All others go through per-sample derivatives (`per_sample_
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -46,6 +46,15 @@ class Layout:
     def samples_first(self, tensor: Tensor, n_samples: int) -> Tensor:
         """`(…, N·c, …) → (N, c, …)`."""
         return torch.unflatten(tensor.movedim(self.axis, 0), 0, (n_samples, self.copies))
+
+
+def apart(calls: list[Call], parameters: Iterable[Tensor]) -> list[Call]:
+    """The calls with a copy of the inputs that lie in the memory of a parameter: D stays when that is written."""
+    memory = {parameter.untyped_storage().data_ptr() for parameter in parameters}
+    return [
+        replace(call, inputs=call.inputs.clone()) if call.inputs.untyped_storage().data_ptr() in memory else call
+        for call in calls
+    ]
 
 
 @contextmanager
@@ -88,15 +97,17 @@ def cotangents(outputs: Tensor, calls: list[Call], layouts: list[Layout]) -> lis
     what = f"the cotangents of {len(calls)} layers for {n} samples × {q} outputs"
     require(n_bytes, outputs.device, what=what, instead="Use fewer samples at a time.")
     edges = [call.edge for call in calls]
+    with torch.enable_grad():
+        sums = [outputs[:, k].sum() for k in range(q)]
     if q == 1:  # what autograd returns, without a copy
-        gradients = torch.autograd.grad(outputs[:, 0].sum(), edges, allow_unused=True)
+        gradients = torch.autograd.grad(sums[0], edges, allow_unused=True)
         return [
             outputs.new_zeros(shape) if g is None else layout.samples_first(g, n)[:, None]
             for g, layout, shape in zip(gradients, layouts, shapes, strict=True)
         ]
     collected = [outputs.new_zeros(shape) for shape in shapes]
     for k in range(q):
-        gradients = torch.autograd.grad(outputs[:, k].sum(), edges, retain_graph=k < q - 1, allow_unused=True)
+        gradients = torch.autograd.grad(sums[k], edges, retain_graph=k < q - 1, allow_unused=True)
         for target, gradient, layout in zip(collected, gradients, layouts, strict=True):
             if gradient is not None:
                 target[:, k] = layout.samples_first(gradient, n)

@@ -11,7 +11,7 @@ from geodescent._errors import InputError, JacobianError
 from geodescent._types import Outputs, Theta
 from geodescent.jacobian import Block, BlockJacobian, Columns, DenseColumns
 from geodescent.outputs._agreement import disagreeing
-from geodescent.outputs._capture import Call, cotangents, recording, uses
+from geodescent.outputs._capture import Call, apart, cotangents, recording, uses
 from geodescent.outputs._closure import DETACHED, BatchClosure, Closure, rows_of
 from geodescent.outputs._function import ModelFunction, ModuleMap, parameters_of
 from geodescent.outputs._graph import derivative_rows, gradient_of, random_rows, second_derivative_of
@@ -156,7 +156,7 @@ class ClosureMap(ModuleMap):
             values = derivative_rows(outputs, [self._leaves[name] for name in routes.rest])
             entries = [self.function.entries(p).reshape(-1) for p in self.function.parameters if p.name in routes.rest]
             rest.append(DenseColumns(values, torch.cat(entries), " + ".join(routes.rest)))
-        kept, layouts = routes.kept(calls)
+        kept, layouts = routes.kept(apart(calls, self._leaves.values()))
         gradients = cotangents(outputs, kept, layouts)
         columns, unfit = fitting_columns(self.function, routes, kept, layouts, gradients)
         if routes.groups is None and not unfit:

@@ -19,7 +19,7 @@ from geodescent.outputs._second_derivative import SecondDerivative
 
 Answer = TypeVar("Answer")
 
-FEW = 4  # Samples on which two ways to the second derivative are compared.
+COMPARED = 4  # Samples on which two ways to the second derivative are compared.
 
 
 @dataclass(frozen=True)
@@ -141,7 +141,7 @@ class ModelFunction:
                 curvature = along_chain(self.model, self.views(theta), self.views(direction), inputs)
             if curvature is not None:
                 return curvature.flatten(1) if curvature.dim() > 1 else curvature[:, None]
-            few = take(inputs, list(range(min(FEW, n_samples_of(inputs)))))
+            few = take(inputs, list(range(min(COMPARED, n_samples_of(inputs)))))
             return self.curvature(outputs_on(inputs), outputs_on(few), theta, direction)
 
     def _with_ties(self, parameters: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -1,6 +1,7 @@
 """A function of the parameters alone as an output map."""
 
 import math
+import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -62,6 +63,7 @@ class FunctionMap:
             self._ways[:2] = [self._reverse, self._forward]
         if jacobian is not None:
             self._check_jacobian()
+        _load_forward_mode()
         self.traced: Callable[[Theta], Outputs] | None = self._attached if self._is_traceable() else None
 
     @property
@@ -161,6 +163,8 @@ class FunctionMap:
         assert self._jacobian is not None
         derivative, m, k = self._jacobian(self._argument(theta)), math.prod(self.shape), self.n_params
         if isinstance(derivative, Mapping):
+            if not self._places:
+                raise InputError(f"jacobian returned a dict and θ is a flat tensor: return D, (m, K) = {(m, k)}.")
             missing = [p.name for p in self._places if p.name not in derivative]
             if missing:
                 raise InputError(f"jacobian returned a dict without {', '.join(missing)}: one entry a parameter.")
@@ -234,6 +238,13 @@ class FunctionMap:
         if not torch.allclose(returned, again, equal_nan=True):
             raise JacobianError("two calls of the function gave different outputs: take the randomness out of it.")
         return tuple(self._rows(returned).shape)
+
+
+def _load_forward_mode() -> None:
+    """Torch loads forward mode at the first `jvp` of a process, and warns of a deprecated call of its own there."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", category=DeprecationWarning)
+        jvp(torch.sin, (torch.zeros(1),), (torch.zeros(1),))
 
 
 def _flat(theta0: Parameters) -> tuple[Theta, list[Parameter]]:

@@ -8,40 +8,44 @@ from torch import Tensor
 
 from geodescent._budget import budget, require
 from geodescent._types import Outputs
-from geodescent.linalg import dot, norm
+from geodescent.linalg import row_dot, row_norm
+
+SEED = 7919  # Not 0, with which people draw their θ: a check along θ itself could miss what is wrong.
 
 
 def gradient_of(outputs: Tensor, leaves: list[Tensor], direction: Tensor) -> list[Tensor]:
     """`Dᵀu`, one tensor a leaf; the graph is kept."""
-    gradients = torch.autograd.grad((outputs * direction).sum(), leaves, retain_graph=True, allow_unused=True)
+    with torch.enable_grad():
+        along = (outputs * direction).sum()
+    gradients = torch.autograd.grad(along, leaves, retain_graph=True, allow_unused=True)
     return [torch.zeros_like(a) if g is None else g.to_dense() for a, g in zip(leaves, gradients, strict=True)]
 
 
 def random_rows(shape: torch.Size, like: Tensor) -> Outputs:
     """u, random by a fixed seed, without touching the global generator."""
-    generator = torch.Generator().manual_seed(0)
+    generator = torch.Generator().manual_seed(SEED)
     return torch.randn(shape, generator=generator, dtype=like.dtype).to(like.device)
 
 
 def second_derivative_of(outputs: Tensor, leaves: list[Tensor], direction: list[Tensor]) -> Outputs | None:
-    """`d²x[θ + tv]/dt²` at the θ of the graph, in the outputs' shape: the gradient by u of `∂²⟨u, x⟩/∂θ²` along v twice.
+    """`d²x[θ + tv]/dt²` at the θ of the graph, in the outputs' shape.
 
-    None where x was made to be differentiated once, which gives zeros without a word: there `⟨u, Dv⟩ ≠ ⟨Dᵀu, v⟩`.
+    `∂²⟨u, x⟩/∂θ²` along v twice is linear in u, and its gradient by u is the answer. None where x was made to be
+    differentiated once, which gives zeros without a word: there `⟨u, Dv⟩ ≠ ⟨Dᵀu, v⟩`.
 
     Cost: four backward passes.
     """
     u = random_rows(outputs.shape, outputs).requires_grad_()
-    slope = _along(torch.autograd.grad(outputs, leaves, u, create_graph=True, allow_unused=True), direction)
-    first = _by(slope, u)
-    eps = torch.finfo(outputs.dtype).eps
-    if abs(dot(u.detach(), first) - float(slope)) > math.sqrt(eps) * (
-        norm(u.detach()) * norm(first) + abs(float(slope))
-    ):
-        return None
-    if not slope.requires_grad:
-        return torch.zeros_like(outputs)
-    turned = torch.autograd.grad(slope, leaves, create_graph=True, allow_unused=True)
-    return _by(_along(turned, direction), u)
+    with torch.enable_grad():
+        slope = _along(torch.autograd.grad([outputs], leaves, [u], create_graph=True, allow_unused=True), direction)
+        first, number = _by(slope, u), float(slope.detach())
+        size = row_norm(u.detach()) * row_norm(first) + abs(number)
+        if abs(row_dot(u.detach(), first) - number) > math.sqrt(torch.finfo(outputs.dtype).eps) * size:
+            return None
+        if not slope.requires_grad:
+            return torch.zeros_like(outputs)
+        turned = torch.autograd.grad([slope], leaves, create_graph=True, allow_unused=True)
+        return _by(_along(turned, direction), u)
 
 
 def derivative_rows(outputs: Tensor, leaves: list[Tensor]) -> Tensor:
@@ -75,7 +79,7 @@ def _by(number: Tensor, u: Tensor) -> Outputs:
     """The gradient of a number by u; zeros where it does not depend on u."""
     if not number.requires_grad:
         return torch.zeros_like(u)
-    gradient = torch.autograd.grad(number, u, retain_graph=True, allow_unused=True)[0]
+    gradient = torch.autograd.grad([number], [u], retain_graph=True, allow_unused=True)[0]
     return torch.zeros_like(u) if gradient is None else gradient.detach()
 
 

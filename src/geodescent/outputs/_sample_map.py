@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from geodescent._types import Outputs, Theta
 from geodescent.jacobian import Block, BlockJacobian, Columns
 from geodescent.outputs._agreement import check_agreement
-from geodescent.outputs._capture import Call, Layout, cotangents, recording
+from geodescent.outputs._capture import Call, Layout, apart, cotangents, recording
 from geodescent.outputs._chain import is_last_linear
 from geodescent.outputs._function import ModelFunction, ModuleMap, parameters_of
 from geodescent.outputs._inputs import Inputs, Select, as_inputs, kind_of, n_samples_of, take
@@ -110,7 +110,7 @@ class SampleMap(ModuleMap):
         theta, routes = self.theta if theta is None else theta, self.routes
         with torch.enable_grad(), recording(routes.modules) as calls:
             outputs = self.function.outputs(self.function.leaves(theta), self.inputs)
-        kept, layouts = routes.kept(calls)
+        kept, layouts = routes.kept(apart(calls, [theta]))
         columns = self._along_chain(theta, kept)
         if columns is None:
             columns = self._by_rule(theta, kept, layouts, cotangents(outputs, kept, layouts))

@@ -12,7 +12,7 @@ from geodescent._types import Outputs, Theta
 from geodescent.linalg import norm, row_norm
 from geodescent.outputs._graph import random_rows, second_derivative_of
 
-AGREES = 10.0  # Times √eps of the answer: forward and backward sums are taken in another order.
+CURVES_AGREE = 10.0  # Times √eps of the answer: forward and backward sums are taken in another order.
 
 Function = Callable[[Theta], Outputs]
 
@@ -92,8 +92,8 @@ def _forward_is_right(few: Function, theta: Theta) -> bool:
     theirs = _attempt(backward, few, theta, direction)
     if theirs is None:
         return True
-    size = max(row_norm(ours), row_norm(theirs))
-    return row_norm(ours - theirs) <= AGREES * math.sqrt(torch.finfo(theta.dtype).eps) * size or not math.isfinite(size)
+    off, size = row_norm(ours - theirs), max(row_norm(ours), row_norm(theirs))
+    return off <= CURVES_AGREE * math.sqrt(torch.finfo(theta.dtype).eps) * size or not math.isfinite(size)
 
 
 def _attempt(

@@ -20,11 +20,13 @@ class ModuleSnapshot:
         model: the module.
         modes: of each of its modules.
         tensors: buffers and fixed parameters by name, copied; empty where they are not small.
+        kinds: dtype and device of every parameter and buffer, by name.
     """
 
     model: nn.Module
     modes: dict[str, bool]
     tensors: dict[str, Tensor]
+    kinds: dict[str, tuple[torch.dtype, torch.device]]
 
     @classmethod
     def of(cls, model: nn.Module, inside: set[str], device: torch.device) -> "ModuleSnapshot":
@@ -36,7 +38,7 @@ class ModuleSnapshot:
         modes = {name: module.training for name, module in model.named_modules()}
         outside = {n: t for n, t in _tensors(model).items() if n not in inside}
         small = sum(t.numel() * t.element_size() for t in outside.values()) <= SMALL * available_bytes(device)
-        return cls(model, modes, {n: t.detach().clone() for n, t in outside.items()} if small else {})
+        return cls(model, modes, {n: t.detach().clone() for n, t in outside.items()} if small else {}, _kinds(model))
 
     @contextmanager
     def restored(self) -> Iterator[None]:
@@ -45,6 +47,7 @@ class ModuleSnapshot:
             self.model,
             {name: module.training for name, module in self.model.named_modules()},
             {n: t.detach().clone() for n, t in _tensors(self.model).items() if n in self.tensors},
+            _kinds(self.model),
         )
         try:
             self._put_back()
@@ -57,9 +60,16 @@ class ModuleSnapshot:
             module.training = self.modes.get(name, module.training)
         with torch.no_grad():
             for name, tensor in _tensors(self.model).items():
+                dtype, device = self.kinds.get(name, kind := (tensor.dtype, tensor.device))
+                if (dtype, device) != kind:  # as module.to does it, by which it was converted
+                    tensor.data = tensor.data.to(device, dtype)
                 if name in self.tensors and self.tensors[name].shape == tensor.shape:
                     tensor.copy_(self.tensors[name])
 
 
 def _tensors(model: nn.Module) -> dict[str, Tensor]:
     return {**dict(model.named_parameters()), **dict(model.named_buffers())}
+
+
+def _kinds(model: nn.Module) -> dict[str, tuple[torch.dtype, torch.device]]:
+    return {name: (tensor.dtype, tensor.device) for name, tensor in _tensors(model).items()}

@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import combinations, zip_longest
 
 import torch
 from torch import Tensor, nn
@@ -46,9 +47,12 @@ class RowBlock:
                 "device, __call__, linearise, second_derivative and write. Pass gd.SampleMap(model, X), or "
                 "gd.FunctionMap(f, theta0)."
             )
-        target = checked_target(self.map, self.target)
+        try:
+            target = checked_target(self.map, self.target)
+            weights = checked_weights(self.weights, target)
+        except InputError as error:
+            raise error if self.name == "data" else InputError(f"block {self.name!r}: {error}") from None
         require_finite(target, "y" if self.name == "data" else f"the y of block {self.name!r}")
-        weights = checked_weights(self.weights, target)
         if not (math.isfinite(self.weight) and self.weight > 0.0):
             raise InputError(f"block {self.name!r} has weight {self.weight}: a positive, finite number is needed.")
         object.__setattr__(self, "target", target)  # once, in the shape that everything below works with
@@ -84,7 +88,7 @@ class Problem:
 
     Attributes:
         blocks: θ is that of the first block's map; the other maps have parameters of the same length, and of the same
-            names in the same order where they are named.
+            names and shapes in the same order where they are named.
 
     Raises: InputError, where blocks do not share θ, or have one name.
     """
@@ -92,15 +96,15 @@ class Problem:
     blocks: tuple[RowBlock, ...]
 
     def __post_init__(self) -> None:
-        blocks = tuple(self.blocks)
+        blocks = tuple(self.blocks) if isinstance(self.blocks, Iterable) else ()
         object.__setattr__(self, "blocks", blocks)
         if not blocks or not all(isinstance(block, RowBlock) for block in blocks):
             raise InputError("a Problem needs blocks of rows: gd.Problem((gd.RowBlock('data', map, y),)).")
         names = [block.name for block in blocks]
         if len(set(names)) < len(names):
             raise InputError(f"the blocks are called {names}: each needs a name of its own.")
-        for block in blocks[1:]:
-            _require_one_theta(blocks[0], block)
+        for first, block in combinations(blocks, 2):
+            _require_one_theta(first, block)
 
     @classmethod
     def of(
@@ -259,14 +263,18 @@ def _require_one_theta(first: RowBlock, block: RowBlock) -> None:
             f"block {block.name!r} computes in {other_kind[0]} on {other_kind[1]} and block {first.name!r} in "
             f"{kind[0]} on {kind[1]}: all blocks need one dtype and one device."
         )
-    names, other_names = _names(first.map), _names(block.map)
-    if names and other_names and names != other_names:
-        where = next(i for i, pair in enumerate(zip(names, other_names, strict=False)) if pair[0] != pair[1])
+    places, other_places = _places(first.map), _places(block.map)
+    if places and other_places and places != other_places:
+        pairs = zip_longest(places, other_places, fillvalue="nothing")
+        place, (ours, theirs) = next((i, pair) for i, pair in enumerate(pairs, 1) if pair[0] != pair[1])
         raise InputError(
-            f"block {block.name!r} has the parameter {other_names[where]} where block {first.name!r} has "
-            f"{names[where]} (place {where + 1} of {len(names)}): all blocks need the same parameters in one order."
+            f"block {block.name!r} has {theirs} where block {first.name!r} has {ours} (parameter {place}): all blocks "
+            "need the same parameters in one order."
         )
 
 
-def _names(outputs: OutputMap) -> list[str]:
-    return list(outputs.parameters()) if isinstance(outputs, Parametrised) else []
+def _places(outputs: OutputMap) -> list[str]:
+    """Name and shape of each named tensor of θ, in its order."""
+    if not isinstance(outputs, Parametrised):
+        return []
+    return [f"{name} {tuple(tensor.shape)}" for name, tensor in outputs.parameters().items()]

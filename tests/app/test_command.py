@@ -1,0 +1,42 @@
+"""The command as it is called from a shell, in processes of their own."""
+
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+from typer.testing import CliRunner
+
+import geodescent as gd
+from geodescent.app.cli import app
+
+ROOT = Path(__file__).parents[2]
+MODULE, SCRIPT = [sys.executable, "-m", "geodescent"], [str(Path(sys.executable).with_name("geodescent"))]
+
+
+def called(command, folder):
+    done = subprocess.run(command, capture_output=True, text=True, cwd=folder, timeout=120)
+    assert done.returncode == 0 and done.stderr == ""
+    assert list(folder.iterdir()) == []
+    return done.stdout
+
+
+def test_the_help_of_the_module_names_the_three_commands(tmp_path):
+    text = called([*MODULE, "--help"], tmp_path)
+    assert {"fit", "flow", "certify", "--version", "--help"} <= set(re.findall(r"[\w-]+", text))
+    assert "Fits networks to data by geometrically adapted gradient descent" in " ".join(text.split())
+
+
+def test_the_version_of_the_script_is_that_of_the_package(tmp_path):
+    assert called([*SCRIPT, "--version"], tmp_path) == f"geodescent {gd.__version__}\n"
+
+
+def test_the_script_is_the_one_that_the_package_declares():
+    scripts = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
+    assert scripts == {"geodescent": "geodescent.app.cli:main"}
+
+
+def test_without_a_command_the_help_is_shown():
+    done = CliRunner().invoke(app, [])
+    assert done.exit_code == 2 and "certify" in done.output

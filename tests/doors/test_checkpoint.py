@@ -1,0 +1,84 @@
+"""Runs that are saved and resumed."""
+
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from support.callbacks import Clock, stop_after
+from support.diabetes import diabetes, theta_of
+from support.laws import assert_close
+
+import geodescent as gd
+
+STATE = "state.safetensors"  # the file in the folder
+
+
+def test_a_resumed_run_is_the_uninterrupted_one(tmp_path: Path) -> None:
+    """θ, costs, dampings: to the rounding of products, which may depend on where in memory their factors lie.
+
+    Five steps: the sixth is so near the rounding floor that its cost is rounding to four digits.
+    """
+    whole, x, y = diabetes()
+    full = gd.fit(whole, x, y, max_steps=5)
+    broken, _, _ = diabetes()
+    gd.fit(broken, x, y, max_steps=5, checkpoint=tmp_path, callback=stop_after(3))
+    fresh, _, _ = diabetes()
+    resumed = gd.fit(fresh, x, y, max_steps=5, checkpoint=tmp_path)
+    for name in ("step", "cost", "predicted", "damping", "gain_ratio", "time"):
+        assert np.allclose(resumed.history[name], full.history[name], rtol=1e-5, atol=0.0, equal_nan=True), name
+    assert resumed.history["block_rms"]["data"] == pytest.approx(full.history["block_rms"]["data"], rel=1e-5)
+    assert_close(theta_of(fresh), theta_of(whole), 1e-10)
+    assert resumed.cost0 == full.cost0
+    assert resumed.steps == 5
+    assert resumed.history["seconds"][-1] >= resumed.history["seconds"][4]
+
+
+def test_an_exception_leaves_a_checkpoint(tmp_path: Path) -> None:
+    model, x, y = diabetes()
+    with pytest.raises(RuntimeError):
+        gd.fit(model, x, y, checkpoint=tmp_path, callback=stop_after(3, RuntimeError))
+    assert gd.fit(diabetes()[0], x, y, checkpoint=tmp_path, max_steps=3).steps == 3
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff" * 7, b"\x10\x00\x00\x00\x00\x00\x00\x00{torn"])
+def test_a_torn_checkpoint_falls_back_to_the_one_before(tmp_path: Path, content: bytes) -> None:
+    model, x, y = diabetes()
+    gd.fit(model, x, y, checkpoint=tmp_path, max_steps=2)
+    gd.fit(model, x, y, checkpoint=tmp_path, max_steps=5)
+    (tmp_path / STATE).write_bytes(content)
+    steps: list[int] = []
+    gd.fit(diabetes()[0], x, y, checkpoint=tmp_path, max_steps=5, callback=lambda r: steps.append(r.step))
+    assert steps == [3, 4, 5]
+
+
+@pytest.mark.parametrize(("seconds", "written"), [(31.0, [False, True, True]), (16.0, [False, False, True])])
+def test_the_checkpoint_is_written_every_thirty_seconds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seconds: float, written: list[bool]
+) -> None:
+    """By a clock that each step moves; beside what is written at the end."""
+    monkeypatch.setattr(time, "monotonic", (clock := Clock(seconds)).read)
+    there: list[bool] = []
+
+    def callback(record: gd.StepRecord) -> None:
+        there.append((tmp_path / STATE).exists())
+        clock(record)
+
+    gd.fit(*diabetes(), checkpoint=tmp_path, max_steps=3, callback=callback)
+    assert there == written
+    assert (tmp_path / STATE).exists() and not list(tmp_path.glob("*.part"))
+
+
+def test_a_foreign_checkpoint_is_an_error(tmp_path: Path) -> None:
+    model, x, y = diabetes()
+    gd.fit(model, x, y, checkpoint=tmp_path, max_steps=2)
+    other, _, _ = diabetes(hidden=5)
+    before = theta_of(other)
+    with pytest.raises(gd.InputError, match=r"holds 145 parameters .*another run\. Choose another folder"):
+        gd.fit(other, x, y, checkpoint=tmp_path)
+    assert torch.equal(theta_of(other), before)
+    with pytest.raises(gd.InputError, match=r"on these data: it belongs to another run"):
+        gd.fit(diabetes()[0], x, 2.0 * y, checkpoint=tmp_path)
+    with pytest.raises(gd.InputError, match=r"holds 145 parameters of torch\.float64 .* torch\.float32"):
+        gd.fit(*diabetes(dtype=torch.float32), checkpoint=tmp_path)

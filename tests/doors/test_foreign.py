@@ -1,0 +1,225 @@
+"""What a stranger brings, through every door: maps of their own, formulas, and problems of several blocks of rows.
+
+Each case has an oracle: `θ ↦ s(x − y)`, written out with plain torch, from which autograd makes D.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+import torch
+from support.diabetes import diabetes
+from torch import Tensor, nn
+from torch.func import functional_call
+
+import geodescent as gd
+
+F64 = torch.float64
+M, K = 6, 9
+
+
+def normal(*shape: int, seed: int) -> Tensor:
+    return torch.randn(*shape, dtype=F64, generator=torch.Generator().manual_seed(seed))
+
+
+A, B, THETA0 = normal(M, K, seed=0), normal(M, K, seed=1), 0.5 * normal(K, seed=2)
+Y, W = normal(M, seed=3), torch.tensor([0.5, 2.0, 1.0], dtype=F64)
+
+
+def wave(theta: Tensor) -> Tensor:
+    """`Aθ + ½ sin Bθ`, (m,)."""
+    return A @ theta + 0.5 * torch.sin(B @ theta)
+
+
+def wave_jacobian(theta: Tensor) -> Tensor:
+    return A + 0.5 * torch.cos(B @ theta)[:, None] * B
+
+
+class Stranger:
+    """An output map with nothing but the verbs: D as a tensor, or as two functions that multiply with it."""
+
+    def __init__(self, shape: tuple[int, ...], *, pair: bool) -> None:
+        self.theta, self.shape, self.dtype, self.device = THETA0.clone(), shape, F64, torch.device("cpu")
+        self.pair = pair
+
+    def __call__(self, theta: Tensor) -> Tensor:
+        return wave(theta).view(self.shape)
+
+    def linearise(self, theta: Tensor) -> tuple[Tensor, gd.Jacobian]:
+        matrix = wave_jacobian(theta)
+        if not self.pair:
+            return self(theta), gd.MatrixJacobian(matrix)
+        return self(theta), gd.MatrixJacobian((lambda v: matrix @ v, lambda u: matrix.T @ u), shape=(M, K))
+
+    def second_derivative(self, theta: Tensor, direction: Tensor) -> Tensor:
+        return (-0.5 * torch.sin(B @ theta) * (B @ direction).square()).view(self.shape)
+
+    def write(self, theta: Tensor) -> None:
+        self.theta.copy_(theta)
+
+
+@dataclass(frozen=True)
+class Case:
+    """A problem, and what it is by another path.
+
+    Attributes:
+        residual: `θ ↦ s(x − y)`, (m,).
+        n: N.
+        parameters: those that an optimizer of the problem moves; None for one that holds θ.
+    """
+
+    problem: gd.Problem
+    residual: Callable[[Tensor], Tensor]
+    n: float
+    parameters: list[nn.Parameter] | None = None
+
+    def cost(self, theta: Tensor) -> float:
+        return float(self.residual(theta).square().sum()) / (2.0 * self.n)
+
+    def jacobian(self, theta: Tensor) -> np.ndarray:
+        return torch.autograd.functional.jacobian(self.residual, theta).numpy()
+
+
+def stranger(*, pair: bool) -> Case:
+    """Outputs (6,), or (3, 2) with weights where D is a pair of functions."""
+    if not pair:
+        return Case(gd.Problem.over(Stranger((M,), pair=False), Y), lambda theta: wave(theta) - Y, float(M))
+    problem = gd.Problem((gd.RowBlock("waves", Stranger((3, 2), pair=True), Y.view(3, 2), weights=W),))
+    scale = W.sqrt().repeat_interleave(2)
+    return Case(problem, lambda theta: scale * (wave(theta) - Y), float(W.sum()))
+
+
+def formula() -> Case:
+    return Case(gd.Problem.over(gd.FunctionMap(wave, THETA0), Y), lambda theta: wave(theta) - Y, float(M))
+
+
+def named_formula() -> Case:
+    """The same of two tensors, of which θ is what stands one behind the other."""
+    named = {"matrix": THETA0[:8].view(2, 4), "shift": THETA0[8:]}
+    outputs = gd.FunctionMap(lambda p: wave(torch.cat([p["matrix"].reshape(-1), p["shift"]])), named)
+    return Case(gd.Problem.over(outputs, Y), lambda theta: wave(theta) - Y, float(M))
+
+
+def outputs_of(model: nn.Module, x: Tensor) -> Callable[[Tensor], Tensor]:
+    """θ ↦ the outputs of a module with parameters θ, (N,)."""
+    shapes = {name: p.shape for name, p in model.named_parameters()}
+
+    def outputs(theta: Tensor) -> Tensor:
+        parts = theta.split([math.prod(shape) for shape in shapes.values()])
+        views = {name: part.view(shape) for (name, shape), part in zip(shapes.items(), parts, strict=True)}
+        return functional_call(model, views, x)[:, 0]
+
+    return outputs
+
+
+def two_data_sets() -> Case:
+    """Six precise measurements and eight of three times their noise, of one module."""
+    model, x, y = diabetes(14, hidden=5)
+    precise = gd.RowBlock("precise", gd.SampleMap(model, x[:6]), y[:6])
+    rough = gd.RowBlock("rough", gd.SampleMap(model, x[6:]), y[6:], weight=1.0 / 9.0)
+    scale = torch.cat([torch.full((6,), 14.0 / 6.0, dtype=F64), torch.full((8,), 14.0 / 8.0 / 9.0, dtype=F64)]).sqrt()
+    outputs = outputs_of(model, x)
+    return Case(
+        gd.Problem((precise, rough)), lambda theta: scale * (outputs(theta) - y[:, 0]), 14.0, list(model.parameters())
+    )
+
+
+def data_and_penalty() -> Case:
+    """Ten patients, weighted, and the biases of the hidden layer that are to be small: both can be had."""
+    model, x, y = diabetes(10, hidden=5)
+    weights = torch.linspace(0.5, 2.0, 10, dtype=F64)
+    biases = slice(50, 55)  # behind the 10 × 5 weights of the first layer
+    data = gd.SampleMap(model, x)
+    penalty = gd.FunctionMap(lambda theta: theta[biases], data.theta)
+    blocks = (
+        gd.RowBlock("data", data, y, weights=weights),
+        gd.RowBlock("small", penalty, torch.zeros(5, dtype=F64), weight=0.1),
+    )
+    total, outputs = float(weights.sum()), outputs_of(model, x)
+    n = total + 5.0
+    scale, light = (weights * n / total).sqrt(), math.sqrt(0.1 * n / 5.0)
+
+    def residual(theta: Tensor) -> Tensor:
+        return torch.cat([scale * (outputs(theta) - y[:, 0]), light * theta[biases]])
+
+    return Case(gd.Problem(blocks), residual, n, list(model.parameters()))
+
+
+CASES: dict[str, Callable[[], Case]] = {
+    "a map of one's own, D a tensor": lambda: stranger(pair=False),
+    "a map of one's own, D two functions": lambda: stranger(pair=True),
+    "a formula": formula,
+    "a formula of named tensors": named_formula,
+    "two data sets of one module": two_data_sets,
+    "data and a penalty": data_and_penalty,
+}
+
+
+@pytest.fixture(params=CASES)
+def case(request: pytest.FixtureRequest) -> Case:
+    return CASES[request.param]()
+
+
+def test_a_stranger_s_map_has_nothing_but_the_verbs() -> None:
+    verbs = {"theta", "shape", "dtype", "device", "__call__", "linearise", "second_derivative", "write"}
+    own = {name for name in [*vars(Stranger), *vars(Stranger((M,), pair=True))] if not name.startswith("__")}
+    assert own - {"pair"} == verbs - {"__call__"}
+    assert isinstance(Stranger((M,), pair=True), gd.OutputMap)
+
+
+@pytest.mark.parametrize("method", [None, gd.Method(lift=gd.KrylovLift())], ids=["planned", "by products"])
+def test_fit_goes_to_the_rounding_floor(case: Case, method: gd.Method | None) -> None:
+    start = case.problem.theta
+    solution = gd.fit(case.problem, method=method)
+    assert solution.result is gd.Result.rounding_floor
+    assert solution.cost0 == pytest.approx(case.cost(start), rel=1e-12)
+    assert case.cost(solution.theta) < 1e-26
+    for block in case.problem.blocks:
+        assert torch.equal(block.map.theta, solution.theta)  # all maps stand at the best point
+    assert solution.certificate.point is not None and solution.certificate.point.kind == "zero_cost"
+
+
+def test_flow_follows_the_law(case: Case) -> None:
+    """Full row rank, so that `C = C₀ e^{−2τ}` at every step, also read by the oracle at the end."""
+    cost0 = case.cost(case.problem.theta)
+    flow = gd.flow(case.problem, until=3.0)
+    assert np.all(flow.rank == case.problem.n_residuals)
+    assert np.allclose(flow.cost, cost0 * np.exp(-2.0 * flow.time), rtol=1e-8, atol=0.0)
+    assert case.cost(case.problem.theta) == pytest.approx(cost0 * math.exp(-6.0), rel=1e-8)
+    assert flow.certificate.guaranteed is True
+
+
+def test_the_certificate_shows_the_singular_values_of_the_stacked_weighted_d(case: Case) -> None:
+    theta = case.problem.theta
+    values = np.linalg.svd(case.jacobian(theta), compute_uv=False)
+    certificate = gd.certify(case.problem)
+    assert (certificate.n_residuals, certificate.n_params) == case.jacobian(theta).shape
+    assert certificate.rank == len(values)
+    assert certificate.sigma_max == pytest.approx(values[0], rel=1e-10)
+    assert certificate.sigma_min == pytest.approx(values[-1], rel=1e-10)
+    assert certificate.condition == pytest.approx(values[0] / values[-1], rel=1e-10)
+    assert certificate.cost == pytest.approx(case.cost(theta), rel=1e-12)
+    assert certificate.floor == 0.0 and certificate.regime == "overparametrised"
+
+
+def test_an_optimizer_of_the_problem_lowers_its_cost(case: Case) -> None:
+    """Its parameters are those of the module, or one that shares the memory of θ; a step returns the cost before."""
+    optimizer = gd.GeoDescent(case.problem)
+    (group,) = optimizer.param_groups
+
+    def moved() -> Tensor:
+        return torch.cat([p.detach().reshape(-1) for p in group["params"]])
+
+    costs = [case.cost(moved())]
+    for _ in range(4):
+        assert optimizer.step() == pytest.approx(costs[-1], rel=1e-9)
+        costs.append(case.cost(moved()))
+        assert all(torch.equal(block.map.theta, moved()) for block in case.problem.blocks)
+    assert costs[-1] < 1e-3 * costs[0]
+    if case.parameters is None:
+        (theta,) = group["params"]
+        assert theta.data_ptr() == case.problem.blocks[0].map.theta.data_ptr()
+    else:
+        assert [id(p) for p in group["params"]] == [id(p) for p in case.parameters]

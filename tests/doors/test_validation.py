@@ -1,0 +1,137 @@
+"""Fits that validation data watch, and fits that they end."""
+
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from support.callbacks import stop_after
+from support.diabetes import cost_of, diabetes, theta_of
+from support.laws import assert_close
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, TensorDataset
+
+import geodescent as gd
+from geodescent.descent import Observer, Stopping, descend, start
+
+
+def test_the_validation_cost_is_that_of_the_validation_samples() -> None:
+    model, x, y = diabetes()
+    costs: list[float] = []
+    start = cost_of(model, x[20:], y[20:])
+    solution = gd.fit(
+        model,
+        x[:20],
+        y[:20],
+        validation=(x[20:], y[20:]),
+        max_steps=5,
+        callback=lambda r: costs.append(r.validation_cost),
+    )
+    assert solution.history["validation_cost"][0] == pytest.approx(start, rel=1e-12)
+    assert costs == list(solution.history["validation_cost"][1:])
+    assert costs[-1] == pytest.approx(cost_of(model, x[20:], y[20:]), rel=1e-10)
+    plain, _, _ = diabetes()
+    expected = gd.fit(plain, x[:20], y[:20], max_steps=5).history["cost"]
+    assert np.allclose(solution.history["cost"], expected, rtol=1e-5, atol=0.0)
+
+
+# --- stopping by validation cost -------------------------------------------------------------------------------------
+
+
+def noisy(n: int = 200) -> tuple[nn.Module, Tensor, Tensor, Tensor, Tensor]:
+    """A sine with noise of a third of its size, a network wide enough to fit the noise, and the sine itself."""
+    torch.manual_seed(0)
+    x, xt = torch.rand(n, 1, dtype=torch.float64) * 2 - 1, torch.linspace(-1, 1, 100, dtype=torch.float64)[:, None]
+    y = torch.sin(4 * x) + 0.3 * torch.randn(n, 1, dtype=torch.float64)
+    model = nn.Sequential(nn.Linear(1, 60), nn.Tanh(), nn.Linear(60, 60), nn.Tanh(), nn.Linear(60, 1)).double()
+    return model, x, y, xt, torch.sin(4 * xt)
+
+
+def test_noise_is_not_fitted_where_validation_cost_ends_the_run() -> None:
+    to_the_end, x, y, xt, yt = noisy()
+    gd.fit(to_the_end, x, y, max_steps=100)
+    model = noisy()[0]
+    solution = gd.fit(model, x, y, stop="validation")
+    assert solution.result is gd.Result.validation_rose
+    assert cost_of(model, xt, yt) < 0.005 < 0.25 * cost_of(to_the_end, xt, yt)
+    history = solution.history
+    kept = int(np.argmin(history["validation_cost"]))
+    assert solution.cost == history["cost"][kept]
+    assert solution.steps == kept + 6 and history["cost"][-1] < solution.cost
+
+
+def test_the_validation_data_given_are_those_that_judge() -> None:
+    model, x, y, xt, yt = noisy()
+    solution = gd.fit(model, x, y, stop="validation", validation=(xt, yt))
+    assert cost_of(model, xt, yt) == pytest.approx(float(np.min(solution.history["validation_cost"])), rel=1e-10)
+    assert cost_of(model, x, y) == pytest.approx(solution.cost, rel=1e-10)
+
+
+def test_a_run_that_validation_cost_ends_goes_on_after_a_break(tmp_path: Path) -> None:
+    whole, x, y, _, _ = noisy()
+    full = gd.fit(whole, x, y, stop="validation")
+    gd.fit(noisy()[0], x, y, stop="validation", checkpoint=tmp_path, callback=stop_after(9))
+    fresh = noisy()[0]
+    resumed = gd.fit(fresh, x, y, stop="validation", checkpoint=tmp_path)
+    assert resumed.result is full.result and resumed.steps == full.steps
+    assert_close(theta_of(fresh), theta_of(whole), 1e-6)
+
+
+def test_weights_go_with_the_samples_drawn() -> None:
+    model, x, y, xt, yt = noisy()
+    weights = torch.ones(len(x), dtype=torch.float64)
+    spoilt, weights[::7] = y.clone(), 0.0
+    spoilt[::7] += 100.0
+    solution = gd.fit(model, x, spoilt, weights=weights, stop="validation", validation=(xt, yt))
+    assert cost_of(model, xt, yt) < 0.005 and solution.certificate.n_residuals == 200
+    apart = gd.fit(noisy()[0], x, y, weights=torch.ones_like(weights), stop="validation", max_steps=1)
+    assert apart.certificate.n_residuals == 160
+    assert apart.stats["notes"] == ["40 of 200 samples were drawn for validation."]
+
+
+def test_what_cannot_be_drawn() -> None:
+    model, x, y, _, _ = noisy()
+    with pytest.raises(
+        gd.InputError, match=r"9 samples are too few to draw a fifth of them for validation: pass validation"
+    ):
+        gd.fit(model, x[:9], y[:9], stop="validation")
+    loader = DataLoader(TensorDataset(x, y), batch_size=50)
+    with pytest.raises(gd.InputError, match=r'stop="validation" over a DataLoader needs validation=\(X, y\)'):
+        gd.fit(model, loader, stop="validation")
+    with pytest.raises(gd.InputError, match=r"""stop must be "cost" or "validation", not 'late'"""):
+        gd.fit(model, x, y, stop="late")
+
+
+def test_batches_too_are_ended_by_validation_cost() -> None:
+    model, x, y, xt, yt = noisy()
+    loader = DataLoader(TensorDataset(x, y), batch_size=50)
+    solution = gd.fit(model, loader, stop="validation", validation=(xt, yt), max_steps=60)
+    assert solution.cost == pytest.approx(cost_of(model, x, y), rel=1e-10)
+    assert cost_of(model, xt, yt) == pytest.approx(float(np.min(solution.history["validation_cost"])), rel=1e-10)
+
+
+@pytest.mark.parametrize("calls", [2, 3, 4])
+def test_an_interrupt_while_validation_data_judge_leaves_the_last_whole_step(calls: int) -> None:
+    model, x, y = diabetes()
+    whole = gd.Problem.of(model, x, y)
+    count = iter(range(1, 100))
+
+    def judge(theta: Tensor) -> float:
+        if next(count) == calls:
+            raise KeyboardInterrupt
+        return whole.cost(theta)
+
+    stages, observer = (gd.Method().stage(gd.FixedSource(whole), whole),), Observer(judge, by_validation=True)
+    descent = descend(
+        stages,
+        start(stages, observer),
+        stopping=Stopping(by_validation=True),
+        callback=lambda record: None,
+        observer=observer,
+        tally=Counter(),
+        save=lambda state: None,
+    )
+    assert descent.result is gd.Result.interrupted
+    assert len(descent.state.records) == calls - 1
+    assert whole.cost(descent.state.theta) == pytest.approx(descent.state.records[-1].cost, rel=1e-9)
