@@ -37,6 +37,15 @@ def half_mean_square(model, X, y):
         return float(((model(X) - y) ** 2).sum() / (2 * len(X)))
 
 
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    """For the runs that the tests of this module share: they are made before a test sets its threads."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 @pytest.fixture(scope="module")
 def wine_fit(tmp_path_factory):
     folder = tmp_path_factory.mktemp("wine") / "run"

@@ -195,10 +195,10 @@ def test_rules_that_hold_add_up() -> None:
     """As where a part and its opening end at once: each says how many stages on."""
     problem = gd.Problem.of(*smooth(12))
     source, here = gd.FixedSource(problem), at(*smooth(12))
-    leave = (gd.AfterSteps(1, stages=2), gd.AfterSteps(2, stages=1, least_promise=0.5), gd.AfterSteps(9, stages=5))
+    leave = (gd.AfterSteps(1, stages=2), gd.AfterSteps(2, stages=1, least_fall=0.5), gd.AfterSteps(9, stages=5))
     stage = gd.Stage(source, gd.GramLift(), gd.EulerWalk(), gd.GainRatio(), leave)
     assert [stage.stages_on(here, run_of([1.0] * (n + 1))) for n in range(4)] == [0, 2, 3, 3]
-    assert stage.least_promise == 0.5
+    assert stage.least_fall == 0.5
     part = planned_stages(problem, gd.Problem.of(*smooth(6)))
     assert [len(s.leave) for s in part] == [2, 1, 1, 0]
     assert [[rule.stages for rule in s.leave] for s in part] == [[1, 2], [2], [1], []]
@@ -209,8 +209,8 @@ def test_a_stage_that_promises_too_little_is_left_without_its_step() -> None:
     """An opening whose linear model leaves all but a millionth of C says nothing; the exact stage takes the step."""
     problem = gd.Problem.of(*smooth(40, width=30))
     source = gd.FixedSource(problem)
-    for least_promise, index in ((0.0, 0), (1.0, 1)):
-        leave = (gd.AfterSteps(100, least_promise=least_promise),)
+    for least_fall, index in ((0.0, 0), (1.0, 1)):
+        leave = (gd.AfterSteps(100, least_fall=least_fall),)
         first = gd.Stage(source, INEXACT, gd.EulerWalk(), gd.GainRatio(), leave)
         second = gd.Stage(source, gd.GramLift(), gd.GeodesicWalk(), gd.NaturalControl())
         stages = (first, second)

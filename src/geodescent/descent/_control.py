@@ -11,7 +11,7 @@ from geodescent.descent._linearised import Linearised
 from geodescent.descent._walk import Walk
 from geodescent.lift import Lifted
 
-STATIONARY = 1e-12  # Share of C: a promise below it means ‖P(x − y)‖ ≤ 1e-6 ‖x − y‖, a critical point to first order.
+STATIONARY = 1e-12  # Share of C: a predicted fall below it means ‖P(x − y)‖ ≤ 1e-6 ‖x − y‖, a critical point.
 
 
 @dataclass(frozen=True)
@@ -76,8 +76,8 @@ ControlState = TypeVar("ControlState")
 class Control(Protocol[ControlState]):
     """Chooses dampings and judges steps.
 
-    What it must remember from step to step is a frozen dataclass of its own, of which nobody else knows the fields:
-    numbers, `Damping`s, and vectors like θ, so that it can be saved.
+    Its state from step to step is a frozen dataclass of its own, whose fields no other class reads: numbers,
+    `Damping`s and vectors like θ, so that it can be saved.
     """
 
     @property

@@ -12,9 +12,10 @@ from geodescent.descent._linearised import Linearised
 from geodescent.descent._walk import Walk
 from geodescent.lift import SolveGoal
 
-WORTHWHILE = 0.1  # Share of the fall that a shorter step must promise on top to be worth a forward pass.
-LESS, MORE = 0.5, 2.0  # Times what a step brought, or promised: where the next solve may stop (docs/decisions.md).
-LOST_IN_ROUNDING = 1e-15  # Share of the cost: a promised fall below it cannot be seen in float64.
+WORTHWHILE = 0.1  # Share of the predicted fall: a shorter step is tried where it is predicted to bring so much more.
+LESS, MORE = 0.5, 2.0
+"""Times the fall of ln C of a shortened step, and of a whole one: where the next solve may stop (docs/decisions.md)."""
+LOST_IN_ROUNDING = 1e-15  # Share of the cost: a predicted fall below it does not show in float64.
 RISE_AGAIN = 2.0  # Factor on `rise` after each refusal in a row: 4, 8, 16, … reach the right damping in a few solves.
 
 
@@ -43,8 +44,8 @@ class GainRatio(Control[GainRatioState]):
     damping is multiplied by `rise`.
 
     Iterative solves begin where the last one, of this step or of the one before, ended. After a shortened step the
-    next solve is content with half of what that one brought, `trust = ½ ln C/C_new`, and after a whole one with twice
-    what it promised: a model that does not hold is not worth solving further.
+    next solve stops at half of the fall that the step brought, `trust = ½ ln C/C_new`, and after a whole step at twice
+    the fall that was predicted: where the linear model does not hold, solving it further brings nothing.
 
     Attributes:
         initial_damping, least_damping, largest_damping: relative to `‖B‖_F²/m`.
@@ -78,8 +79,8 @@ class GainRatio(Control[GainRatioState]):
         damping, rise, near = state.damping.at(here), self.rise, state.near
         while damping <= self.largest_damping * here.prepared.mean_square:
             tried = self._try(here, walk, damping, SolveGoal(start=near, fall=state.trust))
-            promised = here.cost - tried.whole.predicted
-            if tried.converged and promised <= STATIONARY * here.cost and self._is_over(here, promised):
+            fall = here.cost - tried.whole.predicted
+            if tried.converged and fall <= STATIONARY * here.cost and self._is_over(here, fall):
                 return None
             if not tried.bent and tried.best.gain_ratio(here.cost) > self.accept:
                 return self._taken(here, tried, state.trust)
@@ -128,9 +129,9 @@ class GainRatio(Control[GainRatioState]):
         best = min(whole, trial(t)[0], key=lambda trial: trial.cost) if worth else whole
         return _Tried(whole, best, following, lifted.converged, bent=False)
 
-    def _is_over(self, here: Linearised, promised: float) -> bool:
-        """Whether less damping would promise no more."""
-        if promised <= LOST_IN_ROUNDING * here.cost:
+    def _is_over(self, here: Linearised, fall: float) -> bool:
+        """Whether the least damping predicts no larger fall either."""
+        if fall <= LOST_IN_ROUNDING * here.cost:
             return True
         lifted = here.lift(here.damped(self.least_damping * here.prepared.mean_square), -here.residual)
         return lifted.converged and here.cost - here.predicted(lifted) <= STATIONARY * here.cost

@@ -72,7 +72,7 @@ def advance(stages: Stages, state: State, here: Linearised, observer: Observer) 
     if 0.0 < here.total_square < math.inf:
         taken = stage.control.step(here, stage.walk, state.stage.control, state.levels)
     state = replace(state, stage=replace(state.stage, work=state.stage.work + _work(here) - before))
-    if taken is not None and here.cost - taken[0].predicted > stage.least_promise * here.cost:
+    if taken is not None and here.cost - taken[0].predicted > stage.least_fall * here.cost:
         after = _stepped(stage, state, here, *taken, observer)
         return Round(_moved(stages, after, _stages_on(stages, here, after)), here, stepped=True)
     if stage.leave and state.stage.index + 1 < len(stages):

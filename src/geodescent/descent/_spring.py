@@ -1,4 +1,4 @@
-"""Mini-batches: SPRING, a damped step of each batch that keeps what earlier batches asked for."""
+"""Mini-batches: SPRING, a damped step on each batch that keeps what earlier batches determined."""
 
 import math
 from dataclasses import dataclass, field, replace
@@ -75,8 +75,8 @@ class Spring(Control[SpringState]):
         """The step, and φ after it."""
         damped = here.damped(damping)
         kept = None if phi is None else self.momentum * phi.to(here.jacobian.dtype)
-        asked = -here.residual if kept is None else -here.residual - here.jacobian.mv(kept)
-        lifted = here.lift(damped, asked)
+        velocity = -here.residual if kept is None else -here.residual - here.jacobian.mv(kept)
+        lifted = here.lift(damped, velocity)
         phi = lifted.velocity if kept is None else lifted.velocity + kept
         size = 1.0 if kept is None else 1.0 / math.sqrt(1.0 - self.momentum ** (2 * count))
         moved = walk.displacement(here, damped, replace(lifted, velocity=size * phi))

@@ -26,14 +26,14 @@ class Leave(Protocol):
 
     Attributes:
         stages: how many stages on the run then goes.
-        least_promise: share of C; a step whose linear model promises less is not taken in this stage.
+        least_fall: share of C; a step with a smaller predicted fall is not taken in this stage.
     """
 
     @property
     def stages(self) -> int: ...
 
     @property
-    def least_promise(self) -> float: ...
+    def least_fall(self) -> float: ...
 
     def is_over(self, here: Linearised, state: State) -> bool:
         """Whether the stage is over: asked when it begins, and after each of its steps.
@@ -69,9 +69,9 @@ class Stage:
     solve_dtype: torch.dtype = torch.float64
 
     @property
-    def least_promise(self) -> float:
-        """The largest of its rules' least promises."""
-        return max((rule.least_promise for rule in self.leave), default=STATIONARY)
+    def least_fall(self) -> float:
+        """The largest that its rules ask for."""
+        return max((rule.least_fall for rule in self.leave), default=STATIONARY)
 
     def stages_on(self, here: Linearised, state: State) -> int:
         """How many stages on the run goes from here; 0 to stay."""
@@ -92,7 +92,7 @@ class OpeningEnds:
 
     exact: DenseLift
     stages: int = 1
-    least_promise: float = SEEN
+    least_fall: float = SEEN
 
     def is_over(self, here: Linearised, state: State) -> bool:
         """Whether exact steps are the better use of the time."""
@@ -106,12 +106,12 @@ class OpeningEnds:
 class PartEnds:
     """The part of the samples that steps are taken on leads no further.
 
-    Either it is learnt by heart: it costs a tenth less than at the best point, which the step would be, had all samples
-    come down too. Or `PART_PATIENCE` steps on it have not brought the cost of all samples down by a tenth.
+    Either the part is overfitted: its cost fell by a tenth below that at the best point, and the cost of all samples
+    did not. Or `PART_PATIENCE` steps on the part have not brought the cost of all samples down by a tenth.
     """
 
     stages: int = 1
-    least_promise: float = STATIONARY
+    least_fall: float = STATIONARY
 
     def is_over(self, here: Linearised, state: State) -> bool:
         """Whether steps on all samples are the better use of the time."""
@@ -128,7 +128,7 @@ class AfterSteps:
 
     steps: int
     stages: int = 1
-    least_promise: float = STATIONARY
+    least_fall: float = STATIONARY
 
     def is_over(self, here: Linearised, state: State) -> bool:
         """Whether they are taken."""

@@ -1,4 +1,4 @@
-"""When a run ends, and what is said then."""
+"""When a run ends, and with which result."""
 
 import math
 from dataclasses import dataclass
@@ -8,10 +8,10 @@ from geodescent.descent._control import STATIONARY
 from geodescent.descent._linearised import Linearised
 from geodescent.descent._state import State
 
-AT_FLOOR = 4.0  # Rounding floors: a cost below them has arrived.
+AT_FLOOR = 4.0  # Rounding floors: a cost below them has as many digits as exist.
 NEAR_FLOOR = 1e4  # Rounding floors: below them a failed step is reported as `rounding_floor`, not as `no_progress`.
-ROUNDING_NOISE = 10.0  # Times the rounding noise of C: a promised fall below it cannot be seen.
-PROGRESS = 0.9  # Share of the best cost: steps that have not brought it below this made no progress.
+ROUNDING_NOISE = 10.0  # Times the rounding noise of C: a predicted fall below it does not show.
+PROGRESS = 0.9  # Share of the best cost: a fall to above it is no progress.
 PATIENCE = 6  # Accepted steps without a lower validation cost, or without progress near the floor.
 
 
@@ -57,16 +57,16 @@ def ended(state: State, stopping: Stopping, *, on_part: bool, seconds: float) ->
 
 
 def standstill(here: Linearised, state: State) -> Result:
-    """Why no step is left: a critical point if even the least damped linear model promises nothing, or rounding."""
+    """Why no step is left: a critical point, where even the least damping predicts no fall, or rounding."""
     if not math.isfinite(here.total_square):
         return Result.nonfinite
     if state.best.cost <= NEAR_FLOOR * state.floor:
         return Result.rounding_floor
     lifted = here.lift(here.damped(here.prepared.least_damping), -here.residual)
-    promised = here.cost - here.predicted(lifted)
+    fall = here.cost - here.predicted(lifted)
     if not lifted.converged:
         return Result.no_progress
-    if promised <= STATIONARY * here.cost:
+    if fall <= STATIONARY * here.cost:
         return Result.stationary
     noise = 2.0 * math.sqrt(state.floor * here.cost)  # of C: rounding moves x by √(2N·floor), C by ⟨x − y, δx⟩/N
-    return Result.rounding_floor if promised <= ROUNDING_NOISE * noise else Result.no_progress
+    return Result.rounding_floor if fall <= ROUNDING_NOISE * noise else Result.no_progress
