@@ -70,6 +70,16 @@ def test_the_checkpoint_is_written_every_thirty_seconds(
     assert (tmp_path / STATE).exists() and not list(tmp_path.glob("*.part"))
 
 
+def test_the_seconds_before_a_break_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a clock that each step moves: the third step is seen after 2 s, and three more come before 4.5 s are over."""
+    monkeypatch.setattr(time, "perf_counter", (clock := Clock()).read)
+    model, x, y = diabetes()
+    gd.fit(model, x, y, checkpoint=tmp_path, max_steps=3, callback=clock)
+    resumed = gd.fit(diabetes()[0], x, y, checkpoint=tmp_path, max_seconds=4.5, callback=clock)
+    assert resumed.result is gd.Result.max_seconds
+    assert list(resumed.history["seconds"]) == [0.0, 0.0, 1.0, 2.0, 2.0, 3.0, 4.0]
+
+
 def test_a_foreign_checkpoint_is_an_error(tmp_path: Path) -> None:
     model, x, y = diabetes()
     gd.fit(model, x, y, checkpoint=tmp_path, max_steps=2)

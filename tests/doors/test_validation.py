@@ -135,3 +135,53 @@ def test_an_interrupt_while_validation_data_judge_leaves_the_last_whole_step(cal
     assert descent.result is gd.Result.interrupted
     assert len(descent.state.records) == calls - 1
     assert whole.cost(descent.state.theta) == pytest.approx(descent.state.records[-1].cost, rel=1e-9)
+
+
+# --- validation by another problem ----------------------------------------------------------------------------------
+
+
+def in_two_parts(model: nn.Module, x: Tensor, y: Tensor) -> gd.Problem:
+    """The first half of the samples, and the rest at half the weight."""
+    n = len(x) // 2
+    first = gd.RowBlock("first", gd.SampleMap(model, x[:n]), y[:n])
+    return gd.Problem((first, gd.RowBlock("rest", gd.SampleMap(model, x[n:]), y[n:], weight=0.5)))
+
+
+def test_another_problem_over_the_same_parameters_may_judge() -> None:
+    """Its cost is its own: blocks, weights and all."""
+    model, x, y = diabetes()
+    start = cost_of(model, x[20:25], y[20:25]) + 0.5 * cost_of(model, x[25:], y[25:])
+    judge = in_two_parts(model, x[20:], y[20:])
+    solution = gd.fit(model, x[:20], y[:20], validation=judge, max_steps=5)
+    end = cost_of(model, x[20:25], y[20:25]) + 0.5 * cost_of(model, x[25:], y[25:])
+    costs = solution.history["validation_cost"]
+    assert costs[0] == pytest.approx(start, rel=1e-12) and costs[-1] == pytest.approx(end, rel=1e-9)
+    assert costs[-1] != pytest.approx(costs[0], rel=1e-2)
+
+
+def test_a_problem_of_several_blocks_is_ended_by_the_one_that_judges() -> None:
+    model, x, y, xt, yt = noisy()
+    problem, judge = in_two_parts(model, x, y), gd.Problem.of(model, xt, yt)
+    with pytest.raises(
+        gd.InputError, match=r"draws validation samples from a problem of one block .*: pass validation="
+    ):
+        gd.fit(problem, stop="validation")
+    solution = gd.fit(problem, stop="validation", validation=judge)
+    assert solution.result is gd.Result.validation_rose
+    assert judge.cost(problem.theta) == pytest.approx(float(np.min(solution.history["validation_cost"])), rel=1e-10)
+    assert solution.cost == pytest.approx(problem.cost(problem.theta), rel=1e-10)
+
+
+def test_validation_that_does_not_fit_is_refused() -> None:
+    model, x, y = diabetes()
+    other, before = gd.Problem.of(*diabetes(hidden=5)), theta_of(model)
+    for validation, message in (
+        (other, r"the validation problem has 61 parameters .* the problem 145 .*over the same θ"),
+        ((x, y, y), r"validation must be a pair \(X, y\), not tuple"),
+        (x, r"validation must be a pair \(X, y\), not Tensor"),
+    ):
+        with pytest.raises(gd.InputError, match=message):
+            gd.fit(model, x, y, validation=validation)
+    with pytest.raises(gd.InputError, match=r"other samples need a problem of one block"):
+        gd.fit(in_two_parts(model, x, y), validation=(x, y))
+    assert torch.equal(theta_of(model), before)

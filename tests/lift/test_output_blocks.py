@@ -90,6 +90,14 @@ def test_output_blocks_are_shared_where_memory_is_short(room: float, count: int)
     assert values.imag.abs().max() < 1e-3 and values.real.min() > 0.0  # the inverse of a definite matrix
 
 
+def test_blocks_for_some_of_the_rows_alone_are_not_made() -> None:
+    """Room for the 4 samples of three outputs, and none for the 30 of one output: then there are no blocks at all."""
+    jacobian = stacked([mixed_linear(4, 3, 0), mixed_linear(30, 1, 1)])
+    with spending(Budget(free_bytes=int(1.5 * 8 * 20**2 / FRACTION))):
+        assert RowBlocks.of(jacobian) is None and RowBlocks.flops(jacobian) == 0.0
+    assert RowBlocks.of(jacobian) is not None and RowBlocks.flops(jacobian) > 0.0
+
+
 def test_rotated_blocks_save_iterations() -> None:
     """Where outputs couple and damping is weak, in the same solve to the same tolerance."""
     torch.manual_seed(0)

@@ -137,6 +137,11 @@ def test_the_second_derivative_is_that_of_autograd(case: Case) -> None:
     assert_close(ours.reshape(-1), torch.stack([curvature(k) for k in range(ours.numel())]), 1e-11)
 
 
+def test_without_a_direction_there_is_no_second_derivative(case: Case) -> None:
+    zeros = torch.zeros(case.map.shape, dtype=torch.float64)
+    assert torch.equal(case.map.second_derivative(case.theta, torch.zeros_like(case.theta)), zeros)
+
+
 def test_what_is_written_is_read_and_the_module_is_never_re_pointed(case: Case) -> None:
     before = None if case.module is None else Snapshot(case.module)
     theta, start = case.theta.clone().requires_grad_(), case.map.theta.clone()

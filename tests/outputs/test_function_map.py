@@ -10,7 +10,7 @@ import pytest
 import torch
 from support.laws import assert_close
 from support.models import normal
-from torch import Tensor
+from torch import Tensor, nn
 
 import geodescent as gd
 from geodescent._budget import Budget, spending
@@ -174,6 +174,14 @@ def test_a_function_of_torch_that_brings_its_derivative_is_traced_all_the_same()
 def test_a_function_that_leaves_torch_and_brings_no_derivative_is_refused(name: str) -> None:
     with pytest.raises(gd.InputError, match=r"do not depend on θ through torch.*pass jacobian="):
         gd.FunctionMap(LEAVING[name], THETA)
+
+
+def test_a_derivative_may_carry_a_graph() -> None:
+    factor = nn.Parameter(torch.tensor(2.0, dtype=F64))
+    outputs = gd.FunctionMap(lambda t: factor * t, THETA, jacobian=lambda t: factor * torch.eye(3, dtype=F64))
+    value, jacobian = outputs.linearise()
+    assert not value.requires_grad and not jacobian.dense().requires_grad
+    assert torch.equal(jacobian.dense(), 2.0 * torch.eye(3, dtype=F64))
 
 
 def named_jacobian(**changed: Any) -> Callable[[dict[str, Tensor]], dict[str, Tensor]]:

@@ -129,6 +129,17 @@ def test_a_rule_reads_the_parameters_at_which_the_jacobian_is_taken() -> None:
     assert_close(dense, naive_jacobian(model, x), 1e-12)
 
 
+def test_a_rule_that_reads_parameters_serves_a_closure_too() -> None:
+    gd.register_rule(Shifted, shifted, parameters=("weight", "bias", "gain"))
+    model, x = nn.Sequential(Shifted(), nn.Tanh(), nn.Linear(3, 2)).double(), normal(5, 4)
+    outputs = gd.ClosureMap.of(model, lambda: model(x))
+    theta = outputs.theta + normal(outputs.n_params)
+    jacobian = outputs.linearise(theta)[1]
+    assert [piece.label for piece in jacobian.columns] == ["0", "0", "2"]  # W and b, the gain, and the last layer
+    outputs.write(theta)
+    assert_same_jacobian(jacobian, naive_jacobian(model, x), 1e-12)
+
+
 def test_parameters_that_a_rule_does_not_name_go_through_rows_of_their_own() -> None:
     gd.register_rule(Shifted, shifted)
     model, x = nn.Sequential(Shifted(), nn.Linear(3, 2)).double(), normal(5, 4)

@@ -9,6 +9,7 @@ from support.laws import assert_close
 from support.models import normal
 from torch import Tensor, nn
 from torch.autograd.functional import hvp
+from torch.autograd.graph import saved_tensors_hooks
 
 import geodescent as gd
 
@@ -67,6 +68,23 @@ def test_in_single_precision() -> None:
     theta, v = outputs.theta, normal(outputs.n_params).float()
     expected = by_hessians(exact.traced, theta.double(), v.double())
     assert_close(outputs.second_derivative(theta, v).double(), expected, 1e-4)
+
+
+@pytest.mark.parametrize(("kind", "kept"), [("group", False), ("layer", True)])
+def test_forward_mode_is_used_where_it_is_right(kind: str, kept: bool) -> None:
+    """Backward passes keep what the layers saved, of all samples; the comparison, once, of a few."""
+    outputs, _ = maps_of(kind)["samples"]
+    theta, v = outputs.theta, normal(len(outputs.theta))
+    outputs.second_derivative(theta, v)
+    saved = list[Tensor]()
+
+    def pack(tensor: Tensor) -> Tensor:
+        saved.append(tensor)
+        return tensor
+
+    with saved_tensors_hooks(pack, lambda tensor: tensor):
+        outputs.second_derivative(theta, v)
+    assert bool(saved) == kept
 
 
 def test_the_first_direction_does_not_decide() -> None:

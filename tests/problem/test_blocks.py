@@ -238,7 +238,11 @@ def test_targets_are_stacked_and_every_map_is_written(problem: gd.Problem, theta
 def test_theta_is_that_of_the_first_block() -> None:
     data, size = with_penalty().blocks
     size.map.write(data.map.theta + 1.0)
-    assert torch.equal(gd.Problem((size, data)).theta, size.map.theta)
+    problem = gd.Problem((size, data))
+    theta = problem.theta
+    assert torch.equal(theta, size.map.theta)
+    theta.zero_()
+    assert torch.equal(problem.theta, data.map.theta + 1.0)  # it was a copy
 
 
 @pytest.mark.parametrize("dtype", [None, torch.float64])

@@ -106,10 +106,9 @@ class ModelFunction:
             return functional_call(self.model, self._with_ties(parameters), args, kwargs, tie_weights=False)
 
     def standing_at(self, theta: Theta, ask: Callable[[], Answer]) -> Answer:
-        """What `ask` returns while the model's parameters are θ, without a graph."""
+        """What `ask` returns while the model's parameters are θ."""
         inside = {f"model.{name}": p for name, p in self._with_ties(self.views(theta)).items()}
-        with torch.no_grad():
-            answer: Answer = functional_call(_Asked(self.model), inside, (ask,), tie_weights=False)
+        answer: Answer = functional_call(_Asked(self.model), inside, (ask,), tie_weights=False)
         return answer
 
     def selected(self, returned: Any, n_samples: int) -> Tensor:

@@ -60,8 +60,9 @@ class ModuleSnapshot:
             module.training = self.modes.get(name, module.training)
         with torch.no_grad():
             for name, tensor in _tensors(self.model).items():
-                dtype, device = self.kinds.get(name, kind := (tensor.dtype, tensor.device))
-                if (dtype, device) != kind:  # as module.to does it, by which it was converted
+                now = tensor.dtype, tensor.device
+                dtype, device = self.kinds.get(name, now)
+                if now != (dtype, device):  # as module.to does it, by which it was converted
                     tensor.data = tensor.data.to(device, dtype)
                 if name in self.tensors and self.tensors[name].shape == tensor.shape:
                     tensor.copy_(self.tensors[name])
