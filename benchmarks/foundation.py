@@ -1,7 +1,7 @@
-"""The figures of the README, measured: `python benchmarks/foundation.py [gram] [flow] [digits] [--table]`.
+"""The figures of docs/measured.md: `python benchmarks/foundation.py [gram] [flow] [digits] [--table]`.
 
 One JSON line a run is appended to foundation.jsonl beside this file, with the matrix-product rate measured beside it
-(before the run; of digits after the last one); `--table` writes the table of the README from the lines and measures
+(before the run; of digits after the last one); `--table` writes its table from the lines and measures
 nothing.
 """
 
@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from readme import put
+from readme import MEASURED, put
 from sklearn import datasets
 from torch import Tensor, nn
 from torch.func import functional_call, jacrev, vmap
@@ -234,7 +234,7 @@ def record(section: str, **figures: Any) -> None:
 
 
 def write_table() -> None:
-    """Puts the newest line of every case into the README."""
+    """Puts the newest line of every case into the page."""
     newest = dict[tuple[str, str], dict[str, Any]]()
     for text in LINES.read_text().splitlines():
         line = json.loads(text)
@@ -244,7 +244,7 @@ def write_table() -> None:
         f"| {SHOWN[s]}{case} | {figures(line)} | {line['product_gflops']:.0f} GF/s |"
         for (s, case), line in newest.items()
     ]
-    put("table", rows)
+    put(MEASURED, "table", rows)
 
 
 SHOWN = {"gram": "Gram, ", "large gram": "Gram, ", "flow": "flow, ", "digits": "`fit digits`, "}

@@ -16,7 +16,7 @@ from figures import performance_profile, scaling_plot
 from peers import PEERS
 from protocol import FULL, QUICK, Line, Protocol, finals, moved
 from races import OURS, Race, bounded_ratio, geometric_mean, races
-from readme import put
+from readme import README, put
 from recorder import TARGETS
 from results import HERE, read
 from standing import Standing, hardest_target, standing
@@ -41,7 +41,7 @@ def main() -> None:
         scaling_plot(lines, folder / "scaling.png")
     lacking = missing(protocol, lines)
     if not (lacking or arguments.quick or arguments.out):
-        put("peers", in_short(races(protocol, lines)))
+        put(README, "peers", in_short(races(protocol, lines)))
     if lacking:
         sys.exit("rows are missing: " + "; ".join(lacking))
 

@@ -105,7 +105,7 @@ def fitted(name: str) -> dict[str, Any]:
 
 
 def flowed(number: str) -> dict[str, Any]:
-    """A flow of the README's table, to τ = 7."""
+    """A flow of the page of what was measured, to τ = 7."""
     from foundation import DTYPE, flow_cases
 
     import geodescent as gd

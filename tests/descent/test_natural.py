@@ -12,6 +12,7 @@ from torch import Tensor
 
 import geodescent as gd
 from geodescent.descent import CostLevels, Damping, Linearised, NaturalState, Trial, Walk, linear_residual
+from geodescent.lift import Damped, Prepared
 
 GEODESIC = gd.GeodesicWalk()
 
@@ -219,12 +220,12 @@ def test_above_the_patience_the_damping_has_a_floor(best: float, least: float) -
 class Noting:
     """A prepared lift that notes the dampings it is factorised for."""
 
-    inner: object
+    inner: Prepared
     dampings: list[float]
 
-    def damped(self, damping: float):
+    def damped(self, damping: float) -> Damped:
         self.dampings.append(damping)
-        return self.inner.damped(damping)  # type: ignore[attr-defined]
+        return self.inner.damped(damping)
 
     def __getattr__(self, name: str) -> object:
         return getattr(self.inner, name)

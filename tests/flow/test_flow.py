@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 import torch
+from support.callbacks import Clock
 from support.diabetes import cost_of, diabetes, linear_diabetes, theta_of
 from support.laws import naive_jacobian
 from torch import Tensor
@@ -174,14 +175,9 @@ def test_a_callback_that_ends_it_keeps_the_point(error: type[BaseException], res
 def test_a_flow_that_runs_out_of_time_says_how_far_it_came(monkeypatch: pytest.MonkeyPatch) -> None:
     """By a clock that each call of the callback moves by a second: the start and five steps have 5.5 s."""
     assert gd.flow(*diabetes(8), until=3.0).stats["notes"] == []
-    now = [0.0]
-    monkeypatch.setattr(time, "perf_counter", lambda: now[0])
-
-    def second(record: gd.StepRecord) -> None:
-        now[0] += 1.0
-
+    monkeypatch.setattr(time, "perf_counter", (clock := Clock()).read)
     model, x, y = diabetes(8)
-    stopped = gd.flow(model, x, y, until=3.0, max_seconds=5.5, callback=second)
+    stopped = gd.flow(model, x, y, until=3.0, max_seconds=5.5, callback=clock)
     assert stopped.result is gd.Result.max_seconds
     assert len(stopped.time) == 6 and stopped.time[-1] < 3.0
     assert cost_of(model, x, y) == pytest.approx(stopped.cost[-1], rel=1e-12)

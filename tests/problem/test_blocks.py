@@ -256,9 +256,9 @@ def test_single_precision_may_be_solved_in_double(dtype: torch.dtype | None) -> 
     theta, wanted = problem.theta, dtype or torch.float32
     residual, jacobian = problem.linearise(theta, dtype=dtype)
     v = torch.ones(problem.n_params, dtype=wanted)
-    given = [residual, jacobian.mv(v), problem.residual(theta, dtype=dtype)]
-    given.append(problem.second_derivative(theta, theta, dtype=dtype))
-    assert {tensor.dtype for tensor in given} == {jacobian.dtype} == {wanted}
+    answers = [residual, jacobian.mv(v), problem.residual(theta, dtype=dtype)]
+    answers.append(problem.second_derivative(theta, theta, dtype=dtype))
+    assert {tensor.dtype for tensor in answers} == {jacobian.dtype} == {wanted}
     rows = problem.outputs(theta) - problem.target
     scale = torch.cat([torch.full((14,), 2.0 * 11 / 7), torch.full((8,), 11 / 4)]).double().sqrt()
     assert_close(residual.double(), rows.double() * scale, 1e-6 if dtype is None else 1e-7)
@@ -284,7 +284,7 @@ def test_the_rounding_floor_weighs_rows_as_the_cost_does() -> None:
     data, _ = with_penalty().blocks
     light, heavy = (gd.Problem((gd.RowBlock("data", data.map, data.target, weight=w),)) for w in (1.0, 1e6))
     theta = light.theta
-    assert rounding_floor(heavy, theta) == pytest.approx(1e6 * rounding_floor(light, theta), rel=1e-9)
+    assert rounding_floor(heavy, theta) == pytest.approx(1e6 * rounding_floor(light, theta), rel=1e-9, abs=0.0)
 
 
 def test_what_samples_that_look_alike_must_cost_is_their_share_of_the_cost() -> None:

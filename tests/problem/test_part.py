@@ -128,8 +128,8 @@ def test_a_descent_over_many_samples_opens_on_a_part_of_them_and_tells_the_cost_
     solution = gd.fit(problem, target_cost=1e-8, callback=seen)
     assert solution.result.name == "target_reached"
     assert outputs.rows[:3] == [500, 500, 500]
-    assert cost_of(model, x, y) == pytest.approx(solution.cost, rel=1e-6)
-    assert min(costs) == pytest.approx(solution.cost, rel=1e-9)
+    assert cost_of(model, x, y) == pytest.approx(solution.cost, rel=1e-6, abs=0.0)
+    assert min(costs) == pytest.approx(solution.cost, rel=1e-9, abs=0.0)
 
 
 def test_under_noise_the_part_is_left_soon_and_for_good() -> None:
