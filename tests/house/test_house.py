@@ -223,7 +223,9 @@ def test_few_checks_are_suppressed() -> None:
     comments = [(path, t.string) for path in FILES for t in tokens(path) if t.type == tokenize.COMMENT]
     seen = [(path, text) for path, text in comments if pattern.search(text)]
     project = (ROOT / "pyproject.toml").read_text()
-    seen += [(ROOT / "pyproject.toml", line) for line in re.findall(r'module = \[.*geodescent.*\]|"src/.*" = ', project)]
+    seen += [
+        (ROOT / "pyproject.toml", line) for line in re.findall(r'module = \[.*geodescent.*\]|"src/.*" = ', project)
+    ]
     assert len(seen) <= SUPPRESSIONS, seen
 
 
@@ -270,8 +272,10 @@ def test_constants_are_explained() -> None:
 
 
 def is_number(node: ast.expr) -> bool:
-    return all(isinstance(n, ast.Constant | ast.UnaryOp | ast.BinOp | ast.operator | ast.unaryop | ast.Tuple | ast.Load)
-               for n in ast.walk(node)) and any(isinstance(n, ast.Constant) and isinstance(n.value, int | float) for n in ast.walk(node))
+    return all(
+        isinstance(n, ast.Constant | ast.UnaryOp | ast.BinOp | ast.operator | ast.unaryop | ast.Tuple | ast.Load)
+        for n in ast.walk(node)
+    ) and any(isinstance(n, ast.Constant) and isinstance(n.value, int | float) for n in ast.walk(node))
 
 
 def test_docstrings_name_no_section_of_another_document() -> None:

@@ -27,8 +27,7 @@ def separable(X: Tensor, Y: Tensor) -> Explicit:
         An ordinary network in X's dtype; `report` has the order, the apertures and the condition number.
 
     Raises:
-        InputError (a ValueError): more classes than M + 1, or a stage at which no class has a hyperplane to itself; it
-        names stage and classes.
+        InputError: more classes than M + 1, or a stage at which no class has a hyperplane to itself, with their names.
 
     Cost: J(J+1)/2 separations, each a nonnegative least-squares problem of M + 2 rows and N columns.
     Source: arXiv:2405.07098.
@@ -43,7 +42,8 @@ def clustered(X: Tensor, Y: Tensor) -> Explicit:
     As `separable`, with planes across the lines from each class mean to the mean of the means, in closed form.
 
     Args:
-        X, Y: as in `separable`, with J ≤ M classes.
+        X: samples, as in `separable`.
+        Y: their targets, with J ≤ M different rows.
 
     Raises:
         InputError: more than M classes, means that are affinely dependent, or a class whose plane cuts another.

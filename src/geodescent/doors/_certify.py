@@ -25,7 +25,10 @@ def certify(
         print(gd.certify(model, X, y))
 
     Args:
-        model, X, y, weights: as in `fit`; nothing is changed. A whole problem in their place.
+        model: as in `gd.fit`; nothing is changed. Or a whole problem; then X, y and weights are absent.
+        X: its samples.
+        y: targets in the outputs' shape.
+        weights: w ≥ 0, (N,), of single samples.
         target_cost: for the stopping time.
         rcond: relative cut on σ; default max(m, K)·eps from D, √(m·eps) through G.
         lipschitz: a proven Lipschitz constant L of D on the ball of radius σ_min/L.

@@ -38,7 +38,10 @@ def initialise(
     as many outputs as the first; other blocks have nothing that could be left out.
 
     Args:
-        model, X, y, weights: as in `fit`; nothing but the first layer is changed. A whole problem in their place.
+        model: as in `gd.fit`; only the first layer is changed. Or a whole problem; then X, y, weights are absent.
+        X: its samples.
+        y: targets in the outputs' shape.
+        weights: w ≥ 0, (N,), of single samples.
         select: picks the outputs from what the model returns, where that is not one tensor.
         gains: candidates, > 0.
         max_samples: at most this many samples, a random part of them, are left out in turn.

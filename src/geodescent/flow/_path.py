@@ -37,7 +37,8 @@ def path_point(
     The spectrum is taken up to the budget's `spectrum_order` residuals.
 
     Args:
-        problem, theta: where.
+        problem: of the flow.
+        theta: where, (K,).
         lift: of the flow, for the part of the deviation that range(D) holds.
         time: τ.
         residual0: the weighted x₀ − y, (m,), float64.

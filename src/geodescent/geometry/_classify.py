@@ -76,7 +76,10 @@ def classify(
     """The kind of point at which the model stands; nothing is changed.
 
     Args:
-        model, X, y, weights: as in `gd.fit`.
+        model: as in `gd.fit`, or a whole problem.
+        X: its samples.
+        y: targets in the outputs' shape.
+        weights: w ≥ 0, (N,), of single samples.
         seed: of the directions that are walked.
 
     A point is critical where ‖P(x − y)‖ ≤ 1e-6·‖x − y‖, or where rounding of θ alone makes a gradient as large as ∇C: D

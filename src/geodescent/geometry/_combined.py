@@ -48,7 +48,9 @@ def combined_flow(
     """Integrates `dθ/dτ = −D⁺(x − y) − η(1 − D⁺D)∇R`: x(τ) is that of the adapted flow, θ goes where R is smaller.
 
     Args:
-        model, X, y: as in `gd.fit`; a weighted problem goes whole in their place.
+        model: as in `gd.fit`, or a whole problem.
+        X: its samples.
+        y: targets in the outputs' shape.
         objective: R, of the module alone; `½‖θ‖²` by default.
         strength: η ≥ 0.
         until: τ > 0.

@@ -59,7 +59,8 @@ def cost_flow(
     part of it is not followed; where H all but vanishes, as under confident wrong predictions, the flow turns stiff.
 
     Args:
-        model, X: as in `gd.fit`.
+        model: as in `gd.fit`.
+        X: its samples.
         y: targets in the outputs' shape, as the cost takes them: see `gd.costs`.
         cost: such as `gd.costs.CrossEntropy()`.
         metric: of output space, "euclidean" or "hessian".
@@ -68,8 +69,10 @@ def cost_flow(
         tol: as in `gd.flow`.
         max_seconds: bound of the run; the path then ends at the time it came to.
 
-    Raises: InputError, for targets outside the cost's domain; ArithmeticError, where no step size keeps the tolerance.
-        The model is then as it was.
+    Raises:
+        InputError: for targets outside the cost's domain.
+        ArithmeticError: where no step size keeps the tolerance; the model is then as it was.
+
     Cost: as of a flow; in the Hessian's metric N eigendecompositions of Q × Q more an evaluation.
     """
     if metric not in _ROWS:

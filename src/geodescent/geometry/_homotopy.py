@@ -46,15 +46,20 @@ def homotopy(
     """Integrates `dθ/dτ = −(α + (1 − α)D̃ᵀD̃)⁺D̃ᵀ(x − y)/s` up to τ = until.
 
     Args:
-        model, X, y, weights: as in `gd.fit`.
+        model: as in `gd.fit`, or a whole problem.
+        X: its samples.
+        y: targets in the outputs' shape.
+        weights: w ≥ 0, (N,), of single samples.
         alpha: α, or a schedule τ ↦ α(τ) such as `lambda time: math.exp(-time)`: from the gradient flow to the adapted
             one, whose rate is then that of the end.
         until: τ > 0.
         tol: as in `gd.flow`.
         max_seconds: bound of the run; the path then ends at the time it came to.
 
-    Raises: InputError, where α leaves [0, 1]; ArithmeticError, where no step size keeps the tolerance. The model is
-        then as it was.
+    Raises:
+        InputError: where α leaves [0, 1].
+        ArithmeticError: where no step size keeps the tolerance; the model is then as it was.
+
     Cost: as of a flow; large α are stiff: a mode of σ relative to s falls at the rate σ²/(α + (1 − α)σ²).
     """
     problem = problem_of(model, X, y, weights, call="geometry.homotopy")

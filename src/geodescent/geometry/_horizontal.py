@@ -64,7 +64,8 @@ def horizontal_lift(
     """`dθ = D⁺dx` along straight pieces of output space; the model is left as it was.
 
     Args:
-        model, X: as in `gd.fit`.
+        model: as in `gd.fit`.
+        X: its samples.
         path: corners of the output path, each of the outputs' shape, the first at the model's own outputs.
         tol: of the integration, relative to the size of θ.
 
@@ -114,8 +115,10 @@ def holonomy(
     """The lift of a small square in the plane of two output directions; its `gap` grows with the area, as side².
 
     Args:
-        model, X: as in `gd.fit`.
-        first, second: directions of the outputs' shape; they are made orthonormal.
+        model: as in `gd.fit`.
+        X: its samples.
+        first: a direction of the outputs' shape, which is made a unit.
+        second: another, of which the part orthogonal to the first is taken, as a unit.
         side: of the square, in the units of the outputs.
     """
     outputs = SampleMap(model, X)

@@ -52,8 +52,11 @@ def critical_manifold(
     """Walks from a critical point along the kernel of ∇²C, corrected back to ∇C = 0 after every step.
 
     Args:
-        model, X, y, weights: as in `gd.fit`; the model stands at a critical point, at zero cost, or where a descent
-            ended close by, and is not moved.
+        model: as in `gd.fit`, or a whole problem; it stands at a critical point, at zero cost, or where a descent ended
+            close by, and is not moved.
+        X: its samples.
+        y: targets in the outputs' shape.
+        weights: w ≥ 0, (N,), of single samples.
         direction: where to set out, (K,); its part in the kernel counts. A random one by default.
         steps: at most; fewer where the set ends, as at a kink or a crossing.
         step_size: of each, relative to max(1, ‖θ‖).

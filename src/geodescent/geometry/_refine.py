@@ -98,11 +98,14 @@ def refine(
     where not.
 
     Args:
-        model, X, y: as in `gd.fit`, or a whole problem in their place; the model must stand at a cost of at most
-            `highest_cost`, and is left at the last point, also after an exception.
+        model: as in `gd.fit`, or a whole problem; it must stand at a cost of at most `highest_cost`, and is left at the
+            last point, also after an exception.
+        X: its samples.
+        y: targets in the outputs' shape.
         objective: R, of the module alone: `½‖θ‖²` by default, or one's own, such as a loss on other data.
         highest_cost: what counts as zero: every point recorded lies below it.
-        max_steps, max_seconds: bounds.
+        max_steps: of the run.
+        max_seconds: of the run.
         lift: how D⁺ is applied; by default dense up to 3,000 residuals and inexact beyond, as what a solve leaves is
             pulled back too.
 

@@ -35,8 +35,10 @@ class ELRA(torch.optim.Optimizer):
         lr: the first rate; ELRA sets all others, so that a scheduler of it does nothing. The one at work lies in
             `state` under the first parameter, as `rate`; the point where the last step began, under each, as `point`.
 
-    Raises: InputError, before any move: an unknown variant; a loss that is negative, or at the start not finite; no
-        gradient.
+    Raises:
+        InputError: before any move, for an unknown variant, a loss that is negative or not finite at the start, and
+            where no parameter has a gradient.
+
     Cost: one gradient a step; two copies of the parameters, with momentum three, and one more while it steps.
     Source: arXiv:2309.06274.
     """

@@ -186,7 +186,8 @@ def affine_columns(
     Args:
         a: what the layer was given, (N, P, d): P positions (tokens, pixels) a sample.
         g: the derivative of the outputs by what it returned, (N, Q, P, o).
-        weight, bias: where the entries of W (o, d) and b (o,) stand in θ; None for those that are not wanted.
+        weight: where the entries of W stand in θ, (o, d); None where they are not wanted.
+        bias: where those of b stand, (o,), or None.
         label: name of the layer, for people.
     """
     g = DenseCotangents(g) if isinstance(g, Tensor) else g
