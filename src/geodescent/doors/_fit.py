@@ -71,8 +71,8 @@ def fit(
         X: tensor, tuple or dict of tensors, samples first; or a DataLoader of pairs (X, y).
         y: targets in exactly the outputs' shape; (N,) for one output.
         target_cost: absolute, in the units of C; None goes on to the rounding floor.
-        max_steps: of the run, accepted ones.
-        max_seconds: of the run.
+        max_steps: the largest number of accepted steps.
+        max_seconds: the longest time that the run may take; None for no bound.
         weights: w ≥ 0, (N,): rows are multiplied by √w, N = Σw.
         validation: (X, y), or another problem over the same θ, on which the cost is recorded beside each step; never
             fitted.

@@ -104,8 +104,8 @@ def refine(
         y: targets in the outputs' shape.
         objective: R, of the module alone: `½‖θ‖²` by default, or one's own, such as a loss on other data.
         highest_cost: what counts as zero: every point recorded lies below it.
-        max_steps: of the run.
-        max_seconds: of the run.
+        max_steps: the largest number of steps.
+        max_seconds: the longest time that they may take.
         lift: how D⁺ is applied; by default dense up to 3,000 residuals and inexact beyond, as what a solve leaves is
             pulled back too.
 
