@@ -45,13 +45,17 @@ def flow(
     is that of the plain integration: no step is corrected towards the law.
 
     Args:
-        model, X, y, weights, callback: as in `fit`; a whole problem in their place.
+        model: as in `fit`, or a whole problem; then X, y and weights are absent.
+        X: tensor, tuple or dict of tensors, samples first.
+        y: targets in the outputs' shape.
         until: τ at which to stop, in e-folds of the residual.
         target_cost: stop at `½ ln(C₀/target)` instead. Neither: C/C₀ = 1e-12.
         tol: local error of the outputs against ‖x − y‖; at least 1e3·eps of the model's dtype.
         max_seconds: bound of the run; where D nears singularity the flow turns stiff and slow.
+        weights: w ≥ 0, (N,), of single samples.
         field: where output space wants to go, and on which clock; `StraightLineField` walks t = 1 − e^{−τ}.
         lift: how D⁺ is applied; planned by m, K and memory where it is left out.
+        callback: called with the record of each accepted step; StopIteration ends the run.
 
     Raises:
         InputError: bad input, or a target below the instant floor.
