@@ -29,6 +29,7 @@ from geodescent.descent import (
 )
 from geodescent.jacobian import BlockJacobian
 from geodescent.lift import INEXACT
+from geodescent.problem import rounding_floor
 
 OBSERVER = Observer()
 
@@ -216,6 +217,17 @@ def test_a_stage_that_promises_too_little_is_left_without_its_step() -> None:
         stages = (first, second)
         after = played(stages, begun(stages), opening(stages))
         assert after.stage.index == index and after.step == 1
+
+
+def test_near_the_floor_it_is_measured_again() -> None:
+    """Within 1e4 floors of the one known so far: parameters grow on the way, and their rounding with them."""
+    problem = gd.Problem.of(*smooth(30, width=20))
+    stages = (gd.Method().stage(gd.FixedSource(problem), problem),)
+    after = played(stages, begun(stages), opening(stages))
+    for share, again in ((0.9e4, True), (1.1e4, False)):
+        floor = after.cost / share
+        near = played(stages, replace(begun(stages), floor=floor), opening(stages))
+        assert near.floor == (rounding_floor(problem, near.theta) if again else floor)
 
 
 # --- how a run without a step ends ----------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from torch import nn
 
 import geodescent as gd
 from geodescent.lift import PlannedLift
+from geodescent.problem import rounding_floor
 
 F64 = torch.float64
 Result = gd.Result
@@ -87,6 +88,17 @@ def test_rounding_floor() -> None:
     assert solution.result is Result.rounding_floor
     assert solution.cost < 1e-26
     assert solution.certificate.point is not None
+
+
+@pytest.mark.parametrize(("theta", "floors", "steps"), [(1.9, 3.3, 0), (1.7, 4.2, 1)])
+def test_four_rounding_floors_have_arrived(theta: float, floors: float, steps: int) -> None:
+    """One unit in the last place from the target: the larger θ, the less that is."""
+    start = torch.tensor([theta], dtype=F64)
+    problem = gd.Problem.over(gd.FunctionMap(lambda at: at, start), start + 2.0**-52)
+    assert problem.cost(start) / rounding_floor(problem, start) == pytest.approx(floors, rel=0.02)
+    solution = gd.fit(problem)
+    assert solution.steps == steps
+    assert solution.result is (Result.target_reached if steps else Result.rounding_floor)
 
 
 def test_stationary_where_parameters_are_few() -> None:

@@ -4,6 +4,8 @@ Each case has an oracle: `θ ↦ s(x − y)`, written out with plain torch, from
 """
 
 import math
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -223,3 +225,14 @@ def test_an_optimizer_of_the_problem_lowers_its_cost(case: Case) -> None:
         assert theta.data_ptr() == case.problem.blocks[0].map.theta.data_ptr()
     else:
         assert [id(p) for p in group["params"]] == [id(p) for p in case.parameters]
+
+
+def test_the_first_formula_of_a_process_warns_of_nothing() -> None:
+    """Torch warns of a deprecated call of its own where forward mode is loaded."""
+    program = (
+        "import torch, geodescent as gd\n"
+        "outputs = gd.FunctionMap(lambda theta: torch.sin(theta), torch.ones(3, dtype=torch.float64))\n"
+        "print(tuple(outputs.linearise()[1].shape))\n"
+    )
+    command = [sys.executable, "-W", "error::DeprecationWarning", "-c", program]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "(3, 3)\n"

@@ -121,6 +121,17 @@ def test_where_rank_is_lost_the_curve_has_its_floor_and_says_so() -> None:
     assert flow.certificate.guaranteed is False
 
 
+@pytest.mark.parametrize(("conflict", "shown"), [(1e-4, True), (1e-13, False)])
+def test_a_small_floor_is_shown_and_rounding_is_not(conflict: float, shown: bool) -> None:
+    """Two targets of one input apart by this much: the floor is a share of the cost, about its square."""
+    model, x, y = linear_diabetes(6, duplicate=True)
+    y[1] = y[0] + conflict
+    flow = gd.flow(model, x, y, until=0.5)
+    assert flow.floor == pytest.approx(conflict**2 / (4.0 * len(x)) if shown else 0.0, rel=1e-6)
+    assert (flow.law == "C₀·exp(−2τ)") is not shown
+    assert np.all(flow.rank == len(x) - 1) and flow.certificate.guaranteed is False
+
+
 def test_a_target_below_the_floor_is_refused() -> None:
     model, x, y = linear_diabetes(6, duplicate=True)
     before = theta_of(model)
