@@ -129,7 +129,11 @@ def test_what_is_no_output_map(made: Any) -> None:
 # --- problems --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("blocks", [(), [], (Y,), ("data",), None, gd.RowBlock("data", samples(), Y)], ids=str)
+@pytest.mark.parametrize(
+    "blocks",
+    [(), [], (Y,), ("data",), None, gd.RowBlock("data", samples(), Y)],
+    ids=["empty tuple", "empty list", "tensor", "name", "None", "block alone"],
+)
 def test_what_are_no_blocks(blocks: Any) -> None:
     with pytest.raises(gd.InputError, match=r"a Problem needs blocks of rows: gd\.Problem\(\(gd\.RowBlock\("):
         gd.Problem(blocks)
