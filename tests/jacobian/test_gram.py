@@ -13,6 +13,7 @@ from support.laws import (
 )
 from support.models import ZOO, Specimen, conv_groups, made, mlp, normal, sequence, wide
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from geodescent._budget import Budget, spending
 from geodescent._errors import JacobianError, MemoryPlanError
@@ -196,3 +197,17 @@ def assert_needs(jacobian: BlockJacobian, least: int, most: int) -> None:
         jacobian.gram()
     with spending(Budget(free_bytes=int(8 * most / 0.6) + 8)):
         assert jacobian.gram().shape == (m, m)
+
+
+@pytest.mark.parametrize("n_outputs", [1, 5])
+def test_flops_are_those_that_torch_counts(n_outputs: int) -> None:
+    """Of matrix products, within a factor of two: the model leaves out what is done entry by entry."""
+    model = nn.Sequential(nn.Linear(30, 40), nn.Tanh(), nn.Linear(40, 50), nn.Tanh(), nn.Linear(50, n_outputs))
+    jacobian = SampleMap(model.double(), normal(2000, 30)).linearise()[1]
+    v, u = (torch.ones(size, dtype=torch.float64) for size in (jacobian.n_params, jacobian.n_residuals))
+    with FlopCounterMode(display=False) as of_products:
+        jacobian.mv(v), jacobian.rmv(u)
+    with FlopCounterMode(display=False) as of_gram:
+        jacobian.gram()
+    assert 0.5 < jacobian.product_flops() / of_products.get_total_flops() < 2.0
+    assert 0.5 < jacobian.gram_flops() / of_gram.get_total_flops() < 2.0

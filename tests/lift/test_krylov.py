@@ -81,7 +81,7 @@ def test_that_nothing_can_be_gained_is_not_believed_of_an_estimate() -> None:
     jacobian = jacobian_of(60, 3, 4, 1, seed=3)
     axes = torch.linalg.qr(jacobian.dense()).Q
     v = torch.randn(60, dtype=F64)
-    prepared = INEXACT.prepare(jacobian)
+    prepared = patient(jacobian)
     prepared.damped(1e-3 * prepared.mean_square).lift(v - axes @ (axes.T @ v))
     assert prepared.too_weak > 0.0
 

@@ -1,6 +1,5 @@
 """The Jacobian by layers against autograd: where two vectors differ by more than rounding, a rule does not fit."""
 
-import warnings
 from collections.abc import Iterable
 from dataclasses import replace
 
@@ -11,6 +10,7 @@ from geodescent._errors import JacobianError
 from geodescent._types import Outputs, Theta
 from geodescent.jacobian import BlockJacobian
 from geodescent.linalg import norm
+from geodescent.outputs._forward_mode import value_and_derivative
 from geodescent.outputs._function import ModelFunction
 from geodescent.outputs._graph import gradient_of, random_rows
 from geodescent.outputs._inputs import Inputs
@@ -83,10 +83,7 @@ def _autograd_mv(function: ModelFunction, theta: Theta, v: Theta, inputs: Inputs
     """
     views, tangents = function.views(theta), function.views(v)
     try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", category=DeprecationWarning)  # torch's own, while it loads forward mode
-            product: Tensor = torch.func.jvp(lambda p: function.outputs(p, inputs), (views,), (tangents,))[1]
-        return product
+        return value_and_derivative(lambda p: function.outputs(p, inputs), (views,), (tangents,))[1]
     except (RuntimeError, NotImplementedError):
         leaves = function.leaves(theta)
         with torch.enable_grad():

@@ -14,9 +14,9 @@ from typing import Any, TypeGuard
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.func import jvp
 
 from geodescent.jacobian import ChainedCotangents
+from geodescent.outputs._forward_mode import value_and_derivative
 
 Curve = Callable[[Tensor], tuple[Tensor, Tensor, Tensor]]
 PROBED = 4  # rows on which an activation without a rule shows that it is elementwise
@@ -116,7 +116,9 @@ def _elementwise(layer: nn.Module, x: Tensor) -> bool:
     rows = x[:PROBED]
     v = torch.arange(1.0, rows.numel() + 1.0, dtype=rows.dtype, device=rows.device).cos().view_as(rows)
     try:
-        moved, slope = (jvp(layer, (rows.clone(),), (tangent.clone(),))[1] for tangent in (v, torch.ones_like(v)))
+        moved, slope = (
+            value_and_derivative(layer, (rows.clone(),), (tangent.clone(),))[1] for tangent in (v, torch.ones_like(v))
+        )
     except RuntimeError:  # no forward derivative
         return False
     return bool(moved.shape == rows.shape and torch.allclose(moved, slope * v))
@@ -126,7 +128,7 @@ def _value_and_slope(layer: nn.Module, z: Tensor) -> tuple[Tensor, Tensor]:
     """`f(z)` and `f′(z)` of an elementwise layer, which may write over what it is given."""
     if _known(layer):
         return CURVES[type(layer)](z)[:2]
-    value, slope, *_ = jvp(layer, (z.clone(),), (torch.ones_like(z),))
+    value, slope = value_and_derivative(layer, (z.clone(),), (torch.ones_like(z),))
     return value, slope
 
 

@@ -1,19 +1,19 @@
 """A function of the parameters alone as an output map."""
 
 import math
-import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.func import jvp, vjp, vmap
+from torch.func import vjp, vmap
 
 from geodescent._budget import budget, require
 from geodescent._errors import InputError, JacobianError
 from geodescent._types import Outputs, Theta
 from geodescent.jacobian import BlockJacobian, MatrixJacobian
 from geodescent.linalg import norm
+from geodescent.outputs._forward_mode import value_and_derivative
 from geodescent.outputs._function import Parameter
 from geodescent.outputs._graph import derivative_rows, random_rows
 from geodescent.outputs._second_derivative import SecondDerivative, central_difference, central_slope
@@ -63,7 +63,6 @@ class FunctionMap:
             self._ways[:2] = [self._reverse, self._forward]
         if jacobian is not None:
             self._check_jacobian()
-        _load_forward_mode()
         self.traced: Callable[[Theta], Outputs] | None = self._attached if self._is_traceable() else None
 
     @property
@@ -134,8 +133,7 @@ class FunctionMap:
         units = torch.eye(self.n_params, dtype=self.dtype, device=self.device)
 
         def along(unit: Tensor) -> Tensor:
-            derivative: Tensor = jvp(self._attached, (theta,), (unit,))[1]
-            return derivative.reshape(-1)
+            return value_and_derivative(self._attached, (theta,), (unit,))[1].reshape(-1)
 
         columns: Tensor = vmap(along, out_dims=1, chunk_size=self._chunk)(units)
         return columns
@@ -238,13 +236,6 @@ class FunctionMap:
         if not torch.allclose(returned, again, equal_nan=True):
             raise JacobianError("two calls of the function gave different outputs: take the randomness out of it.")
         return tuple(self._rows(returned).shape)
-
-
-def _load_forward_mode() -> None:
-    """Torch loads forward mode at the first `jvp` of a process, and warns of a deprecated call of its own there."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", category=DeprecationWarning)
-        jvp(torch.sin, (torch.zeros(1),), (torch.zeros(1),))
 
 
 def _flat(theta0: Parameters) -> tuple[Theta, list[Parameter]]:

@@ -5,11 +5,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
-from torch.func import jvp
 
 from geodescent._types import Outputs, Theta
 from geodescent.linalg import norm, row_norm
+from geodescent.outputs._forward_mode import value_and_derivative
 from geodescent.outputs._graph import random_rows, second_derivative_of
 
 CURVES_AGREE = 10.0  # Times √eps of the answer: forward and backward sums are taken in another order.
@@ -53,11 +52,9 @@ def forward_over_forward(outputs: Function, theta: Theta, direction: Theta) -> O
     """Some six calls of the outputs, of which few numbers are kept."""
 
     def first(at: Theta) -> Outputs:
-        slope: Tensor = jvp(outputs, (at,), (direction,))[1]
-        return slope
+        return value_and_derivative(outputs, (at,), (direction,))[1]
 
-    curvature: Tensor = jvp(first, (theta,), (direction,))[1]
-    return curvature
+    return value_and_derivative(first, (theta,), (direction,))[1]
 
 
 def backward(outputs: Function, theta: Theta, direction: Theta) -> Outputs | None:

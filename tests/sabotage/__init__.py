@@ -1,0 +1,36 @@
+"""Wrong formulas, one at a time, and for each the test that must notice it.
+
+`python -m sabotage` runs the named test of every entry against a copy of the package in which one formula is wrong.
+There is a list for each room; together they cover every test of the table in docs/theory.md.
+"""
+
+from sabotage._sabotage import Sabotage, package_with, run
+from sabotage.certificate import CERTIFICATE
+from sabotage.constructive import CONSTRUCTIVE
+from sabotage.costs import COSTS
+from sabotage.descent import DESCENT
+from sabotage.flow import FLOW
+from sabotage.geometry import GEOMETRY
+from sabotage.jacobian import JACOBIAN
+from sabotage.lift import LIFT
+from sabotage.linalg import LINALG
+from sabotage.optim import OPTIM
+from sabotage.outputs import OUTPUTS
+from sabotage.problem import PROBLEM
+
+SABOTAGES = (
+    *COSTS,
+    *LINALG,
+    *JACOBIAN,
+    *OUTPUTS,
+    *PROBLEM,
+    *LIFT,
+    *DESCENT,
+    *FLOW,
+    *CERTIFICATE,
+    *GEOMETRY,
+    *CONSTRUCTIVE,
+    *OPTIM,
+)
+
+__all__ = ["SABOTAGES", "Sabotage", "package_with", "run"]

@@ -1,0 +1,158 @@
+"""Walks, controls, stages and the loop."""
+
+from sabotage._sabotage import Sabotage
+
+NATURAL = "descent/_natural.py"
+TAKEN = "descent/test_natural.py::test_what_is_taken_at_the_first_damping"
+
+DESCENT = (
+    # walks
+    Sabotage(
+        "descent/_walk.py",
+        "Displacement(self.step_size * lifted.velocity)",
+        "Displacement(lifted.velocity)",
+        "theorems/test_steps.py::test_1_8_an_euler_step_shrinks_the_residual",
+    ),
+    Sabotage(
+        "descent/_walk.py",
+        "Displacement(self.step_size * lifted.velocity)",
+        "Displacement(0.5 * self.step_size * lifted.velocity)",
+        "theorems/test_steps.py::test_1_8_the_full_step_is_gauss_newton",
+    ),
+    Sabotage(
+        "descent/_walk.py",
+        "h * velocity - (0.5 * h * h) * bend",
+        "h * velocity - (h * h) * bend",
+        "descent/test_walks.py::test_the_geodesic_step_is_of_third_order_and_euler_of_second",
+    ),
+    # natural control
+    Sabotage(NATURAL, "    30.0  # Times the best cost", "    3e6  # Times the best cost", TAKEN),
+    Sabotage(NATURAL, "RESOLVED_BENDS = 2.0", "RESOLVED_BENDS = 2e6", TAKEN),
+    Sabotage(NATURAL, "CLEARLY_LOWER = 0.25", "CLEARLY_LOWER = 0.0", TAKEN),
+    Sabotage(NATURAL, "NEVER_NOISE = 0.03", "NEVER_NOISE = 0.0", TAKEN),
+    Sabotage(NATURAL, "LARGEST_BEND = 1.0", "LARGEST_BEND = 10.0", TAKEN),
+    Sabotage(
+        NATURAL,
+        "fall = min(1.0, max(LEAST_FACTOR_ON, relative / SHORT_CORRECTION))",
+        "fall = 1.0",
+        "descent/test_natural.py::test_the_next_damping_is_bolder_after_an_easy_step",
+    ),
+    Sabotage(
+        NATURAL,
+        "correction = here.lift(damped, linear - residual, ROUGH).velocity",
+        "correction = here.lift(damped, -residual, ROUGH).velocity",
+        "descent/test_natural.py::test_chord_corrections_bring_the_residual_to_the_linear_model",
+    ),
+    Sabotage(
+        NATURAL,
+        "self.share * here.cost / levels.reference * here.total_square if early else 0.0",
+        "0.0",
+        "descent/test_natural.py::test_above_the_patience_the_damping_has_a_floor",
+    ),
+    # the gain ratio
+    Sabotage(
+        "descent/_gain_ratio.py",
+        "damping, rise, near = damping * rise, RISE_AGAIN * rise, tried.following",
+        "damping, rise, near = damping * rise, rise, tried.following",
+        "descent/test_best_fraction.py::test_refusals_in_a_row_raise_the_damping_ever_faster",
+    ),
+    Sabotage(
+        "descent/_gain_ratio.py",
+        "1.0 - (2.0 * min(ratio, 1.0) - 1.0) ** 3",
+        "1.0 - (2.0 * min(ratio, 1.0) - 1.0) ** 2",
+        "descent/test_gain_ratio.py::test_the_damping_follows_nielsens_rule",
+    ),
+    Sabotage(
+        "descent/_gain_ratio.py",
+        "best.damping * self.rise, LESS * _fall",
+        "best.damping * self.rise, MORE * _fall",
+        "descent/test_best_fraction.py::test_the_next_solve_is_content_with_what_the_last_step_bears_out",
+    ),
+    Sabotage(
+        "descent/_control.py",
+        "return (cost - self.cost) / fall if",
+        "return 0.5 * (cost - self.cost) / fall if",
+        "theorems/test_steps.py::test_1_8_the_recorded_gain_is_the_fall_over_the_predicted_fall",
+    ),
+    Sabotage(
+        "descent/_control.py",
+        "return self.value / self.total_square * here.total_square",
+        "return self.value",
+        "descent/test_damping.py::test_at_another_point_the_damping_has_the_same_share_of_the_rows",
+    ),
+    # batches
+    Sabotage(
+        "descent/_spring.py",
+        "1.0 - self.momentum ** (2 * count)",
+        "1.0 - self.momentum ** count",
+        "problem/test_loader.py::test_one_step_minimises_the_proximal_objective",
+    ),
+    # stages
+    Sabotage(
+        "descent/_stages.py",
+        "return state.cost < PROGRESS * state.best.own_cost or is_idle(state, PART_PATIENCE)",
+        "return is_idle(state, PART_PATIENCE)",
+        "descent/test_stages.py::test_a_part_is_left_where_it_is_learnt_by_heart",
+    ),
+    Sabotage(
+        "descent/_stages.py",
+        "return state.cost < PROGRESS * state.best.own_cost or is_idle(state, PART_PATIENCE)",
+        "return state.cost < PROGRESS * state.best.own_cost",
+        "descent/test_stages.py::test_a_part_is_left_where_all_samples_come_down_no_more",
+    ),
+    Sabotage(
+        "descent/_stages.py",
+        "(state.cost <= VALLEY * state.reference or state.stage.work >= LONG * worth)",
+        "state.stage.work >= LONG * worth",
+        "descent/test_stages.py::test_the_opening_ends_in_the_valley_or_when_it_was_long",
+    ),
+    Sabotage(
+        "descent/_stages.py",
+        "return sum(rule.stages for rule in self.leave if rule.is_over(here, state))",
+        "return max((rule.stages for rule in self.leave if rule.is_over(here, state)), default=0)",
+        "descent/test_stages.py::test_rules_that_hold_add_up",
+    ),
+    # the loop
+    Sabotage(
+        "descent/_stopping.py",
+        "ROUNDING_NOISE = 10.0",
+        "ROUNDING_NOISE = 1000.0",
+        "descent/test_stages.py::test_a_run_without_a_step_ends_by_what_was_promised",
+    ),
+    Sabotage(
+        "descent/_stopping.py",
+        "AT_FLOOR = 4.0",
+        "AT_FLOOR = 400.0",
+        "doors/test_fit.py::test_four_rounding_floors_have_arrived",
+    ),
+    Sabotage(
+        "descent/_stopping.py",
+        "if fall <= STATIONARY * here.cost:",
+        "if fall <= 1e-6 * STATIONARY * here.cost:",
+        "theorems/test_few_parameters.py::test_1_4_equilibria_have_a_normal_residual_and_cost_above_zero",
+    ),
+    Sabotage(
+        "descent/_round.py",
+        "returns=state.returns if known > PROGRESS * state.best.cost else 0)",
+        "returns=state.returns)",
+        "descent/test_returns.py::test_returns_are_counted_anew_after_progress",
+    ),
+    Sabotage(
+        "descent/_round.py",
+        "better = known is not None and known < state.best.cost",
+        "better = known is not None",
+        "descent/test_natural.py::test_the_path_may_rise_and_the_best_point_is_kept",
+    ),
+    Sabotage(
+        "descent/_round.py",
+        "> stage.least_fall * here.cost:",
+        "> 0.0:",
+        "descent/test_returns.py::test_a_step_that_promises_nothing_is_not_taken",
+    ),
+    Sabotage(
+        "descent/_descend.py",
+        "state = _settled(stages, state, stopping)",
+        "pass",
+        "problem/test_loader.py::test_a_run_that_ends_within_a_pass_keeps_its_last_point",
+    ),
+)

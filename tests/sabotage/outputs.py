@@ -1,0 +1,69 @@
+"""Maps from parameters to outputs: rules of layers, capture of a forward pass, derivatives of functions."""
+
+from sabotage._sabotage import Sabotage
+
+OUTPUTS = (
+    # rules
+    Sabotage(
+        "outputs/_rules.py",
+        "patches = torch.unflatten(patches, 1, (groups, -1))",
+        "patches = torch.unflatten(patches, 1, (groups, -1)).flip(1)",
+        "jacobian/test_jacobian.py::test_jacobian_is_that_of_autograd_in_float64",
+    ),
+    Sabotage(
+        "outputs/_rules.py",
+        "g = g * (indices != module.padding_idx)[:, None, :, None]",
+        "g = g * (indices >= 0)[:, None, :, None]",
+        "jacobian/test_jacobian.py::test_jacobian_is_that_of_autograd_in_float64",
+    ),
+    Sabotage(
+        "outputs/_rules.py",
+        "F.group_norm(inputs.flatten(0, 1), module.num_groups, eps=module.eps)",
+        "F.group_norm(inputs.flatten(0, 1), 1, eps=module.eps)",
+        "jacobian/test_jacobian.py::test_jacobian_is_that_of_autograd_in_float64",
+    ),
+    Sabotage(
+        "outputs/_rules.py",
+        "left, right = (whole // 2, whole - whole // 2)",
+        "left, right = (whole - whole // 2, whole // 2)",
+        "jacobian/test_jacobian.py::test_jacobian_is_that_of_autograd_in_float64",
+    ),
+    # capture
+    Sabotage(
+        "outputs/_capture.py",
+        "return self.inputs._version == self.version",
+        "return True",
+        "outputs/test_rules.py::test_inputs_overwritten_in_place_after_the_call",
+    ),
+    Sabotage(
+        "outputs/_capture.py",
+        "if axis > 0 and (copies > 1 or not RULES[type(a.module)].any_axis):",
+        "if axis > 0 and copies > 1:",
+        "outputs/test_own_rules.py::test_samples_on_another_axis_are_for_rules_that_say_so",
+    ),
+    Sabotage(
+        "outputs/_capture.py",
+        "shared = [g for g in torch.unique(owner[where]).tolist() if g >= 0]",
+        "shared = []",
+        "jacobian/test_jacobian.py::test_jacobian_is_that_of_autograd_in_float64",
+    ),
+    Sabotage(
+        "outputs/_capture.py",
+        "    try:\n        yield calls\n    finally:\n        for handle in handles:\n            handle.remove()",
+        "    yield calls\n    for handle in handles:\n        handle.remove()",
+        "outputs/test_sample_map.py::test_hooks_are_gone_after_a_failed_linearise",
+    ),
+    Sabotage(
+        "outputs/_routes.py",
+        "if [c.name for c in calls] != self.calls:",
+        "if len(calls) > len(self.calls):",
+        "outputs/test_rules.py::test_a_path_that_depends_on_the_data_is_refused",
+    ),
+    # what a model must be
+    Sabotage(
+        "outputs/_probing.py",
+        "if not _near(three[:2], two):",
+        "if not _near(two, two):",
+        "outputs/test_refused_models.py::test_outputs_that_are_none",
+    ),
+)
