@@ -47,7 +47,11 @@ def test_the_first_dampings_of_two_controls_are_in_one_unit() -> None:
     """The gain ratio's numbers are of ‖B‖_F²/m, natural control's of ‖B‖_F²: what they come to is absolute."""
     _, _, rows, _ = weighted()
     total, m = float(rows.square().sum()), len(rows)
-    first = {"gain ratio": total / m, "natural": 0.1 * 0.1 * total, "spring": total / m}  # natural: a tenth is bolder
+    first = {
+        "gain ratio": total / m,
+        "natural": 0.1 * 0.1 * total,
+        "spring": total / m,
+    }
     for name, control in CONTROLS.items():
         method = gd.Method(lift=gd.GramLift(), walk=gd.EulerWalk(0.1), control=control)
         history = gd.fit(weighted()[0], max_steps=1, method=method).history

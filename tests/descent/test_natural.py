@@ -187,16 +187,16 @@ def test_a_cost_may_always_rise_to_a_tenth_of_the_reference() -> None:
         assert (here.tally["rejections"] == rejections) is taken
 
 
-@pytest.mark.parametrize(("off", "bolder"), [(20.0, 1.0), (10.0, 1.0), (5.0, 0.5), (2.0, 0.2), (0.01, 0.01)])
-def test_the_next_damping_is_bolder_after_an_easy_step(off: float, bolder: float) -> None:
-    """A correction of `off/100`: below 0.1 of v as much bolder, down to a hundredth."""
+@pytest.mark.parametrize(("off", "factor"), [(20.0, 1.0), (10.0, 1.0), (5.0, 0.5), (2.0, 0.2), (0.01, 0.01)])
+def test_a_short_correction_lowers_the_next_damping(off: float, factor: float) -> None:
+    """A correction of `off/100`: below 0.1 of v the damping falls with it, to a hundredth at most."""
     here = prescribed(100.0, off, 0.3)
     trial = step(here, 1e-8, control=PLAIN, levels=CostLevels(here.cost, 1e5 * here.cost))
     assert trial is not None and here.tally["rejections"] == 0
-    assert trial.next_damping / trial.damping == pytest.approx(bolder, rel=1e-3)
+    assert trial.next_damping / trial.damping == pytest.approx(factor, rel=1e-3)
 
 
-def test_dampings_are_tried_from_bold_to_timid() -> None:
+def test_dampings_are_tried_from_small_to_large() -> None:
     """Half a decade at a time over three decades, then again from a hundred times more."""
     here, tried = prescribed(1.0, 60.0, 0.1), []
     watched = replace(here, prepared=Noting(here.prepared, tried))

@@ -168,7 +168,7 @@ def run_of(costs: list[float], **fields: Any) -> State:
     return replace(first, records=records, **fields)
 
 
-def test_a_part_is_left_where_it_is_learnt_by_heart() -> None:
+def test_a_part_is_left_where_it_is_overfitted() -> None:
     """It costs a tenth less than at the best point, which the step would be, had all samples come down too."""
     here, theta = at(*smooth(12)), torch.zeros(3, dtype=F64)
     for cost, over in ((0.91, False), (0.89, True)):

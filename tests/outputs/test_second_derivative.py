@@ -1,4 +1,4 @@
-"""The second derivative where torch's own ways to it are wrong without a word, or where there is none."""
+"""The second derivative where torch's own ways to it are wrong without an error, or where there is none."""
 
 from collections.abc import Callable
 

@@ -35,7 +35,7 @@ DESCENT = (
         NATURAL,
         "fall = min(1.0, max(LEAST_FACTOR_ON, relative / SHORT_CORRECTION))",
         "fall = 1.0",
-        "descent/test_natural.py::test_the_next_damping_is_bolder_after_an_easy_step",
+        "descent/test_natural.py::test_a_short_correction_lowers_the_next_damping",
     ),
     Sabotage(
         NATURAL,
@@ -92,7 +92,7 @@ DESCENT = (
         "descent/_stages.py",
         "return state.cost < PROGRESS * state.best.own_cost or is_idle(state, PART_PATIENCE)",
         "return is_idle(state, PART_PATIENCE)",
-        "descent/test_stages.py::test_a_part_is_left_where_it_is_learnt_by_heart",
+        "descent/test_stages.py::test_a_part_is_left_where_it_is_overfitted",
     ),
     Sabotage(
         "descent/_stages.py",

@@ -23,7 +23,7 @@ class Certificate:
             on; True: proven ahead (margin above 1 with a proven L), or seen at every step of a finished run.
         n_residuals, n_params: m and K.
         rank: number of singular values of D above `rcond·sigma_max`.
-        rcond, resolution: the relative cut used; the σ below which nothing can be told from zero.
+        rcond, resolution: the relative cut used; the σ below which nothing can be distinguished from zero.
         sigma_max, sigma_min: of D, rows weighted; the smallest is that of those kept.
         sigma_min_is_bound: sigma_min is only an upper bound.
         condition: sigma_max/sigma_min; a lower bound where sigma_min is only a bound.

@@ -1,4 +1,4 @@
-"""Units that do not act on their own, told from one forward pass and from the columns of D."""
+"""Units that do not act on their own, found by one forward pass and the columns of D."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -92,5 +92,5 @@ def _or_unknown(rank: int | None) -> str:
 
 
 def _resolved(largest: float, smallest: float, theta: Theta) -> float:
-    """Eigenvalues below √eps of the largest cannot be told from zero where the gradient is zero to rounding only."""
+    """√eps of the largest eigenvalue: where the gradient is zero to rounding only, smaller ones may be zero."""
     return math.sqrt(torch.finfo(theta.dtype).eps) * max(abs(largest), abs(smallest))

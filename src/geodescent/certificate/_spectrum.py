@@ -26,7 +26,7 @@ class Spectrum:
     Attributes:
         level: how much is known.
         rcond: the relative cut on σ that was used.
-        resolution: σ below which nothing can be told from zero, absolute.
+        resolution: σ below which nothing can be distinguished from zero, absolute.
         rank: number of σ above the cut, or None.
         sigma_max: the largest σ; at level `bounds` a lower bound of it, from Lanczos (close to it as a rule).
         sigma_min: the smallest σ kept, or an upper bound of the smallest σ.
@@ -120,7 +120,7 @@ def _from_triangle(triangle: Tensor, r: Outputs, rcond: float, *, upper: bool) -
 
 
 def _from_gram(jacobian: Jacobian, residual: Outputs, rcond: float) -> Spectrum:
-    """Through DDᵀ or DᵀD: nothing below √(n·eps)·σ_max can be told from zero."""
+    """Through DDᵀ or DᵀD: nothing below √(n·eps)·σ_max can be distinguished from zero."""
     wide = jacobian.n_residuals <= jacobian.n_params
     matrix = jacobian.gram() if wide else jacobian.normal()
     if not bool(torch.isfinite(matrix).all()):

@@ -9,9 +9,9 @@ from torch import Tensor
 
 from geodescent._types import Outputs, Theta
 from geodescent.generalisation._chosen_start import NOISY, ChosenStart, GainCandidate
+from geodescent.generalisation._distinct_samples import DistinctSamples, affordable, blocks_of_samples, distinct_samples
 from geodescent.generalisation._first_layer import first_layer
 from geodescent.generalisation._leave_one_out import LeaveOneOut, leave_one_out, modes_of_gram, modes_of_rows
-from geodescent.generalisation._looked_at import LookedAt, affordable, blocks_of_samples, looked_at
 from geodescent.jacobian import Jacobian
 from geodescent.problem import Problem, active
 
@@ -56,7 +56,7 @@ def _looked(problem: Problem, first: dict[str, Tensor], gains: list[float], coun
 
     Gains below 1 are not taken on the word of a small part, unless it is large enough to know noise and sees it.
     """
-    part = looked_at(problem, count, seed)
+    part = distinct_samples(problem, count, seed)
     n, n_given = part.n_samples, part.n_given
     if not first:
         reason = "no linear or convolutional layer is called on the inputs themselves."
@@ -122,7 +122,7 @@ def _candidates(
     return tuple(errors[i] for i in sorted(errors))
 
 
-def _candidate(part: LookedAt, theta: Theta, gain: float, *, by_rows: bool) -> GainCandidate:
+def _candidate(part: DistinctSamples, theta: Theta, gain: float, *, by_rows: bool) -> GainCandidate:
     residual, rows = part.problem.linearise(theta, dtype=torch.float64)
     left, route = _left_out(rows, residual, part.problem, torch.finfo(theta.dtype).eps, by_rows=by_rows)
     return GainCandidate(gain, left.error + part.spread, left.ridge, left.rank, route)

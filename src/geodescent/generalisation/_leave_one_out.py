@@ -21,7 +21,7 @@ class Modes:
     Attributes:
         vectors: U, (m, k) with k = min(m, K): of G all of them, of D the left singular vectors.
         squares: σ², (k,), not negative.
-        rank: number of σ that can be told from zero.
+        rank: number of σ that can be distinguished from zero.
         least_ridge: the smallest λ/λ_max that still means something: below it lies rounding.
     """
 
@@ -72,7 +72,7 @@ def modes_of_rows(rows: Tensor, *, eps: float = torch.finfo(torch.float64).eps) 
 
 
 def modes_of_gram(gram: Gram, *, eps: float = torch.finfo(torch.float64).eps) -> Modes:
-    """From G, (m, m): nothing below √(m·eps)·σ_max can be told from zero.
+    """From G, (m, m): nothing below √(m·eps)·σ_max can be distinguished from zero.
 
     Args:
         gram: G, rows scaled, (m, m), float64.

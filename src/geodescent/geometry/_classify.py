@@ -84,7 +84,7 @@ def classify(
 
     A point is critical where ‖P(x − y)‖ ≤ 1e-6·‖x − y‖, or where rounding of θ alone makes a gradient as large as ∇C: D
     itself may be nothing but rounding there. Where ‖P(x − y)‖ ≤ 1e-3·‖x − y‖, as where a descent ended, the critical
-    point next to it is described and its distance told, if Newton's iteration finds one within a hundredth of ‖θ‖.
+    point next to it is described with its distance, if Newton's iteration finds one within a hundredth of ‖θ‖.
 
     Raises: InputError, where the model is not in float64, or K above 1,500: the Hessian is formed, K × K.
     Cost: a decomposition of D and two Hessians, 2K backward passes; at critical points mostly some gradients more, and
@@ -122,7 +122,7 @@ def classify(
 
 @dataclass(frozen=True)
 class _Place:
-    """What can be told from rounding where the model stands.
+    """What rounding decides where the model stands.
 
     Attributes:
         point: with its Hessian.

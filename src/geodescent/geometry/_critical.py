@@ -58,7 +58,7 @@ class CriticalPoint:
 
     @cached_property
     def flat(self) -> Tensor:
-        """Which eigenvalues cannot be told from zero where ∇C is zero to rounding only."""
+        """Which eigenvalues cannot be distinguished from zero where ∇C is zero to rounding only."""
         level = math.sqrt(torch.finfo(self.theta.dtype).eps) * self.scale
         return self.values.abs() <= level
 

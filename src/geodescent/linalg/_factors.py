@@ -84,7 +84,7 @@ class EighFactor:
         values: the eigenvalues kept, ascending.
         vectors: their eigenvectors, (n, rank).
         damping: μ.
-        resolution: σ below which nothing can be told from zero, √(n·eps·λ_max).
+        resolution: σ below which nothing can be distinguished from zero, √(n·eps·λ_max).
     """
 
     values: Tensor

@@ -8,7 +8,7 @@ from torch import Tensor
 from geodescent.linalg._sums import dot, row_dot, row_norm
 
 Enough = Callable[[Tensor, Tensor, float], bool]
-"""Whether to stop, told from the solution, its residual ρ and `⟨ρ, Mρ⟩`, M the preconditioner."""
+"""Whether to stop, decided from the solution, its residual ρ and `⟨ρ, Mρ⟩`, M the preconditioner."""
 
 STEP_ITERATIONS = 15.0
 """Iterations that a step costs beside its own: linearisation, factors, trial (docs/decisions.md)."""

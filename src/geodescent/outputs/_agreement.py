@@ -10,9 +10,8 @@ from geodescent._errors import JacobianError
 from geodescent._types import Outputs, Theta
 from geodescent.jacobian import BlockJacobian
 from geodescent.linalg import norm
-from geodescent.outputs._forward_mode import value_and_derivative
+from geodescent.outputs._autograd import gradient_of, random_rows, value_and_derivative
 from geodescent.outputs._function import ModelFunction
-from geodescent.outputs._graph import gradient_of, random_rows
 from geodescent.outputs._inputs import Inputs
 
 TOLERANCE = 10.0  # Times √eps of a part's own size: sums over samples and layers are taken in another order.
@@ -79,7 +78,7 @@ def _refuse(parts: list[tuple[str, Tensor | slice]], ours: Tensor, theirs: Tenso
 def _autograd_mv(function: ModelFunction, theta: Theta, v: Theta, inputs: Inputs) -> Outputs:
     """`D v` by autograd: forward mode, or row by row where an operation has no forward derivative.
 
-    Not by differentiating Dᵀu: behind a function that can be differentiated once only, that is zero without a word.
+    Not by differentiating Dᵀu: behind a function that can be differentiated once only, that is zero without an error.
     """
     views, tangents = function.views(theta), function.views(v)
     try:

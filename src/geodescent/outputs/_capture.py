@@ -171,7 +171,7 @@ def uses(outputs: Tensor, leaves: dict[str, Tensor]) -> tuple[Counter[str], set[
 
 
 def layouts_of(two: list[Call], three: list[Call]) -> list[Layout | None]:
-    """The layout of each call, told from one forward pass on two and one on three samples; None where it is unclear."""
+    """The layout of each call, from one forward pass on two samples and one on three; None where it is unclear."""
     if [c.name for c in two] != [c.name for c in three]:
         return [None] * len(two)
     return [_layout(a, b) for a, b in zip(two, three, strict=True)]

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from geodescent.jacobian import ChainedCotangents
-from geodescent.outputs._forward_mode import value_and_derivative
+from geodescent.outputs._autograd import value_and_derivative
 
 Curve = Callable[[Tensor], tuple[Tensor, Tensor, Tensor]]
 PROBED = 4  # rows on which an activation without a rule shows that it is elementwise

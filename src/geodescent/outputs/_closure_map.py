@@ -11,14 +11,14 @@ from geodescent._errors import InputError, JacobianError
 from geodescent._types import Outputs, Theta
 from geodescent.jacobian import Block, BlockJacobian, Columns, DenseColumns
 from geodescent.outputs._agreement import disagreeing
+from geodescent.outputs._autograd import derivative_rows, gradient_of, random_rows, second_derivative_of
 from geodescent.outputs._capture import Call, apart, cotangents, recording, uses
 from geodescent.outputs._closure import DETACHED, BatchClosure, Closure, rows_of
 from geodescent.outputs._function import ModelFunction, ModuleMap, parameters_of
-from geodescent.outputs._graph import derivative_rows, gradient_of, random_rows, second_derivative_of
+from geodescent.outputs._guessed_routes import Signature, fitting_columns, guessed_routes, signature_of
 from geodescent.outputs._inputs import kind_of
 from geodescent.outputs._probing import left_as_found, random_state, refuse_mixing_layers
 from geodescent.outputs._routes import Routes, ruled_modules
-from geodescent.outputs._routes_guessed import Signature, fitting_columns, guessed_routes, signature_of
 from geodescent.outputs._second_derivative import central_difference
 
 

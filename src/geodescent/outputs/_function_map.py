@@ -13,9 +13,8 @@ from geodescent._errors import InputError, JacobianError
 from geodescent._types import Outputs, Theta
 from geodescent.jacobian import BlockJacobian, MatrixJacobian
 from geodescent.linalg import norm
-from geodescent.outputs._forward_mode import value_and_derivative
+from geodescent.outputs._autograd import derivative_rows, random_rows, value_and_derivative
 from geodescent.outputs._function import Parameter
-from geodescent.outputs._graph import derivative_rows, random_rows
 from geodescent.outputs._second_derivative import SecondDerivative, central_difference, central_slope
 
 Parameters = Tensor | Mapping[str, Tensor]

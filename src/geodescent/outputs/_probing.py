@@ -1,4 +1,4 @@
-"""Whether a model is a function of θ and of each sample alone: told from calls on two and on three samples."""
+"""Whether a model is a function of θ and of each sample alone: found by calls on two and on three samples."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,7 +17,7 @@ def probe(inputs: Inputs, n: int) -> Inputs:
 
 
 def output_shape(function: ModelFunction, two_samples: Inputs, three_samples: Inputs) -> torch.Size:
-    """The shape of one sample's outputs, told from a call on two samples and one on these and a third.
+    """The shape of one sample's outputs, found by a call on two samples and one on these and a third.
 
     Raises:
         InputError: the model cannot be called, or does not return one real tensor with the samples first.

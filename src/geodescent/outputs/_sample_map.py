@@ -13,9 +13,9 @@ from geodescent.outputs._chain import is_last_linear
 from geodescent.outputs._function import ModelFunction, ModuleMap, parameters_of
 from geodescent.outputs._inputs import Inputs, Select, as_inputs, kind_of, n_samples_of, take
 from geodescent.outputs._per_sample import per_sample_columns, vectorises
+from geodescent.outputs._probed_routes import probed_routes
 from geodescent.outputs._probing import left_as_found, output_shape, probe
 from geodescent.outputs._routes import Routes
-from geodescent.outputs._routes_told import told_routes
 from geodescent.outputs._rules import RULES, affine_columns
 
 CHECK_SAMPLES = 8  # Samples that the comparison with autograd looks at: a wrong rule is wrong on any.
@@ -57,7 +57,7 @@ class SampleMap(ModuleMap):
         with left_as_found(model, self.device):
             two, three = probe(self.inputs, 2), probe(self.inputs, 3)
             self.output_shape = output_shape(self.function, two, three)
-            self.routes: Routes = told_routes(self.function, two, three)
+            self.routes: Routes = probed_routes(self.function, two, three)
             self._vectorised = not self.routes.rest or vectorises(self.function, two, self.routes.rest)
             if check:
                 n = min(CHECK_SAMPLES, self.n_samples)

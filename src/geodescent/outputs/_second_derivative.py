@@ -8,8 +8,7 @@ import torch
 
 from geodescent._types import Outputs, Theta
 from geodescent.linalg import norm, row_norm
-from geodescent.outputs._forward_mode import value_and_derivative
-from geodescent.outputs._graph import random_rows, second_derivative_of
+from geodescent.outputs._autograd import random_rows, second_derivative_of, value_and_derivative
 
 CURVES_AGREE = 10.0  # Times √eps of the answer: forward and backward sums are taken in another order.
 
@@ -20,7 +19,7 @@ Function = Callable[[Theta], Outputs]
 class SecondDerivative:
     """`d²x[θ + sv]/ds²` at s = 0, for one function of θ that may be called on other samples each time.
 
-    Forward over forward takes little memory, and is wrong without a word over operations whose first derivative uses
+    Forward over forward takes little memory, and is wrong without an error over operations whose first derivative uses
     what the operation kept, as those of torch's `layer_norm`, `linalg.solve` and `linalg.det` do: for forward mode that
     is a constant. So it is held against backward passes, the first time and along a random line, and where the two
     differ backward passes are taken from then on.

@@ -14,7 +14,7 @@ from geodescent._types import Theta
 from geodescent.outputs import Inputs, Sampled
 from geodescent.problem._problem import Problem, RowBlock
 
-PART_ROWS = 8.0  # Rows of a part for each parameter: fewer are fitted by heart, more cost more (docs/decisions.md).
+PART_ROWS = 8.0  # Rows of a part for each parameter: fewer are overfitted, more cost more (docs/decisions.md).
 LEAST_PART = 500  # Samples of a part: with fewer it is not the rows that cost.
 PART_SHARE = 0.25  # Share of all samples that a part may have: a larger one spares little.
 

@@ -1,4 +1,4 @@
-"""The part of a problem's samples that is looked at for the start, identical ones merged."""
+"""Some of the samples of a problem, identical ones merged: from these the start is chosen."""
 
 import math
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ ROWS_FLOPS = 1e8  # Of m·K·min(m, K): D is decomposed in some 0.05 s.
 
 
 @dataclass(frozen=True)
-class LookedAt:
+class DistinctSamples:
     """Some samples of a problem, each input once.
 
     Attributes:
@@ -48,7 +48,7 @@ def affordable(problem: Problem) -> int:
     return max(LEAST_SAMPLES, int(rows / q))
 
 
-def looked_at(problem: Problem, max_samples: int, seed: int) -> LookedAt:
+def distinct_samples(problem: Problem, max_samples: int, seed: int) -> DistinctSamples:
     """Some of the samples of positive weight, drawn by the seed, identical ones merged.
 
     Args:
@@ -63,7 +63,7 @@ def looked_at(problem: Problem, max_samples: int, seed: int) -> LookedAt:
     spread = sum(conflict_cost(part, block, group) for block, alike in pairs for group in alike)
     merged = Problem(tuple(_merged(block, alike) for block, alike in pairs))
     of_mean = sum(conflict_cost(merged, block, list(range(block.n_samples))) for block in merged.blocks)
-    return LookedAt(merged, spread, of_mean + spread, n_given)
+    return DistinctSamples(merged, spread, of_mean + spread, n_given)
 
 
 def _weights(block: RowBlock) -> Tensor:

@@ -1,7 +1,10 @@
-"""Derivatives of what autograd's graph holds already: rows of D, and the second derivative by backward passes."""
+"""Derivatives by autograd: along a line by forward mode, and those that the graph of the outputs gives backwards."""
 
 import math
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Sequence
+from functools import cache
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,6 +14,26 @@ from geodescent._types import Outputs
 from geodescent.linalg import row_dot, row_norm
 
 SEED = 7919  # Not 0, with which people draw their θ: a check along θ itself could miss what is wrong.
+
+
+def value_and_derivative(
+    function: Callable[..., Tensor], point: tuple[Any, ...], direction: tuple[Any, ...]
+) -> tuple[Tensor, Tensor]:
+    """`(f(p), d f(p + sv)/ds)` at s = 0, by one call of the function; p and v are its arguments.
+
+    Raises: NotImplementedError or RuntimeError, where an operation has no forward derivative.
+    """
+    _load_forward_mode()
+    answer = torch.func.jvp(function, point, direction)
+    return answer[0], answer[1]
+
+
+@cache
+def _load_forward_mode() -> None:
+    """Torch loads forward mode at the first derivative of a process, and warns of a call of its own while it does."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", category=DeprecationWarning)
+        torch.func.jvp(torch.sin, (torch.zeros(1),), (torch.zeros(1),))
 
 
 def gradient_of(outputs: Tensor, leaves: list[Tensor], direction: Tensor) -> list[Tensor]:
@@ -31,7 +54,7 @@ def second_derivative_of(outputs: Tensor, leaves: list[Tensor], direction: list[
     """`d²x[θ + tv]/dt²` at the θ of the graph, in the outputs' shape.
 
     `∂²⟨u, x⟩/∂θ²` along v twice is linear in u, and its gradient by u is the answer. None where x was made to be
-    differentiated once, which gives zeros without a word: there `⟨u, Dv⟩ ≠ ⟨Dᵀu, v⟩`.
+    differentiated once, which gives zeros without an error: there `⟨u, Dv⟩ ≠ ⟨Dᵀu, v⟩`.
 
     Cost: four backward passes.
     """

@@ -10,8 +10,8 @@ from geodescent.outputs._inputs import Inputs
 from geodescent.outputs._routes import Routes, index_of, known_uses, left_over, owned, ruled_modules
 
 
-def told_routes(function: ModelFunction, two_samples: Inputs, three_samples: Inputs) -> Routes:
-    """The routes of a model's parameters, told from its calls on two and on three samples.
+def probed_routes(function: ModelFunction, two_samples: Inputs, three_samples: Inputs) -> Routes:
+    """The routes of a model's parameters, found by its calls on two and on three samples.
 
     By rule go the parameters whose every use in autograd's graph is a call with a known layout.
     """
