@@ -207,7 +207,7 @@ def test_dampings_are_tried_from_small_to_large() -> None:
     assert tried == pytest.approx([1e-9 * 10.0**p for p in powers] + [1e-7 * 10.0**p for p in powers])
 
 
-@pytest.mark.parametrize(("best", "least"), [(1.0, 0.1), (1e-14, 0.0)])
+@pytest.mark.parametrize(("best", "least"), [(1.0, 0.1), (2e-13, 0.1), (0.5e-13, 0.0)])
 def test_above_the_patience_the_damping_has_a_floor(best: float, least: float) -> None:
     """`share·C/C_ref·‖B‖_F²`, until the best cost lies below 1e-13 of the reference."""
     here, tried = prescribed(1.0, 0.0, 0.0), []
