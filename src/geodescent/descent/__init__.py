@@ -1,7 +1,7 @@
-"""Descents: damped steps by the same lift, walked as fast as possible to the least-squares minimum.
+"""Descents: damped steps by the same lift, to the least-squares minimum as fast as possible.
 
 A walk turns a lifted velocity into a displacement, a control chooses the damping and judges the step, and a stage says
-on which samples, by which lift and until when. The loop plays rounds of the stages; its state can be saved and resumed.
+on which samples, by which lift and until when. The loop runs rounds of the stages; its state can be saved and resumed.
 """
 
 from geodescent.descent._best_fraction import best_fraction

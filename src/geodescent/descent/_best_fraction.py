@@ -1,4 +1,4 @@
-"""How much of a straight step to take, by what was seen at its two ends."""
+"""The fraction of a straight step to take, by the residuals at its two ends."""
 
 import math
 
@@ -11,7 +11,7 @@ REAL = 1e-9  # Share of a root's size: an imaginary part below it is rounding of
 
 
 def best_fraction(start: Outputs, slope: Outputs, end: Outputs) -> tuple[float, float]:
-    """`(t, ‖r(t)‖²)` at the least of `r(t) = r₀ + t r'₀ + t²(r₁ − r₀ − r'₀)` in 0 < t ≤ 1.
+    """`(t, ‖r(t)‖²)` where ‖r(t)‖ is least in 0 < t ≤ 1, `r(t) = r₀ + t r'₀ + t²(r₁ − r₀ − r'₀)`.
 
     Args:
         start, slope: r₀ and `r'₀ = dr/dt` at t = 0, (m,).

@@ -1,4 +1,4 @@
-"""A run's state on disk: written whole or not at all, the last one and the one before."""
+"""The state of a run on disk: the last one and the one before, each written completely or not at all."""
 
 import json
 import os
@@ -18,11 +18,11 @@ from geodescent.problem import same_cost
 
 EVERY_SECONDS = 30.0  # Seconds between two savings of a run.
 STATE, PREVIOUS = "state.safetensors", "state.previous.safetensors"
-FORMAT = 2  # Of the file: 1 held no stages, and dampings in units of its control.
+FORMAT = 2  # Version of the file: version 1 had no stages, and dampings in the units of each control.
 
 
 class Keeper:
-    """Holds the best state of a run, and writes it to a folder every so often and at the end.
+    """Holds the latest state of a run, and writes it to a folder every so often and at the end.
 
     Args:
         folder: where to; None keeps it in memory only.
@@ -41,7 +41,7 @@ class Keeper:
             self.write()
 
     def write(self) -> None:
-        """The state now, if there is a folder."""
+        """Writes the state, if there is a folder."""
         if self._folder is not None:
             self._folder.mkdir(parents=True, exist_ok=True)
             write_state(self._folder, self.state)
@@ -106,6 +106,6 @@ def _newest(folder: Path) -> Path | None:
             with safe_open(folder / name, "pt") as file:
                 json.loads(file.metadata()["state"])
             return folder / name
-        except (OSError, SafetensorError, TypeError, KeyError, ValueError):  # absent, or torn
+        except (OSError, SafetensorError, TypeError, KeyError, ValueError):  # missing or incomplete
             continue
     return None

@@ -1,4 +1,4 @@
-"""What a control is: it chooses how much damping a step gets, and whether the step is taken."""
+"""The protocol of a control, which chooses the damping of a step and decides whether the step is taken."""
 
 import math
 from dataclasses import dataclass
@@ -35,7 +35,7 @@ class Damping:
 
 @dataclass(frozen=True)
 class CostLevels:
-    """What a control calls low and small.
+    """The costs with which a control compares others.
 
     Attributes:
         best: the least cost so far.
@@ -55,7 +55,7 @@ class Trial:
         cost: C there, of the step's own problem.
         predicted: C_lin.
         damping: μ of this step, absolute.
-        next_damping: μ, absolute, with which another control would go on from here.
+        next_damping: μ, absolute, with which the control of a next stage would begin.
     """
 
     theta: Theta
@@ -90,7 +90,7 @@ class Control(Protocol[ControlState]):
 
         Args:
             here: where that step begins.
-            damping: what an earlier control leaves; None where there was none.
+            damping: that an earlier control leaves; None where there was none.
         """
         ...
 
@@ -101,7 +101,7 @@ class Control(Protocol[ControlState]):
         ...
 
     def restart(self, here: Linearised, count: int) -> ControlState | None:
-        """The state with which to set out from the best point for the count-th time, None to give up."""
+        """The state for another start from the best point, after `count` earlier ones; None for no other."""
         ...
 
 

@@ -1,4 +1,4 @@
-"""The loop: rounds until something ends the run. Every way of descending goes through it."""
+"""The loop of `fit`: rounds until something ends the run."""
 
 import time
 from collections import Counter
@@ -65,8 +65,8 @@ def descend(
 ) -> Descent:
     """Rounds until something ends the run.
 
-    What stops a run is a Result. What a callback, a loader or the model raises passes through, and the last state saved
-    is that of the last whole step.
+    A reason to end the run gives a `Result`. Exceptions of a callback, a loader or the model are passed on; the state
+    saved last is then that of the last complete step.
     """
     last: Linearised | None = None
     try:
@@ -94,7 +94,7 @@ def _ended(stages: Stages, state: State, stopping: Stopping, observer: Observer)
 
 
 def _settled(stages: Stages, state: State, stopping: Stopping) -> State:
-    """The state with the cost of everything known at its last point too."""
+    """The state, with the cost of all data computed at its last point too."""
     source, best = stages[state.stage.index].source, state.best
     if stopping.by_validation:
         known = best.cost < float("inf")

@@ -1,4 +1,4 @@
-"""The classical control: the cost's fall against the linear model's."""
+"""The classical control: it compares the fall of the cost with that of the linear model."""
 
 import math
 from dataclasses import dataclass, replace
@@ -12,10 +12,10 @@ from geodescent.descent._linearised import Linearised
 from geodescent.descent._walk import Walk
 from geodescent.lift import SolveGoal
 
-WORTHWHILE = 0.1  # Share of the predicted fall: a shorter step is tried where it is predicted to bring so much more.
+WORTHWHILE = 0.1  # Share of a shortened step's expected fall: it is tried if the whole step misses more of it.
 LESS, MORE = 0.5, 2.0
-"""Times the fall of ln C of a shortened step, and of a whole one: where the next solve may stop (docs/decisions.md)."""
-LOST_IN_ROUNDING = 1e-15  # Share of the cost: a predicted fall below it does not show in float64.
+"""Times the fall of ln C of a shortened step, or of a whole one: the next solve may stop there (docs/decisions.md)."""
+LOST_IN_ROUNDING = 1e-15  # Share of the cost: float64 does not resolve a smaller predicted fall.
 RISE_AGAIN = 2.0  # Factor on `rise` after each refusal in a row: 4, 8, 16, … reach the right damping in a few solves.
 
 
@@ -24,9 +24,9 @@ class GainRatioState:
     """What the gain ratio remembers.
 
     Attributes:
-        damping: where the next step begins to try.
-        near: the velocity of the last iterative solve, (K,), on whose line the next may begin; None after a direct one.
-        trust: the fall of ln C up to which the linear model is believed: where an iterative solve may stop.
+        damping: the first that the next step tries.
+        near: the velocity of the last iterative solve, (K,), where the next one starts; None after a direct one.
+        trust: the fall of ln C up to which the linear model is trusted: an iterative solve may stop there.
     """
 
     damping: Damping
@@ -36,16 +36,16 @@ class GainRatioState:
 
 @dataclass(frozen=True)
 class GainRatio(Control[GainRatioState]):
-    """Levenberg–Marquardt's control: the cost's fall against the linear model's, `ρ = (C − C_new)/(C − C_lin)`.
+    """Levenberg–Marquardt's control: the fall of the cost over that of the linear model, `ρ = (C − C_new)/(C − C_lin)`.
 
     A step is taken where ρ > `accept`. The damping is multiplied by `max(fall, 1 − (2ρ − 1)³)` after it, and by
-    `rise`, 2·`rise`, 4·`rise`, … after refusals in a row. Of a straight step the part is taken where the cost is least,
-    by its slope and its end (`best_fraction`), a forward pass more where a refusal costs another solve; after it the
-    damping is multiplied by `rise`.
+    `rise`, 2·`rise`, 4·`rise`, … after refusals in a row. A straight step is shortened to the fraction with the least
+    expected cost (`best_fraction`) where that is clearly lower: one more forward pass, where a refusal takes another
+    solve. After a shortened step the damping is multiplied by `rise`.
 
-    Iterative solves begin where the last one, of this step or of the one before, ended. After a shortened step the
-    next solve stops at half of the fall that the step brought, `trust = ½ ln C/C_new`, and after a whole step at twice
-    the fall that was predicted: where the linear model does not hold, solving it further brings nothing.
+    Iterative solves start from the velocity of the last one, of this step or of the one before. After a shortened step
+    the next solve stops at half of the fall of that step, `trust = ½ ln C/C_new`, and after later whole steps at twice
+    the fall predicted: where the linear model does not hold, solving it more exactly gains nothing.
 
     Attributes:
         initial_damping, least_damping, largest_damping: relative to `‖B‖_F²/m`.
@@ -97,7 +97,7 @@ class GainRatio(Control[GainRatioState]):
         return max(least, damping * max(self.fall, 1.0 - (2.0 * min(ratio, 1.0) - 1.0) ** 3))
 
     def _taken(self, here: Linearised, tried: "_Tried", trust: float) -> tuple[Trial, GainRatioState]:
-        """The step, and what it leaves for the next."""
+        """The step, and the state for the next one."""
         best, whole = tried.best, tried.whole
         if best is whole:
             following = self.after(here, best.gain_ratio(here.cost), best.damping)
@@ -150,5 +150,5 @@ class _Tried:
 
 
 def _fall(before: float, after: float) -> float:
-    """Of ln C."""
+    """The fall of ln C."""
     return math.log(before / after) if after > 0.0 else math.inf

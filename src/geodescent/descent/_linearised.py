@@ -1,4 +1,4 @@
-"""The problem at one θ: what a step can ask before it chooses a damping."""
+"""The problem linearised at one θ: all that a step uses before it chooses a damping."""
 
 from collections import Counter
 from dataclasses import dataclass, field, replace
@@ -14,7 +14,7 @@ from geodescent.problem import Problem
 
 @dataclass(frozen=True)
 class Linearised:
-    """Residual, cost and prepared lift at θ; rows weighted, so that every formula is the unweighted one.
+    """Residual, cost and prepared lift at θ; rows weighted, so that the unweighted formulas hold.
 
     Attributes:
         problem: what is fitted.
@@ -23,7 +23,7 @@ class Linearised:
         cost: C = ‖r‖²/(2N).
         jacobian: B = s D, (m, K).
         prepared: the lift at θ.
-        tally: counts of solves and passes, added to by whoever makes them.
+        tally: counts of solves and passes, shared by all steps of a run.
     """
 
     problem: Problem
@@ -38,7 +38,7 @@ class Linearised:
     def at(
         cls, problem: Problem, theta: Theta, *, lift: Lift, dtype: torch.dtype, tally: Counter[str] | None = None
     ) -> "Linearised":
-        """Linearises there: one forward pass, Q backward passes, and what the lift prepares."""
+        """Linearises at θ: one forward pass, Q backward passes, and what the lift prepares."""
         residual, jacobian = problem.linearise(theta, dtype=dtype)
         tally = Counter[str]() if tally is None else tally
         tally["linearisations"] += 1

@@ -1,4 +1,4 @@
-"""Natural control: corrections are compared, not costs."""
+"""Natural control: it compares corrections, lengths in θ, instead of costs."""
 
 import math
 from dataclasses import dataclass, field
@@ -15,30 +15,30 @@ from geodescent.linalg import norm
 
 FACTORS = tuple(10.0**power for power in (-1.0, -0.5, 0.0, 0.5, 1.0, 1.5, 2.0))
 """Factors on the damping, in the order in which they are tried: from long steps to short ones."""
-RETREAT = 100.0  # Factor on the damping after a round without a step: the next round begins where this one ended.
+RETREAT = 100.0  # Factor on the damping after a round without a step: the next is the largest that was tried.
 RESTARTS = (1e-3, 1e-6, 1e-9, 1e-12)
 """Shares of ‖B‖_F²: dampings of restarts from the best point, which lead to different valleys (docs/decisions.md)."""
-LARGEST_BEND = 1.0  # ‖a‖/‖v‖: above it the second-order path approximates nothing.
+LARGEST_BEND = 1.0  # ‖a‖/‖v‖: above it the second-order path is no approximation.
 GUARD = (
-    30.0  # Times the best cost: the highest cost of a step that is taken, for crossing a narrow valley costs height.
+    30.0  # Times the best cost: the highest cost that a step may have, since crossing a narrow valley raises the cost.
 )
 GUARD_AT_START = 0.1  # Share of the reference cost: costs below it are always allowed.
-RESOLVED_BENDS = 2.0  # Times ‖a‖/‖v‖: a longer correction is rounding, for the error of the path is of higher order.
-NEVER_NOISE = 0.03  # Share of ‖v‖: a correction shorter than this is never taken for rounding.
+RESOLVED_BENDS = 2.0  # Times ‖a‖/‖v‖: a longer correction is rounding, as the error of the path is of higher order.
+NEVER_NOISE = 0.03  # Share of ‖v‖: a correction shorter than this is never considered rounding.
 HIGH = 1e-4  # Share of the reference cost: above it the residual may be noise in the data.
 NO_GAIN = 0.99  # Share of C: where the linear model with the least damping leaves more, the residual looks like noise.
-CLEARLY_LOWER = 0.25  # Share of C: a step that brings the cost below this is taken, however long its correction is.
-SHORT_CORRECTION = 0.1  # Share of ‖v‖: a shorter correction lowers the next damping, in proportion to its length, …
-LEAST_FACTOR_ON = 0.01  # … by this factor at most.
-LARGEST_DAMPING = 1e2  # Times ‖B‖_F²: with more damping a step moves nothing.
+CLEARLY_LOWER = 0.25  # Share of C: a step that brings the cost below this is not refused as rounding.
+SHORT_CORRECTION = 0.1  # Share of ‖v‖: a shorter correction lowers the next damping in proportion to its length.
+LEAST_FACTOR_ON = 0.01  # Factor: the smallest by which a short correction lowers the next damping.
+LARGEST_DAMPING = 1e2  # Times ‖B‖_F²: a step with more damping hardly moves θ.
 CONTRACTION = 0.8  # Share of the last correction that the next chord correction must stay below.
 NEGLIGIBLE = 1e-3  # Share of ‖v‖: corrections below it end the chord steps.
-RESOLUTION = 1e4  # Times eps²‖B‖_F²: D is known to eps of σ_max at best, with some digits to spare.
+RESOLUTION = 1e4  # Times eps²‖B‖_F²: the least damping, with a margin, as D is known to eps·σ_max at best.
 
 
 @dataclass(frozen=True)
 class NaturalState:
-    """What natural control remembers: where the next step begins to try."""
+    """What natural control remembers: the damping to which the next step applies `FACTORS`."""
 
     damping: Damping
 
@@ -51,17 +51,17 @@ class NaturalControl(Control[NaturalState]):
     it, can raise the cost by orders of magnitude, and the next step takes that back; a test on the cost would refuse it
     and take many short steps instead. The correction, a length in θ, does not depend on how steep the valley is.
     Dampings are tried from small to large. A step that is taken is pulled back towards r_lin by chord corrections with
-    the same factor. The path is not monotone: the best point is kept. The shorter the correction of a step, the less
+    the same factor. The cost can rise: the best point is kept. The shorter the correction of a step, the less
     damping the next one tries first.
 
-    Two safeguards: a correction much longer than the bend ‖a‖ of the path is rounding, and refused; and while the cost
-    is above `patience` of the reference, the damping stays above `share·C/C_ref·‖B‖_F²`, because steps with less make
-    no lasting progress (docs/decisions.md).
+    Two safeguards: a correction much longer than the bend ‖a‖ of the path is rounding, and refused; and while the best
+    cost is above `patience` times the reference cost C_ref, the damping stays above `share·C/C_ref·‖B‖_F²`, because
+    steps with less make no lasting progress (docs/decisions.md).
 
     Attributes:
         initial_damping: of the first step, relative to `‖B‖_F²`.
         allowance: ϑ.
-        share, patience: of the least damping, as above.
+        share, patience: factors of the second safeguard.
         corrections: the largest number of chord corrections.
         attempts: the largest number of rounds, each with dampings a hundred times those of the last.
         descent: takes the step where C is high and the linear model leaves almost all of it, as with noisy data.
@@ -138,7 +138,7 @@ class NaturalControl(Control[NaturalState]):
             return None
         theta, residual = self._corrected(here, damped, theta, residual, correction, (linear, length))
         cost = here.cost_of(residual)
-        idle = predicted > NO_GAIN * here.cost and not cost < here.cost  # as at the rounding floor, with much damping
+        idle = predicted > NO_GAIN * here.cost and not cost < here.cost  # for example at the rounding floor
         fall = min(1.0, max(LEAST_FACTOR_ON, relative / SHORT_CORRECTION))
         return None if idle else Trial(theta, cost, predicted, solved.damping, solved.damping * fall)
 

@@ -1,4 +1,4 @@
-"""One round of a descent: a step, or a return to the best point, or the next stage, or the reason why there is none."""
+"""One round of a descent: a step, a return to the best point, a later stage, or the reason why there is none."""
 
 import math
 from collections import Counter
@@ -20,7 +20,7 @@ Stages = tuple[Stage, ...]
 
 @dataclass(frozen=True)
 class Observer:
-    """What is seen of a run beside its costs.
+    """What is measured in a run beside its costs.
 
     Attributes:
         validation_cost: of θ, or None where there are no validation data.
@@ -35,7 +35,7 @@ class Observer:
 
 @dataclass(frozen=True)
 class Round:
-    """What a round came to.
+    """The result of a round.
 
     Attributes:
         state: after it.
@@ -57,7 +57,7 @@ def play(stages: Stages, state: State, observer: Observer, tally: Counter[str]) 
 
 
 def advance(stages: Stages, state: State, here: Linearised, observer: Observer) -> Round | Result:
-    """One round from `here`: a step; a return to the best point, or a stage that is left; or why there is none.
+    """One round from `here`: a step, a return to the best point or a change of stage; or why there is no step.
 
     Args:
         here: the state's point, linearised on the step's own problem by the stage's lift.
@@ -85,12 +85,12 @@ def advance(stages: Stages, state: State, here: Linearised, observer: Observer) 
 
 
 def _stages_on(stages: Stages, here: Linearised, state: State) -> int:
-    """How many stages on the run goes; never beyond the last."""
+    """By how many stages the run advances; never beyond the last."""
     return min(stages[state.stage.index].stages_on(here, state), len(stages) - 1 - state.stage.index)
 
 
 def _moved(stages: Stages, state: State, on: int) -> State:
-    """The state in a later stage; where that takes its steps on other samples, at the best point."""
+    """The state in a later stage; at the best point, if that stage uses other samples."""
     if not on:
         return state
     source, index = stages[state.stage.index].source, min(state.stage.index + on, len(stages) - 1)
@@ -103,7 +103,7 @@ def _moved(stages: Stages, state: State, on: int) -> State:
 
 
 def _further(stages: Stages, state: State, here: Linearised, observer: Observer, on: int) -> Round | Result:
-    """The round of a later stage, from the same linearisation where that is of the same samples."""
+    """The round of a later stage, from the same linearisation if it uses the same samples."""
     stage, state = stages[state.stage.index], _moved(stages, state, on)
     following = stages[state.stage.index]
     if following.source is stage.source and following.solve_dtype == stage.solve_dtype:
@@ -153,5 +153,5 @@ def _best(state: State, trial: Trial, known: float | None, record: StepRecord, o
 
 
 def _work(here: Linearised) -> float:
-    """All iterations so far, and what else their steps and trials cost."""
+    """The cost of all solves so far, in iterations: their own, and `STEP_ITERATIONS` for each factor."""
     return here.tally["iterations"] + STEP_ITERATIONS * here.tally["factors"]

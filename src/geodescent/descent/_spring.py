@@ -17,7 +17,7 @@ class SpringState:
     """What SPRING remembers.
 
     Attributes:
-        damping: where the next step begins to try.
+        damping: the first that the next step tries.
         momentum: φ, (K,), or None before the first step.
         steps: taken so far.
     """
@@ -31,8 +31,8 @@ class SpringState:
 class Spring(Control[SpringState]):
     """`ζ = −r − βDφ`, `φ ← βφ + D_μ ζ`, `θ ← θ + hφ/√(1 − β^{2k})`, r and D of the step's own batch.
 
-    φ minimises `‖r + Dφ'‖² + μ‖φ' − βφ‖²`: the batch is fitted as near as possible to where the momentum goes, so
-    that what other batches determined is kept. The damping follows the gain ratio on the batch itself; a step that
+    φ minimises `‖r + Dφ'‖² + μ‖φ' − βφ‖²`: the batch is fitted with a small change of βφ, so that what
+    earlier batches determined is kept. The damping follows the gain ratio on the batch itself; a step that
     raises the batch's cost is taken again with more, and without the momentum.
 
     Attributes:

@@ -17,15 +17,15 @@ from geodescent.linalg import SEEN, STEP_ITERATIONS
 from geodescent.problem import FixedSource, PartSource, Problem, Source
 
 VALLEY = 1e-3  # Share of the reference cost: below it exact steps converge fast (docs/decisions.md).
-LONG = 10.0  # Exact steps that an opening may cost.
+LONG = 10.0  # Exact steps: the opening ends when the run has cost as much as this many.
 PART_PATIENCE = 24  # Steps on a part of the samples without progress on all: each costs at most a quarter of a step.
 
 
 class Leave(Protocol):
-    """When a stage is left.
+    """A rule for when a stage is left.
 
     Attributes:
-        stages: how many stages on the run then goes.
+        stages: by how many stages the run then advances.
         least_fall: share of C; a step with a smaller predicted fall is not taken in this stage.
     """
 
@@ -36,7 +36,7 @@ class Leave(Protocol):
     def least_fall(self) -> float: ...
 
     def is_over(self, here: Linearised, state: State) -> bool:
-        """Whether the stage is over: asked when it begins, and after each of its steps.
+        """Whether the stage is over: evaluated when it begins, and after each of its steps.
 
         Args:
             here: where the last step began, or where the first will.
@@ -49,15 +49,15 @@ class Leave(Protocol):
 class Stage:
     """One stage of a descent.
 
-    A stage goes on where the one before it stood; where it takes its steps on other samples, from the best point.
+    A stage continues from the last point of the one before; with other samples it starts from the best point.
 
     Attributes:
         source: the problem of each step.
         lift: how D⁺ is applied.
         walk: from a lifted velocity to a displacement.
         control: chooses dampings and judges steps.
-        leave: when the stage is over; the stages on of all rules that hold add up. The first of them also says where a
-            stage goes that finds no step. None for the last stage, where the run ends.
+        leave: rules for when the stage is over; the `stages` of all rules that hold are added. Where no step is found
+            the run advances by those of the first rule. Empty for the last stage, with which the run ends.
         solve_dtype: of residual and solves.
     """
 
@@ -70,21 +70,21 @@ class Stage:
 
     @property
     def least_fall(self) -> float:
-        """The largest that its rules ask for."""
+        """The largest of its rules' `least_fall`."""
         return max((rule.least_fall for rule in self.leave), default=STATIONARY)
 
     def stages_on(self, here: Linearised, state: State) -> int:
-        """How many stages on the run goes from here; 0 to stay."""
+        """By how many stages the run advances from here; 0 to stay."""
         return sum(rule.stages for rule in self.leave if rule.is_over(here, state))
 
 
 @dataclass(frozen=True)
 class OpeningEnds:
-    """The opening with inexact solves is over, for good.
+    """Ends the opening with inexact solves.
 
-    Far from the minimum inexact solves bring as much as exact ones for a small part of the price. The opening ends at
-    `VALLEY` of the reference cost, from where exact steps converge fast and inexact ones leave ever more of what is
-    hard to reach; when it has cost as much as `LONG` exact steps; and where an exact step is as cheap.
+    Far from the minimum inexact solves lower the cost as much as exact ones, and take a small part of the time. The
+    opening ends at `VALLEY` of the reference cost, below which exact steps converge fast and inexact ones slowly; when
+    the run has cost as much as `LONG` exact steps; and where an exact step costs no more than an inexact one.
 
     Args:
         exact: the lift of the steps that follow.
@@ -104,7 +104,7 @@ class OpeningEnds:
 
 @dataclass(frozen=True)
 class PartEnds:
-    """The part of the samples that steps are taken on leads no further.
+    """Ends the steps on a part of the samples, where these make no more progress.
 
     Either the part is overfitted: its cost fell by a tenth below that at the best point, and the cost of all samples
     did not. Or `PART_PATIENCE` steps on the part have not brought the cost of all samples down by a tenth.
@@ -131,7 +131,7 @@ class AfterSteps:
     least_fall: float = STATIONARY
 
     def is_over(self, here: Linearised, state: State) -> bool:
-        """Whether they are taken."""
+        """Whether the run has taken them."""
         return state.step >= self.steps
 
 
@@ -139,7 +139,7 @@ class AfterSteps:
 class Method:
     """How to descend in one stage, without an opening: lift × walk × control.
 
-    What is left out is planned: the lift by m, K and memory; natural control along the geodesic where its solves are
+    What is not given is planned: the lift by m, K and memory; natural control along the geodesic where its solves are
     exact, the gain ratio along straight steps where they are not.
 
     Attributes:
@@ -168,14 +168,14 @@ class Method:
 
 
 def chosen_lift(lift: Lift, problem: Problem, dtype: torch.dtype) -> Lift:
-    """What a lift comes to for a problem of this size."""
+    """The lift that is used for a problem of this size."""
     return lift.choice(problem.n_residuals, problem.n_params, dtype=dtype, device=problem.device)
 
 
 def planned_stages(problem: Problem, part: Problem | None = None) -> tuple[Stage, ...]:
     """The stages of a fit of one problem by the default method.
 
-    Where a matrix of the problem can be factorised: an opening with inexact solves, then the end game with exact ones.
+    Where a matrix of the problem can be factorised: an opening with inexact solves, then steps with exact ones.
     With a part of the samples, both on the part first, and then on all.
 
     Args:

@@ -1,4 +1,4 @@
-"""Where a run stands: all that its next step depends on, and how that is taken apart to be saved."""
+"""The state of a run, on which alone its next step depends, and its conversion for saving."""
 
 import math
 from dataclasses import dataclass, fields, replace
@@ -13,12 +13,12 @@ from geodescent.descent._control import CostLevels, Damping
 
 @dataclass(frozen=True)
 class Best:
-    """The best point so far, by cost or by validation cost. A control may walk through worse ones.
+    """The best point so far, by cost or by validation cost. Later points may be worse.
 
     Attributes:
         theta: (K,).
-        cost: C of everything there; infinite where it is not known yet.
-        own_cost: C there of the problem that steps are taken on, where that is a part of the samples.
+        cost: C of all data there; infinite where it is not known yet.
+        own_cost: C there of the samples that steps are taken on, where these are a part of all.
     """
 
     theta: Theta
@@ -28,13 +28,13 @@ class Best:
 
 @dataclass(frozen=True)
 class StageState:
-    """Where a run stands in its stages.
+    """The current stage of a run, and its state.
 
     Attributes:
         index: of the stage.
         control: the state of its control; None where the stage has not begun.
-        damping: what the last step leaves for the control of a stage that begins; None before the first step.
-        work: iterations of all steps so far, and what else these cost, in iterations.
+        damping: with which the control of a new stage begins; None before the first step.
+        work: the cost of all steps of the run so far, in iterations.
     """
 
     index: int = 0
@@ -45,16 +45,16 @@ class StageState:
 
 @dataclass(frozen=True)
 class State:
-    """Where a run stands: all that the next step depends on.
+    """The state of a run, on which alone the next step depends.
 
     Attributes:
         theta, cost: the point of the last step, (K,), and C there, of the step's own problem.
         best: the best point.
-        reference: the larger of the cost at the start and that of outputs 0: what "small" is measured by.
+        reference: the larger of the cost at the start and that of outputs that are all 0: the scale of costs.
         floor: the rounding floor, estimated at the start and again near it.
         records: of the accepted steps, the start first.
-        returns: to the best point, since it last fell by a tenth.
-        stage: where it stands in its stages.
+        returns: to the best point, since its cost last fell by a tenth.
+        stage: the state of its current stage.
     """
 
     theta: Theta
@@ -73,7 +73,7 @@ class State:
 
     @property
     def levels(self) -> CostLevels:
-        """What a control measures costs by."""
+        """The costs with which a control compares others."""
         return CostLevels(self.best.cost, self.reference)
 
     def at_best(self) -> "State":

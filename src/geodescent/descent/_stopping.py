@@ -8,10 +8,10 @@ from geodescent.descent._control import STATIONARY
 from geodescent.descent._linearised import Linearised
 from geodescent.descent._state import State
 
-AT_FLOOR = 4.0  # Rounding floors: a cost below them has as many digits as exist.
+AT_FLOOR = 4.0  # Rounding floors: a cost below this is rounding, and the run ends.
 NEAR_FLOOR = 1e4  # Rounding floors: below them a failed step is reported as `rounding_floor`, not as `no_progress`.
-ROUNDING_NOISE = 10.0  # Times the rounding noise of C: a predicted fall below it does not show.
-PROGRESS = 0.9  # Share of the best cost: a fall to above it is no progress.
+ROUNDING_NOISE = 10.0  # Times the rounding noise of C: a smaller predicted fall cannot be observed.
+PROGRESS = 0.9  # Share of the best cost: a fall to a cost above it is no progress.
 PATIENCE = 6  # Accepted steps without a lower validation cost, or without progress near the floor.
 
 
@@ -39,7 +39,7 @@ def ended(state: State, stopping: Stopping, *, on_part: bool, seconds: float) ->
     """Why the run ends before its next step, or None.
 
     Args:
-        on_part: whether steps are taken on a part of the samples, after which others may come down.
+        on_part: whether steps are taken on a part of the samples; a stage on all of them still follows.
         seconds: since the start.
     """
     if not math.isfinite(state.cost):
@@ -57,7 +57,7 @@ def ended(state: State, stopping: Stopping, *, on_part: bool, seconds: float) ->
 
 
 def standstill(here: Linearised, state: State) -> Result:
-    """Why no step is left: a critical point, where even the least damping predicts no fall, or rounding."""
+    """Why no step was found: a critical point, where even the least damping predicts no fall, rounding, or neither."""
     if not math.isfinite(here.total_square):
         return Result.nonfinite
     if state.best.cost <= NEAR_FLOOR * state.floor:

@@ -9,7 +9,7 @@ from geodescent.lift import Damped, Lifted, SolveGoal
 from geodescent.linalg import norm, row_norm
 
 BEND_SLACK = 0.5
-"""Share of ‖r + Dv‖ that an iterative solve for the bend may leave: the velocity itself leaves as much."""
+"""Share of ‖r + Dv‖: an iterative solve for the bend may leave this residual, as that of v leaves ‖r + Dv‖ itself."""
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,7 @@ class Displacement:
 
     Attributes:
         theta: the displacement, (K,).
-        bend: ‖a‖/‖v‖, how far the path turns on this step; None for a walk that does not know.
+        bend: ‖a‖/‖v‖, how much the path bends on this step; None for a walk without this term.
     """
 
     theta: Theta
@@ -57,7 +57,7 @@ class EulerWalk:
 
 @dataclass(frozen=True)
 class GeodesicWalk:
-    """`h v + h² a` with `a = −½ D_μ d²x[θ + sv]/ds²`: the path's second-order term, by the factor at hand.
+    """`h v + h² a` with `a = −½ D_μ d²x[θ + sv]/ds²`: the path's second-order term, solved with the factor of v.
 
     Cost: one pass of second derivatives and one solve more than Euler's.
     Source: Transtrum & Sethna, arXiv:1201.5885 (their a has no ½), with the exact second derivative.

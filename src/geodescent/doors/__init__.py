@@ -1,7 +1,7 @@
 """The doors: `fit`, `flow`, `certify` and `initialise`, and what they return.
 
-Each takes a module with its data, or a whole `Problem`; a wrong question raises here, before any work, and an unlucky
-answer returns with a `Result`.
+Each takes a module with its data, or a whole `Problem`. Wrong arguments raise here, before any work; a run that does
+not reach its target returns, with a `Result` that says why.
 """
 
 from geodescent.doors._arguments import checked_method

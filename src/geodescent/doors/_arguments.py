@@ -1,4 +1,4 @@
-"""What the doors ask of their arguments before any work."""
+"""Checks of the doors' arguments, before any work."""
 
 import math
 import os
@@ -16,7 +16,7 @@ Data = Inputs | Loader
 
 
 def tensors_of(X: Data | None, call: str) -> Inputs | None:
-    """X, where it is no DataLoader."""
+    """X, if it is no DataLoader. Raises InputError for one."""
     if isinstance(X, DataLoader):
         raise InputError(f"gd.{call} takes tensors, not a DataLoader: gd.{call}(model, X, y).")
     return X
@@ -37,7 +37,7 @@ def checked_method(method: object) -> Method | Stages | None:
 
 
 def _checked_stages(stages: Stages) -> Stages:
-    """Raises InputError for a stage that no run comes to, and for a rule that leaves the last one."""
+    """Raises InputError for a stage that no run reaches, and for a rule for leaving the last one."""
     last, reached = len(stages) - 1, {0}
     for i, stage in enumerate(stages):
         ahead = {i} if i in reached else set[int]()
@@ -67,7 +67,7 @@ def require_folder(checkpoint: str | os.PathLike[str] | None) -> None:
 def checked_stopping(
     target_cost: float | None, max_steps: int, max_seconds: float | None, stop: str | None
 ) -> Stopping:
-    """When to end. Raises InputError for bounds that mean nothing."""
+    """When to end. Raises InputError for invalid bounds."""
     if stop not in (None, "cost", "validation"):
         raise InputError(f'stop must be "cost" or "validation", not {stop!r}.')
     if target_cost is not None and not target_cost >= 0.0:

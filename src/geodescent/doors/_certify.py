@@ -1,4 +1,4 @@
-"""The door certify: what is known before a step, and what stands in the way."""
+"""`certify`: what is known before a step, and what limits a fit."""
 
 from torch import Tensor
 
@@ -30,9 +30,9 @@ def certify(
         y: targets in the outputs' shape.
         weights: w ≥ 0, (N,), of single samples.
         target_cost: for the stopping time.
-        rcond: relative cut on σ; default max(m, K)·eps from D, √(m·eps) through G.
+        rcond: relative cut on σ; default max(m, K)·eps from D, at least √(min(m, K)·eps) through G or DᵀD.
         lipschitz: a proven Lipschitz constant L of D on the ball of radius σ_min/L.
-        max_seconds: parts that would take longer are left out, and named as the reason; None for all parts.
+        max_seconds: parts that would take longer are left out, and the certificate names them; None for all parts.
     """
     problem = problem_of(model, tensors_of(X, "certify"), y, weights, call="certify")
     with within(max_seconds):

@@ -1,4 +1,4 @@
-"""The door fit: to the least-squares minimum, as fast as possible."""
+"""`fit`: to the least-squares minimum, as fast as possible."""
 
 import os
 import time
@@ -57,7 +57,7 @@ def fit(
     that many of them, drawn by a fixed seed; costs are those of all samples throughout, predictions and gain ratios
     those of the samples that a step is taken on (docs/decisions.md).
 
-    Over a DataLoader each step is taken on one batch, with the momentum of SPRING (`Spring`), and C of everything is
+    Over a DataLoader each step is taken on one batch, with the momentum of SPRING (`Spring`), and C of all data is
     measured once a pass. With `method=Method(lift=NormalLift())` the steps are those of the full batch, exact, `DᵀD`
     being summed over the batches.
 
@@ -78,12 +78,12 @@ def fit(
             fitted.
         stop: by the cost, or by the cost of the validation data: where none are given, of a fifth of the samples, drawn
             by a fixed seed and left out of the fit.
-        method: lift × walk × control of one stage, or stages of one's own, over the problem; None for the planned ones.
+        method: lift × walk × control of one stage, or a tuple of stages over the problem; None for the planned ones.
         callback: called with the record of each accepted step; StopIteration ends the run.
         checkpoint: a folder to save to every 30 s and at the end, and to resume from.
 
     Raises:
-        InputError, JacobianError, MemoryPlanError: before any work, with the numbers and the way out.
+        InputError, JacobianError, MemoryPlanError: before any work, with the numbers and what to do.
     """
     begin = time.perf_counter()
     stopping = checked_stopping(target_cost, max_steps, max_seconds, stop)
@@ -110,7 +110,7 @@ def fit(
 
 
 def _descended(plan: FitPlan, stopping: Stopping, callback: Callback, keeper: Keeper, counts: Counter[str]) -> Descent:
-    """The descent from the keeper's state; the model is left at its best point, which is saved, whatever happens."""
+    """The descent from the keeper's state; also after an exception the model is left at the best point and saved."""
     observer = Observer(plan.judge, Clock(keeper.state.records[-1].seconds), stopping.by_validation)
     try:
         return descend(

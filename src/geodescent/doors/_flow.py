@@ -1,4 +1,4 @@
-"""The door flow: the adapted flow itself, beside the cost curve that is known before its first step."""
+"""`flow`: the adapted flow itself, next to the cost curve that is known before its first step."""
 
 import math
 import time
@@ -19,7 +19,7 @@ from geodescent.outputs import Inputs
 from geodescent.problem import Model, Problem, problem_of
 from geodescent.theory import stopping_time
 
-DEFAULT_FALL = 1e-12  # Of C/C₀, where a flow is asked for neither a time nor a target.
+DEFAULT_FALL = 1e-12  # Share of C₀ − F, above F, at which a flow stops that is given neither a time nor a target.
 TARGET_MARGIN = 1e-6  # Share of the target that the flow's end may miss it by: the integration's own error.
 
 
@@ -49,12 +49,13 @@ def flow(
         X: tensor, tuple or dict of tensors, samples first.
         y: targets in the outputs' shape.
         until: τ at which to stop, in e-folds of the residual.
-        target_cost: stop at `½ ln(C₀/target)` instead. Neither: C/C₀ = 1e-12.
+        target_cost: stop at `τ = ½ ln((C₀ − F)/(target − F))` instead, F the instant floor. With neither, the flow
+            stops where C − F is 1e-12 of its value at the start.
         tol: local error of the outputs against ‖x − y‖; at least 1e3·eps of the model's dtype.
         max_seconds: bound of the run; where D nears singularity the flow turns stiff and slow.
         weights: w ≥ 0, (N,), of single samples.
-        field: where output space wants to go, and on which clock; `StraightLineField` walks t = 1 − e^{−τ}.
-        lift: how D⁺ is applied; planned by m, K and memory where it is left out.
+        field: the velocity of the outputs and its time variable; that of `StraightLineField` is t = 1 − e^{−τ}.
+        lift: how D⁺ is applied; None plans it by m, K and memory.
         callback: called with the record of each accepted step; StopIteration ends the run.
 
     Raises:
@@ -95,7 +96,7 @@ def _answer(
     *,
     seconds: float,
 ) -> Flow:
-    """What is returned of a path."""
+    """The `Flow` of a path."""
     arrays = path_arrays(path.points, floor, row_norm(path.residual0))
     full = bool(np.all(arrays["rank"] == problem.n_rows_wanted)) and path.result is Result.time_reached
     theta = path.points[-1].theta
@@ -113,7 +114,7 @@ def _answer(
 
 
 def _end(until: float | None, target_cost: float | None, cost0: float, floor: float) -> float:
-    """The τ at which a flow is to end; 0 where it is there already, or where nothing moves."""
+    """The τ at which a flow is to end; 0 where the cost is already at its target or its floor."""
     if until is not None:
         return until
     if target_cost is None and cost0 - floor <= DEFAULT_FALL * cost0:
@@ -122,7 +123,7 @@ def _end(until: float | None, target_cost: float | None, cost0: float, floor: fl
 
 
 def _result(path: FlowPath, target_cost: float | None) -> Result:
-    """How it ended, a target that was reached included."""
+    """How the flow ended; `target_reached` where the target was."""
     end = path.points[-1].cost
     reached = path.result is Result.time_reached and target_cost and end <= target_cost * (1.0 + TARGET_MARGIN)
     return Result.target_reached if reached else path.result

@@ -1,4 +1,4 @@
-"""The door initialise: the start chosen by the data."""
+"""`initialise`: a start chosen by the data."""
 
 import math
 from collections.abc import Sequence
@@ -23,19 +23,19 @@ def initialise(
     max_samples: int = MOST_SAMPLES,
     seed: int = 0,
 ) -> ChosenStart:
-    """Multiplies the first layer, in place, by the gain whose linear model leaves out the least cost.
+    """Multiplies the first layer, in place, by the gain whose linear model has the least leave-one-out cost.
 
         print(gd.initialise(model, X, y))
 
     At each gain: `min_λ Σ_i ‖B_ii⁻¹[(G + λ)⁻¹(x − y)]_i‖²/(2N)`; the outputs of a sample are left out together, and so
     are samples with identical inputs. Gains are tried from the one nearest to 1 upwards, else downwards, as long as the
-    error falls. The first layer is every linear or convolutional layer that is called on what depends on no parameter.
-    Errors within 10 % of the least count as equal to it, and of these the gain nearest to 1 is taken. Gains below 1 are
-    not taken on the word of less than a quarter of the samples, unless 800 of them look noisy: data that look so are
-    looked at again on as many (docs/decisions.md).
+    error falls. The first layer is every linear or convolutional layer whose input depends on no parameter.
+    Errors within 10 % of the least count as equal to it, and of these the gain nearest to 1 is taken. Where less than a
+    quarter of the samples is used, no gain below 1 is taken, unless 800 samples or more are used and look noisy; where
+    fewer look noisy, the gains are tried again on 800 (docs/decisions.md).
 
-    Of a problem of several blocks, the blocks of samples whose layers can be looked at are left out in turn, those with
-    as many outputs as the first; other blocks have nothing that could be left out.
+    In a problem of several blocks samples are left out of the blocks of samples that give access to their layers and
+    have as many outputs as the first of these; other blocks, such as penalties, have no samples to leave out.
 
     Args:
         model: as in `gd.fit`; only the first layer is changed. Or a whole problem; then X, y, weights are absent.
@@ -48,12 +48,12 @@ def initialise(
         seed: of that random part; the global random state is not touched.
 
     Returns:
-        What was found and changed; its str is for people. Without a first layer, or with less than two distinct
+        What was found and changed; print it for a table. Without a first layer, or with less than two distinct
         samples, nothing is changed and `reason` says so.
 
-    Raises: InputError, JacobianError, MemoryPlanError: with the numbers and the way out; the model is as it was.
+    Raises: InputError, JacobianError, MemoryPlanError: with the numbers and what to do; the model is as it was.
     Cost: for each gain tried, mostly two or three, D or G of a part of the samples and its decomposition: 0.01 to
-        0.1 s on the cases measured; the second look at noise 0.15 to 0.2 s.
+        0.1 s on the cases measured; the second trial on noisy data 0.15 to 0.2 s.
     """
     if not gains or not all(math.isfinite(gain) and gain > 0.0 for gain in gains):
         raise InputError(f"gains = {tuple(gains)}: positive, finite factors are needed, for example (0.5, 1, 2, 4).")

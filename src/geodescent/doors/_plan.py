@@ -1,4 +1,4 @@
-"""What a fit is going to do: its stages, what judges it, and what must be said before the first step."""
+"""The plan of a fit: its stages, its validation cost, and notes for the user."""
 
 import logging
 from collections.abc import Callable
@@ -26,7 +26,7 @@ from geodescent.problem import (
 logger = logging.getLogger("geodescent")
 
 GENTLE = GainRatio(initial_damping=1e4, fall=0.3)
-"""The control of a fit that validation cost ends: from smooth to close (docs/decisions.md)."""
+"""The control of a fit with `stop="validation"`: from the smoothest fit to the closest (docs/decisions.md)."""
 
 
 @dataclass(frozen=True)
@@ -34,9 +34,9 @@ class FitPlan:
     """A fit before its first step.
 
     Attributes:
-        stages: of the descent; the last one's source stands for the whole.
+        stages: of the descent; the source of the last one has all data.
         judge: θ ↦ the validation cost, or None without validation data.
-        notes: what must be said.
+        notes: sentences for the user.
     """
 
     stages: Stages
@@ -45,7 +45,7 @@ class FitPlan:
 
     @property
     def problem(self) -> Problem:
-        """The problem that stands for all."""
+        """The problem of the last stage's source."""
         return self.stages[-1].source.first
 
 
@@ -59,7 +59,7 @@ def plan_fit(
     *,
     by_validation: bool,
 ) -> FitPlan:
-    """The stages for these data by this method; the planned ones where none was asked for."""
+    """The stages for these data by this method; the planned ones where none is given."""
     chosen = checked_method(method)
     if isinstance(X, DataLoader):
         return _over_loader(model, X, y, weights, chosen, validation, by_validation=by_validation)
@@ -116,7 +116,7 @@ def _over_loader(
     *,
     by_validation: bool,
 ) -> FitPlan:
-    """Each step on one batch with momentum; on all batches as one where the lift adds over them."""
+    """Each step on one batch with momentum; on all batches together where the lift needs only sums over rows."""
     if not isinstance(model, nn.Module):
         raise InputError("a DataLoader goes with a module: pass fit(model, loader).")
     if y is not None or weights is not None:
@@ -142,7 +142,7 @@ def _over_loader(
 
 
 def target_notes(problem: Problem, target_cost: float, floor: float) -> list[str]:
-    """What must be said of a target that rounding does not let a fit reach."""
+    """A note for a target that a fit cannot reach because of rounding."""
     if not 0.0 < target_cost < floor:
         return []
     note = (

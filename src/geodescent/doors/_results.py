@@ -16,10 +16,10 @@ from geodescent.flow import Array
 from geodescent.outputs import Layered, ModuleSnapshot, Parametrised
 from geodescent.problem import Problem
 
-LEAST_SECONDS = 1.0  # Seconds that a certificate may take where a result is printed, …
-SHARE_OF_RUN = 0.1  # … or this share of the run's seconds, if that is more.
+LEAST_SECONDS = 1.0  # Seconds: a certificate that is made for printing a result may take this long.
+SHARE_OF_RUN = 0.1  # Share of the run's seconds: it may take this long, if that is more.
 UNMADE = (
-    "this result was pickled before its certificate was made: call gd.certify(model, X, y), or ask for "
+    "this result was pickled before its certificate was made: call gd.certify(model, X, y), or read "
     "solution.certificate before pickling."
 )
 
@@ -66,10 +66,10 @@ def history_of(records: tuple[StepRecord, ...]) -> History:
 
 
 class OnDemand:
-    """A certificate that is made when it is first asked for, and kept; pickled only if it was made.
+    """A certificate that is computed on first use, and kept; it is pickled only if it was computed before.
 
     Args:
-        problem, theta: of which it is; whatever happens to the problem's modules in the meantime.
+        problem, theta: what is certified; later changes of the problem's modules have no effect.
         make: the certificate of a problem at θ.
     """
 
@@ -100,7 +100,7 @@ class OnDemand:
         return made
 
     def in_words(self, seconds: float) -> str:
-        """The certificate for people, with the parts that a tenth of a run's seconds is enough for, or one second."""
+        """The certificate as text, with the parts that fit into a tenth of the run's seconds, or into one second."""
         if self._made is None and self._problem is None:
             return UNMADE
         return str(self.get(max(LEAST_SECONDS, SHARE_OF_RUN * seconds)))
@@ -143,7 +143,7 @@ class Solution:
         steps: accepted steps.
         seconds: of the whole call.
         theta: the best point, (K,).
-        certificate: what is known at the end; made when it is first asked for, which may take longer than the fit.
+        certificate: what is known at the end; computed on first use, which may take longer than the fit.
     """
 
     cost: float
@@ -180,13 +180,13 @@ class Flow:
         time: τ, from 0.
         cost: C by a forward pass at θ(τ), uncorrected.
         predicted_cost: `F + (C₀ − F)e^{−2τ}`, F the floor; known before the first step where F = 0.
-        rank, sigma_min: of D through G: σ below √(m·eps)·σ_max count as none, and σ_min is then 0; NaN where the
-            spectrum was not taken. `gd.certify` looks at D itself.
-        path_bound: `‖x₀ − y‖ ∫dt/σ_min`, t = 1 − e^{−τ}: a bound of the way from θ₀.
+        rank, sigma_min: of D through G or DᵀD: σ below √(min(m, K)·eps)·σ_max count as 0, and σ_min is 0 where the
+            rank is not full; NaN where the spectrum was not computed. `gd.certify` uses D itself where it is small.
+        path_bound: `‖x₀ − y‖ ∫dt/σ_min`, t = 1 − e^{−τ}: an upper bound of the length of the path from θ₀.
         displacement: `‖θ(τ) − θ₀‖`, measured.
         line_deviation: `‖x(τ) − [(1−t)x₀ + ty]‖/‖x₀ − y‖`, how far the outputs are from the straight line.
-        line_deviation_lost: its part outside range(D), which no motion of θ undoes: 0 where D has full row rank, NaN
-            where the spectrum was not taken. The rest came of the range's turning on the way.
+        line_deviation_lost: its part outside range(D), which no velocity of θ reduces: 0 where D has full row rank, NaN
+            where the spectrum was not computed. The rest is due to the rotation of range(D) along the path.
         max_relative_deviation: the largest |C/predicted − 1|.
         cost0: C₀.
         floor: F at the start: 0 where D has full row rank.

@@ -1,4 +1,4 @@
-"""What a run says of how it computed."""
+"""Statistics of a run: how it was computed."""
 
 from collections.abc import Mapping
 

@@ -1,7 +1,7 @@
 """The adapted flow `dθ/dτ = −D⁺(x − y)`, integrated with error control.
 
-A field says where output space wants to go and on which clock, a lift turns that into a velocity of θ, and `integrate`
-walks along any velocity; `follow` measures the path beside the cost curve that is known before the first step.
+A field gives a velocity of the outputs and its time variable, a lift turns that into a velocity of θ, and `integrate`
+integrates any velocity; `follow` measures the path, next to the cost curve that is known before the first step.
 """
 
 from geodescent.flow._arrays import Array, Velocity, as_arrays, tensor_of

@@ -1,4 +1,4 @@
-"""Velocities as arrays: NumPy is met here, where SciPy integrates, and nowhere else in the room."""
+"""Conversion of velocities between torch and NumPy, for SciPy's integrator."""
 
 from collections.abc import Callable
 
@@ -10,16 +10,16 @@ from geodescent._types import Outputs, Theta
 
 Array = NDArray[np.float64]
 Velocity = Callable[[float, Theta], Theta]
-"""`dθ/dτ` at a time and a θ, on the clock of a field; tensors in and out."""
+"""The velocity of θ at a time and a θ, in the time variable of a field; tensors in and out."""
 Remaining = Callable[[Outputs], Outputs]
-"""What stands in the place of x − y, of outputs (m,), where the flow is of another cost."""
+"""Outputs (m,) ↦ what replaces x − y where the flow is that of another cost."""
 
 
 def as_arrays(velocity: Velocity, like: Theta) -> Callable[[float, Array], Array]:
-    """The same velocity on arrays, as SciPy asks for it."""
+    """The same velocity on arrays, as SciPy needs it."""
     return lambda time, theta: velocity(time, tensor_of(theta, like)).double().cpu().numpy()
 
 
 def tensor_of(theta: Array, like: Theta) -> Theta:
-    """A copy of an array as a tensor of this kind."""
+    """A copy of an array as a tensor with the dtype and device of `like`."""
     return torch.from_numpy(theta.copy()).to(like)

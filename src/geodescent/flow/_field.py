@@ -1,4 +1,4 @@
-"""Where output space wants to go, and on which clock."""
+"""Velocities of the outputs, and their time variables."""
 
 import math
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from geodescent._types import Outputs
 
 
 class Field(Protocol):
-    """An output-space velocity."""
+    """A velocity of the outputs, and the time variable (clock) in which it is integrated."""
 
     def velocity(self, residual: Outputs, residual0: Outputs) -> Outputs:
         """The velocity at residual x − y, given the one at the start."""
@@ -41,7 +41,7 @@ class AdaptedField:
 class StraightLineField:
     """`dx/dt = y − x₀` with t = 1 − e^{−τ}: the same path walked at constant speed in finite time.
 
-    The vector is frozen, so this form does not correct its own drift.
+    The velocity stays y − x₀, so that errors of the integration are not corrected.
     """
 
     def velocity(self, residual: Outputs, residual0: Outputs) -> Outputs:

@@ -18,13 +18,13 @@ from geodescent.linalg import row_dot
 from geodescent.problem import Problem
 from geodescent.theory import predicted_cost
 
-STILL = 1e-12  # Share of the cost: a start whose cost is its floor to this share is a critical point.
-FLOOR_ROUNDING = 1e-24  # Share of the cost: an instant floor below it is rounding of a full rank.
+STILL = 1e-12  # Share of the cost: a start whose cost is this close to its floor is a critical point.
+FLOOR_ROUNDING = 1e-24  # Share of the cost: an instant floor below it is rounding, and the rank is full.
 
 
 @dataclass(frozen=True)
 class FlowPath:
-    """How far a flow came.
+    """The path of a flow, and how it ended.
 
     Attributes:
         points: of the path, the start first.
@@ -99,15 +99,15 @@ def _record(problem: Problem, points: list[PathPoint], law: float, seconds: floa
 
 
 def notes_of(path: FlowPath, until: float) -> list[str]:
-    """What must be said of a path that ended for want of time."""
+    """A note for a path that ended because its time ran out."""
     points = path.points
     if path.result is not Result.max_seconds or len(points) < 2:
         return []
     step = points[-1].time - points[-2].time
     return [
         f"The flow came to τ = {points[-1].time:.3g} of {until:.3g}, with σ_min = {points[-1].sigma_min:.2g} there and "
-        f"steps of {step:.1e}. Steps grow short near lost rank and at kinks of activations such as ReLU; more time, "
-        "a larger tol, smooth activations or gd.fit are the ways on."
+        f"steps of {step:.1e}. Steps become short near lost rank and at kinks of activations such as ReLU: allow more "
+        "time or a larger tol, use smooth activations, or use gd.fit."
     ]
 
 

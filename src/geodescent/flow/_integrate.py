@@ -15,8 +15,8 @@ from geodescent.flow._field import AdaptedField, Field
 from geodescent.problem import Problem
 
 LEAST_PIECES = 20  # Pieces of the path, at least: each ends with an accepted step.
-PIECE = 0.7  # Time τ of a piece, at most: the cost falls fourfold on it, and so does the tolerance.
-LEAST_TOL = 1e3  # Times eps: with a smaller tolerance the integrator would chase rounding.
+PIECE = 0.7  # Time τ of a piece, at most: over it the cost falls fourfold, and the tolerance by half.
+LEAST_TOL = 1e3  # Times eps: a smaller tolerance would be below rounding errors.
 
 
 def integrate(
@@ -31,12 +31,12 @@ def integrate(
     """`(τ, θ)` at every accepted step of an eighth-order Runge–Kutta pair, in pieces of τ, from the problem's own θ.
 
     In each piece the local error of the outputs is held to `tol·‖x − y‖/10` at its start, so that it shrinks with the
-    residual (a constant tolerance spoils the law below C/C₀ ≈ 1e-8), and that of θ to `10·tol` of the way of the step.
+    residual (a constant tolerance spoils the law below C/C₀ ≈ 1e-8), and that of θ to `10·tol` times the step's length.
 
     Args:
-        velocity: on the clock of the field.
-        field: whose clock; that of the adapted field, τ, by default.
-        remaining: what stands in the place of x − y, of outputs (m,), where the flow is of another cost.
+        velocity: in the time variable of the field.
+        field: whose time variable is used; by default that of the adapted field, τ.
+        remaining: outputs (m,) ↦ what replaces x − y, where the flow is that of another cost.
 
     Raises: ArithmeticError, where no step size keeps the tolerance.
     """
@@ -74,7 +74,7 @@ def path_of(
 ) -> tuple[Array, list[Theta]]:
     """τ and θ at the start and at every accepted step, as many as there is time for.
 
-    Raises: InputError for times and tolerances that mean nothing; ArithmeticError as `integrate`.
+    Raises: InputError for invalid times and tolerances; ArithmeticError as `integrate`.
     """
     check_until(until, None, tol)
     deadline = clock.perf_counter() + max_seconds
@@ -88,7 +88,7 @@ def path_of(
 
 
 def check_until(until: float | None, target: float | None, tol: float) -> None:
-    """Raises InputError for times, targets and tolerances that mean nothing."""
+    """Raises InputError for invalid times, targets and tolerances."""
     if not 0.0 < tol < 1.0:
         raise InputError(f"tol = {tol}: a relative tolerance between 0 and 1 is needed.")
     if until is not None and target is not None:

@@ -39,7 +39,7 @@ def path_point(
     Args:
         problem: of the flow.
         theta: where, (K,).
-        lift: of the flow, for the part of the deviation that range(D) holds.
+        lift: of the flow, for the part of the deviation outside range(D).
         time: τ.
         residual0: the weighted x₀ − y, (m,), float64.
     """
@@ -56,7 +56,7 @@ def path_point(
 
 
 def _spectrum(rows: Jacobian, wanted: int) -> tuple[float, float]:
-    """`(rank, σ_min)` through G or DᵀD: σ_min is the last of the singular values wanted, 0 where the rank is below."""
+    """`(rank, σ_min)` through G or DᵀD: σ_min is the `wanted`-th singular value, 0 where the rank is lower."""
     m, k = rows.shape
     values = torch.linalg.eigvalsh(rows.gram() if m <= k else rows.normal())
     rank = int((values > len(values) * torch.finfo(values.dtype).eps * values[-1]).sum())

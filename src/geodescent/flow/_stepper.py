@@ -1,4 +1,4 @@
-"""Runge–Kutta steps whose error is measured where the flow lives: in the outputs. Imports SciPy: only when asked."""
+"""Runge–Kutta steps whose error is measured in the outputs. Imports SciPy, which is slow: only when needed."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,21 +13,21 @@ from geodescent.linalg import ROWS, lanczos_extremes, row_norm
 from geodescent.problem import Problem
 
 STEP_SHARE = 0.1  # Share of the tolerance that one step may use: a flow takes tens of steps, and their errors add up.
-WAY = 10.0  # Times the tolerance: the error of θ, of the way that a step goes.
-ALWAYS_ALLOWED = 1e-150  # Absolute error that is always allowed: where there is nothing to do.
-STEP_ROUNDING = 100.0 * float(np.finfo(np.float64).eps)  # Of the outputs and of θ: errors that no step size removes.
-SIGMA_PRODUCTS = 8  # Products with DDᵀ in the estimate of σ_max, which only SciPy's first step asks for.
+WAY = 10.0  # Times the tolerance: the error of θ that is allowed, relative to the length of the step.
+ALWAYS_ALLOWED = 1e-150  # Absolute error that is always allowed: the limit stays positive where x and x − y are zero.
+STEP_ROUNDING = 100.0 * float(np.finfo(np.float64).eps)  # Share of outputs and θ: errors that no step size removes.
+SIGMA_PRODUCTS = 8  # Products with DDᵀ in the estimate of σ_max, which only SciPy's choice of a first step uses.
 
 
 @dataclass(frozen=True)
 class Tolerance:
-    """What a step may be off by, at the start of a piece of the path.
+    """The error that a step may have, computed at the start of a piece of the path.
 
     Attributes:
         apply: `v ↦ D v`, rows weighted.
         outputs: the largest ‖D e‖.
-        way: the largest ‖e‖, of the length of the step.
-        theta: the largest ‖e‖ that is rounding in any case.
+        way: the largest ‖e‖, relative to the length of the step.
+        theta: an error ‖e‖ that is allowed in addition, for rounding.
         largest: σ_max of D.
     """
 
@@ -42,7 +42,7 @@ class Tolerance:
         """`‖D e‖ ≤ tol·‖x − y‖/10` and `‖e‖ ≤ 10·tol·‖Δθ‖`.
 
         Args:
-            remaining: what stands in the place of x − y, of outputs (m,); None for x − y.
+            remaining: outputs (m,) ↦ what replaces x − y; None for x − y.
         """
         residual, jacobian = problem.linearise(theta, dtype=torch.float64)
         outputs = problem.outputs(theta)
@@ -63,10 +63,10 @@ class Tolerance:
 
 
 class OutputStepper(DOP853):  # type: ignore[misc]  # SciPy has no types
-    """DOP853 as in SciPy, its local error e held to a `Tolerance` in place of a norm of θ.
+    """SciPy's DOP853, with its local error e compared with a `Tolerance` in place of a norm of θ.
 
-    Along a weak direction of D parameters go far, and rounding is large, while outputs hardly move: measured in θ, a
-    step there would have to be as short as 1/cond(D) of what the outputs ask for (docs/decisions.md).
+    Along directions of small singular values of D parameters move far, with large rounding errors, while outputs hardly
+    move: an error measured in θ would make steps as short as 1/cond(D) of what the outputs need (docs/decisions.md).
 
     Source: Hairer, Nørsett & Wanner, *Solving ODEs I*, II.10: the error is `‖e₅‖²/√(‖e₅‖² + 0.01‖e₃‖²)`.
     """
@@ -82,7 +82,7 @@ class OutputStepper(DOP853):  # type: ignore[misc]  # SciPy has no types
         first_step: float | None,
     ) -> None:
         self.tolerance = tolerance
-        atol = tolerance.outputs / (tolerance.largest * len(theta) ** 0.5)  # only SciPy's first step asks for it
+        atol = tolerance.outputs / (tolerance.largest * len(theta) ** 0.5)  # only SciPy's first step uses it
         super().__init__(velocity, begin, theta, end, rtol=STEP_ROUNDING, atol=atol, first_step=first_step)
 
     def _estimate_error_norm(self, stages: Array, h: float, scale: Array) -> float:

@@ -1,4 +1,4 @@
-"""The velocity of θ along a flow: where output space wants to go, lifted without damping."""
+"""The velocity of θ along a flow: the field's velocity of the outputs, lifted without damping."""
 
 import time as clock
 
@@ -15,7 +15,7 @@ def lifted_velocity(problem: Problem, field: Field, lift: Lift, residual0: Outpu
     """`θ̇ = D⁺ v`, v the field's velocity at x[θ] − y: along the adapted field `−D⁺(x − y)`.
 
     Args:
-        residual0: the weighted x₀ − y, (m,), float64, which a field may ask for.
+        residual0: the weighted x₀ − y, (m,), float64, which a field may use.
     """
 
     def velocity(time: float, theta: Theta) -> Theta:

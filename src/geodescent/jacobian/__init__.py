@@ -1,7 +1,7 @@
-"""The Jacobian `D = ∂x/∂θ`, m × K, as a value that multiplies: it is never formed unless somebody asks for it.
+"""The Jacobian `D = ∂x/∂θ`, m × K, as an object with products and Gram matrices: D itself is formed only on request.
 
-`Jacobian` says what every Jacobian can do. `BlockJacobian` holds blocks of rows × pieces of columns, a linear layer as
-inputs and cotangents; `MatrixJacobian` is the same from a matrix, or from two functions.
+`Jacobian` is the protocol. `BlockJacobian` holds blocks of rows × pieces of columns, where a linear layer is kept as
+its inputs and cotangents; `MatrixJacobian` is the same from a matrix, or from two functions.
 """
 
 from geodescent.jacobian._block_jacobian import BlockJacobian, stacked

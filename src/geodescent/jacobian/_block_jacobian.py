@@ -1,4 +1,4 @@
-"""The Jacobian as blocks of rows × pieces of columns: products and Gram matrices, never D unless asked."""
+"""The Jacobian as blocks of rows × pieces of columns: products and Gram matrices, without forming D."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -15,13 +15,13 @@ from geodescent.jacobian._gram import Block, by_rows, fill, formed_numbers, mirr
 from geodescent.jacobian._jacobian import Jacobian
 from geodescent.jacobian._normal import add_normal, row_chunks
 
-COMPACT = 2**22  # Numbers of D, 32 MB in float64, that are as soon read as made anew from the pieces of the columns.
-CALL_FLOPS = 2e6  # Flops that one layer's products could do in the time that calling their kernels takes, on two cores.
+COMPACT = 2**22  # Entries of D, 32 MB in float64: up to here reading D is as fast as computing it from its pieces.
+CALL_FLOPS = 2e6  # Flops: calling the kernels of one layer's products takes as long as this many, on two cores.
 
 
 @dataclass(frozen=True)
 class BlockJacobian:
-    """`D`, m × K, as a value: blocks of rows, each the sum of its pieces of columns.
+    """`D`, m × K, as blocks of rows; each block is the sum of its pieces of columns.
 
     Attributes:
         blocks: one per named block of rows, stacked in this order.
@@ -41,7 +41,7 @@ class BlockJacobian:
 
     @property
     def holds_rows(self) -> bool:
-        """Whether rows of D can be formed: not where a large one is known by its products alone."""
+        """Whether rows of D can be formed; False for a large D that is only known by its products."""
         return all(piece.is_formable for piece in self.columns)
 
     @property
@@ -72,7 +72,7 @@ class BlockJacobian:
         return out
 
     def product_flops(self) -> float:
-        """Of one product with D and one with Dᵀ, with what the calls of small operations cost beside them."""
+        """Flops of one product with D and one with Dᵀ, with the cost of calling small kernels added."""
         return sum(
             CALL_FLOPS + 4.0 * block.n_samples * (c.width + block.n_outputs * c.index.shape[0])
             for block in self.blocks
@@ -80,17 +80,17 @@ class BlockJacobian:
         )
 
     def gram_flops(self) -> float:
-        """Of the square Gram matrix, each piece by the cheaper route."""
+        """Flops of the square Gram matrix, each piece by its cheaper route."""
         m = self.n_residuals
         return 0.5 * sum(min(rows_flops(c, m), c.flops(m)) for c in self.columns)
 
     def gram(self, other: Jacobian | None = None) -> Gram:
         """`G = D Dᵀ` (m, m), or the block `D D'ᵀ` (m, m') against another set of samples; sample-major rows.
 
-        Layer by layer from inputs and cotangents, by tiles; of the square one the lower triangle is computed.
+        Computed tile by tile from the inputs and cotangents of the layers; of a square G only the lower triangle.
 
-        Cost: for a linear layer 2(N²d_in + m²d_out) flops instead of 2m²·d_in·d_out; m² numbers, two tiles, and the
-            m·d_out of cotangents that are kept as a chain. Blocks of different maps are formed as rows, (m + m')K.
+        Cost: for a linear layer 2(N²d_in + m²d_out) flops instead of 2m²·d_in·d_out; m² numbers, two tiles, and
+            m·d_out for cotangents that are kept as a chain. Blocks of different maps are formed as rows, (m + m')K.
         Raises:
             MemoryPlanError: G does not fit.
             JacobianError: the other is over another θ, or does not hold its rows.
@@ -111,8 +111,8 @@ class BlockJacobian:
     def mean_gram(self) -> Gram:
         """`K̄ = (1/Q) Σ_q G_qq` (N, N): the average over the outputs of a sample.
 
-        Of several blocks with the same Q, N counts all their samples. Blocks with another number of outputs are not
-        averaged with each other: what couples them is left out, which keeps K̄ positive semidefinite.
+        N counts the samples of all blocks. Entries between blocks with different numbers of outputs are zero, which
+        keeps K̄ positive semidefinite.
 
         Cost: of one block, a Gram matrix of N rows; of several, Q of them.
         """
@@ -133,7 +133,7 @@ class BlockJacobian:
         return out
 
     def coupling(self) -> Tensor:
-        """`Σ_i D_i D_iᵀ` (Q, Q): how much the outputs of a sample move together, for blocks with the same Q."""
+        """`Σ_i D_i D_iᵀ` (Q, Q): the Gram matrices of single samples, summed; for blocks with the same Q."""
         n_outputs = self._one_number_of_outputs()
         out = torch.zeros(n_outputs, n_outputs, dtype=self.dtype, device=self.device)
         for piece in self.columns:
@@ -178,7 +178,7 @@ class BlockJacobian:
         return out
 
     def compact(self) -> "BlockJacobian":
-        """The same with its rows formed, where few parameters and one output make them the cheaper way to multiply."""
+        """The same with its rows formed, where one output and a small m·K make products cheaper with them."""
         m, k = self.shape
         if any(block.n_outputs > 1 for block in self.blocks) or m * k > COMPACT:
             return self
@@ -204,7 +204,7 @@ class BlockJacobian:
         return torch.cat(diagonals)
 
     def scaled(self, *, rows: Outputs | None = None, columns: Theta | None = None) -> "BlockJacobian":
-        """`diag(rows) D diag(columns)`: how a lift sees the two norms; None for ones."""
+        """`diag(rows) D diag(columns)`: the weights of rows and the metric of θ applied to D; None for ones."""
         if rows is None and columns is None:
             return self
         parts = [None] * len(self.blocks) if rows is None else self._split(rows.reshape(-1))
@@ -216,7 +216,7 @@ class BlockJacobian:
         return BlockJacobian(tuple(blocks), self.n_params, self.dtype, self.device)
 
     def to(self, dtype: torch.dtype) -> "BlockJacobian":
-        """The same Jacobian with everything after the capture done in another precision."""
+        """The same Jacobian, converted to another precision."""
         if dtype == self.dtype:
             return self
         blocks = [Block(tuple(c.to(dtype) for c in b.columns), b.n_samples, b.n_outputs) for b in self.blocks]
@@ -241,7 +241,7 @@ class BlockJacobian:
         return numbers[0]
 
     def _unmade(self, other: Jacobian | None) -> int:
-        """Numbers that `gram` makes beside G: what is read more than once, and rows of blocks of different maps."""
+        """How many numbers `gram` holds beside G: cotangents that it forms, and rows of blocks of different maps."""
         if other is not None and (other.n_params != self.n_params or not other.blocks):
             raise JacobianError(
                 "a Gram matrix of two Jacobians needs two that hold their rows, over one θ: these have "

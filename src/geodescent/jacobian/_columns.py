@@ -1,4 +1,4 @@
-"""Columns of the Jacobian that belong to some entries of θ: what they can do, and the plain kind.
+"""Columns of the Jacobian for some entries of θ: the protocol, and the kind that is formed.
 
 There are three kinds, each for N samples and Q outputs:
 
@@ -6,7 +6,7 @@ There are three kinds, each for N samples and Q outputs:
 - `OuterColumns`: `D[(i,q), index[o,d]] = Σ_p g[i,q,p,o] a[i,p,d]`, never formed. Every linear layer is one of these.
 - `ProductColumns`: known by `v ↦ Dv` and `u ↦ Dᵀu`, formed only where something needs the numbers.
 
-All are values: taking samples, scaling and joining give new objects. Samples come first in every tensor, so that a
+All are immutable: taking samples, scaling and joining give new objects. Samples come first in every tensor, so that a
 chunk of samples is a slice and the rows of D are sample-major without a copy.
 """
 
@@ -25,12 +25,12 @@ class Columns(Protocol):
 
     @property
     def index(self) -> Tensor:
-        """Where these columns stand in θ, in the shape that the kind needs."""
+        """Which entries of θ the columns belong to, in the shape that this kind of columns needs."""
         ...
 
     @property
     def label(self) -> str:
-        """The module or the parameters that they belong to, for people."""
+        """Name of the module or the parameters, for messages and statistics."""
         ...
 
     @property
@@ -40,7 +40,7 @@ class Columns(Protocol):
 
     @property
     def unmade(self) -> int:
-        """Numbers that `settled` makes."""
+        """How many numbers `settled` computes."""
         ...
 
     @property
@@ -49,7 +49,7 @@ class Columns(Protocol):
         ...
 
     def samples(self, chunk: slice) -> "Columns":
-        """Those of some samples."""
+        """The columns' rows for some samples."""
         ...
 
     def to(self, dtype: torch.dtype) -> "Columns":
@@ -57,11 +57,11 @@ class Columns(Protocol):
         ...
 
     def rows(self) -> "DenseColumns":
-        """The same, formed."""
+        """The same columns, formed."""
         ...
 
     def settled(self) -> "Columns":
-        """The same, with everything made that is read more than once."""
+        """The same, with everything computed that a Gram matrix reads more than once."""
         ...
 
     def parts(self, limit: int) -> "Sequence[Columns]":
@@ -73,11 +73,11 @@ class Columns(Protocol):
         ...
 
     def mixed(self, matrix: Tensor) -> "Columns":
-        """Of other outputs, each a combination of these: column r of the matrix, (Q, R) or (N, Q, R)."""
+        """The columns for other outputs, `Σ_q matrix[q, r] x_q`; the matrix is (Q, R) or (N, Q, R)."""
         ...
 
     def coupling(self) -> Tensor:
-        """`Σ_i D_i D_iᵀ`, (Q, Q): how much the outputs of a sample move together."""
+        """`Σ_i D_i D_iᵀ`, (Q, Q): the Gram matrices of single samples, summed."""
         ...
 
     def averaged(self) -> "Columns":
@@ -105,13 +105,13 @@ class Columns(Protocol):
         ...
 
     def flops(self, other_rows: int) -> int:
-        """Of one block of G against as many rows, without forming what is not formed."""
+        """Flops of a block of G against `other_rows` rows, without forming columns that are not formed."""
         ...
 
 
 @dataclass(frozen=True)
 class DenseColumns:
-    """Columns of D formed outright: `values (N, Q, k)` for the entries `index (k,)` of θ. Verbs: those of `Columns`."""
+    """Columns of D formed outright: `values (N, Q, k)` for the entries `index (k,)` of θ. Methods: see `Columns`."""
 
     values: Tensor
     index: Tensor

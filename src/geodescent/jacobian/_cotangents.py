@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-CHUNK = 2**18  # Numbers that are made at once where they are only summed: 2 MB in float64 stay near the cores.
+CHUNK = 2**18  # Numbers formed at once where only their sums are needed: 2 MB in float64, which fit the cache.
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class DenseCotangents:
 
     @property
     def unmade(self) -> int:
-        """Numbers that `dense` makes anew."""
+        """How many numbers `dense` computes."""
         return 0
 
     def samples(self, chunk: slice) -> "DenseCotangents":
@@ -47,18 +47,18 @@ class DenseCotangents:
         return DenseCotangents(self.values * factor)
 
     def mixed(self, matrix: Tensor) -> "DenseCotangents":
-        """Of other outputs: column r of the matrix, (Q, R) or one a sample (N, Q, R), gives output r."""
+        """For other outputs, `Σ_q matrix[q, r] x_q`; the matrix is (Q, R) or (N, Q, R)."""
         n, q = self.shape[:2]
         mixed = matrix.mT @ self.values.reshape(n, q, -1)
         return DenseCotangents(mixed.view(n, -1, *self.shape[2:]))
 
     def averaged(self) -> "DenseCotangents":
-        """Of one output whose G is the mean over the outputs: they stand side by side, `(N, 1, P, Q·o)`."""
+        """For one output whose G is the mean over the outputs: those of all outputs side by side, `(N, 1, P, Q·o)`."""
         n, q, p, o = self.shape
         return DenseCotangents(self.values.transpose(1, 2).reshape(n, 1, p, q * o) / q**0.5)
 
     def apply(self, moved: Tensor) -> Tensor:
-        """`(N, P, o) → (N, Q)`: how the outputs move when the layer's return does."""
+        """`(N, P, o) → (N, Q)`: the change of the outputs for a change of what the layer returned."""
         return (moved.flatten(1)[:, None] @ self.values.flatten(2).transpose(1, 2))[:, 0]
 
     def collect(self, u: Tensor) -> Tensor:
@@ -90,12 +90,12 @@ class DenseCotangents:
 class ChainedCotangents:
     """`g[i] = W_k ∘ s_{k,i} ⋯ W_1 ∘ s_{1,i}`: through linear layers and the slopes of elementwise functions.
 
-    What leads from a layer to the outputs of a chain is kept as it is, the same matrices for all samples: products with
-    g are those of a pass through the chain, and its N·Q·o numbers are made where somebody asks for them.
+    The weights and slopes between the layer and the outputs are kept in place of g; the weights are the same for all
+    samples. A product with g is a pass through this chain, and the N·Q·o numbers of g are formed only where needed.
 
     Attributes:
         weights: W_1, (o_1, o), to W_k, (Q, o_{k−1}), from the layer outwards; at least one.
-        slopes: s_1, (N, o), to s_k, (N, o_{k−1}): before each of them.
+        slopes: s_1, (N, o), to s_k, (N, o_{k−1}): derivatives of the elementwise functions before each weight.
     """
 
     weights: tuple[Tensor, ...]

@@ -1,4 +1,4 @@
-"""Gram matrices of blocks of rows, tile by tile: piece after piece of the columns while a tile is near the cores."""
+"""Gram matrices of blocks of rows, tile by tile: all pieces of the columns are added while a tile is in the cache."""
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -12,8 +12,8 @@ from geodescent.jacobian._columns import Columns, DenseColumns, same_columns
 from geodescent.jacobian._outer_columns import OuterColumns
 from geodescent.jacobian._workspace import Workspace
 
-ASPECT = 4  # Columns of a tile to its rows: long products are faster, and two buffers of 2 MB stay near the cores.
-ROWS_MARGIN = 2.0  # Forming rows may cost this many times the flops: contraction is bound by memory traffic.
+ASPECT = 4  # Columns of a tile over its rows: wide products are faster, and two buffers of 2 MB fit the cache.
+ROWS_MARGIN = 2.0  # Times the flops of contraction: rows may cost this, because contraction is bound by memory traffic.
 
 Pair = tuple[Columns, Columns]  # of two blocks, for the same entries of θ
 
@@ -36,15 +36,15 @@ class Block:
         return Block(tuple(c.samples(chunk) for c in self.columns), n, self.n_outputs)
 
     def settled(self) -> "Block":
-        """The same with everything made that is read more than once."""
+        """The same, with everything computed that a Gram matrix reads more than once."""
         return Block(tuple(c.settled() for c in self.columns), self.n_samples, self.n_outputs)
 
 
 def fill(block: Block, other: Block, out: Tensor, n_params: int, *, lower: bool) -> None:
     """Writes `D D'ᵀ` of two blocks to `out`; with `lower`, only the tiles on and below the diagonal.
 
-    Two blocks of the same map have the same pieces, and each pair is contracted or formed as is cheaper. Pieces that
-    have no counterpart in the other block are formed as rows over all of θ.
+    Two blocks of the same map have the same pieces, and each pair takes the cheaper route, contracted or formed. Pieces
+    that have no counterpart in the other block are formed as rows over all of θ.
     """
     work, fresh = Workspace(out.dtype, out.device), True
     pairs, rest, other_rest = _matched(block, other)
@@ -58,7 +58,7 @@ def fill(block: Block, other: Block, out: Tensor, n_params: int, *, lower: bool)
 
 
 def _matched(block: Block, other: Block) -> tuple[list[Pair], list[Columns], list[Columns]]:
-    """Pairs of pieces for the same parameters, where all that overlaps is matched; and what is left of both blocks."""
+    """Pairs of pieces for the same parameters if both blocks have the same pieces; else all pieces, unpaired."""
     if block.columns is other.columns:
         return [(c, c) for c in block.columns], [], []
     if len(block.columns) == len(other.columns) and all(map(same_columns, block.columns, other.columns)):
@@ -67,7 +67,7 @@ def _matched(block: Block, other: Block) -> tuple[list[Pair], list[Columns], lis
 
 
 def formed_numbers(block: Block, other: Block, n_params: int) -> int:
-    """Numbers of the rows over all of θ that `fill` forms of two blocks whose pieces are not the same."""
+    """How many numbers `fill` forms as rows over all of θ; 0 for two blocks with the same pieces."""
     _, rest, other_rest = _matched(block, other)
     return n_params * (block.n_rows * bool(rest) + other.n_rows * bool(other_rest))
 
@@ -82,7 +82,7 @@ def _over_theta(block: Block, pieces: Sequence[Columns], n_params: int, like: Te
 
 
 def _groups(pairs: Sequence[Pair], other_rows: int) -> Iterator[list[Pair]]:
-    """The pairs that are added to one tile after the other: as many rows as may be formed at once."""
+    """The pairs in groups that are added to a tile together, with at most as many rows formed as the budget allows."""
     limit = budget().rows_numbers
     to_form, by_positions = list[Pair](), defaultdict[tuple[int, int], list[Pair]](list)
     for pair in pairs:
@@ -109,7 +109,7 @@ def _formed(columns: Columns, other: Columns, limit: int) -> Iterator[tuple[Dens
 
 
 def _cut_alike(columns: Columns, pieces: Sequence[Columns]) -> list[Columns]:
-    """The columns cut where the pieces of their partner are."""
+    """The columns, cut at the same places as the other block's pieces."""
     if not isinstance(columns, OuterColumns):
         return [columns]
     cut, start = list[Columns](), 0
@@ -149,7 +149,7 @@ def by_rows(columns: Columns, other: Columns, other_rows: int) -> bool:
 
 
 def rows_flops(columns: Columns, other_rows: int) -> int:
-    """Of one block of G against as many rows, formed."""
+    """Flops of a block of G against `other_rows` rows, with the rows formed."""
     if not isinstance(columns, OuterColumns):
         return columns.flops(other_rows)
     n, q, p, _ = columns.cotangents.shape

@@ -1,4 +1,4 @@
-"""What a Jacobian is: the derivative `D = ∂x/∂θ`, m × K, as something that multiplies."""
+"""The protocol of a Jacobian `D = ∂x/∂θ`, m × K: products, Gram matrices, rows."""
 
 from collections.abc import Iterator
 from typing import Protocol
@@ -11,7 +11,7 @@ from geodescent.jacobian._gram import Block
 
 
 class Jacobian(Protocol):
-    """`D`, m × K, as a value: products, Gram and normal matrices; D itself only where it is asked for.
+    """`D`, m × K, by its products, Gram and normal matrices; D itself is formed only on request.
 
     `BlockJacobian` is what output maps return, `MatrixJacobian` the same from a matrix or from two functions.
     """
@@ -33,12 +33,12 @@ class Jacobian(Protocol):
 
     @property
     def blocks(self) -> tuple[Block, ...]:
-        """The rows block by block; empty where they are never held."""
+        """The blocks of rows; empty where rows are never held in memory."""
         ...
 
     @property
     def holds_rows(self) -> bool:
-        """Whether rows of D can be formed at an affordable price, as preconditioners ask for."""
+        """Whether rows of D can be formed at an affordable cost, which preconditioners need."""
         ...
 
     @property
@@ -92,19 +92,19 @@ class Jacobian(Protocol):
         ...
 
     def to(self, dtype: torch.dtype) -> "Jacobian":
-        """The same, with everything from here on done in another precision."""
+        """The same Jacobian, converted to another precision."""
         ...
 
     def compact(self) -> "Jacobian":
-        """The same with its rows formed, where that is the cheaper way to multiply."""
+        """The same with its rows formed, where that makes products cheaper."""
         ...
 
     def product_flops(self) -> float:
-        """Of one product with D and one with Dᵀ."""
+        """Flops of one product with D and one with Dᵀ."""
         ...
 
     def gram_flops(self) -> float:
-        """Of the square Gram matrix."""
+        """Flops of the square Gram matrix."""
         ...
 
     def routes(self) -> list[dict[str, object]]:

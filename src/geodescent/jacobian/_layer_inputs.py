@@ -1,4 +1,4 @@
-"""What a layer was given: inputs as numbers, or one-hot inputs kept as indices."""
+"""The inputs of a layer: as numbers, or as indices where they are one-hot."""
 
 from dataclasses import dataclass, replace
 
@@ -53,7 +53,7 @@ class DenseInputs:
 
 @dataclass(frozen=True)
 class IndexInputs:
-    """One-hot layer inputs kept as indices `(N, P)` into d rows: an embedding's."""
+    """One-hot layer inputs kept as indices `(N, P)` into d rows, as those of an embedding."""
 
     indices: Tensor
     size: int

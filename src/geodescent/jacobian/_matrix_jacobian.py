@@ -18,7 +18,7 @@ LABEL = "a matrix"
 class MatrixJacobian(BlockJacobian):
     """`D` from a tensor (m, K), or from the pair of functions `v ↦ Dv` and `u ↦ Dᵀu`.
 
-    What the `linearise` of an output map of one's own returns:
+    The `linearise` of a user's own output map returns one:
 
         return outputs, gd.MatrixJacobian(D)
         return outputs, gd.MatrixJacobian((mv, rmv), shape=(m, K))

@@ -23,7 +23,7 @@ class OuterColumns:
         label: the module's name.
         scale: of the columns, or None for ones.
 
-    Verbs: those of `Columns`.
+    Methods: see `Columns`.
     """
 
     inputs: LayerInputs
@@ -139,7 +139,7 @@ class OuterColumns:
         self.rows().add_dense(out)
 
     def flops(self, other_rows: int) -> int:
-        """Of one block of G against as many rows, contracted."""
+        """Flops of a block of G against `other_rows` rows, contracted."""
         n, q, p, o = self.cotangents.shape
         pairs = (n * p) * (other_rows // q * p)
         return 2 * pairs * (self.inputs.size + q * q * (o + 1))

@@ -11,7 +11,7 @@ from geodescent._budget import budget, require
 from geodescent.jacobian._columns import Columns, DenseColumns
 from geodescent.jacobian._workspace import Workspace
 
-PROBES = 64  # Products in an estimate of a diagonal: its entries are known to about √(2/64), a fifth.
+PROBES = 64  # Products in an estimate of a diagonal: the relative error of its entries is about √(2/64), a fifth.
 
 Product = Callable[[Tensor], Tensor]
 
@@ -26,10 +26,10 @@ class ProductColumns:
         row_scale: (m,), in the dtype of everything returned.
         column_scale: (K,).
         source: dtype in which the products are computed.
-        label: for statistics.
+        label: a name for statistics.
 
-    Verbs: those of `Columns`; all but `mv` and `rmv` form the columns, by min(m, K) products, once. Where they are too
-    many numbers for that, `row_squares` estimates: `E (Dz)²` over random signs z is the diagonal of DDᵀ.
+    Methods: see `Columns`. Those that need entries of D form it once, by min(m, K) products. Where D is too large for
+    that, `row_squares` estimates the diagonal of DDᵀ, as the mean of `(Dz)²` over random signs z.
     """
 
     product: Product

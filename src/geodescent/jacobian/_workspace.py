@@ -1,11 +1,11 @@
-"""Memory that is used again and again while the tiles of a Gram matrix are computed."""
+"""Memory that is reused while the tiles of a Gram matrix are computed."""
 
 import torch
 from torch import Tensor
 
 
 class Workspace:
-    """Two buffers, made anew only where a larger one is asked for: fresh memory costs more to touch than a product."""
+    """Two buffers, allocated again only for a larger size: first access to new memory costs more than a product."""
 
     def __init__(self, dtype: torch.dtype, device: torch.device) -> None:
         self._buffers = [torch.empty(0, dtype=dtype, device=device) for _ in range(2)]

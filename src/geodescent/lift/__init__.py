@@ -1,7 +1,7 @@
 """Lifts: D⁺ is applied here, from a velocity of the outputs to the least-norm velocity of the parameters.
 
-A lift is prepared at one point, factorised for a damping μ, absolute, and solved for any velocity. `PlannedLift` picks
-among the Gram matrix, the normal matrix and products alone; all of them answer the same question.
+A lift is prepared at one point, factorised for an absolute damping μ, and solved for any velocity. `PlannedLift` picks
+among the Gram matrix, the normal matrix and products alone; all of them compute the same velocity.
 """
 
 from geodescent.lift._gram_lift import GramLift

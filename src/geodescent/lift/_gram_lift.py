@@ -11,18 +11,18 @@ from geodescent.lift._product_lift import DENSE_MATRICES, PreparedProduct, solvi
 from geodescent.lift._protocols import FULL, Damped, Lift, Lifted, MetricJacobian, Prepared, SolveGoal
 from geodescent.linalg import EighFactor, Factor, factor
 
-REFINEMENTS = 2  # Of an undamped solve; each leaves eps·cond(G) of the error.
+REFINEMENTS = 2  # Refinements of an undamped solve: each multiplies the error by about eps·cond(G).
 
 
 @dataclass(frozen=True)
 class GramLift(Lift):
     """`θ̇ = Bᵀ(BBᵀ + μ)⁻¹ v` through the m × m Gram matrix: for K ≥ m.
 
-    Dampings below 1e-13·‖B‖_F² go through B itself: by a factor of G refined with B, and where modes of G lie below
-    what that resolves by two factors, where B is small enough.
+    Solves with a damping below 1e-13·‖B‖_F² use B itself: by a factor of G refined with B; where G has modes that this
+    does not resolve, by two factors, if B is small enough.
 
     Args:
-        rcond: relative cut on σ where the rank is wanted; None: Cholesky where it can be trusted.
+        rcond: relative cut on σ, for the rank; None uses Cholesky where it can be trusted.
 
     Cost: the Gram matrix, m³/3 a damping; two m × m matrices.
     """
@@ -38,7 +38,7 @@ class GramLift(Lift):
         return PreparedProduct(inside, inside.jacobian.gram(), self.rcond, True, _by_gram)
 
     def step_flops(self, jacobian: Jacobian) -> float:
-        """Of the Gram matrix and what a descent does with it in a step."""
+        """Flops of the Gram matrix and of its solves in one step of a descent."""
         return jacobian.gram_flops() + solving_flops(jacobian.n_residuals)
 
 
@@ -60,7 +60,7 @@ class _DampedGram:
         if goal.rough:
             return Lifted(metric.leave(metric.jacobian.rmv(z)), z.mul(-self.damping))
         missing = torch.addmv(v, gram, z, alpha=-1.0).sub_(z, alpha=self.damping)
-        z += self.factor.solve(missing)  # one refinement: what the factor lost to conditioning
+        z += self.factor.solve(missing)  # one refinement, of what the factor lost to conditioning
         fallback = self.prepared.rcond is None and isinstance(self.factor, EighFactor)
         misfit = torch.addmv(v, gram, z, beta=-1.0)
         rank = None if self.prepared.rcond is None else self.factor.rank
@@ -69,7 +69,7 @@ class _DampedGram:
 
 @dataclass(frozen=True)
 class _UndampedGram:
-    """`D⁺v` by a factor of G, refined with B itself: G has lost eps·cond(B)² of it, B only eps·cond(B)."""
+    """`D⁺v` by a factor of G, refined with B itself: the error is eps·cond(B)² by G alone, and eps·cond(B) by B."""
 
     prepared: PreparedProduct
     factor: Factor

@@ -20,8 +20,8 @@ class HomotopyLift(Lift):
 
     Args:
         alpha: α in [0, 1].
-        scale: s > 0, the unit of D: without one α means nothing across problems. None for ‖D‖_F/√m where it is asked.
-        lift: of the damped solves.
+        scale: s > 0, the unit of D, which makes α comparable across problems. None for ‖D‖_F/√m at each point.
+        lift: the lift of the damped solves.
 
     Source: arXiv:2408.01517, whose V_α in the time s is this over N.
     """

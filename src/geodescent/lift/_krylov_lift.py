@@ -1,4 +1,4 @@
-"""The lift that only multiplies: conjugate gradients, first with factors of the layers, then with blocks of G; LSMR."""
+"""The lift by products alone: conjugate gradients, preconditioned by factors of layers or by blocks of G; LSMR."""
 
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -13,7 +13,7 @@ from geodescent.lift._output_blocks import RowBlocks
 from geodescent.lift._protocols import FULL, Damped, Lift, Lifted, MetricJacobian, Prepared, SolveGoal
 from geodescent.linalg import ROWS, Iterations, row_dot, row_norm, row_total
 
-LEAST_OF_PRODUCTS = 1e-16  # Share of ‖B‖_F²/m: the least damping that products in this precision still see.
+LEAST_OF_PRODUCTS = 1e-16  # Share of ‖B‖_F²/m: the least damping that products in this precision resolve.
 LSMR_ITERATIONS = 4  # Times `max_iterations`: LSMR has no preconditioner.
 
 
@@ -21,18 +21,18 @@ LSMR_ITERATIONS = 4  # Times `max_iterations`: LSMR has no preconditioner.
 class KrylovLift(Lift):
     """`(BBᵀ + μ) z = v` by conjugate gradients through products with B.
 
-    An inexact solve begins on `(BᵀB + μ) θ̇ = Bᵀv` with factors of the layers, which cost next to nothing, near what the
-    last step left, and goes on as long as that pays, for no more iterations than blocks of G would cost. An exact one,
-    and one that gained nothing by then or has few rows, is preconditioned by these. Without damping, and where the
-    iteration shows that BBᵀ is singular, LSMR on B gives the least-norm solution.
+    An inexact solve iterates on `(BᵀB + μ) θ̇ = Bᵀv` from `SolveGoal.start`, preconditioned by factors of the layers,
+    which cost little. It ends where a new step would gain more (`linalg.Pace`), or where it has cost as much as blocks
+    of G would. An exact solve, and one that gained nothing or has few rows, is preconditioned by blocks of G. Without
+    damping, where BBᵀ is singular or this does not converge, LSMR on B gives the least-norm solution.
 
     Args:
         tol: relative residual at which to stop.
         max_iterations: a bound on the products.
-        slack: with blocks of G stop also where the residual is below this share of what the damped step leaves, and
-            of what it gains: a step that is damped that much gains little from a better solve. 0 for the exact lift.
-        products: dtype of the products with B on the way; None for the Jacobian's own. The misfit, and with it C_lin,
-            is always taken in the Jacobian's own.
+        slack: 0 for exact solves. Solves with blocks of G also stop where the duality gap is below slack² times what
+            the damped step leaves and slack² times what it gains: a better solve would improve the step little.
+        products: dtype of the products with B in the iterations; None for the Jacobian's own. The misfit, and with it
+            C_lin, is always computed in the Jacobian's own.
 
     Cost: two passes over the columns an iteration; with blocks of G their factors, Q·N³/3 a damping, and N²Q more.
     """
@@ -55,8 +55,8 @@ class KrylovLift(Lift):
 
 @dataclass
 class _PreparedKrylov(Prepared):
-    """Attributes: too_weak is the largest damping at which the factors of the layers were not enough, learnt while
-    solving."""
+    """Attributes: too_weak is the largest damping at which the factors of the layers were not enough, updated
+    by solves."""
 
     metric: MetricJacobian
     inner: Jacobian
@@ -80,17 +80,17 @@ class _PreparedKrylov(Prepared):
 
     @cached_property
     def layers(self) -> LayerFactors | None:
-        """Preconditions iterations in θ."""
+        """The preconditioner of iterations in θ."""
         return LayerFactors.of(self.inner)
 
     @cached_property
     def rows(self) -> RowBlocks | None:
-        """Preconditions iterations over rows."""
+        """The preconditioner of iterations over rows."""
         return RowBlocks.of(self.metric.jacobian)
 
     @cached_property
     def patience(self) -> int:
-        """As many iterations as the blocks of G would cost, where there is room for them."""
+        """How many iterations cost as much as the blocks of G; `max_iterations` where these do not fit into memory."""
         price = RowBlocks.flops(self.metric.jacobian)
         return int(price / self.inner.product_flops()) if price else self.method.max_iterations
 
@@ -113,11 +113,11 @@ class _DampedKrylov:
             most = LSMR_ITERATIONS * method.max_iterations
             solved = linalg.lsmr(jacobian.mv, jacobian.rmv, v, tol=method.tol, max_iterations=most)
         misfit = jacobian.mv(solved.solution) - v
-        sound = solved.converged and row_norm(misfit) <= row_norm(v)  # rounding can make the iterations' word untrue
+        sound = solved.converged and row_norm(misfit) <= row_norm(v)  # rounding can spoil a converged solve
         return Lifted(metric.leave(solved.solution), misfit, None, solved.count, sound, fallback)
 
     def _by_layers(self, v: Outputs, goal: SolveGoal) -> Iterations | None:
-        """θ̇ by iterations in θ; None where they are not begun, or gained nothing or did not end in time."""
+        """θ̇ by iterations in θ; None where there were none, or they gained nothing."""
         prepared, damping = self.prepared, self.damping
         wanted = prepared.method.slack > 0.0 and damping > prepared.too_weak
         if not wanted or prepared.patience < linalg.STEP_ITERATIONS or prepared.layers is None:
@@ -137,7 +137,7 @@ class _DampedKrylov:
         return replace(solved, converged=True) if solved.converged or pace.seen else None
 
     def _by_rows(self, v: Outputs, residual: float) -> Iterations | None:
-        """θ̇ = Bᵀz by iterations for z, or None where there is no damping and G is (or turns out) singular."""
+        """θ̇ = Bᵀz by iterations for z, or None where there is no damping and G is singular or they do not converge."""
         preconditioner = self._of_rows
         if preconditioner is None:
             return None
@@ -159,7 +159,7 @@ class _DampedKrylov:
 
     @cached_property
     def _of_rows(self) -> linalg.Operator | None:
-        """An inverse of nearly BBᵀ + μ; None where there is no damping and G is singular."""
+        """An approximate inverse of BBᵀ + μ; None where there is no damping and G is singular."""
         jacobian, damping = self.prepared.metric.jacobian, self.damping
         if damping == 0.0 and jacobian.n_params < jacobian.n_residuals:
             return None

@@ -1,4 +1,4 @@
-"""What conjugate gradients on BᵀB are preconditioned with: two small matrices a layer."""
+"""The preconditioner of conjugate gradients on BᵀB: two small matrices for each layer."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -19,10 +19,9 @@ WIDEST = 1024  # Order of a factor: the eigenvectors of a wider one cost more th
 class LayerFactor:
     """One layer's part of `BᵀB`, as `(V ⊗ U) diag(λ) (V ⊗ U)ᵀ`.
 
-    V holds the eigenvectors of `Σ g gᵀ`, U those of `Σ a aᵀ`; λ is the diagonal of BᵀB in these axes. V and λ are taken
-    from as many samples as give `COTANGENTS_A_ROW` cotangents for each row of the layer: λ is exact for these, but for
-    words that one sample repeats, and from fewer where their rows would be too many. Over several blocks of rows the
-    moments and the diagonals of all blocks add up.
+    V holds the eigenvectors of `Σ g gᵀ`, U those of `Σ a aᵀ`; λ is the diagonal of BᵀB in these axes. V and λ are
+    computed from as many samples as give `COTANGENTS_A_ROW` cotangents for each row of the layer, λ from fewer where
+    the rows of these would be too many. Over several blocks of rows the moments and the diagonals of all blocks add up.
 
     Attributes:
         index: where the entries stand in θ, (o, d).
@@ -68,7 +67,7 @@ class LayerFactor:
         return replace(self, diagonal=self.diagonal + total(other[self.index]) / self.index.numel())
 
     def solve(self, v: Theta, damping: float, out: Theta) -> None:
-        """Writes the entries of `(BᵀB + μ)⁻¹ v`, as far as this part knows BᵀB."""
+        """Writes this layer's entries of `(BᵀB + μ)⁻¹ v`, by its approximation of BᵀB."""
         turned = _turned(_turned(v[self.index], self.right).T, self.left).T / (self.diagonal + damping)
         back = turned if self.right is None else turned @ self.right.T
         out[self.index.reshape(-1)] = (back if self.left is None else self.left @ back).reshape(-1)
@@ -76,11 +75,11 @@ class LayerFactor:
 
 @dataclass(frozen=True)
 class LayerFactors:
-    """One `LayerFactor` for each layer: BᵀB without what couples the layers.
+    """One `LayerFactor` for each layer: BᵀB without the coupling between layers.
 
     Attributes:
-        parts: of parameters that no two parts share.
-        rest: diagonal of BᵀB, (K,), of what overlaps them, as a penalty on all parameters does; None for nothing.
+        parts: no two of them have a parameter in common.
+        rest: diagonal of BᵀB, (K,), of pieces that overlap them, such as a penalty on all parameters; None for none.
     """
 
     parts: tuple[LayerFactor, ...]
@@ -105,7 +104,7 @@ class LayerFactors:
         """The product with the inverse of the blocks + μ, μ > 0."""
 
         def solve(v: Theta) -> Theta:
-            out = v / (damping if self.rest is None else self.rest + damping)  # what no part knows
+            out = v / (damping if self.rest is None else self.rest + damping)  # for parameters outside all parts
             for part in self.parts:
                 part.solve(v, damping, out)
             return out

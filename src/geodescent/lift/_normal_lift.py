@@ -12,19 +12,19 @@ from geodescent.lift._protocols import FULL, Damped, Lift, Lifted, MetricJacobia
 from geodescent.linalg import CholeskyFactor, cholesky
 
 NORMAL_PIVOTS = 1e-7
-"""Smallest over largest pivot of BᵀB: below it squaring lost too many digits, and B itself answers."""
+"""Smallest over largest pivot of BᵀB: below it squaring lost too many digits, and B itself is decomposed."""
 
 
 @dataclass(frozen=True)
 class NormalLift(Lift):
     """`θ̇ = (BᵀB + μ)⁻¹ Bᵀ v` through the K × K normal matrix: for K < m.
 
-    Dampings below 1e-13·‖B‖_F² go through B itself. Without damping, and where the pivots say that squaring the
-    conditioning lost too many digits, the singular values of B answer instead (QR in chunks of rows, then the
-    triangle's), with the cut max(m, K)·eps on σ.
+    Solves with a damping below 1e-13·‖B‖_F² use B itself. Without damping, if the pivots show that squaring lost too
+    many digits, the singular value decomposition of B is used (of the triangle of a QR in chunks of rows), with the cut
+    max(m, K)·eps on σ.
 
     Args:
-        rcond: relative cut on σ where the rank is wanted; None as above.
+        rcond: relative cut on σ, for the rank, by these singular values; None as above.
 
     Cost: mK² for the matrix, in chunks of rows; K³/3 a damping, 2mK² through B itself.
     """
@@ -45,7 +45,7 @@ class NormalLift(Lift):
         return True
 
     def step_flops(self, jacobian: Jacobian) -> float:
-        """Of the normal matrix and what a descent does with it in a step."""
+        """Flops of the normal matrix and of its solves in one step of a descent."""
         n, k = sum(block.n_samples for block in jacobian.blocks), jacobian.n_params
         return float(n * k**2) + solving_flops(k)
 

@@ -1,4 +1,4 @@
-"""What conjugate gradients on G are preconditioned with: the diagonal blocks of G, over outputs made independent."""
+"""The preconditioner of conjugate gradients on G: its diagonal blocks, over outputs rotated to be independent."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,8 +10,8 @@ from geodescent._budget import allowed_bytes
 from geodescent.jacobian import BlockJacobian, Jacobian
 from geodescent.linalg import EighFactor, definite
 
-BLOCKS_BYTES = 5e8  # Bytes of the blocks and their factors: where more outputs would not fit they share blocks.
-FACTOR_SIZES = 1.5  # Matrices of a block's size that it takes: itself, and its factor in float32.
+BLOCKS_BYTES = 5e8  # Bytes of the blocks and their factors: where more outputs would not fit, outputs share blocks.
+FACTOR_SIZES = 1.5  # Matrices of a block's size that it needs: itself, and its factor in float32.
 
 Solver = Callable[[Tensor], Tensor]
 
@@ -40,12 +40,12 @@ class OutputBlocks:
 
     @classmethod
     def averaged(cls, jacobian: BlockJacobian, rows: Tensor | None = None) -> "OutputBlocks":
-        """One block, K̄, of blocks of rows with one Q."""
+        """One block, K̄, for blocks of rows with the same Q."""
         return cls(None, (jacobian.mean_gram(),), jacobian.blocks[0].n_outputs, rows)
 
     @classmethod
     def rotated(cls, jacobian: BlockJacobian, rows: Tensor | None = None) -> "OutputBlocks":
-        """As many blocks as there is room for, of blocks of rows with one Q."""
+        """As many blocks as fit into memory, for blocks of rows with the same Q."""
         groups, q = _groups(jacobian), jacobian.blocks[0].n_outputs
         if groups <= 1:
             return cls.averaged(jacobian, rows)
@@ -79,13 +79,13 @@ class OutputBlocks:
 
 @dataclass(frozen=True)
 class RowBlocks:
-    """The preconditioner of all rows: `OutputBlocks` for each number of outputs a sample, without what couples them."""
+    """The preconditioner of all rows: `OutputBlocks` for each number of outputs a sample, without their coupling."""
 
     parts: tuple[OutputBlocks, ...]
 
     @classmethod
     def of(cls, jacobian: Jacobian) -> "RowBlocks | None":
-        """None where the Jacobian cannot form its rows, or there is no room."""
+        """None where the Jacobian cannot form its rows, or the blocks do not fit."""
         parts = _by_outputs(jacobian)
         if not parts or not all(_groups(part) for part, _ in parts):
             return None
@@ -140,7 +140,7 @@ def _flops(jacobian: BlockJacobian) -> float:
 
 
 def _groups(jacobian: BlockJacobian) -> int:
-    """How many blocks there is room for."""
+    """How many blocks fit into memory."""
     n, q = sum(block.n_samples for block in jacobian.blocks), jacobian.blocks[0].n_outputs
     bytes_each = FACTOR_SIZES * n**2 * jacobian.dtype.itemsize
     allowed = allowed_bytes(jacobian.device)

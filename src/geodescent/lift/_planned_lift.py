@@ -1,4 +1,4 @@
-"""Which lift: from m, K and memory."""
+"""The choice of a lift by m, K and memory."""
 
 from dataclasses import dataclass, field
 
@@ -16,12 +16,12 @@ from geodescent.lift._protocols import Lift, Prepared
 DenseLift = GramLift | NormalLift
 
 INEXACT = KrylovLift(tol=1e-2, max_iterations=300, slack=0.5, products=torch.float32)
-"""For damped steps that are judged; the numbers are measured in docs/decisions.md."""
+"""For damped steps that are judged by their cost; the numbers are measured in docs/decisions.md."""
 
 
 @dataclass(frozen=True)
 class PlannedLift(Lift):
-    """The lift that m, K and memory ask for: Gram for m ≤ K, normal for K < m, Krylov where neither is affordable.
+    """The lift chosen by m, K and memory: Gram for m ≤ K, normal for K < m, Krylov where neither is affordable.
 
     Args:
         krylov: the Krylov lift to use; inexact for a descent that judges each step, exact for the flow.

@@ -15,17 +15,17 @@ from geodescent.linalg import total
 
 PRODUCT_DAMPING = 1e-13
 """Share of tr A: a Cholesky factor of G or DᵀD resolves dampings above it, with digits to spare."""
-LEAST_DAMPING = 5e-28  # Share of tr A: the same through D itself.
+LEAST_DAMPING = 5e-28  # Share of tr A: the least damping where D itself can be formed.
 LEAST_OF_PRODUCT = 1e-15  # Share of tr A: the least damping where D itself is too large to be formed.
 DENSE_MATRICES = 5.0  # Matrices of A's size: A, its eigenvectors, their copy and the workspace.
-SOLVES = 50.0  # Flops for each number of A that the solves of a step spend on it and its factors.
-ROWS_BYTES = 1e9  # Bytes: D and its whitened copy may come to this.
+SOLVES = 50.0  # Flops for each entry of A in the solves of a step, with A and its factors.
+ROWS_BYTES = 1e9  # Bytes: D and its whitened copy may take up to this.
 
 ByProduct = Callable[["PreparedProduct", float], Damped]
 
 
 def solving_flops(n: int) -> float:
-    """Of two factors and the solves of a step, with a matrix of order n."""
+    """Flops of two factors and the solves of a step, with a matrix of order n."""
     return 2.0 * n**3 / 3.0 + SOLVES * n**2
 
 
@@ -36,10 +36,10 @@ class PreparedProduct(Prepared):
     Attributes:
         metric: B.
         product: A.
-        rcond: relative cut on σ where the rank is wanted.
+        rcond: relative cut on σ, for the rank, or None.
         wide: whether A = BBᵀ.
         by_product: makes the solver of one damping from a factor of A alone.
-        too_low: the largest damping at which a factor refined with B was not enough; learnt while solving.
+        too_low: the largest damping at which a factor refined with B was not enough; updated by solves.
     """
 
     metric: MetricJacobian
@@ -83,11 +83,11 @@ class PreparedProduct(Prepared):
         return self.by_product(self, damping)
 
     def refined(self, damping: float) -> RefinedFactor | None:
-        """A factor of A refined with B, where that was enough so far."""
+        """A factor of A refined with B; None where that is known not to be enough."""
         if damping <= self.too_low:
             return None
         factor = RefinedFactor.of(self.metric.jacobian, self.product, damping=damping, trace=self.trace, wide=self.wide)
-        if factor is None and damping < LEAST_FACTOR * self.trace:  # nor for any other damping down there
+        if factor is None and damping < LEAST_FACTOR * self.trace:  # all dampings below it use the same factor
             self.too_low = LEAST_FACTOR * self.trace
         return factor
 

@@ -1,6 +1,6 @@
 """Lifts: from a velocity of the outputs to the least-norm velocity of the parameters, exact or damped.
 
-All routes answer one question, with M the diagonal parameter metric and μ the damping, absolute, in the units of the
+All lifts solve the same problem, with M the diagonal parameter metric and μ the damping, absolute, in the units of the
 Gram matrix in that metric:
 
     θ̇ = argmin ‖Dθ̇ − v‖² + μ θ̇ᵀMθ̇,   and of those the one of least M-norm.
@@ -26,12 +26,12 @@ class Lifted:
 
     Attributes:
         velocity: θ̇, (K,).
-        misfit: `Dθ̇ − v`, (m,): what the linear model leaves, for inexact solves taken from D θ̇ itself.
-        rank: the rank kept, or None where nothing was asked for it.
+        misfit: `Dθ̇ − v`, (m,), the residual of the linear model; for inexact solves by a product with D.
+        rank: the numerical rank, or None where it was not determined.
         iterations: of an iterative solve, 0 for a direct one.
-        converged: False where an iterative solve gained nothing in its iterations, or less than rounding took: then
-            the misfit says nothing.
-        fallback: whether the first choice of factor was not to be trusted, and another answered the same question.
+        converged: False where an iterative solve failed, or where rounding made the misfit longer than v: the misfit is
+            then no estimate of the exact one.
+        fallback: whether the first choice of factor could not be trusted, and another one was used.
     """
 
     velocity: Theta
@@ -44,13 +44,13 @@ class Lifted:
 
 @dataclass(frozen=True)
 class SolveGoal:
-    """What a solve is for, which may spare some of its work.
+    """What a solve is needed for, which may save some of its work.
 
     Attributes:
-        rough: a few digits of θ̇ will do and its misfit is not read: a direct solve need not be refined. The attributes
+        rough: a few digits of θ̇ suffice and its misfit is not used: a direct solve need not be refined. The attributes
             below are for iterative solves.
         residual: it may stop at a residual of this norm.
-        start: it may begin on the line of this parameter velocity, (K,).
+        start: it may start at a multiple of this parameter velocity, (K,).
         fall: it may stop where `ln φ`, φ = ‖Bv + r‖² + μ‖v‖² of a damped step, has fallen by this.
     """
 
@@ -65,7 +65,7 @@ ROUGH = SolveGoal(rough=True)
 
 
 class Damped(Protocol):
-    """A lift at one point and one damping: the factor is there, solved for any velocity."""
+    """A lift at one point and one damping: one factor, which is solved for any velocity."""
 
     def lift(self, velocity: Outputs, goal: SolveGoal = FULL) -> Lifted:
         """The parameter velocity of this output velocity, v (m,)."""
@@ -90,12 +90,12 @@ class Prepared(Protocol):
 
     @property
     def least_damping(self) -> float:
-        """The absolute damping below which rounding decides, in float64."""
+        """The absolute damping below which rounding errors dominate, in float64."""
         ...
 
     @property
     def exact(self) -> bool:
-        """Whether solves, unless rough ones are asked for, are exact to rounding, so that misfits can be compared."""
+        """Whether all solves but rough ones are exact to rounding, so that misfits can be compared."""
         ...
 
 
@@ -114,11 +114,11 @@ class Lift(Protocol):
         ...
 
     def choice(self, m: int, k: int, *, dtype: torch.dtype, device: torch.device) -> "Lift":
-        """The lift that is really used for m residuals and K parameters: itself, or what a plan picks."""
+        """The lift that is used for m residuals and K parameters: itself, or what a plan picks."""
         return self
 
     def for_flow(self) -> "Lift":
-        """The lift for a flow, whose steps nothing judges: itself, or a plan without inexact solves."""
+        """The lift for a flow, whose steps are not judged by their cost: itself, or a plan without inexact solves."""
         return self
 
     @property
@@ -128,13 +128,13 @@ class Lift(Protocol):
 
     @property
     def adds_over_batches(self) -> bool:
-        """Whether it needs nothing of D but sums over rows, so that D may pass by batch after batch."""
+        """Whether it needs only sums over the rows of D, so that D can be computed batch by batch."""
         return False
 
 
 @dataclass(frozen=True)
 class MetricJacobian:
-    """`B = D M^{−½}`, and how velocities of θ go in and out.
+    """`B = D M^{−½}`, and the change of variables for velocities of θ.
 
     Attributes:
         jacobian: B.

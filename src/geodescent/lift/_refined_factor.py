@@ -1,4 +1,4 @@
-"""Damped solves refined with B itself: a factor of its product, too coarse alone, as the preconditioner."""
+"""Damped solves by conjugate gradients with B itself, preconditioned by a factor of its product."""
 
 from dataclasses import dataclass
 
@@ -10,18 +10,18 @@ from geodescent.linalg import PARAMETERS, ROWS, CholeskyFactor, cholesky, conjug
 
 LEAST_FACTOR = 1e-15  # Share of tr A: with less damping a Cholesky factor of A may not exist.
 SPARE_PIVOT = 10.0  # Times δ: a smaller pivot means eigenvalues of A below δ, which this factor cannot precondition.
-ROUNDS = 2  # Rounds of conjugate gradients in a full solve; the residual of each is taken anew with B.
-FALL = 1e-4  # Each round brings the residual, in the norm of the factor's inverse, down to this share.
-ROUGH_FALL = 1e-2  # The same of the one round of a rough solve.
+ROUNDS = 2  # Rounds of conjugate gradients in a full solve; the residual of each is recomputed with B.
+FALL = 1e-4  # Share: each round reduces the residual, in the norm of the factor's inverse, to this.
+ROUGH_FALL = 1e-2  # Share: the same for the one round of a rough solve.
 ROUND_ITERATIONS = 4
-"""Iterations a round: where modes below the factor's damping ask for more, two factors are cheaper."""
+"""Iterations a round: where modes below the factor's damping need more, two factors are cheaper."""
 
 
 @dataclass(frozen=True)
 class RefinedFactor:
     """`(A + μ)⁻¹`, A = BBᵀ or BᵀB whichever is smaller, by conjugate gradients with a factor of A + δ, δ ≥ μ.
 
-    The residual of each round is taken anew with B, so that rounding in A does not enter the solution.
+    The residual of each round is recomputed with B, so that rounding in A does not enter the solution.
 
     Attributes:
         jacobian: B, (m, K).
@@ -41,7 +41,7 @@ class RefinedFactor:
     def of(
         cls, jacobian: Jacobian, product: torch.Tensor, *, damping: float, trace: float, wide: bool
     ) -> "RefinedFactor | None":
-        """From B, its product A and tr A; None where A + δ has no sound factor, or one that shows modes below δ."""
+        """From B, its product A and tr A; None where A + δ has no trusted factor, or its pivots show modes below δ."""
         least = LEAST_FACTOR * trace
         factor = cholesky(product, damping=max(damping, least))
         if factor is None or (damping < least and float(factor.lower.diagonal().min()) ** 2 < SPARE_PIVOT * least):
@@ -49,7 +49,7 @@ class RefinedFactor:
         return cls(jacobian, factor, damping, wide)
 
     def lift(self, v: Outputs, *, rough: bool = False) -> tuple[Theta, Outputs] | None:
-        """`θ̇ = Bᵀ(BBᵀ + μ)⁻¹v` and its misfit `Bθ̇ − v`; None where a round ends too late."""
+        """`θ̇ = Bᵀ(BBᵀ + μ)⁻¹v` and its misfit `Bθ̇ − v`; None where a round needs too many iterations."""
         solution = v.new_zeros(self.jacobian.shape[0 if self.wide else 1])
         rounds, fall = (1, ROUGH_FALL) if rough else (ROUNDS, FALL)
         left = v if self.wide else self.jacobian.rmv(v)

@@ -16,8 +16,8 @@ SHIFT_TRIES = 8  # Attempts to factorise, each with ten times the shift of the l
 class TwoFactors:
     """`B` with its product factored a first time, `A + δI = R Rᵀ`, A = BBᵀ or BᵀB whichever is smaller.
 
-    `E = R⁻¹B` (of Bᵀ where K < m) has all that A resolves of the spectrum at 1, so that the product `EEᵀ`, of which
-    a second factor is taken, resolves the rest: σ down to eps·σ_max as from a QR of B, by matrix products alone.
+    In `E = R⁻¹B` (of Bᵀ where K < m) all modes that A resolves have singular values near 1, so that a second factor, of
+    `EEᵀ`, resolves the others: σ down to eps·σ_max, as from a QR of B, by matrix products alone.
 
     Attributes:
         rows: B, (m, K), or its transpose where K < m.
@@ -37,7 +37,7 @@ class TwoFactors:
 
     @classmethod
     def of(cls, jacobian: Jacobian, product: Tensor, *, wide: bool) -> "TwoFactors | None":
-        """From B and its product A; None where A has no factor, as where it is not finite.
+        """From B and its product A; None where A has no factor, for example if it is not finite.
 
         Cost: B, E and four n × n matrices; about 2n²·max(m, K) flops more than A took.
         """

@@ -1,7 +1,7 @@
 """Linear algebra of tensors, without networks: factors of matrices, iterative solves and their stopping rules, sums.
 
-A factor is a value that is made once and solved with many times. Sums over rows and sums over parameters have two
-names, because several processes share rows and each holds all parameters.
+A factor is computed once and used for many solves. Sums over rows and sums over parameters are different functions,
+so that rows could be spread over several processes.
 """
 
 from geodescent.linalg._factors import (

@@ -13,10 +13,10 @@ from geodescent.linalg._sums import total
 
 @dataclass(frozen=True)
 class Reflectors:
-    """Q of `A = QR`, (N, n), as the product of its Householder reflections: half the price of its entries.
+    """Q of `A = QR`, (N, n), kept as its Householder reflections, which costs half as much as forming Q.
 
     Attributes:
-        vectors: those of the reflections, below the diagonal, (N, n); above lies R.
+        vectors: (N, n), the vectors of the reflections below the diagonal, R on and above it.
         scales: τ, (n,).
     """
 
@@ -56,7 +56,7 @@ class CholeskyFactor:
 
     Attributes:
         lower: L, lower triangular.
-        rank: the order of A: a Cholesky is only trusted where nothing was cut.
+        rank: the order of A, because a Cholesky factor is only used where the rank is full.
         pivot_ratio: smallest pivot of A + μI over the largest.
     """
 
@@ -117,8 +117,8 @@ Factor = CholeskyFactor | EighFactor
 def cholesky(matrix: Tensor, *, damping: float = 0.0) -> CholeskyFactor | None:
     """The Cholesky factor of A + μI, or None where it cannot be trusted.
 
-    Trusted only if the smallest pivot is above n·eps of the largest: a Cholesky that merely succeeds is no proof of
-    rank.
+    It is trusted only if the smallest pivot is above n·eps times the largest: that the factorisation succeeds does not
+    prove full rank.
 
     Args:
         matrix: A, symmetric positive semidefinite, (n, n); only the upper triangle is read.
@@ -127,7 +127,7 @@ def cholesky(matrix: Tensor, *, damping: float = 0.0) -> CholeskyFactor | None:
     Cost: n³/3 flops, one n × n buffer.
     """
     n = len(matrix)
-    lower = matrix.mT.clone()  # the same numbers in the memory order of LAPACK, which then works in place
+    lower = matrix.mT.clone()  # column-major, so that LAPACK works in place
     lower.diagonal().add_(damping)
     info = torch.zeros((), dtype=torch.int32, device=matrix.device)
     torch.linalg.cholesky_ex(lower, out=(lower, info))
@@ -160,7 +160,7 @@ def eigh(matrix: Tensor, *, damping: float = 0.0, rcond: float | None = None) ->
 
 
 def definite(matrix: Tensor, *, damping: float) -> Factor:
-    """A factor that is positive definite whatever the rank, to precondition with: A + μI, μ raised where it must be."""
+    """A positive definite factor of A + μI for preconditioning; μ is raised where A + μI is singular to rounding."""
     lower = cholesky(matrix, damping=damping)
     if lower is None and damping > 0.0:
         unresolved = len(matrix) * torch.finfo(matrix.dtype).eps * total(matrix.diagonal())
@@ -174,7 +174,7 @@ def definite(matrix: Tensor, *, damping: float) -> Factor:
 
 
 def factor(matrix: Tensor, *, damping: float = 0.0, rcond: float | None = None) -> Factor:
-    """Cholesky first; the rank-revealing eigendecomposition where that is not to be trusted or `rcond` is given."""
+    """The Cholesky factor; the eigendecomposition, which shows the rank, if that is not trusted or `rcond` is given."""
     if rcond is None:
         lower = cholesky(matrix, damping=damping)
         if lower is not None:

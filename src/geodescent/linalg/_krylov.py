@@ -17,7 +17,7 @@ INVARIANT = 1e-12  # Share of ‖A‖: a Lanczos vector shorter than this is rou
 
 @dataclass(frozen=True)
 class Iterations:
-    """What an iterative solve returns: the solution, its count, the relative residual, and whether it got there."""
+    """The result of an iterative solve: solution, number of iterations, relative residual, and whether it converged."""
 
     solution: Tensor
     count: int
@@ -41,11 +41,11 @@ def conjugate_gradients(
         operator: z ↦ A z.
         preconditioner: M, nearly A⁻¹.
         enough: where to stop: `residual_test`, `gap_test` or `Pace`.
-        near: a vector on whose line to begin, at the least of `½⟨z, Az⟩ − ⟨b, z⟩` on it; None: at zero.
-        space: where z lives: PARAMETERS or ROWS.
+        near: a vector; the iteration starts at its multiple that minimises `½⟨z, Az⟩ − ⟨b, z⟩`. None starts at zero.
+        space: that of z: PARAMETERS or ROWS.
 
-    Source: Golub & Van Loan, *Matrix Computations*, algorithm 11.5.1, with the Polak–Ribière quotient, which keeps
-    its footing where the preconditioner is inexact.
+    Source: Golub & Van Loan, *Matrix Computations*, algorithm 11.5.1, with the Polak–Ribière quotient, which
+    still converges where the preconditioner is applied inexactly.
     """
     dot, norm = space.dot, space.norm
     scale, z, r = norm(b), torch.zeros_like(b), b.clone()

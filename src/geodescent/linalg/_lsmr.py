@@ -72,7 +72,7 @@ def _bidiagonalisation(
 
 
 class _ResidualNorm:
-    """‖r‖, by the recurrences of section 5.1 of the source, whose names these are."""
+    """‖r‖, by the recurrences of section 5.1 of the source, in its notation."""
 
     def __init__(self, beta: float) -> None:
         self.value = beta
@@ -80,7 +80,7 @@ class _ResidualNorm:
         self._tau_tilde, self._theta_tilde, self._zeta = 0.0, 0.0, 0.0
 
     def update(self, c: float, s: float, theta_bar: float, rho_bar: float, zeta: float) -> None:
-        """After one step of LSMR."""
+        """Updates ‖r‖ after one step of LSMR."""
         beta_hat, self._beta_dd = c * self._beta_dd, -s * self._beta_dd
         theta_tilde_old = self._theta_tilde
         rho_tilde_old = math.hypot(self._rho_d, theta_bar)

@@ -1,4 +1,4 @@
-"""Where an iterative solve may stop."""
+"""Rules for when an iterative solve may stop."""
 
 import math
 from collections.abc import Callable
@@ -11,9 +11,9 @@ Enough = Callable[[Tensor, Tensor, float], bool]
 """Whether to stop, decided from the solution, its residual ρ and `⟨ρ, Mρ⟩`, M the preconditioner."""
 
 STEP_ITERATIONS = 15.0
-"""Iterations that a step costs beside its own: linearisation, factors, trial (docs/decisions.md)."""
-LEAST_ITERATIONS = 2  # Iterations: fewer have not looked beyond where they began.
-SEEN = 1e-6  # Share of φ(0): a solve that has gained no more than this has shown nothing yet.
+"""Iterations: linearisation, factors and trial of a step cost as much as this many of them (docs/decisions.md)."""
+LEAST_ITERATIONS = 2  # Iterations: fewer hardly leave the starting point.
+SEEN = 1e-6  # Share of φ(0): a smaller fall of φ is too small to judge a solve by.
 
 
 def residual_test(b: Tensor, *, tol: float, within: float = 0.0) -> Enough:
@@ -23,10 +23,10 @@ def residual_test(b: Tensor, *, tol: float, within: float = 0.0) -> Enough:
 
 
 def gap_test(b: Tensor, *, damping: float, slack: float) -> Enough:
-    """For `(BBᵀ + μ) z = b`, z over rows: stops where the duality gap is below slack² of what is left and of the gain.
+    """For `(BBᵀ + μ) z = b`, z over rows: stops where the duality gap is below slack²·φ and slack²·(φ(0) − φ).
 
-    At v = Bᵀz, `φ(v) = ‖Bv − b‖² + μ‖v‖²` is `‖ρ‖² + μ⟨z, b + ρ⟩`, and the gap, a bound on how far that is from the
-    least φ, is exactly ‖ρ‖².
+    At v = Bᵀz, `φ(v) = ‖Bv − b‖² + μ‖v‖²` is `‖ρ‖² + μ⟨z, b + ρ⟩`, and the gap, an upper bound on the difference
+    between φ(v) and its minimum, is exactly ‖ρ‖².
     """
     energy = row_dot(b, b)
 
@@ -39,7 +39,7 @@ def gap_test(b: Tensor, *, damping: float, slack: float) -> Enough:
 
 
 def fall_test(tol: float) -> Enough:
-    """Stops where ⟨ρ, Mρ⟩ has fallen to this share of what it was at first."""
+    """Stops where ⟨ρ, Mρ⟩ is at most `tol` times its first value."""
     first = list[float]()
 
     def enough(z: Tensor, residual: Tensor, rho: float) -> bool:
@@ -55,17 +55,17 @@ def either(*tests: Enough) -> Enough:
 
 
 class Pace:
-    """For `(BᵀB + μ) x = b = Bᵀv`: stops where going on pays less than a new step would.
+    """For `(BᵀB + μ) x = b = Bᵀv`: stops where further iterations gain less than a new step would.
 
-    φ(x) = ‖Bx − v‖² + μ‖x‖² is what the step leaves, of φ(0) = ‖v‖². The whole step has brought ln φ(0)/φ(x) for its
-    iterations and `STEP_ITERATIONS` more; where the last iterations, a quarter of all, bring less each, the next
-    linearisation is the better use of the time (Charnov's marginal value theorem). Nothing is concluded before φ has
-    fallen by `SEEN`, nor before `LEAST_ITERATIONS`.
+    The step lowers φ(x) = ‖Bx − v‖² + μ‖x‖² from φ(0) = ‖v‖². Its average gain is ln φ(0)/φ(x), divided by its
+    iterations and `STEP_ITERATIONS` more. Where each of the last iterations, a quarter of all and two more, gained less
+    than this average, a new linearisation is the better use of the time (Charnov's marginal value theorem). The rule
+    does not apply before φ has fallen by `SEEN`; `enough` does not apply before `LEAST_ITERATIONS` either.
 
     Args:
         b: Bᵀv, (K,).
         energy: φ(0).
-        enough: a fall of ln φ at which to stop in any case.
+        enough: a fall of ln φ that is sufficient to stop.
 
     Attributes:
         seen: whether φ has fallen by `SEEN`.

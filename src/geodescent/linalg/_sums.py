@@ -1,7 +1,7 @@
 """Inner products, norms and sums: over parameters, and over the rows of a problem.
 
-Where rows are spread over several processes, sums over rows are to be added up among them, and those over parameters,
-which every process holds, are not. So they have two names each, and no other code sums over rows.
+If rows were spread over several processes, sums over rows would have to be added up among them; sums over parameters,
+which every process would hold, would not. So there is one function for each kind of sum.
 """
 
 from collections.abc import Callable
@@ -17,7 +17,7 @@ def dot(a: Tensor, b: Tensor) -> float:
 
 
 def norm(a: Tensor) -> float:
-    """`‖a‖₂` of a vector of parameters, or of anything that is no vector of rows."""
+    """`‖a‖₂` of a vector of parameters, or of any other tensor that is not a vector of rows."""
     return float(torch.linalg.vector_norm(a))
 
 
@@ -43,7 +43,7 @@ def row_total(a: Tensor) -> float:
 
 @dataclass(frozen=True)
 class Space:
-    """Where the vectors of an iteration live: its inner product and its norm."""
+    """The space of an iteration's vectors: its inner product and its norm."""
 
     dot: Callable[[Tensor, Tensor], float]
     norm: Callable[[Tensor], float]

@@ -1,7 +1,7 @@
-"""Output maps: what a network, a closure or a formula says, stacked, as a pure function of the parameters θ.
+"""Output maps: the outputs of a network, a closure or a formula as a pure function of the parameters θ.
 
-`OutputMap` says what every map can do, and whatever does it can be fitted; `SampleMap`, `ClosureMap` and `FunctionMap`
-are ours. D is computed here: `linearise` takes a layer by its rule, and everything else through autograd.
+Any object with the methods of `OutputMap` can be fitted; `SampleMap`, `ClosureMap` and `FunctionMap` are the kinds of
+this library. D is computed here: `linearise` uses the rules of layers, and autograd for everything else.
 """
 
 from geodescent.outputs._closure import PARTS, Closure

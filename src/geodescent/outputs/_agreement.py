@@ -78,7 +78,7 @@ def _refuse(parts: list[tuple[str, Tensor | slice]], ours: Tensor, theirs: Tenso
 def _autograd_mv(function: ModelFunction, theta: Theta, v: Theta, inputs: Inputs) -> Outputs:
     """`D v` by autograd: forward mode, or row by row where an operation has no forward derivative.
 
-    Not by differentiating Dᵀu: behind a function that can be differentiated once only, that is zero without an error.
+    Differentiating Dᵀu would give zeros without an error where an operation can be differentiated only once.
     """
     views, tangents = function.views(theta), function.views(v)
     try:

@@ -1,4 +1,4 @@
-"""Derivatives by autograd: along a line by forward mode, and those that the graph of the outputs gives backwards."""
+"""Derivatives by autograd: along a line by forward mode, and backwards through the graph of the outputs."""
 
 import math
 import warnings
@@ -13,7 +13,7 @@ from geodescent._budget import budget, require
 from geodescent._types import Outputs
 from geodescent.linalg import row_dot, row_norm
 
-SEED = 7919  # Not 0, with which people draw their θ: a check along θ itself could miss what is wrong.
+SEED = 7919  # Seed: not 0, with which users often draw θ, because a check along θ itself could miss errors.
 
 
 def value_and_derivative(
@@ -30,7 +30,7 @@ def value_and_derivative(
 
 @cache
 def _load_forward_mode() -> None:
-    """Torch loads forward mode at the first derivative of a process, and warns of a call of its own while it does."""
+    """Makes torch load forward mode, at which it warns of a deprecated call of its own, once a process."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", category=DeprecationWarning)
         torch.func.jvp(torch.sin, (torch.zeros(1),), (torch.zeros(1),))
@@ -53,8 +53,8 @@ def random_rows(shape: torch.Size, like: Tensor) -> Outputs:
 def second_derivative_of(outputs: Tensor, leaves: list[Tensor], direction: list[Tensor]) -> Outputs | None:
     """`d²x[θ + tv]/dt²` at the θ of the graph, in the outputs' shape.
 
-    `∂²⟨u, x⟩/∂θ²` along v twice is linear in u, and its gradient by u is the answer. None where x was made to be
-    differentiated once, which gives zeros without an error: there `⟨u, Dv⟩ ≠ ⟨Dᵀu, v⟩`.
+    `d²⟨u, x⟩/dt²` along v is linear in u, and its gradient by u is the result. None where x can be differentiated only
+    once: autograd then gives zeros without an error, which are found by `⟨u, Dv⟩ ≠ ⟨Dᵀu, v⟩`.
 
     Cost: four backward passes.
     """
@@ -78,7 +78,7 @@ def derivative_rows(outputs: Tensor, leaves: list[Tensor]) -> Tensor:
         outputs: (N, Q), attached to the graph.
 
     Raises: MemoryPlanError, where they do not fit.
-    Cost: a backward pass a row, many at a time where autograd's batching can go through the graph.
+    Cost: a backward pass for each row, many at a time where autograd can batch them.
     """
     width = sum(math.prod(leaf.shape) for leaf in leaves)
     what = f"the rows of {width} parameters outside the rules, for {outputs.numel()} residuals,"
@@ -111,7 +111,7 @@ def _batched(rows: Tensor, leaves: list[Tensor]) -> Tensor:
     unit = torch.eye(len(rows), dtype=rows.dtype, device=rows.device)
     try:
         gradients = torch.autograd.grad(rows, leaves, unit, retain_graph=True, allow_unused=True, is_grads_batched=True)
-    except RuntimeError:  # an operation that cannot be batched; the loop answers the same question
+    except RuntimeError:  # an operation that cannot be batched; the loop gives the same rows
         return torch.stack([torch.cat([g.reshape(-1) for g in gradient_of(rows, leaves, u)]) for u in unit])
     pairs = zip(leaves, gradients, strict=True)
     return torch.cat([rows.new_zeros(len(rows), a.numel()) if g is None else g.flatten(1) for a, g in pairs], 1)

@@ -1,7 +1,7 @@
 """From a forward pass to columns of D: layer inputs by hooks, cotangents by Q backward passes.
 
 A parameter goes by rule only if every use of it in autograd's graph is the call of a layer that has a rule and whose
-sample axis is known. All others go through per-sample derivatives (`per_sample_rows`), so that every model works.
+sample axis is known. All others go through per-sample derivatives (`per_sample_columns`), so that every model works.
 """
 
 import math
@@ -21,7 +21,7 @@ from geodescent.outputs._rules import RULES
 
 @dataclass(frozen=True)
 class Call:
-    """One call of a layer that has a rule: what it was given, and the edge of the graph that its return value was."""
+    """One call of a layer that has a rule: its inputs, and the edge of autograd's graph that is its return value."""
 
     name: str
     module: nn.Module
@@ -49,7 +49,7 @@ class Layout:
 
 
 def apart(calls: list[Call], parameters: Iterable[Tensor]) -> list[Call]:
-    """The calls with a copy of the inputs that lie in the memory of a parameter: D stays when that is written."""
+    """The calls, with inputs copied that share the memory of a parameter: writing that must not change D."""
     memory = {parameter.untyped_storage().data_ptr() for parameter in parameters}
     return [
         replace(call, inputs=call.inputs.clone()) if call.inputs.untyped_storage().data_ptr() in memory else call
@@ -59,7 +59,7 @@ def apart(calls: list[Call], parameters: Iterable[Tensor]) -> list[Call]:
 
 @contextmanager
 def recording(modules: dict[str, nn.Module]) -> Iterator[list[Call]]:
-    """Collects the calls of these modules while the block runs; the hooks are gone afterwards, whatever happens."""
+    """Collects the calls of these modules while the block runs, and always removes the hooks afterwards."""
     calls = list[Call]()
 
     def hook_of(name: str) -> Callable[[nn.Module, tuple[Tensor, ...], dict[str, Tensor], Tensor], None]:
@@ -83,7 +83,7 @@ def recording(modules: dict[str, nn.Module]) -> Iterator[list[Call]]:
 def cotangents(outputs: Tensor, calls: list[Call], layouts: list[Layout]) -> list[Tensor]:
     """`g (N, Q, c, …)` for each call: one backward pass an output, through activations only.
 
-    From sums, not along directions: for these `torch.autograd.grad` imports SymPy first, which takes most of a second.
+    Sums are differentiated: with `grad_outputs` `torch.autograd.grad` would import SymPy, which takes most of a second.
 
     Args:
         outputs: (N, Q), attached to the graph.
@@ -125,7 +125,7 @@ def columns_of(
     """The columns of every call, in the order of the calls.
 
     Args:
-        index: module name → parameter name → where its entries stand in θ; only what goes by rule.
+        index: module name → parameter name → where its entries stand in θ; only parameters that go by rule.
     """
     columns = list[Columns]()
     with torch.no_grad():  # a rule may read the parameters of its layer

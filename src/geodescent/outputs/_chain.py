@@ -1,9 +1,9 @@
-"""Derivatives along a chain of layers by rules: the second along a line, and the outputs' by what each layer returned.
+"""Derivatives along a chain of layers by formulas: the second along a line, and of the outputs by each layer's return.
 
-Autograd gives the same numbers, the second derivative at some ten forward passes, forward over forward, where the rules
-take four products a linear layer, and the cotangents in Q passes where they take one. Both open tables hold exact
-types; the cotangents pass other activations too, by their forward derivative, where a few rows show that they are
-elementwise. Any other model is left to autograd.
+Autograd gives the same numbers at a higher cost: the second derivative takes it several forward passes, forward over
+forward, and the formulas four products a linear layer; the cotangents take it Q backward passes, and the formulas one
+forward pass. `CURVES` and `SHAPES` list the known layers by exact type. The cotangents allow other activations too, by
+their forward derivative, where a few rows show that they are elementwise. Autograd handles every other model.
 """
 
 import math
@@ -19,7 +19,7 @@ from geodescent.jacobian import ChainedCotangents
 from geodescent.outputs._autograd import value_and_derivative
 
 Curve = Callable[[Tensor], tuple[Tensor, Tensor, Tensor]]
-PROBED = 4  # rows on which an activation without a rule shows that it is elementwise
+PROBED = 4  # Rows: an activation that is not in `CURVES` is tested on these for being elementwise.
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Jet:
 def along_chain(
     model: nn.Module, parameters: dict[str, Tensor], direction: dict[str, Tensor], inputs: Any
 ) -> Tensor | None:
-    """`d²/dt² model(inputs; θ + t·direction)` at t = 0 in the model's own shape, or None: no chain of known layers.
+    """`d²/dt² model(inputs; θ + t·direction)` at t = 0 in the model's own shape; None without a chain of known layers.
 
     Args:
         parameters, direction: by name, those that move; the others are the module's own.
@@ -54,13 +54,13 @@ def along_chain(
 def cotangents_along_chain(
     model: nn.Module, parameters: dict[str, Tensor], inputs: Any
 ) -> list[tuple[nn.Module, ChainedCotangents]] | None:
-    """Each linear layer with `∂outputs/∂(what it returned)`, in the order of the calls, or None: no chain.
+    """Each linear layer with `∂outputs/∂(what it returned)`, in the order of the calls; None without a chain.
 
     Args:
         parameters: by name, those that are not the module's own.
         inputs: (N, d).
 
-    Cost: a forward pass; the elementwise layers twice, those without a rule by a forward derivative.
+    Cost: a forward pass; the elementwise layers twice, those that are not in `CURVES` by a forward derivative.
     """
     layers = list(_layers(model))
     reshaped = any(isinstance(layer, SHAPES) for layer in layers)
@@ -71,7 +71,7 @@ def cotangents_along_chain(
     for layer in layers:
         if _is_linear(layer):
             linear.append(layer)
-            weights.append(own.get(id(layer.weight), layer.weight).detach().clone())  # D stays when θ is written
+            weights.append(own.get(id(layer.weight), layer.weight).detach().clone())  # D must not follow θ
             x = F.linear(x, weights[-1], own.get(id(layer.bias), layer.bias))
             slopes.append(x.new_ones(()).expand_as(x))
         elif not (_known(layer) or _elementwise(layer, x)):
@@ -109,7 +109,7 @@ def _known(layer: nn.Module) -> bool:
 
 
 def _elementwise(layer: nn.Module, x: Tensor) -> bool:
-    """Whether it keeps and draws nothing, and `d/dt f(x + tv) = f′(x) v` on the first rows."""
+    """Whether it has no state, is not random, and `d/dt f(x + tv) = f′(x) v` on the first rows."""
     state = [*layer.children(), *layer.parameters(), *layer.buffers()]
     if state or isinstance(layer, RANDOM) or _hooked(layer):
         return False
@@ -125,7 +125,7 @@ def _elementwise(layer: nn.Module, x: Tensor) -> bool:
 
 
 def _value_and_slope(layer: nn.Module, z: Tensor) -> tuple[Tensor, Tensor]:
-    """`f(z)` and `f′(z)` of an elementwise layer, which may write over what it is given."""
+    """`f(z)` and `f′(z)` of an elementwise layer, which may overwrite its input."""
     if _known(layer):
         return CURVES[type(layer)](z)[:2]
     value, slope = value_and_derivative(layer, (z.clone(),), (torch.ones_like(z),))

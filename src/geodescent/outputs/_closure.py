@@ -22,7 +22,7 @@ DETACHED = (
 
 
 class BatchClosure:
-    """`() → (x, y)` of a closure, y = 0 for residuals; every call must be about the same batch.
+    """`() → (x, y)` of a closure, y = 0 for residuals; every call must use the same batch.
 
     Args:
         closure: returns (outputs, targets), or residuals; the samples first.
@@ -50,11 +50,11 @@ class BatchClosure:
         except RuntimeError as error:
             if self._differentiates or "does not require grad" not in str(error):
                 raise
-        self._differentiates = True  # the closure takes derivatives itself, of its inputs
+        self._differentiates = True  # the closure itself differentiates by its inputs
         return self.value()
 
     def _called(self) -> tuple[Tensor, Tensor | None]:
-        with sdpa_kernel(SDPBackend.MATH):  # the one attention kernel with derivatives of every kind
+        with sdpa_kernel(SDPBackend.MATH):  # the only attention kernel with all kinds of derivatives
             outputs, target = _parts(self._closure())
         self._require_real(outputs)
         if self._first is None:
@@ -72,7 +72,7 @@ class BatchClosure:
     def _require_real(self, outputs: Tensor) -> None:
         if outputs.dim() == 0:
             raise InputError(
-                f"the closure returned a single number, a loss: least squares needs what it is of. {PARTS}"
+                f"the closure returned a single number, a loss: least squares needs the outputs themselves. {PARTS}"
             )
         if len(outputs) == 0:
             raise InputError(f"the closure returned shape {tuple(outputs.shape)}, no samples: at least one is needed.")

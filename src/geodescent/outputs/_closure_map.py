@@ -24,12 +24,12 @@ from geodescent.outputs._second_derivative import central_difference
 
 @dataclass
 class ClosureRoutes:
-    """What the closures of one model and one choice of parameters have in common, kept from step to step.
+    """What all closures of one model and one choice of parameters share, kept from step to step.
 
     Attributes:
         function: the parameters and their places in θ.
         modules: the layers to record.
-        known: the routes, by the calls made.
+        known: the routes found so far, by the signature of the calls.
     """
 
     function: ModelFunction
@@ -42,10 +42,10 @@ class ClosureRoutes:
 
 @dataclass(frozen=True)
 class _FirstCall:
-    """The call that the map was made with, so that the first question needs no other.
+    """The call made at construction, so that the first linearisation needs no other.
 
     Attributes:
-        theta, versions: where the parameters stood, and how often each had been written.
+        theta, versions: the parameters then, and how often each had been written.
         outputs: x with its graph, (N, Q).
         calls: of layers.
     """
@@ -87,7 +87,7 @@ class ClosureMap(ModuleMap):
 
     @property
     def theta(self) -> Theta:
-        """The parameters as they stand, a flat copy (K,)."""
+        """The current parameters, a flat copy (K,)."""
         return _flat([leaf.detach() for leaf in self._leaves.values()])
 
     def parameters(self) -> dict[str, Tensor]:
@@ -107,7 +107,7 @@ class ClosureMap(ModuleMap):
             return self._batch.value()
 
     def linearise(self, theta: Theta | None = None) -> tuple[Outputs, BlockJacobian]:
-        """`x[θ]`, (N, Q), and its Jacobian: one call, Q backward passes, and one that they are held against."""
+        """`x[θ]`, (N, Q), and its Jacobian: one call, Q backward passes, and one more for a check."""
         theta = self.theta if theta is None else theta
         with self._standing_at(theta):
             outputs, calls = self._attached(theta)
@@ -129,7 +129,7 @@ class ClosureMap(ModuleMap):
     def second_derivative(self, theta: Theta, direction: Theta) -> Outputs:
         """`d²x[θ + s·direction]/ds²` at s = 0, (N, Q): one call and four backward passes.
 
-        Where an operation cannot be differentiated so often, the central difference of length `eps^¼` instead.
+        Where an operation cannot be differentiated twice, the central difference of length `eps^¼` instead.
         """
         along = [direction[p.entries].view(p.shape) for p in self.function.parameters]
         with self._standing_at(theta):
@@ -166,7 +166,7 @@ class ClosureMap(ModuleMap):
         return BlockJacobian((block,), self.n_params, self.dtype, self.device), routes, unfit
 
     def _opened(self) -> tuple[Tensor, Tensor, list[Call]]:
-        """The first call, which must leave buffers and the random state alone."""
+        """The first call, which must not change buffers or the random state."""
         model, device = self.function.model, self.device
         refuse_mixing_layers(model)
         with left_as_found(model, device):
@@ -183,7 +183,7 @@ class ClosureMap(ModuleMap):
 
     @contextmanager
     def _standing_at(self, theta: Theta) -> Iterator[None]:
-        """The parameters at θ inside the block, and afterwards where they stood."""
+        """Sets the parameters to θ inside the block, and back to the old ones afterwards."""
         stood = self.theta
         if torch.equal(theta, stood):
             yield
@@ -204,7 +204,7 @@ class ClosureMap(ModuleMap):
         return rows_of(outputs), calls
 
     def _versions(self) -> list[int]:
-        """How often each parameter was written in place, by whomever: a graph from before is of no use."""
+        """How often each parameter was written in place, by any code: a graph from before a write is invalid."""
         return [leaf._version for leaf in self._leaves.values()]
 
 

@@ -1,4 +1,4 @@
-"""A module as a pure function of θ: it is never re-pointed, its parameters are written with copy_."""
+"""A module as a pure function of θ: it keeps its parameter tensors, which are written with copy_."""
 
 import math
 from collections.abc import Callable, Iterable, Iterator
@@ -19,7 +19,7 @@ from geodescent.outputs._second_derivative import SecondDerivative
 
 Answer = TypeVar("Answer")
 
-COMPARED = 4  # Samples on which two ways to the second derivative are compared.
+COMPARED = 4  # Samples on which two methods for the second derivative are compared.
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class ModelFunction:
         select: picks the outputs from what the model returns, or None.
         dtype, device: of parameters and outputs.
         partial: whether others of the module's parameters require grad too: for this function they are constants.
-        curvature: the second derivative, and what is known of the ways to it.
+        curvature: the second derivative, and which method for it was found right.
     """
 
     model: nn.Module
@@ -101,7 +101,7 @@ class ModelFunction:
     def call(self, parameters: dict[str, Tensor], inputs: Inputs) -> Any:
         """What the model returns."""
         with sdpa_kernel(SDPBackend.MATH):  # the one attention kernel with derivatives of every kind
-            # torch's own ties would name a module twice that is called under two names, and leave its parameters lost
+            # with tie_weights=True torch would lose the parameters of a module that is registered under two names
             args, kwargs = ((), inputs) if isinstance(inputs, dict) else (inputs, None)
             return functional_call(self.model, self._with_ties(parameters), args, kwargs, tie_weights=False)
 
@@ -121,7 +121,7 @@ class ModelFunction:
         return outputs.flatten(1) if outputs.dim() > 1 else outputs[:, None]
 
     def cotangents(self, theta: Theta, inputs: Inputs) -> list[tuple[nn.Module, ChainedCotangents]] | None:
-        """Each linear layer with the derivative of the outputs by what it returned, where all is a chain of layers."""
+        """Each linear layer with the derivative of the outputs by what it returned; None without a chain of layers."""
         with torch.no_grad():
             return None if self.select else cotangents_along_chain(self.model, self.views(theta), inputs)
 
@@ -152,7 +152,7 @@ class ModelFunction:
 
 
 class _Asked(nn.Module):
-    """Around a model: to be called with a question instead of inputs."""
+    """A wrapper of a model that calls a given function in place of the model's forward pass."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()

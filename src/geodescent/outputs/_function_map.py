@@ -18,7 +18,7 @@ from geodescent.outputs._function import Parameter
 from geodescent.outputs._second_derivative import SecondDerivative, central_difference, central_slope
 
 Parameters = Tensor | Mapping[str, Tensor]
-FORWARD, REVERSE = 2.0, 3.0  # Calls of the function that one row of D costs, forward and backward, as counted in flops.
+FORWARD, REVERSE = 2.0, 3.0  # Calls of f that take as many flops as one column of D forward, and one row of D backward.
 AGREES = 1e-4  # Share of D v by which a user's D may differ from a central difference of f.
 
 
@@ -27,17 +27,18 @@ class FunctionMap:
 
         decay = gd.FunctionMap(lambda p: p["size"] * torch.exp(-p["rate"] * t), {"size": one, "rate": one})
 
-    D is made forward or backward, whichever is counted cheaper, or by the user's own function.
+    D is computed by forward or backward differentiation, whichever takes fewer flops, or by the user's own function.
 
     Args:
         function: f, of a flat tensor (K,) or of a dict of named tensors, as theta0 is; returns (m,), (N, Q), or one
             number. It must be differentiable by torch, unless `jacobian` is given.
-        theta0: where it stands first; a copy is kept. float32 or float64.
+        theta0: the first parameters; a copy is kept. float32 or float64.
         jacobian: `θ ↦ D`, of the same kind of argument: (m, K), or a dict name → (m, *shape). It is compared with f
             once, now.
 
     Attributes:
-        traced: `θ ↦ x[θ]` with the graph that leads to θ; None where torch does not see how f depends on θ.
+        traced: `θ ↦ x[θ]` with the graph that leads to θ; None where torch cannot differentiate f, or
+            its derivative is not that of `jacobian`.
 
     Raises:
         InputError: what f returns, or theta0, cannot be used.
@@ -125,7 +126,7 @@ class FunctionMap:
             except (RuntimeError, NotImplementedError):
                 if way == self._ways[-1]:
                     raise
-                self._ways.remove(way)  # an operation without this kind of derivative: the next way answers the same
+                self._ways.remove(way)  # an operation without this kind of derivative: the next method gives the same D
         raise AssertionError("no way is left")
 
     def _forward(self, theta: Theta) -> Tensor:
@@ -182,9 +183,9 @@ class FunctionMap:
             )
 
     def _is_traceable(self) -> bool:
-        """Whether autograd has a derivative of f, and it is D: f may leave torch where the user brings D.
+        """Whether autograd's derivative of f exists and is D; with `jacobian` f need not be written in torch.
 
-        Raises: InputError, where there is neither.
+        Raises: InputError, where there is neither a derivative nor `jacobian`.
         """
         u, leaf = random_rows(torch.Size(self.shape), self.theta), self.theta.clone().requires_grad_()
         gradient: Tensor | None = None
@@ -192,7 +193,7 @@ class FunctionMap:
         try:
             with torch.enable_grad():
                 (gradient,) = torch.autograd.grad(self._attached(leaf), leaf, u, allow_unused=True)
-        except Exception as error:  # a function that leaves torch may raise anything
+        except Exception as error:  # a function that is not written in torch may raise anything
             cause = error
         if self._jacobian is None and gradient is None:
             raise InputError(

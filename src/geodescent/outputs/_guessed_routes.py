@@ -1,7 +1,7 @@
-"""The routes of a closure: where the samples stand is guessed from sizes, and the Jacobian held against autograd.
+"""The routes of a closure: the axis of the samples is guessed from sizes, and the Jacobian compared with autograd.
 
-A closure cannot be called on two samples and on three. What its layers were given is enough to guess where the samples
-stand; a wrong guess gives a wrong Dᵀu, and the parameters it is wrong for go through rows of their own.
+A closure cannot be called on other samples, so the axis of the samples is guessed from the shapes of each layer's
+inputs and outputs. A wrong guess gives a wrong Dᵀu, and autograd then computes the rows of these parameters.
 """
 
 from collections import Counter
@@ -21,14 +21,14 @@ UNFIT = (RuntimeError, ValueError, IndexError)  # What a rule raises on shapes t
 
 
 def signature_of(outputs: Tensor, calls: list[Call]) -> Signature:
-    """What routes are guessed for: the layers called and the shapes they saw."""
+    """The key of guessed routes: the layers called, with the shapes of what they took and returned."""
     return (("", outputs.shape, outputs.shape), *((c.name, c.inputs.shape, c.shape) for c in calls))
 
 
 def guessed_routes(
     function: ModelFunction, calls: list[Call], used: Counter[str], n_samples: int, *, without: Iterable[str] = ()
 ) -> Routes:
-    """By rule goes every parameter of a layer that was called, but those in `without`; the others used by rows."""
+    """Parameters of called layers go by rule, except those in `without`; autograd computes the rows of all others."""
     excluded, layouts = set(without), [guessed_layout(call, n_samples) for call in calls]
     for call, layout in zip(calls, layouts, strict=True):
         if layout is None:

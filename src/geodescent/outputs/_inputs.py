@@ -1,4 +1,4 @@
-"""Inputs of a model: a tensor, tuple or dict of tensors with the samples first; and what is asked of them."""
+"""Inputs of a model: a tensor, tuple or dict of tensors with the samples first; and checks of them."""
 
 from collections.abc import Callable
 from typing import Any
@@ -15,7 +15,7 @@ Select = Callable[[Any], Tensor]
 
 
 def as_inputs(inputs: Inputs) -> Inputs:
-    """The same with a list made a tuple."""
+    """The same, a list converted to a tuple."""
     return tuple(inputs) if isinstance(inputs, list) else inputs
 
 

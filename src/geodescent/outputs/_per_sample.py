@@ -51,7 +51,7 @@ def by_vmap(
 def by_loop(
     function: ModelFunction, views: dict[str, Tensor], inputs: Inputs, names: list[str], n_outputs: int
 ) -> dict[str, Tensor]:
-    """The same, a backward pass a residual: where vmap cannot go."""
+    """The same by one backward pass for each residual, for models that vmap does not support."""
     n = n_samples_of(inputs)
     leaves = {name: view.detach().requires_grad_() for name, view in views.items()}
     chosen = [leaves[name] for name in names]
@@ -68,10 +68,10 @@ def by_loop(
 
 
 def vectorises(function: ModelFunction, inputs: Inputs, names: list[str]) -> bool:
-    """Whether vmap can go through the model."""
+    """Whether vmap supports the model."""
     try:
         by_vmap(function, function.views(function.theta), inputs, names, 1)
-    except Exception:  # vmap refuses in many ways; the loop answers the same question
+    except Exception:  # vmap refuses in many ways; the loop gives the same numbers
         return False
     return True
 
@@ -83,5 +83,5 @@ def _require_memory(function: ModelFunction, n_params: int, n_residuals: int) ->
         n_bytes,
         function.device,
         what=what,
-        instead="Use fewer samples, or teach their layers a rule with gd.register_rule.",
+        instead="Use fewer samples, or give their layers a rule with gd.register_rule.",
     )

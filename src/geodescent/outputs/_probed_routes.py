@@ -1,4 +1,4 @@
-"""The routes of a model that can be called on two samples and on three: what differs tells where the samples stand."""
+"""The routes of a model, by calls on two and on three samples: the axis whose size differs is that of the samples."""
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +13,7 @@ from geodescent.outputs._routes import Routes, index_of, known_uses, left_over, 
 def probed_routes(function: ModelFunction, two_samples: Inputs, three_samples: Inputs) -> Routes:
     """The routes of a model's parameters, found by its calls on two and on three samples.
 
-    By rule go the parameters whose every use in autograd's graph is a call with a known layout.
+    A parameter goes by rule if every use of it in autograd's graph is a call with a known layout.
     """
     modules = ruled_modules(function)
     two, outputs, leaves = _recorded(function, modules, two_samples)

@@ -28,7 +28,7 @@ def output_shape(function: ModelFunction, two_samples: Inputs, three_samples: In
     with torch.no_grad():
         try:
             returned = function.call(views, two_samples)
-        except Exception as error:  # whatever a model raises is about what it was called on
+        except Exception as error:  # whatever a model raises is taken to be caused by its inputs
             raise InputError(forward_failed(two_samples, function.dtype, error)) from error
         outputs = function.selected(returned, 2)
         if outputs.dtype != function.dtype:
@@ -66,7 +66,7 @@ def _refuse_mixing(
 
 
 def refuse_mixing_layers(model: nn.Module) -> None:
-    """Raises JacobianError for layers that look at the batch, or draw random numbers."""
+    """Raises JacobianError for layers that use statistics of the batch, or draw random numbers."""
     for name, module in model.named_modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm) and (module.training or module.running_mean is None):
             raise JacobianError(
@@ -82,7 +82,7 @@ def refuse_mixing_layers(model: nn.Module) -> None:
 
 @contextmanager
 def _buffers_kept(model: nn.Module) -> Iterator[None]:
-    """Puts the buffers back if a forward pass changes them, also after an exception, and says so."""
+    """Puts the buffers back if a forward pass changes them, also after an exception, and raises JacobianError."""
     buffers = dict(model.named_buffers())
     before = {name: buffer.clone() for name, buffer in buffers.items()}
     changed = list[str]()
@@ -114,7 +114,7 @@ def random_state(device: torch.device) -> Tensor:
 
 
 def _near(a: Tensor, b: Tensor) -> bool:
-    """Equal to rounding: other batches are summed in another order, and outputs may be zero by cancellation."""
+    """Equal up to rounding: the order of sums depends on the batch, and outputs may be zero by cancellation."""
     eps = torch.finfo(a.dtype).eps
     tolerance = eps**0.5
     floor = tolerance * float(b.abs().max()) + 100.0 * eps

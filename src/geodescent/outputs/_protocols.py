@@ -1,4 +1,4 @@
-"""What an output map is, and what only some output maps can do."""
+"""The protocol of output maps, and those of abilities that only some output maps have."""
 
 from typing import Protocol, runtime_checkable
 
@@ -14,13 +14,13 @@ from geodescent.outputs._inputs import Inputs
 class OutputMap(Protocol):
     """`x[θ]`: a differentiable map from parameters to outputs; a pure function of θ.
 
-    Whatever has these verbs can be fitted: a block of a `Problem` takes it. Its `linearise` may return a
+    Any object with these methods can be fitted, as the map of a block of a `Problem`. Its `linearise` may return a
     `MatrixJacobian`. Samples are the first axis of the outputs; a map without samples returns `(m,)`.
     """
 
     @property
     def theta(self) -> Theta:
-        """The parameters that it stands at, flat, (K,)."""
+        """The current parameters, flat, (K,)."""
         ...
 
     @property
@@ -51,13 +51,13 @@ class OutputMap(Protocol):
         ...
 
     def write(self, theta: Theta) -> None:
-        """Makes θ the parameters that the map stands at."""
+        """Makes θ the current parameters."""
         ...
 
 
 @runtime_checkable
 class Sampled(OutputMap, Protocol):
-    """An output map of samples: it can be asked for some of them, or put on others."""
+    """An output map over samples: it can be restricted to some of them, or evaluated on others."""
 
     @property
     def inputs(self) -> Inputs:
@@ -66,7 +66,7 @@ class Sampled(OutputMap, Protocol):
 
     @property
     def target_shape(self) -> tuple[int, ...]:
-        """The shape that targets have: that of the outputs as the model returns them."""
+        """The shape of the targets: that of the outputs as the model returns them."""
         ...
 
     def at(self, samples: list[int] | Tensor) -> "Sampled":
@@ -80,7 +80,7 @@ class Sampled(OutputMap, Protocol):
 
 @runtime_checkable
 class Layered(Protocol):
-    """An output map whose layers can be looked at: what is asked for causes of lost rank, and for the start.
+    """An output map that gives access to its layers, for finding causes of lost rank and for choosing the start.
 
     Attributes:
         model: the module whose layers are called when the map is.
@@ -90,7 +90,7 @@ class Layered(Protocol):
     def model(self) -> nn.Module: ...
 
     def layers(self) -> dict[str, Tensor]:
-        """Name → where the parameters of the layer stand in θ, for the layers that enter D by a rule."""
+        """Name → entries of θ of the layer's parameters, for the layers that enter D by a rule."""
         ...
 
     def is_linear(self) -> bool:
@@ -100,7 +100,7 @@ class Layered(Protocol):
 
 @runtime_checkable
 class Traced(Protocol):
-    """An output map that autograd can differentiate as often as it likes."""
+    """An output map that autograd can differentiate any number of times."""
 
     def traced(self, theta: Theta) -> Outputs:
         """`x[θ]` with the graph that leads to θ."""
@@ -109,7 +109,7 @@ class Traced(Protocol):
 
 @runtime_checkable
 class Parametrised(Protocol):
-    """An output map whose θ lives in named tensors."""
+    """An output map whose θ consists of named tensors."""
 
     def parameters(self) -> dict[str, Tensor]:
         """Name → tensor, in the order of θ."""

@@ -1,4 +1,4 @@
-"""How each parameter enters the Jacobian: by a layer's rule, or through rows of its own."""
+"""How each parameter enters the Jacobian: by a layer's rule, or by derivatives that autograd computes row by row."""
 
 from collections import Counter
 from collections.abc import Collection, Iterable
@@ -21,8 +21,8 @@ class Routes:
         modules: the layers to record.
         calls: names of the layers called, in order.
         layouts: of these calls; None for a call that is left out.
-        index: module → parameter → entries of θ, for what goes by rule.
-        rest: names of the parameters that go through rows of their own.
+        index: module → parameter → entries of θ, for parameters that go by rule.
+        rest: names of the other parameters, whose columns autograd computes row by row.
         groups: positions of the columns that share parameters; None before they are known.
     """
 
@@ -36,12 +36,12 @@ class Routes:
     def kept(self, calls: list[Call]) -> tuple[list[Call], list[Layout]]:
         """The calls that go by rule, with their layouts.
 
-        Raises: JacobianError, where the model took another path than when it was first looked at.
+        Raises: JacobianError, where the model calls its layers in another order than at its first call.
         """
         if [c.name for c in calls] != self.calls:
             raise JacobianError(
-                f"the model calls its layers in the order {[c.name for c in calls]}, and {self.calls} when it "
-                "was first looked at: its path depends on the data. Let every sample take the same path."
+                f"the model calls its layers in the order {[c.name for c in calls]}, and at its first call in "
+                f"the order {self.calls}: its path depends on the data. Let every sample take the same path."
             )
         pairs = [(c, lay) for c, lay in zip(calls, self.layouts, strict=True) if lay is not None]
         return [c for c, _ in pairs], [lay for _, lay in pairs]
@@ -55,7 +55,7 @@ class Routes:
         return [merged([columns[i] for i in group]) for group in self.groups or []]
 
     def grouped(self, columns: list[Columns], n_params: int) -> "Routes":
-        """The same, with the groups that these columns show."""
+        """The same, with the groups found from these columns."""
         return replace(self, groups=groups_of(columns, n_params))
 
 

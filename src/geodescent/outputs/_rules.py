@@ -6,7 +6,7 @@ A rule is a function `(module, inputs, cotangents, index, label) -> columns` wit
 - cotangents `(N, Q, c, …)`: the derivative of the Q outputs by what the layer returned;
 - index: for each parameter of the module that goes by rule, where its entries stand in θ, in the parameter's shape.
 
-`register_rule` teaches a layer of one's own. A rule is used for exactly the type it was registered for.
+`register_rule` adds a rule for a user's own layer. A rule is used for exactly the type it was registered for.
 """
 
 import math
@@ -74,7 +74,7 @@ def convolution(module: Any, inputs: Tensor, cotangents: Tensor, index: Index, l
 
 
 def transposed_convolution(module: Any, inputs: Tensor, cotangents: Tensor, index: Index, label: str) -> list[Columns]:
-    """Inputs and patches change sides: the patches are those of the cotangents."""
+    """A convolution with inputs and cotangents exchanged: the patches are those of the cotangents."""
     n, q, c = cotangents.shape[:3]
     pieces = list[Columns]()
     if "bias" in index:
@@ -156,18 +156,18 @@ RULES: dict[type[nn.Module], Rule] = {
 def register_rule(
     layer: type[nn.Module], apply: Apply, *, parameters: tuple[str, ...] = ("weight", "bias"), any_axis: bool = False
 ) -> None:
-    """Teaches how a layer of one's own enters the Jacobian: exactly this type goes by the rule from now on.
+    """Registers how a user's own layer enters the Jacobian; the rule is used for exactly this type.
 
     The Jacobian of every new map is compared with autograd's, so that a wrong rule is refused. Layers without a rule
-    need none: their parameters go through derivatives of single samples.
+    work too: their parameters go through derivatives of single samples.
 
     Args:
         layer: the class of the layer.
         apply: `(module, inputs, cotangents, index, label) -> columns`. Inputs (N, c, …) are what the layer was called
             on, c copies a sample where samples and positions were merged, else 1; cotangents (N, Q, c, …) are the
             derivative of the Q outputs by what the layer returned; `index[name]` says where the entries of a parameter
-            stand in θ, in its shape. The parameters of `module` are those at which D is taken. `gd.affine_columns` and
-            `gd.DenseColumns` are what columns are made of.
+            stand in θ, in its shape. The parameters of `module` are those at which D is taken. Make columns with
+            `gd.affine_columns` and `gd.DenseColumns`.
         parameters: names of the parameters that the rule accounts for.
         any_axis: whether samples may stand on any leading axis, as where the layer acts on the last axes alone.
 
@@ -181,14 +181,14 @@ def register_rule(
 def affine_columns(
     a: Tensor, g: Cotangents | Tensor, weight: Tensor | None, bias: Tensor | None, label: str
 ) -> list[Columns]:
-    """The columns of `Wa + b` for whichever of the two is wanted: `[W b][a; 1]`.
+    """The columns of `Wa + b = [W b][a; 1]` for W, b or both.
 
     Args:
-        a: what the layer was given, (N, P, d): P positions (tokens, pixels) a sample.
+        a: inputs of the layer, (N, P, d): P positions (tokens, pixels) a sample.
         g: the derivative of the outputs by what it returned, (N, Q, P, o).
-        weight: where the entries of W stand in θ, (o, d); None where they are not wanted.
-        bias: where those of b stand, (o,), or None.
-        label: name of the layer, for people.
+        weight: where the entries of W stand in θ, (o, d); None for no columns of W.
+        bias: the same for b, (o,).
+        label: name of the layer, for messages and statistics.
     """
     g = DenseCotangents(g) if isinstance(g, Tensor) else g
     if weight is None:
@@ -220,7 +220,7 @@ def _positions_last_but_one(cotangents: Tensor) -> Tensor:
 
 
 def _padded(module: Any, inputs: Tensor) -> Tensor:
-    """The inputs as the convolution sees them, its padding applied."""
+    """The inputs with the padding of the convolution."""
     if module.padding == "valid":
         return inputs
     pad = list[int]()

@@ -18,7 +18,7 @@ from geodescent.outputs._probing import left_as_found, output_shape, probe
 from geodescent.outputs._routes import Routes
 from geodescent.outputs._rules import RULES, affine_columns
 
-CHECK_SAMPLES = 8  # Samples that the comparison with autograd looks at: a wrong rule is wrong on any.
+CHECK_SAMPLES = 8  # Samples of the comparison with autograd: a wrong rule gives wrong numbers on any samples.
 
 
 class SampleMap(ModuleMap):
@@ -37,7 +37,7 @@ class SampleMap(ModuleMap):
         InputError: inputs, dtypes, devices or outputs that cannot be used.
         JacobianError: outputs that mix samples, or a rule that disagrees with autograd.
 
-    The module is never re-pointed and is left as it was found.
+    The module keeps its parameter tensors and is left as it was found.
     """
 
     def __init__(
@@ -137,7 +137,7 @@ class SampleMap(ModuleMap):
         return other
 
     def _along_chain(self, theta: Theta, calls: list[Call]) -> list[Columns] | None:
-        """The columns of these calls by rules along the chain, where several outputs make that the cheaper way."""
+        """The columns of these calls by rules along the chain, where that is cheaper, with several outputs."""
         along_chain = self.function.cotangents(theta, self.inputs) if self.n_outputs > 1 else None
         if along_chain is None:
             return None

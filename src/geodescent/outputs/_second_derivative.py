@@ -10,7 +10,7 @@ from geodescent._types import Outputs, Theta
 from geodescent.linalg import norm, row_norm
 from geodescent.outputs._autograd import random_rows, second_derivative_of, value_and_derivative
 
-CURVES_AGREE = 10.0  # Times √eps of the answer: forward and backward sums are taken in another order.
+CURVES_AGREE = 10.0  # Times √eps of the second derivative: forward and backward passes sum in different orders.
 
 Function = Callable[[Theta], Outputs]
 
@@ -19,23 +19,23 @@ Function = Callable[[Theta], Outputs]
 class SecondDerivative:
     """`d²x[θ + sv]/ds²` at s = 0, for one function of θ that may be called on other samples each time.
 
-    Forward over forward takes little memory, and is wrong without an error over operations whose first derivative uses
-    what the operation kept, as those of torch's `layer_norm`, `linalg.solve` and `linalg.det` do: for forward mode that
-    is a constant. So it is held against backward passes, the first time and along a random line, and where the two
-    differ backward passes are taken from then on.
+    Forward over forward takes little memory, but it is wrong, without an error, for operations whose derivative reuses
+    saved results, as torch's `layer_norm`, `linalg.solve` and `linalg.det` do: forward mode takes these as constants.
+    So the first call compares it with backward passes along a random line, and where the two differ backward passes are
+    used from then on.
 
     Attributes:
-        forward: whether forward over forward is right; None before the first question.
+        forward: whether forward over forward is right; None before the first call.
     """
 
     forward: bool | None = None
 
     def __call__(self, outputs: Function, few: Function, theta: Theta, direction: Theta) -> Outputs:
-        """At θ along the direction; by the central difference of length `eps^¼` where autograd has no answer.
+        """At θ along the direction; by the central difference of length `eps^¼` where autograd has none.
 
         Args:
             outputs: `θ ↦ x[θ]`.
-            few: the same of a few samples, on which the ways are compared.
+            few: the same on a few samples, on which the methods are compared.
         """
         if self.forward is None:
             self.forward = _forward_is_right(few, theta)
@@ -48,7 +48,7 @@ class SecondDerivative:
 
 
 def forward_over_forward(outputs: Function, theta: Theta, direction: Theta) -> Outputs:
-    """Some six calls of the outputs, of which few numbers are kept."""
+    """Takes as long as some six calls, and little memory."""
 
     def first(at: Theta) -> Outputs:
         return value_and_derivative(outputs, (at,), (direction,))[1]
@@ -65,7 +65,7 @@ def backward(outputs: Function, theta: Theta, direction: Theta) -> Outputs | Non
 
 
 def central_difference(outputs: Function, theta: Theta, direction: Theta) -> Outputs:
-    """`(x[θ + hv] − 2x[θ] + x[θ − hv])/h²`, ‖hv‖ = eps^¼ of θ's size: where no derivative is to be had."""
+    """`(x[θ + hv] − 2x[θ] + x[θ − hv])/h²`, ‖hv‖ = eps^¼ of θ's size: for functions without a derivative."""
     h = _step(theta, direction, 1.0 / 4.0)
     if h == 0.0:
         return torch.zeros_like(outputs(theta))
@@ -80,7 +80,7 @@ def central_slope(outputs: Function, theta: Theta, direction: Theta) -> Outputs:
 
 
 def _forward_is_right(few: Function, theta: Theta) -> bool:
-    """Whether forward over forward is there and is what backward passes give, where those are there."""
+    """Whether forward over forward exists, and agrees with backward passes where these exist."""
     direction = random_rows(theta.shape, theta)
     ours = _attempt(forward_over_forward, few, theta, direction)
     if ours is None:
@@ -95,7 +95,7 @@ def _forward_is_right(few: Function, theta: Theta) -> bool:
 def _attempt(
     way: Callable[[Function, Theta, Theta], Outputs | None], outputs: Function, theta: Theta, direction: Theta
 ) -> Outputs | None:
-    """What the way gives; None where an operation has no such derivative."""
+    """The result of this method; None where an operation has no such derivative."""
     try:
         return way(outputs, theta, direction)
     except (NotImplementedError, RuntimeError):

@@ -1,4 +1,4 @@
-"""What a module's outputs depend on beside θ, as it stands now, for a question that is asked later."""
+"""A copy of what a module's outputs depend on beside θ, so that they can be computed again later."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,7 +14,7 @@ SMALL = 0.01  # Share of the free memory that copies of buffers and fixed parame
 
 @dataclass(frozen=True)
 class ModuleSnapshot:
-    """Modes, buffers and parameters outside θ of a module, to be put back for a while.
+    """Modes, buffers and parameters outside θ of a module, which can be restored temporarily.
 
     Attributes:
         model: the module.
@@ -30,7 +30,7 @@ class ModuleSnapshot:
 
     @classmethod
     def of(cls, model: nn.Module, inside: set[str], device: torch.device) -> "ModuleSnapshot":
-        """As it stands now.
+        """The snapshot of the module as it is now.
 
         Args:
             inside: names of the parameters that make up θ.
@@ -42,7 +42,7 @@ class ModuleSnapshot:
 
     @contextmanager
     def restored(self) -> Iterator[None]:
-        """The module as it stood then, inside the block; afterwards as it was before."""
+        """Restores the snapshot inside the block; afterwards the module is as it was before the block."""
         now = ModuleSnapshot(
             self.model,
             {name: module.training for name, module in self.model.named_modules()},
@@ -62,7 +62,7 @@ class ModuleSnapshot:
             for name, tensor in _tensors(self.model).items():
                 now = tensor.dtype, tensor.device
                 dtype, device = self.kinds.get(name, now)
-                if now != (dtype, device):  # as module.to does it, by which it was converted
+                if now != (dtype, device):  # the module was converted by module.to: convert it back in the same way
                     tensor.data = tensor.data.to(device, dtype)
                 if name in self.tensors and self.tensors[name].shape == tensor.shape:
                     tensor.copy_(self.tensors[name])

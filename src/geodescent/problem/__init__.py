@@ -1,6 +1,6 @@
 """Problems: named blocks of rows over one θ, each an output map with its target, weighted once.
 
-`Problem.linearise` gives the weighted residual and its Jacobian, which everything above works with. A source gives the
+`Problem.linearise` gives the weighted residual and its Jacobian, which all later rooms use. A source gives the
 problem of each step: one, a part of the samples, batches, or all batches as one.
 """
 

@@ -9,7 +9,7 @@ from geodescent.outputs import Sampled, leaves_of
 from geodescent.problem._problem import Problem, RowBlock
 
 NEARLY = 1e-6  # Share of the largest value of each feature: two samples closer than this are nearly identical.
-NEIGHBOURS = 64  # Samples that each is compared with, the next along a random line.
+NEIGHBOURS = 64  # Samples: each is compared with those less than this many places away on a random line.
 
 
 def active(block: RowBlock) -> list[int]:
@@ -21,7 +21,7 @@ def active(block: RowBlock) -> list[int]:
 def identical_groups(block: RowBlock) -> list[list[int]]:
     """Samples of positive weight whose inputs are the same numbers, in groups of two and more.
 
-    None for a map without samples.
+    Empty for a map without samples.
     """
     if not isinstance(block.map, Sampled):
         return []
@@ -33,7 +33,7 @@ def identical_groups(block: RowBlock) -> list[list[int]]:
 
 
 def conflict_cost(problem: Problem, block: RowBlock, group: list[int]) -> float:
-    """`λ Σ_i wᵢ‖yᵢ − ȳ‖²/(2N)` of one group, ȳ the weighted mean: what samples that look alike must cost."""
+    """`λ Σ_i wᵢ‖yᵢ − ȳ‖²/(2N)` of one group, ȳ the weighted mean: the least cost of samples with equal inputs."""
     targets = block.target[group].double()
     weights = torch.ones(len(group), dtype=torch.float64, device=targets.device)
     if block.weights is not None:
@@ -46,9 +46,9 @@ def conflict_cost(problem: Problem, block: RowBlock, group: list[int]) -> float:
 
 
 def near_groups(unit: Tensor) -> list[list[int]]:
-    """Rows closer than `NEARLY` in every column.
+    """Groups of rows that are closer than `NEARLY` in every column.
 
-    Such rows are neighbours on any line: they are sorted along a random one and compared with the next few.
+    Such rows are close on any line: all rows are sorted along a random one, and each is compared with the next few.
 
     Cost: N·d for the line, N·d for every neighbour that is still close on it.
     """
@@ -77,6 +77,6 @@ def _root(label: list[int], i: int) -> int:
 
 
 def _comparable(leaf: Tensor) -> Any:
-    """One row a sample, −0 made 0."""
+    """One row for each sample, with −0 replaced by 0."""
     flat = leaf.detach().reshape(len(leaf), -1).cpu()
     return (flat + 0.0 if flat.dtype.is_floating_point else flat).contiguous().numpy()

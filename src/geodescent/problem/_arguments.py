@@ -1,4 +1,4 @@
-"""A problem from what a call was given: whole, or as a module with its data."""
+"""The problem of a call: a whole `Problem`, or one made of a module and its data."""
 
 from torch import Tensor, nn
 
@@ -7,7 +7,7 @@ from geodescent.outputs import Inputs, Select
 from geodescent.problem._problem import Problem
 
 Model = nn.Module | Problem
-"""A module, which X and y go with, or a whole problem, which brings its own."""
+"""A module, to be passed with X and y, or a whole problem, which holds its data."""
 
 
 def problem_of(
@@ -22,9 +22,9 @@ def problem_of(
     """The problem itself, or that of model, X and y.
 
     Args:
-        call: the function that was called, for its error sentences.
+        call: the function that was called, for error messages.
 
-    Raises: InputError, where data are missing, or stand beside a problem.
+    Raises: InputError, where data are missing, or are passed with a problem.
     """
     if isinstance(model, Problem):
         whole = {"X": X, "y": y, "weights": weights, "select": select}

@@ -1,4 +1,4 @@
-"""What targets and weights must be, asked before any work."""
+"""Checks of targets and weights, before any work."""
 
 import math
 
@@ -12,9 +12,9 @@ from geodescent.outputs import OutputMap, Sampled
 
 
 def checked_target(outputs: OutputMap, target: Tensor) -> Outputs:
-    """The targets as (N, Q), if they have that shape or exactly the outputs'; (N,) will do for one output.
+    """The targets as (N, Q), if they have that shape or exactly the outputs'; also (N,) for one output.
 
-    Raises: InputError, with the shapes and the way out; nothing is ever broadcast.
+    Raises: InputError, with the shapes and what to do; nothing is ever broadcast.
     """
     expected = outputs.target_shape if isinstance(outputs, Sampled) else tuple(outputs.shape)
     n, q = expected[0], math.prod(expected[1:])

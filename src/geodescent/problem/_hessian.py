@@ -1,4 +1,4 @@
-"""∇C and ∇²C: by differentiating the outputs twice, or where a map cannot be traced by differences of Dᵀr."""
+"""∇C and ∇²C: by differentiating the outputs twice, or by differences of Dᵀr where a map cannot be traced."""
 
 import math
 from collections.abc import Callable, Sequence

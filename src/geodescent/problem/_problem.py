@@ -27,7 +27,7 @@ class RowBlock:
     Attributes:
         name: for the history, the certificate and statistics.
         map: the output map.
-        target: y, in the shape of the outputs; (N,) will do for one output.
+        target: y, in the shape of the outputs; also (N,) for one output.
         weights: w ≥ 0, (N,), of single samples; N = Σw. None for ones, N being the first size of the target.
         weight: λ > 0, of the whole block against the others.
 
@@ -55,7 +55,7 @@ class RowBlock:
         require_finite(target, "y" if self.name == "data" else f"the y of block {self.name!r}")
         if not (math.isfinite(self.weight) and self.weight > 0.0):
             raise InputError(f"block {self.name!r} has weight {self.weight}: a positive, finite number is needed.")
-        object.__setattr__(self, "target", target)  # once, in the shape that everything below works with
+        object.__setattr__(self, "target", target)  # as (N, Q)
         object.__setattr__(self, "weights", weights)
 
     @property
@@ -75,7 +75,7 @@ class RowBlock:
 
     @property
     def is_plain(self) -> bool:
-        """Whether the rows enter the cost as they are."""
+        """Whether the rows enter the cost unweighted."""
         return self.weights is None and self.weight == 1.0
 
 
@@ -126,7 +126,7 @@ class Problem:
 
     @classmethod
     def over(cls, outputs: OutputMap, target: Tensor, weights: Tensor | None = None) -> "Problem":
-        """One block `data`: a map that is there already, and its targets."""
+        """One block `data`: an existing map and its targets."""
         return cls((RowBlock("data", outputs, target, weights),))
 
     @cached_property
@@ -141,7 +141,7 @@ class Problem:
 
     @property
     def n_rows_wanted(self) -> int:
-        """m without rows of weight zero, which ask for nothing: what full row rank means."""
+        """m without rows of weight zero, which have no effect: full row rank means this rank."""
         return self.n_residuals if self._scale is None else int((self._scale > 0.0).sum())
 
     @cached_property
@@ -161,7 +161,7 @@ class Problem:
 
     @property
     def theta(self) -> Theta:
-        """The parameters that the first map stands at, a copy, (K,)."""
+        """The current parameters of the first map, a copy, (K,)."""
         return self.blocks[0].map.theta.detach().clone()
 
     @cached_property
@@ -177,7 +177,7 @@ class Problem:
         return torch.cat([self._scale_of(block) for block in self.blocks])
 
     def write(self, theta: Theta) -> None:
-        """Makes θ the parameters that all maps stand at."""
+        """Makes θ the current parameters of all maps."""
         for block in self.blocks:
             block.map.write(theta)
 
@@ -208,7 +208,7 @@ class Problem:
         return self.residual_of(self.outputs(theta), dtype=self.dtype if dtype is None else dtype)
 
     def residual_of(self, outputs: Outputs, *, dtype: torch.dtype) -> Outputs:
-        """The same of outputs that are known, (m,)."""
+        """The same for given outputs, (m,)."""
         return self.weighted((outputs - self.target).to(dtype))
 
     def weighted(self, rows: Outputs) -> Outputs:
@@ -230,7 +230,7 @@ class Problem:
 
         Args:
             theta: where.
-            cost: C there: of one plain block it says the same, and spares the forward pass.
+            cost: C there, which for one unweighted block gives the result without a forward pass.
         """
         if self._scale is None:
             return {self.blocks[0].name: math.sqrt(2.0 * cost / self.blocks[0].n_outputs)}

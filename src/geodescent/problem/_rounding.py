@@ -1,4 +1,4 @@
-"""The rounding floor: the cost below which the digits of a precision end."""
+"""The rounding floor: the cost that rounding errors alone produce in a precision."""
 
 import torch
 
@@ -7,15 +7,15 @@ from geodescent.linalg import row_dot
 from geodescent.problem._problem import Problem
 
 DRAWS = 4  # Random roundings of θ that the floor is a mean over.
-SAME_COST = 1e-6  # Share of a cost by which two readings of it may differ and still be of one point.
-SAME_FLOORS = 1e2  # Rounding floors by which they may differ beside that.
+SAME_COST = 1e-6  # Share of a cost: two measurements of it at one point may differ by this.
+SAME_FLOORS = 1e2  # Rounding floors: two measurements may differ by this much in addition.
 
 
 def rounding_floor(problem: Problem, theta: Theta) -> float:
-    """`E‖s(x[θ(1 + eps·u)] − x[θ])‖²/(2N)`, u uniform on [−½, ½]: what rounding θ does to a cost that were zero.
+    """`E‖s(x[θ(1 + eps·u)] − x[θ])‖²/(2N)`, u uniform on [−½, ½]: the cost that rounding θ causes.
 
-    Measured on a few draws, and never below what rounding x and y themselves does, `‖s·eps·y‖²/(24N)`. A size, not a
-    bound: a run may end some times above or below it.
+    The mean of a few draws, plus what rounding x and y themselves causes, `‖s·eps·max(|x|, |y|)‖²/(24N)`. An estimate,
+    not a bound: a run may end at several times this cost, or at a fraction of it.
 
     Args:
         problem: with the dtype that decides eps.
@@ -36,7 +36,7 @@ def rounding_floor(problem: Problem, theta: Theta) -> float:
 
 
 def same_cost(cost: float, other: float, floor: float) -> bool:
-    """Whether two costs may be those of one point on the same data: to a millionth, or to a hundred floors.
+    """Whether two costs may be those of one point on the same data: to a millionth and a hundred floors.
 
     An infinite `other`, which stands for one that is not known, agrees with everything.
     """

@@ -1,4 +1,4 @@
-"""Sources: the problem of each step. The loop asks for it, whether it is one problem, or batches of a loader."""
+"""Sources give the problem of each step: always the same one, a part of its samples, or batches of a loader."""
 
 import math
 from collections.abc import Iterator
@@ -15,19 +15,19 @@ from geodescent.outputs import Inputs, Sampled
 from geodescent.problem._problem import Problem, RowBlock
 
 PART_ROWS = 8.0  # Rows of a part for each parameter: fewer are overfitted, more cost more (docs/decisions.md).
-LEAST_PART = 500  # Samples of a part: with fewer it is not the rows that cost.
-PART_SHARE = 0.25  # Share of all samples that a part may have: a larger one spares little.
+LEAST_PART = 500  # Samples of a part: with fewer the rows are not what costs most.
+PART_SHARE = 0.25  # Share of all samples that a part may have: a larger one saves little.
 
 Loader = DataLoader[Any]
 """Yields pairs (X, y)."""
 
 
 class Source(Protocol):
-    """Gives the problem of each step, and says what a step's cost means for the whole."""
+    """Gives the problem of each step, and the cost of all data."""
 
     @property
     def first(self) -> Problem:
-        """The problem that stands for all in what is said once: shapes, dtype, rounding floor, certificate."""
+        """The problem from which shapes, dtype, rounding floor and certificate are taken."""
         ...
 
     def at(self, step: int) -> Problem:
@@ -35,15 +35,15 @@ class Source(Protocol):
         ...
 
     def cost(self, theta: Theta) -> float:
-        """C of everything."""
+        """C of all data."""
         ...
 
     def cost_of_all(self, step: int, theta: Theta, own_cost: float) -> float | None:
-        """C of everything after that step, whose own problem has `own_cost`; None where it is not the time to know."""
+        """C of all data after that step, whose own problem has `own_cost`; None where it is not computed then."""
         ...
 
     def own_cost(self, theta: Theta, cost: float) -> float:
-        """C of the problem that steps are taken on, where it is known beforehand; else C of everything, `cost`."""
+        """C of the problem of the next step, where that is known beforehand; else C of all data, `cost`."""
         ...
 
 
@@ -72,7 +72,7 @@ class FixedSource:
 
 @dataclass(frozen=True)
 class PartSource:
-    """Some of the samples for every step; what a step is worth is said by all of them, in one forward pass."""
+    """Some of the samples for every step; the cost after a step is that of all samples, by one forward pass."""
 
     whole: FixedSource
     drawn: Problem
@@ -101,7 +101,7 @@ class PartSource:
 
 @dataclass
 class BatchSource:
-    """The batches of a loader, one a step; C of everything once a pass, by forward passes alone.
+    """The batches of a loader, one a step; C of all data once a pass, by forward passes alone.
 
     Args:
         loader: yields pairs (X, y); its order, shuffled or not, is its own.
@@ -113,7 +113,7 @@ class BatchSource:
     loader: Loader
     first: Problem
     _batches: Iterator[Any] | None = field(default=None, init=False)
-    _per_pass: int = field(default=0, init=False)  # a loader need not have a length; the first cost counts
+    _per_pass: int = field(default=0, init=False)  # counted by `cost`: a loader need not have a length
 
     @classmethod
     def of(cls, model: nn.Module, loader: Loader) -> "BatchSource":
@@ -149,12 +149,12 @@ class BatchSource:
         return self.cost(theta) if self._per_pass and step % self._per_pass == 0 else None
 
     def own_cost(self, theta: Theta, cost: float) -> float:
-        """That of everything: which batch comes next is not known."""
+        """C of all data, because the next batch is not known."""
         return cost
 
 
 def sampled_block(problem: Problem) -> tuple[RowBlock, Sampled] | None:
-    """The block of a problem of one, and its map, where that is a map of samples."""
+    """The block and its map, where the problem has one block and the map has samples; else None."""
     block = problem.blocks[0]
     if len(problem.blocks) > 1 or not isinstance(block.map, Sampled):
         return None
@@ -179,7 +179,7 @@ def resampled(block: RowBlock, outputs: Sampled, target: Tensor, weights: Tensor
 
 
 def part_of(problem: Problem) -> Problem | None:
-    """A part of the samples, drawn by a fixed seed, that tells as much of θ far from the minimum as all of them do.
+    """A part of the samples, drawn by a fixed seed, which determines steps far from the minimum as well as all.
 
     None where it would not be much smaller: `PART_ROWS` rows for each parameter, at least `LEAST_PART` samples and at
     most a `PART_SHARE` of them. Samples of weight zero do not count.

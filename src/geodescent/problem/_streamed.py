@@ -61,7 +61,7 @@ class StreamedSource:
 
 
 def in_order(loader: Loader) -> Loader:
-    """The batches of one pass, again at every pass: rows must be met where the last pass met them.
+    """A loader with the same batches in the same order at every pass, so that rows keep their places.
 
     A pass draws from a generator of its own, and leaves the global one alone.
     """
@@ -79,8 +79,8 @@ class StreamedMap:
     """`x[θ]` over all batches of a loader; the outputs are held, nothing else.
 
     Attributes:
-        map: of one batch, put on every other.
-        loader: yields pairs (X, y) in one order.
+        map: of one batch; `on` gives that of every other.
+        loader: yields pairs (X, y), in the same order at every pass.
         shape: (N, Q).
     """
 
@@ -116,7 +116,7 @@ class StreamedMap:
         return torch.cat([part.second_derivative(theta, direction) for part in self._maps()])
 
     def linearise(self, theta: Theta) -> tuple[Outputs, "StreamedJacobian"]:
-        """`x[θ]` and D, of which only the recipe is kept."""
+        """`x[θ]` and D, which is not kept but computed again for every product."""
         n_rows = self.shape[0] * self.shape[1]
         return self(theta), StreamedJacobian(self, theta.clone(), (n_rows, len(theta)), self.dtype)
 
@@ -178,7 +178,7 @@ class StreamedJacobian:
         return self.theta.device
 
     def to(self, dtype: torch.dtype) -> "StreamedJacobian":
-        """The same in another precision after the capture."""
+        """The same in another precision."""
         rows = None if self.rows is None else self.rows.to(dtype)
         return StreamedJacobian(self.map, self.theta, self.shape, dtype, rows)
 
@@ -223,11 +223,11 @@ class StreamedJacobian:
             yield from part.row_chunks()
 
     def product_flops(self) -> float:
-        """Of one product with D and one with Dᵀ, the passes over the data not counted."""
+        """Flops of one product with D and one with Dᵀ, the passes over the data not counted."""
         return 4.0 * self.n_residuals * self.n_params
 
     def gram_flops(self) -> float:
-        """Of a Gram matrix, had it been formed."""
+        """Flops of a Gram matrix, if it were formed."""
         return float(self.n_residuals**2 * self.n_params)
 
     def routes(self) -> list[dict[str, object]]:
