@@ -207,6 +207,15 @@ def test_dampings_are_tried_from_small_to_large() -> None:
     assert tried == pytest.approx([1e-9 * 10.0**p for p in powers] + [1e-7 * 10.0**p for p in powers])
 
 
+def test_after_six_rounds_a_step_is_given_up() -> None:
+    """Seven dampings a round, fewer rounds only where the damping gets too large."""
+    here = prescribed(1.0, 60.0, 0.1)
+    for first, rounds in ((1e-14, 6), (1e-3, 3)):
+        rejections = here.tally["rejections"]
+        assert step(here, first, control=PLAIN, levels=CostLevels(here.cost, 1e5 * here.cost)) is None
+        assert here.tally["rejections"] - rejections == 7 * rounds
+
+
 @pytest.mark.parametrize(("best", "least"), [(1.0, 0.1), (2e-13, 0.1), (0.5e-13, 0.0)])
 def test_above_the_patience_the_damping_has_a_floor(best: float, least: float) -> None:
     """`share·C/C_ref·‖B‖_F²`, until the best cost lies below 1e-13 of the reference."""

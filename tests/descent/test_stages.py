@@ -1,7 +1,8 @@
 """Stages: what is planned, when a stage is left, what it leaves to the next, and how a run without a step ends."""
 
 import math
-from dataclasses import dataclass, replace
+from collections import Counter
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
@@ -25,10 +26,12 @@ from geodescent.descent import (
     Walk,
     advance,
     planned_stages,
+    play,
     start,
 )
 from geodescent.jacobian import BlockJacobian
 from geodescent.lift import INEXACT
+from geodescent.linalg import STEP_ITERATIONS
 from geodescent.problem import rounding_floor
 
 OBSERVER = Observer()
@@ -228,6 +231,35 @@ def test_near_the_floor_it_is_measured_again() -> None:
         floor = after.cost / share
         near = played(stages, replace(begun(stages), floor=floor), opening(stages))
         assert near.floor == (rounding_floor(problem, near.theta) if again else floor)
+
+
+def test_the_work_of_a_run_is_counted_over_all_its_steps() -> None:
+    """Iterations, and fifteen for each factor."""
+    stages, tally = planned_stages(gd.Problem.of(*smooth(40, width=30))), Counter[str]()
+    state = start(stages, OBSERVER)
+    for _ in range(4):
+        after = play(stages, state, OBSERVER, tally)
+        assert isinstance(after, Round)
+        state = after.state
+        assert state.stage.work == tally["iterations"] + STEP_ITERATIONS * tally["factors"] > 0.0
+
+
+@dataclass(frozen=True)
+class Asked(gd.FixedSource):
+    """Notes after which step the cost of everything is wanted."""
+
+    steps: list[int] = field(default_factory=list)
+
+    def cost_of_all(self, step: int, theta: Tensor, own_cost: float) -> float | None:
+        self.steps.append(step)
+        return own_cost
+
+
+def test_the_cost_of_everything_is_wanted_after_each_step_by_its_number() -> None:
+    problem = gd.Problem.of(*smooth(12))
+    source = Asked(problem)
+    gd.fit(problem, method=(gd.Stage(source, gd.GramLift(), gd.EulerWalk(0.1), gd.GainRatio()),), max_steps=3)
+    assert list(dict.fromkeys(source.steps)) == [1, 2, 3]
 
 
 # --- how a run without a step ends ----------------------------------------------------------------------------------

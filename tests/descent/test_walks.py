@@ -74,6 +74,7 @@ def test_the_bend_is_the_length_of_a_against_v(h: float) -> None:
     a = -0.5 * here.prepared.lift(here.second_derivative(v), damping=mu).velocity
     assert_close(moved.theta, h * v + h * h * a, 1e-12)
     assert moved.bend == pytest.approx(h * float(a.norm() / v.norm()), rel=1e-10)
+    assert here.tally["second derivatives"] == 2  # one of the walk, one of this test
     straight = gd.EulerWalk(h).displacement(here, damped, lifted)
     assert_close(straight.theta, h * v, 1e-15)
     assert straight.bend is None

@@ -75,8 +75,8 @@ def advance(stages: Stages, state: State, here: Linearised, observer: Observer) 
     if taken is not None and here.cost - taken[0].predicted > stage.least_fall * here.cost:
         after = _stepped(stage, state, here, *taken, observer)
         return Round(_moved(stages, after, _stages_on(stages, here, after)), here, stepped=True)
-    if stage.leave and state.stage.index + 1 < len(stages):
-        return _further(stages, state, here, observer, stage.leave[0].stages)
+    if on := _at_most_to_the_last(stages, state, stage.leave[0].stages if stage.leave else 0):
+        return _further(stages, state, here, observer, on)
     restarted = stage.control.restart(here, state.returns)
     if restarted is not None and (state.theta is not state.best.theta or state.returns > 0 or taken is None):
         back = replace(state.at_best(), returns=state.returns + 1, stage=replace(state.stage, control=restarted))
@@ -86,14 +86,18 @@ def advance(stages: Stages, state: State, here: Linearised, observer: Observer) 
 
 def _stages_on(stages: Stages, here: Linearised, state: State) -> int:
     """By how many stages the run advances; never beyond the last."""
-    return min(stages[state.stage.index].stages_on(here, state), len(stages) - 1 - state.stage.index)
+    return _at_most_to_the_last(stages, state, stages[state.stage.index].stages_on(here, state))
+
+
+def _at_most_to_the_last(stages: Stages, state: State, on: int) -> int:
+    return min(on, len(stages) - 1 - state.stage.index)
 
 
 def _moved(stages: Stages, state: State, on: int) -> State:
     """The state in a later stage; at the best point, if that stage uses other samples."""
     if not on:
         return state
-    source, index = stages[state.stage.index].source, min(state.stage.index + on, len(stages) - 1)
+    source, index = stages[state.stage.index].source, state.stage.index + on
     state = replace(state, stage=replace(state.stage, index=index, control=None))
     following = stages[index].source
     if following is source:
