@@ -92,3 +92,23 @@ def test_a_foreign_checkpoint_is_an_error(tmp_path: Path) -> None:
         gd.fit(diabetes()[0], x, 2.0 * y, checkpoint=tmp_path)
     with pytest.raises(gd.InputError, match=r"holds 145 parameters of torch\.float64 .* torch\.float32"):
         gd.fit(*diabetes(dtype=torch.float32), checkpoint=tmp_path)
+
+
+CONTROLS = {"gain ratio": gd.GainRatio(), "natural": gd.NaturalControl(), "spring": gd.Spring()}
+
+
+@pytest.mark.parametrize("saved", CONTROLS)
+def test_a_run_of_another_control_is_not_resumed(saved: str, tmp_path: Path) -> None:
+    """Whatever the two remember in common."""
+
+    def run(control: str, steps: int) -> gd.Solution:
+        method = gd.Method(lift=gd.GramLift(), walk=gd.EulerWalk(), control=CONTROLS[control])
+        return gd.fit(*diabetes(), method=method, max_steps=steps, checkpoint=tmp_path)
+
+    run(saved, 2)
+    for other in CONTROLS:
+        if other == saved:
+            assert run(saved, 3).steps == 3
+        else:
+            with pytest.raises(gd.InputError, match=r"saved with another control\. Pass the same method"):
+                run(other, 3)

@@ -1,6 +1,8 @@
 """What a fit and a flow return: blocks in the history, work counted, the certificate that is made when asked for."""
 
+import copy
 import pickle
+import re
 from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
@@ -10,6 +12,7 @@ import pytest
 import torch
 from support.diabetes import diabetes, theta_of
 from torch import Tensor, nn
+from torch.utils.data import DataLoader, TensorDataset
 
 import geodescent as gd
 
@@ -174,3 +177,70 @@ def test_pickling_keeps_the_certificate_if_it_was_made(door: Callable[..., Solve
         _ = early.certificate
     made = solution.certificate
     assert pickle.loads(pickle.dumps(solution)).certificate == made
+
+
+def reordered(model: nn.Module) -> None:
+    """Another activation: the parameters are the same, what they mean is not."""
+    model[1] = nn.ReLU()
+
+
+def with_another_shape(model: nn.Module) -> None:
+    model[0] = nn.Linear(10, 3).double()
+
+
+UNDONE = {
+    "another activation": (
+        reordered,
+        r"cost at the solution is \S+ and was \S+\. Read solution\.certificate before",
+    ),
+    "another shape": (with_another_shape, r"have been changed so that there are no outputs at the solution \("),
+    "a hook": (lambda model: model[0].register_forward_hook(lambda m, i, o: 2.0 * o), r"the cost at the solution is"),
+}
+
+
+@pytest.mark.parametrize("since", UNDONE)
+@pytest.mark.parametrize("door", DOORS)
+def test_what_cannot_be_undone_is_said_and_nothing_is_raised(door: str, since: str) -> None:
+    model, x, y = diabetes(9)
+    solution = DOORS[door](model, x, y)
+    change, sentence = UNDONE[since]
+    change(model)
+    certificate = solution.certificate
+    assert certificate.rank is None and certificate.level == "not computed" and certificate.causes == ()
+    assert re.search(sentence, certificate.reason or "")
+    assert certificate.cost == pytest.approx(gd.Problem.of(*diabetes(9)).cost(solution.theta), rel=1e-9)
+    assert "nothing was computed" in " ".join(str(solution).split())
+
+
+def test_data_changed_in_place_are_noticed() -> None:
+    model, x, y = diabetes(9)
+    solution = gd.fit(model, x, y, max_steps=2)
+    x.mul_(2.0)
+    assert "the module, or the data, have been changed" in (solution.certificate.reason or "")
+
+
+@pytest.mark.parametrize("since", ["in training mode", "its buffers changed", "converted"])
+def test_the_certificate_of_a_closure_is_that_of_the_solution_too(since: str) -> None:
+    """What the closure reads beside the module's parameters is restored."""
+    certificates = []
+    for change in (lambda model: None, SINCE[since]):
+        model, x, y = with_surroundings()
+        outputs = gd.ClosureMap.of(model, lambda model=model, x=x, y=y: (model(x), y))
+        solution = gd.fit(gd.Problem.over(outputs, outputs.target), max_steps=2)
+        change(model)
+        certificates.append(solution.certificate.as_dict())
+    assert certificates[0] == certificates[1] and certificates[0]["rank"] is not None
+
+
+def test_copies_keep_the_certificate() -> None:
+    solution = gd.fit(*diabetes(9), max_steps=2)
+    for copied in (copy.copy(solution), copy.deepcopy(solution)):
+        assert copied.certificate == solution.certificate
+    assert solution != copy.deepcopy(solution)  # results are compared as objects, not entry by entry
+
+
+def test_over_a_loader_the_certificate_is_said_to_be_of_the_first_batch() -> None:
+    model, x, y = diabetes(20)
+    solution = gd.fit(model, DataLoader(TensorDataset(x, y), batch_size=5), max_steps=4)
+    assert solution.stats["notes"] == ["The certificate is that of the first batch, 5 samples."]
+    assert solution.certificate.n_residuals == 5

@@ -124,11 +124,14 @@ def refused(make: Callable[[gd.Problem, gd.Source], dict[str, Any]], message: st
 def test_parts_that_would_not_be_used_are_refused() -> None:
     other = gd.Problem.of(*diabetes())
     small = gd.FixedSource(gd.Problem.of(*linear_diabetes(30)))
+    few = gd.FixedSource(gd.Problem.of(*diabetes(10)))
     end = end_game
     refused(lambda p, s: {"method": (opening(s, 3),)}, r"the last stage has rules for leaving it, and nothing comes")
     refused(lambda p, s: {"method": (end(s), end(s))}, r"stage 2 of 2 is never reached: .*leave=\(gd\.AfterSteps")
     refused(lambda p, s: {"method": end(gd.FixedSource(other))}, r"stages bring their own sources: pass the problem")
-    refused(lambda p, s: {"method": (opening(small, 3), end(s))}, r"stage 1 is over 11 parameters .*145 .*the same θ")
+    for foreign in (small, few):
+        refused(lambda p, s, f=foreign: {"method": (opening(f, 3), end(s))}, r"costs of stage 1 .*by gd\.PartSource\(")
+    refused(lambda p, s: {"method": (opening(gd.PartSource(s, small.first), 3), end(s))}, r"11 parameters .*145")
     refused(lambda p, s: {"method": end(s), "y": torch.ones(30, 1)}, r"a Problem brings its own data: leave y out")
     refused(lambda p, s: {"method": end(s), "weights": torch.ones(30)}, r"its own data: leave weights out")
     refused(lambda p, s: {"method": end(s), "stop": "validation"}, r'stop="validation" over stages needs validation=')
@@ -227,3 +230,54 @@ def test_what_a_control_of_ones_own_remembers_is_saved_and_resumed(tmp_path: Pat
     resumed = run(checkpoint=tmp_path)
     assert resumed.steps == 5 and resumed.result is whole.result
     assert resumed.cost == pytest.approx(whole.cost, rel=1e-10)
+
+
+@dataclass
+class Listed:
+    """A control whose state is a tuple."""
+
+    state_type = tuple
+
+    def begin(self, here: Linearised, damping: Damping | None = None) -> tuple[float, ...]:
+        raise AssertionError("it is refused before")
+
+    def step(self, here: Linearised, walk: Walk, state: tuple[float, ...], levels: CostLevels) -> None:
+        raise AssertionError("it is refused before")
+
+    def restart(self, here: Linearised, count: int) -> None:
+        raise AssertionError("it is refused before")
+
+
+@pytest.mark.parametrize(
+    ("parts", "sentence"),
+    [
+        ({"control": gd.GainRatio}, r"control = GainRatio is a class: pass an object, for example control=gd\.Natural"),
+        ({"lift": gd.NaturalControl()}, r"lift is a NaturalControl, which it cannot be: .*lift=gd\.GramLift\(\)"),
+        ({"walk": gd.KrylovLift()}, r"walk is a KrylovLift, .*for example walk=gd\.EulerWalk\(\)"),
+        ({"control": "natural"}, r"control is a str, which it cannot be"),
+        ({"control": Listed()}, r"the state of Listed is a <class 'tuple'>: it must be a dataclass of numbers"),
+    ],
+)
+def test_parts_of_the_wrong_kind_are_refused_where_they_are_written(parts: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(gd.InputError, match=sentence):
+        gd.Method(**parts)
+    source = gd.FixedSource(gd.Problem.of(*linear_diabetes(30)))
+    with pytest.raises(gd.InputError, match=sentence):
+        gd.Stage(
+            **{"source": source, "lift": gd.GramLift(), "walk": gd.EulerWalk(), "control": gd.GainRatio(), **parts}
+        )
+
+
+def test_sources_and_rules_of_the_wrong_kind_are_refused() -> None:
+    problem = gd.Problem.of(*linear_diabetes(30))
+    parts = gd.GramLift(), gd.EulerWalk(), gd.GainRatio()
+    with pytest.raises(gd.InputError, match=r"source is a Problem, .*source=gd\.FixedSource\(problem\)"):
+        gd.Stage(problem, *parts)
+    for leave in (None, gd.AfterSteps(3), [gd.AfterSteps(3)]):
+        with pytest.raises(gd.InputError, match=r"a tuple of rules is needed, for example \(gd\.AfterSteps\(10\),\)"):
+            gd.Stage(gd.FixedSource(problem), *parts, leave)
+    with pytest.raises(gd.InputError, match=r"leave is a int, which it cannot be"):
+        gd.Stage(gd.FixedSource(problem), *parts, (3,))
+    for parts_of_a_flow in ({"lift": gd.Method()}, {"field": gd.EulerWalk()}, {"lift": gd.GramLift}):
+        with pytest.raises(gd.InputError, match=r"for example (lift=gd\.GramLift|field=gd\.StraightLineField)"):
+            gd.flow(problem, until=0.1, **parts_of_a_flow)

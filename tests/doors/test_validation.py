@@ -176,7 +176,7 @@ def test_validation_that_does_not_fit_is_refused() -> None:
     model, x, y = diabetes()
     other, before = gd.Problem.of(*diabetes(hidden=5)), theta_of(model)
     for validation, message in (
-        (other, r"the validation problem has 61 parameters .* the problem 145 .*over the same θ"),
+        (other, r"the validation problem has 61 parameters and the problem has 145: both must share θ"),
         ((x, y, y), r"validation must be a pair \(X, y\), not tuple"),
         (x, r"validation must be a pair \(X, y\), not Tensor"),
     ):
@@ -185,3 +185,11 @@ def test_validation_that_does_not_fit_is_refused() -> None:
     with pytest.raises(gd.InputError, match=r"other samples need a problem of one block"):
         gd.fit(in_two_parts(model, x, y), validation=(x, y))
     assert torch.equal(theta_of(model), before)
+
+
+def test_named_parameters_of_the_problem_that_judges_stand_in_the_same_order() -> None:
+    model, x, y = diabetes()
+    names = {name: parameter.detach() for name, parameter in model.named_parameters()}
+    turned = gd.FunctionMap(lambda p: torch.func.functional_call(model, p, (x,)), dict(reversed(list(names.items()))))
+    with pytest.raises(gd.InputError, match=r"the validation problem has 2\.bias .* where the problem has 0\.weight"):
+        gd.fit(model, x, y, max_steps=1, validation=gd.Problem.over(turned, y))

@@ -105,6 +105,21 @@ def test_parts_of_all_blocks_are_looked_at() -> None:
         assert (start.n_samples, start.n_given) == (looked_at, 18)
 
 
+def test_the_start_is_chosen_at_the_theta_of_the_problem() -> None:
+    """That of its first block, whatever the other maps stand at."""
+    torch.manual_seed(1)
+    model, x = mlp(3, 12, 1), torch.randn(20, 3, dtype=F64)
+    data = gd.SampleMap(model, x)
+    theta, y = data.theta.clone(), torch.sin(x.sum(1, keepdim=True))
+    theta[:48] /= 8.0
+    size = gd.RowBlock("size", gd.FunctionMap(lambda t: t[:5], theta), torch.zeros(5, dtype=F64))
+    together = gd.initialise(gd.Problem((size, gd.RowBlock("data", data, y))))
+    data.write(theta)
+    alone = gd.initialise(model, x, y)
+    assert together.gain == alone.gain > 1.0
+    assert together.candidates == alone.candidates
+
+
 # --- validation -----------------------------------------------------------------------------------------------------
 
 

@@ -169,9 +169,10 @@ def test_stages_of_ones_own_take_their_turns() -> None:
         gd.Stage(source, gd.GramLift(), gd.GeodesicWalk(), gd.NaturalControl()),
     )
     path, indices = path_of_fit(whole, stages), list[int]()
-    optimizer = GeoDescent(model, method=stages)
+    own = gd.Problem.of(model, x, y)
+    optimizer = GeoDescent(own, method=tuple(replace(stage, source=gd.FixedSource(own)) for stage in stages))
     for theta in path:
-        optimizer.step(x, y)
+        optimizer.step()
         indices.append(optimizer.state_dict()["state"][0]["numbers"]["stage"])
         assert float((theta_of(model) - theta).abs().max()) <= EXACT
     assert indices == [0, 1, 1, 1, 1, 1]
@@ -181,13 +182,27 @@ def test_the_step_size_of_a_walk_is_where_lr_begins() -> None:
     model, x, y = problem()
     half = gd.Method(walk=gd.EulerWalk(0.5), control=gd.GainRatio())
     assert GeoDescent(model, method=half).param_groups[0]["lr"] == 0.5
-    source = gd.FixedSource(gd.Problem.of(model, x, y))
-    stages = (
-        gd.Stage(source, gd.GramLift(), gd.EulerWalk(), gd.GainRatio(), (gd.AfterSteps(1),)),
-        gd.Stage(source, gd.GramLift(), gd.EulerWalk(0.25), gd.GainRatio()),
-    )
-    assert GeoDescent(model, method=stages).param_groups[0]["lr"] == 0.25
+    own = gd.Problem.of(model, x, y)
+    stage = gd.Stage(gd.FixedSource(own), gd.GramLift(), gd.EulerWalk(0.25), gd.GainRatio())
+    assert GeoDescent(own, method=stage).param_groups[0]["lr"] == 0.25
     assert GeoDescent(model).param_groups[0]["lr"] == 1.0
+
+
+def test_stages_that_an_optimizer_would_not_use_are_refused() -> None:
+    model, x, y = problem()
+    own, other = gd.Problem.of(model, x, y), gd.Problem.of(model, x[:5], y[:5])
+    source = gd.FixedSource(own)
+    last = gd.Stage(source, gd.GramLift(), gd.EulerWalk(), gd.GainRatio())
+    first = replace(last, leave=(gd.AfterSteps(1),))
+    for given, stages in (
+        (model, last),
+        (own, replace(last, source=gd.FixedSource(other))),
+        (own, (replace(first, source=gd.PartSource(source, other)), last)),
+    ):
+        with pytest.raises(gd.InputError, match=r"stages bring their own sources: pass the problem that every stage"):
+            GeoDescent(given, method=stages)
+    with pytest.raises(gd.InputError, match=r"step sizes \[0\.5, 1\.0\], and an optimizer has one lr"):
+        GeoDescent(own, method=(replace(first, walk=gd.EulerWalk(0.5)), last))
 
 
 def test_what_a_problem_brings_is_not_given_again() -> None:

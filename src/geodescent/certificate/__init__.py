@@ -12,6 +12,7 @@ from geodescent.certificate._idle_units import idle_units
 from geodescent.certificate._margin import estimated_lipschitz
 from geodescent.certificate._point import AT_ZERO, CRITICAL, Point
 from geodescent.certificate._spectrum import Spectrum, spectrum_of
+from geodescent.certificate._unknown import unknown_certificate
 
 __all__ = [
     "AT_ZERO",
@@ -26,4 +27,5 @@ __all__ = [
     "forecast_floor",
     "idle_units",
     "spectrum_of",
+    "unknown_certificate",
 ]

@@ -11,6 +11,7 @@ from geodescent.descent._descend import Clock, Descent, descend, start
 from geodescent.descent._gain_ratio import GainRatio, GainRatioState
 from geodescent.descent._linearised import Linearised
 from geodescent.descent._natural import NaturalControl, NaturalState
+from geodescent.descent._parts import require_part
 from geodescent.descent._round import Observer, Round, Stages, advance, play
 from geodescent.descent._spring import Spring, SpringState
 from geodescent.descent._stages import (
@@ -70,6 +71,7 @@ __all__ = [
     "play",
     "put_together",
     "read_state",
+    "require_part",
     "start",
     "taken_apart",
     "write_state",

@@ -94,9 +94,15 @@ def read_state(folder: str | os.PathLike[str] | None, stages: Stages) -> State |
             f"the checkpoint was saved in stage {numbers['stage'] + 1} and this method has {len(stages)}: it belongs "
             "to another run. Choose another folder, or pass the same method."
         )
+    state_type, saved = stages[numbers["stage"]].control.state_type, numbers["control_state"]
+    if saved not in (None, state_type.__qualname__):
+        raise InputError(
+            f"the checkpoint holds a {saved} and the control of this method has a {state_type.__qualname__}: it was "
+            "saved with another control. Pass the same method, or choose another folder."
+        )
     records = tuple(StepRecord(**record) for record in numbers.pop("records"))
     points["theta"] = best if torch.equal(theta, best) else theta
-    return put_together(numbers, points, records, stages[numbers["stage"]].control.state_type)
+    return put_together(numbers, points, records, state_type)
 
 
 def _newest(folder: Path) -> Path | None:

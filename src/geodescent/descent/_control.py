@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import Protocol, TypeVar, runtime_checkable
 
 import torch
 
@@ -73,6 +73,7 @@ class Trial:
 ControlState = TypeVar("ControlState")
 
 
+@runtime_checkable
 class Control(Protocol[ControlState]):
     """Chooses dampings and judges steps.
 

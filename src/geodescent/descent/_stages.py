@@ -1,14 +1,16 @@
 """The stages of a descent: which samples, which solves, which walk and control, and when the next stage takes over."""
 
-from dataclasses import dataclass
-from typing import Any, Protocol
+from dataclasses import dataclass, is_dataclass
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 
+from geodescent._errors import InputError
 from geodescent.descent._control import STATIONARY, Control
 from geodescent.descent._gain_ratio import GainRatio
 from geodescent.descent._linearised import Linearised
 from geodescent.descent._natural import NaturalControl
+from geodescent.descent._parts import require_part
 from geodescent.descent._state import State
 from geodescent.descent._stopping import PROGRESS, is_idle
 from geodescent.descent._walk import EulerWalk, GeodesicWalk, Walk
@@ -18,9 +20,12 @@ from geodescent.problem import FixedSource, PartSource, Problem, Source
 
 VALLEY = 1e-3  # Share of the reference cost: below it exact steps converge fast (docs/decisions.md).
 LONG = 10.0  # Exact steps: the opening ends when the run has cost as much as this many.
+LIFT, WALK = "gd.GramLift()", "gd.EulerWalk()"
+"""What error sentences give as examples."""
 PART_PATIENCE = 24  # Steps on a part of the samples without progress on all: each costs at most a quarter of a step.
 
 
+@runtime_checkable
 class Leave(Protocol):
     """A rule for when a stage is left.
 
@@ -67,6 +72,16 @@ class Stage:
     control: Control[Any]
     leave: tuple[Leave, ...] = ()
     solve_dtype: torch.dtype = torch.float64
+
+    def __post_init__(self) -> None:
+        require_part(self.source, Source, "source", "gd.FixedSource(problem)")
+        require_part(self.lift, Lift, "lift", LIFT)
+        require_part(self.walk, Walk, "walk", WALK)
+        require_control(self.control)
+        if not isinstance(self.leave, tuple):
+            raise InputError(f"leave = {self.leave!r}: a tuple of rules is needed, for example (gd.AfterSteps(10),).")
+        for rule in self.leave:
+            require_part(rule, Leave, "leave", "(gd.AfterSteps(10),)")
 
     @property
     def least_fall(self) -> float:
@@ -154,6 +169,14 @@ class Method:
     control: Control[Any] | None = None
     solve_dtype: torch.dtype = torch.float64
 
+    def __post_init__(self) -> None:
+        if self.lift is not None:
+            require_part(self.lift, Lift, "lift", LIFT)
+        if self.walk is not None:
+            require_part(self.walk, Walk, "walk", WALK)
+        if self.control is not None:
+            require_control(self.control)
+
     def stage(self, source: Source, problem: Problem) -> Stage:
         """The stage for this source.
 
@@ -165,6 +188,17 @@ class Method:
         walk = self.walk or (GeodesicWalk() if exact else EulerWalk())
         control = self.control or (NaturalControl() if exact else GainRatio())
         return Stage(source, lift, walk, control, solve_dtype=self.solve_dtype)
+
+
+def require_control(control: object) -> None:
+    """Raises InputError for what is no control, or a control whose state cannot be saved."""
+    require_part(control, Control, "control", "gd.NaturalControl()")
+    assert isinstance(control, Control)
+    if not is_dataclass(control.state_type):
+        raise InputError(
+            f"the state of {type(control).__name__} is a {control.state_type!r}: it must be a dataclass of numbers, "
+            "dampings and vectors like θ, so that it can be saved."
+        )
 
 
 def chosen_lift(lift: Lift, problem: Problem, dtype: torch.dtype) -> Lift:

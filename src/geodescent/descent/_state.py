@@ -1,7 +1,7 @@
 """The state of a run, on which alone its next step depends, and its conversion for saving."""
 
 import math
-from dataclasses import dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from torch import Tensor
@@ -104,6 +104,7 @@ def taken_apart(state: State) -> tuple[Numbers, Points]:
         "work": stage.work,
         "damping": None if stage.damping is None else [stage.damping.value, stage.damping.total_square],
         "control": None,
+        "control_state": None if stage.control is None else type(stage.control).__qualname__,
     }
     points: Points = {"theta": state.theta, "best": state.best.theta}
     if stage.control is not None:
@@ -113,9 +114,7 @@ def taken_apart(state: State) -> tuple[Numbers, Points]:
             if isinstance(value, Tensor):
                 points[f"control.{part.name}"] = value
             else:
-                numbers["control"][part.name] = (
-                    [value.value, value.total_square] if isinstance(value, Damping) else value
-                )
+                numbers["control"][part.name] = asdict(value) if isinstance(value, Damping) else value
     return numbers, points
 
 
@@ -129,7 +128,7 @@ def put_together(
     """
     control = None
     if numbers["control"] is not None and control_type is not None:
-        kept = {name: Damping(*v) if isinstance(v, list) else v for name, v in numbers["control"].items()}
+        kept = {name: _restored(value) for name, value in numbers["control"].items()}
         prefix = "control."
         kept |= {name.removeprefix(prefix): point for name, point in points.items() if name.startswith(prefix)}
         control = control_type(**kept)
@@ -144,3 +143,10 @@ def put_together(
         returns=numbers["returns"],
         stage=StageState(numbers["stage"], control, damping, numbers["work"]),
     )
+
+
+def _restored(value: Any) -> Any:
+    """A number, tuple or Damping of a control's state, as JSON gave it back."""
+    if isinstance(value, dict):
+        return Damping(**value)
+    return tuple(value) if isinstance(value, list) else value

@@ -1,7 +1,7 @@
 """Walks: from a lifted velocity to a displacement of θ."""
 
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from geodescent._types import Theta
 from geodescent.descent._linearised import Linearised
@@ -25,6 +25,7 @@ class Displacement:
     bend: float | None = None
 
 
+@runtime_checkable
 class Walk(Protocol):
     """One step along a lifted velocity."""
 

@@ -21,8 +21,9 @@ from geodescent.descent import (
     start,
 )
 from geodescent.doors._arguments import Data, checked_stopping, require_folder
+from geodescent.doors._on_demand import on_demand
 from geodescent.doors._plan import FitPlan, plan_fit, target_notes
-from geodescent.doors._results import Solution, history_of, on_demand
+from geodescent.doors._results import Solution, history_of
 from geodescent.doors._stats import stats_of
 from geodescent.generalisation import Validation
 from geodescent.problem import Model

@@ -9,8 +9,10 @@ from torch import Tensor
 
 from geodescent._errors import InputError
 from geodescent._record import Callback, Result, no_callback
+from geodescent.descent import require_part
 from geodescent.doors._arguments import checked_stopping, tensors_of
-from geodescent.doors._results import Flow, on_demand
+from geodescent.doors._on_demand import on_demand
+from geodescent.doors._results import Flow
 from geodescent.doors._stats import stats_of
 from geodescent.flow import AdaptedField, Field, FlowPath, check_until, follow, notes_of, path_arrays, start_floor
 from geodescent.lift import Lift, PlannedLift
@@ -63,6 +65,8 @@ def flow(
     """
     begin = time.perf_counter()
     check_until(until, target_cost, tol)
+    require_part(lift or PlannedLift(), Lift, "lift", "gd.GramLift()")
+    require_part(field or AdaptedField(), Field, "field", "gd.StraightLineField()")
     bound = checked_stopping(target_cost, 0, max_seconds, None).max_seconds
     problem = problem_of(model, tensors_of(X, "flow"), y, weights, call="flow")
     exact = (lift or PlannedLift()).for_flow()

@@ -88,10 +88,10 @@ def _own_stages(problem: Problem, stages: Stages, validation: Validation | None,
             "gd.fit(problem, method=(gd.Stage(gd.FixedSource(problem), …),))."
         )
     for number, stage in enumerate(stages, 1):
-        if stage.source.first.n_params != problem.n_params or stage.source.first.dtype != problem.dtype:
+        if stage.source.first is not problem:
             raise InputError(
-                f"stage {number} is over {stage.source.first.n_params} parameters of {stage.source.first.dtype} and "
-                f"the problem over {problem.n_params} of {problem.dtype}: all stages need the same θ."
+                f"the costs of stage {number} are not those of the problem: take steps on other samples by "
+                "gd.PartSource(gd.FixedSource(problem), other), which measures the cost of the problem at each step."
             )
     if by_validation and validation is None:
         raise InputError('stop="validation" over stages needs validation=: no samples are drawn from their sources.')
@@ -138,7 +138,9 @@ def _over_loader(
             if chosen.control is not None
             else Method(chosen.lift, planned.walk, Spring(), chosen.solve_dtype).stage(batches, batches.first)
         )
-    return FitPlan((stage,), validation_cost(stage.source.first, validation), [])
+    first = stage.source.first
+    note = f"The certificate is that of the first batch, {first.blocks[0].n_samples} samples."
+    return FitPlan((stage,), validation_cost(first, validation), [note])
 
 
 def target_notes(problem: Problem, target_cost: float, floor: float) -> list[str]:

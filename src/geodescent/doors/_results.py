@@ -1,27 +1,15 @@
 """What a fit and a flow return."""
 
-from collections.abc import Callable
-from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TypedDict
 
 import numpy as np
 
-from geodescent._budget import within
-from geodescent._errors import InputError
 from geodescent._record import Result, StepRecord
 from geodescent._types import Theta
-from geodescent.certificate import Certificate, certificate_of
+from geodescent.certificate import Certificate
+from geodescent.doors._on_demand import OnDemand
 from geodescent.flow import Array
-from geodescent.outputs import Layered, ModuleSnapshot, Parametrised
-from geodescent.problem import Problem
-
-LEAST_SECONDS = 1.0  # Seconds: a certificate that is made for printing a result may take this long.
-SHARE_OF_RUN = 0.1  # Share of the run's seconds: it may take this long, if that is more.
-UNMADE = (
-    "this result was pickled before its certificate was made: call gd.certify(model, X, y), or read "
-    "solution.certificate before pickling."
-)
 
 
 class History(TypedDict):
@@ -65,73 +53,7 @@ def history_of(records: tuple[StepRecord, ...]) -> History:
     )
 
 
-class OnDemand:
-    """A certificate that is computed on first use, and kept; it is pickled only if it was computed before.
-
-    Args:
-        problem, theta: what is certified; later changes of the problem's modules have no effect.
-        make: the certificate of a problem at θ.
-    """
-
-    def __init__(self, problem: Problem, theta: Theta, make: Callable[[Problem, Theta], Certificate]) -> None:
-        self._made: Certificate | None = None
-        self._in_part: Certificate | None = None
-        self._problem: Problem | None = problem
-        self._theta, self._make = theta, make
-        self._modules = [_snapshot(problem, block.map) for block in problem.blocks if isinstance(block.map, Layered)]
-
-    def get(self, max_seconds: float | None = None) -> Certificate:
-        """The certificate, or what there is time for. Raises InputError where it was not made before pickling."""
-        if self._made is not None:
-            return self._made
-        if max_seconds is not None and self._in_part is not None:
-            return self._in_part
-        if self._problem is None:
-            raise InputError(UNMADE)
-        with ExitStack() as stack:
-            deadline = stack.enter_context(within(max_seconds))
-            for snapshot in self._modules:
-                stack.enter_context(snapshot.restored())
-            made = self._make(self._problem, self._theta)
-        if deadline.left_out:
-            self._in_part = made
-        else:
-            self._made = made
-        return made
-
-    def in_words(self, seconds: float) -> str:
-        """The certificate as text, with the parts that fit into a tenth of the run's seconds, or into one second."""
-        if self._made is None and self._problem is None:
-            return UNMADE
-        return str(self.get(max(LEAST_SECONDS, SHARE_OF_RUN * seconds)))
-
-    def __getstate__(self) -> dict[str, object]:
-        return {"_made": self._made, "_problem": None, "_theta": None, "_make": None, "_modules": []}
-
-
-def _snapshot(problem: Problem, outputs: Layered) -> ModuleSnapshot:
-    names = set(outputs.parameters()) if isinstance(outputs, Parametrised) else set[str]()
-    return ModuleSnapshot.of(outputs.model, names, problem.device)
-
-
-def on_demand(
-    problem: Problem, theta: Theta, *, target_cost: float | None, full_rank_so_far: bool | None = None
-) -> OnDemand:
-    """The certificate of a finished run."""
-
-    def make(problem: Problem, theta: Theta) -> Certificate:
-        return certificate_of(
-            problem,
-            theta=theta,
-            target_cost=target_cost,
-            full_rank_so_far=full_rank_so_far,
-            describe_point=True,
-        )
-
-    return OnDemand(problem, theta, make)
-
-
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, repr=False, eq=False)
 class Solution:
     """The end of a fit; the model holds the best point.
 
@@ -154,7 +76,7 @@ class Solution:
     steps: int
     seconds: float
     theta: Theta
-    on_demand: OnDemand = field(compare=False)
+    on_demand: OnDemand
 
     @property
     def certificate(self) -> Certificate:
@@ -172,7 +94,7 @@ class Solution:
         return "\n".join([*lines, self.on_demand.in_words(self.seconds)])
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, repr=False, eq=False)
 class Flow:
     """The flow's path, at every accepted step; the model is left at its end.
 
@@ -210,7 +132,7 @@ class Flow:
     stats: dict[str, object]
     seconds: float
     theta: Theta
-    on_demand: OnDemand = field(compare=False)
+    on_demand: OnDemand
 
     @property
     def certificate(self) -> Certificate:

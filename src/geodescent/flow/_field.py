@@ -2,11 +2,12 @@
 
 import math
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from geodescent._types import Outputs
 
 
+@runtime_checkable
 class Field(Protocol):
     """A velocity of the outputs, and the time variable (clock) in which it is integrated."""
 

@@ -39,19 +39,21 @@ def choose_start(problem: Problem, gains: Sequence[float], max_samples: int, see
         n = sum(block.n_samples for block in problem.blocks)
         reason = "no block of the problem has samples and layers."
         return ChosenStart(1.0, (), (), math.nan, 0, n, reason)
-    whole = Problem(tuple(blocks))
-    first = first_layer(blocks[0].map, problem.theta)
+    whole, theta = Problem(tuple(blocks)), problem.theta
+    first = first_layer(blocks[0].map, theta)
     tried, count = sorted(set(gains)), min(max_samples, affordable(whole))
-    start = _looked(whole, first, tried, count, seed)
+    start = _looked(whole, theta, first, tried, count, seed)
     more = min(NOISE_SAMPLES, sum(len(active(block)) for block in blocks))
     if max_samples >= more > count and _asks_for_more(start):
-        start = _looked(whole, first, tried, more, seed)
+        start = _looked(whole, theta, first, tried, more, seed)
     if start.reason is None:
-        problem.write(_scaled(problem.theta, torch.cat(list(first.values())), start.gain))
+        problem.write(_scaled(theta, torch.cat(list(first.values())), start.gain))
     return start
 
 
-def _looked(problem: Problem, first: dict[str, Tensor], gains: list[float], count: int, seed: int) -> ChosenStart:
+def _looked(
+    problem: Problem, theta: Theta, first: dict[str, Tensor], gains: list[float], count: int, seed: int
+) -> ChosenStart:
     """What so many of the samples say of the gains; nothing is changed.
 
     Gains below 1 are not taken on the word of a small part, unless it is large enough to know noise and sees it.
@@ -64,7 +66,7 @@ def _looked(problem: Problem, first: dict[str, Tensor], gains: list[float], coun
     if n < 2:
         reason = f"{n} distinct sample of positive weight leaves nothing to learn from."
         return ChosenStart(1.0, (), (), math.nan, n, n_given, reason)
-    theta, entries = problem.theta, torch.cat(list(first.values()))
+    entries = torch.cat(list(first.values()))
 
     def at(gain: float, *, by_rows: bool) -> GainCandidate:
         return _candidate(part, _scaled(theta, entries, gain), gain, by_rows=by_rows)

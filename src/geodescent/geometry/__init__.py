@@ -1,7 +1,9 @@
 """The geometry of the flow: critical sets, the zero-cost manifold, horizontal lifts, other flows.
 
-All take a module with its data, or a `Problem`. `classify` says what kind of point θ is, `critical_manifold` and
-`refine` walk where the cost does not change, and `homotopy`, `cost_flow` and `combined_flow` follow other fields."""
+`classify` says what kind of point θ is, `critical_manifold` and `refine` walk where the cost does not change, and
+`homotopy`, `cost_flow` and `combined_flow` follow other fields. What needs a cost takes a module with its data, or a
+`Problem`; what follows paths of a module's outputs takes the module with its inputs.
+"""
 
 from geodescent.geometry._classify import Landscape, classify
 from geodescent.geometry._combined import CombinedPath, combined_flow

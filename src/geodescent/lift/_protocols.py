@@ -11,7 +11,7 @@ The metric enters once, as `B = D M^{−½}`; then `θ̇ = M^{−½} Bᵀ(BBᵀ 
 import math
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 
@@ -99,6 +99,7 @@ class Prepared(Protocol):
         ...
 
 
+@runtime_checkable
 class Lift(Protocol):
     """How D⁺ is applied."""
 

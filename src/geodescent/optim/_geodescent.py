@@ -51,7 +51,7 @@ class GeoDescent(torch.optim.Optimizer):
             grad. `lr` is the step size h of the walk, 1.0: the full step. All groups share one; 0 stands still. Of a
             problem they are the parameters of its first block's module; where that has none, one parameter that shares
             the memory of its θ.
-        method: as in `fit`.
+        method: as in `fit`; stages only of an optimizer of a problem, over that problem and with steps of one size.
 
     Attributes:
         result: None after a step; why there was none otherwise.
@@ -73,7 +73,7 @@ class GeoDescent(torch.optim.Optimizer):
             raise InputError(
                 f"the first argument is the model, or a problem, not {type(model).__name__}: GeoDescent(model, params)."
             )
-        self.model, self.method = model, checked_method(method)
+        self.model, self.method = model, _checked(checked_method(method), model)
         self.result: Result | None = None
         self._moving = Moving.of(model, params)
         self._forget()
@@ -207,6 +207,24 @@ class GeoDescent(torch.optim.Optimizer):
             stages = planned_stages(problem)
         source = FixedSource(problem)
         return tuple(replace(stage, source=source, walk=stage.walk.sized(step_size)) for stage in stages)
+
+
+def _checked(method: Method | Stages | None, model: nn.Module | Problem) -> Method | Stages | None:
+    """Raises InputError for stages whose sources or step sizes an optimizer would not use."""
+    if not isinstance(method, tuple):
+        return method
+    if not all(isinstance(stage.source, FixedSource) and stage.source.first is model for stage in method):
+        raise InputError(
+            "an optimizer takes its steps on what step is given, and stages bring their own sources: pass the problem "
+            "that every stage is over, GeoDescent(problem, method=(gd.Stage(gd.FixedSource(problem), …), …)), or a "
+            "gd.Method."
+        )
+    sizes = sorted({stage.walk.step_size for stage in method})
+    if len(sizes) > 1:
+        raise InputError(
+            f"the walks of the stages have step sizes {sizes}, and an optimizer has one lr: make them one."
+        )
+    return method
 
 
 def _advanced(stages: Stages, state: State, here: Linearised) -> tuple[Result | None, State]:

@@ -52,9 +52,8 @@ def remembered(kept: Kept, parameters: list[Tensor], theta: Theta, stages: Stage
         return None
     points["theta"] = best if torch.equal(best, theta) else theta
     numbers["stage"] = min(numbers["stage"], len(stages) - 1)
-    fields = set(stages[numbers["stage"]].control.state_type.__dataclass_fields__)
-    known = set(numbers["control"] or {}) | {name.removeprefix("control.") for name in names if "." in name}
-    control_type = stages[numbers["stage"]].control.state_type if known <= fields else None
+    state_type = stages[numbers["stage"]].control.state_type
+    control_type = state_type if numbers["control_state"] == state_type.__qualname__ else None
     return put_together(numbers, points, (_record(first["step"], numbers["cost"]),), control_type)
 
 

@@ -1,7 +1,7 @@
 """A module as a pure function of θ: it keeps its parameter tensors, which are written with copy_."""
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -18,6 +18,7 @@ from geodescent.outputs._inputs import Inputs, Select, n_samples_of, require_ten
 from geodescent.outputs._second_derivative import SecondDerivative
 
 Answer = TypeVar("Answer")
+Parameters = Tensor | Mapping[str, Tensor]
 
 COMPARED = 4  # Samples on which two methods for the second derivative are compared.
 
@@ -176,6 +177,11 @@ class ModuleMap:
     output_shape: tuple[int, ...]
 
     @property
+    def model(self) -> nn.Module:
+        """The module."""
+        return self.function.model
+
+    @property
     def dtype(self) -> torch.dtype:
         """Of parameters and outputs."""
         return self.function.dtype
@@ -224,3 +230,49 @@ def _held(model: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
     for path, module in model.named_modules():
         for own, parameter in module.named_parameters(recurse=False, remove_duplicate=False):
             yield f"{path}.{own}" if path else own, parameter
+
+
+def flat_theta(theta0: Parameters) -> tuple[Theta, list[Parameter]]:
+    """θ, a flat copy, and the places of the named tensors in it; none for a flat tensor.
+
+    Raises: InputError, naming the entry that cannot be used.
+    """
+    if isinstance(theta0, Tensor):
+        if theta0.dim() != 1 or len(theta0) == 0:
+            raise InputError(
+                f"theta0 has shape {tuple(theta0.shape)}: a flat tensor (K,) or a dict of named tensors is needed."
+            )
+        _require_real("theta0", theta0, "theta0.double()")
+        return theta0.detach().clone(), []
+    if not isinstance(theta0, Mapping):
+        raise InputError(f"theta0 must be a flat tensor (K,) or a dict of named tensors, not {type(theta0).__name__}.")
+    for name, tensor in theta0.items():
+        entry = f"theta0[{name!r}]"
+        if not isinstance(tensor, Tensor):
+            raise InputError(
+                f"{entry} is {type(tensor).__name__}, not a tensor: pass torch.tensor(value, dtype=torch.float64)."
+            )
+        _require_real(entry, tensor, f"{entry}.double()")
+    if not sum(t.numel() for t in theta0.values()):
+        raise InputError("theta0 is a dict without a single number: name at least one tensor that is to be found.")
+    kinds = {(t.dtype, t.device) for t in theta0.values()}
+    if len(kinds) > 1:
+        raise InputError(f"the tensors of theta0 are of {sorted(map(str, kinds))}: one dtype and one device is needed.")
+    places, offset = list[Parameter](), 0
+    for name, tensor in theta0.items():
+        places.append(Parameter(name, offset, tensor.shape))
+        offset += tensor.numel()
+    return torch.cat([t.detach().reshape(-1) for t in theta0.values()]), places
+
+
+def _require_real(entry: str, tensor: Tensor, double: str) -> None:
+    """Raises InputError unless the tensor is finite, in float32 or float64."""
+    if tensor.dtype.is_complex:
+        raise InputError(
+            f"{entry} is {tensor.dtype}, and θ is real: pass its parts, torch.view_as_real({entry}).reshape(-1), and "
+            "join them in the function, torch.view_as_complex(theta.view(-1, 2))."
+        )
+    if tensor.dtype not in (torch.float32, torch.float64):
+        raise InputError(f"{entry} is {tensor.dtype}; float32 and float64 are supported: pass {double}.")
+    if not bool(torch.isfinite(tensor).all()):
+        raise InputError(f"{entry} holds NaN or infinite values: start from finite parameters.")

@@ -79,15 +79,18 @@ class Sampled(OutputMap, Protocol):
 
 
 @runtime_checkable
-class Layered(Protocol):
-    """An output map that gives access to its layers, for finding causes of lost rank and for choosing the start.
-
-    Attributes:
-        model: the module whose layers are called when the map is.
-    """
+class OfModule(Protocol):
+    """An output map that calls a module."""
 
     @property
-    def model(self) -> nn.Module: ...
+    def model(self) -> nn.Module:
+        """The module."""
+        ...
+
+
+@runtime_checkable
+class Layered(OfModule, Protocol):
+    """An output map that gives access to its module's layers, for causes of lost rank and for choosing the start."""
 
     def layers(self) -> dict[str, Tensor]:
         """Name → entries of θ of the layer's parameters, for the layers that enter D by a rule."""

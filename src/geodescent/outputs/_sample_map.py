@@ -65,11 +65,6 @@ class SampleMap(ModuleMap):
                 check_agreement(self.function, few.inputs, few.linearise()[1])
 
     @property
-    def model(self) -> nn.Module:
-        """The module."""
-        return self.function.model
-
-    @property
     def target_shape(self) -> tuple[int, ...]:
         """(N, …): that of what the model returns."""
         return self.n_samples, *self.output_shape

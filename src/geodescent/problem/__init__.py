@@ -8,6 +8,7 @@ from geodescent.problem._alike import NEARLY, active, conflict_cost, identical_g
 from geodescent.problem._arguments import Model, problem_of
 from geodescent.problem._checks import require_finite
 from geodescent.problem._hessian import gradient, hessian, hessian_extremes
+from geodescent.problem._one_theta import require_one_theta
 from geodescent.problem._problem import Problem, RowBlock
 from geodescent.problem._rounding import rounding_floor, same_cost
 from geodescent.problem._sources import (
@@ -46,6 +47,7 @@ __all__ = [
     "part_of",
     "problem_of",
     "require_finite",
+    "require_one_theta",
     "resampled",
     "rounding_floor",
     "same_cost",

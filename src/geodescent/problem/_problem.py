@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import combinations, zip_longest
+from itertools import combinations
 
 import torch
 from torch import Tensor, nn
@@ -13,11 +13,12 @@ from geodescent._errors import InputError
 from geodescent._types import Outputs, Theta
 from geodescent.jacobian import Jacobian, stacked
 from geodescent.linalg import row_dot, row_total
-from geodescent.outputs import Inputs, OutputMap, Parametrised, SampleMap, Select
+from geodescent.outputs import Inputs, OutputMap, SampleMap, Select
 from geodescent.problem._checks import checked_target, checked_weights, require_finite
+from geodescent.problem._one_theta import require_one_theta
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class RowBlock:
     """One named block of rows: its share of the cost is `weight · ‖√w (x − y)‖²/(2N)`.
 
@@ -79,7 +80,7 @@ class RowBlock:
         return self.weights is None and self.weight == 1.0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Problem:
     """`C = Σ_k λ_k ‖√w (x − y)‖²_k / (2N_k)` over blocks of rows that share θ.
 
@@ -104,7 +105,8 @@ class Problem:
         if len(set(names)) < len(names):
             raise InputError(f"the blocks are called {names}: each needs a name of its own.")
         for first, block in combinations(blocks, 2):
-            _require_one_theta(first, block)
+            of_first, of_block = f"block {first.name!r}", f"block {block.name!r}"
+            require_one_theta(first.map, block.map, first_name=of_first, other_name=of_block)
 
     @classmethod
     def of(
@@ -247,34 +249,3 @@ class Problem:
         weights = weights if block.weights is None else block.weights.double()
         ratio = block.weight * self.n_samples / block.total_weight
         return (weights * ratio).sqrt().repeat_interleave(q)
-
-
-def _require_one_theta(first: RowBlock, block: RowBlock) -> None:
-    """Raises InputError unless both maps are of the same parameters, in the same precision, on one device."""
-    k, other = len(first.map.theta), len(block.map.theta)
-    if k != other:
-        raise InputError(
-            f"block {block.name!r} has {other} parameters and block {first.name!r} has {k}: all blocks of a problem "
-            "share θ."
-        )
-    kind, other_kind = (first.map.dtype, first.map.device), (block.map.dtype, block.map.device)
-    if kind != other_kind:
-        raise InputError(
-            f"block {block.name!r} computes in {other_kind[0]} on {other_kind[1]} and block {first.name!r} in "
-            f"{kind[0]} on {kind[1]}: all blocks need one dtype and one device."
-        )
-    places, other_places = _places(first.map), _places(block.map)
-    if places and other_places and places != other_places:
-        pairs = zip_longest(places, other_places, fillvalue="nothing")
-        place, (ours, theirs) = next((i, pair) for i, pair in enumerate(pairs, 1) if pair[0] != pair[1])
-        raise InputError(
-            f"block {block.name!r} has {theirs} where block {first.name!r} has {ours} (parameter {place}): all blocks "
-            "need the same parameters in one order."
-        )
-
-
-def _places(outputs: OutputMap) -> list[str]:
-    """Name and shape of each named tensor of θ, in its order."""
-    if not isinstance(outputs, Parametrised):
-        return []
-    return [f"{name} {tuple(tensor.shape)}" for name, tensor in outputs.parameters().items()]

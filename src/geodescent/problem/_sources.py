@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader
 from geodescent._errors import InputError
 from geodescent._types import Theta
 from geodescent.outputs import Inputs, Sampled
+from geodescent.problem._one_theta import require_one_theta
 from geodescent.problem._problem import Problem, RowBlock
 
 PART_ROWS = 8.0  # Rows of a part for each parameter: fewer are overfitted, more cost more (docs/decisions.md).
@@ -22,6 +23,7 @@ Loader = DataLoader[Any]
 """Yields pairs (X, y)."""
 
 
+@runtime_checkable
 class Source(Protocol):
     """Gives the problem of each step, and the cost of all data."""
 
@@ -72,10 +74,14 @@ class FixedSource:
 
 @dataclass(frozen=True)
 class PartSource:
-    """Some of the samples for every step; the cost after a step is that of all samples, by one forward pass."""
+    """Some of the samples, or others, for every step; the cost after a step is that of all samples, a forward pass."""
 
     whole: FixedSource
     drawn: Problem
+
+    def __post_init__(self) -> None:
+        first, drawn = self.whole.first.blocks[0].map, self.drawn.blocks[0].map
+        require_one_theta(first, drawn, first_name="the problem of all samples", other_name="that of the samples drawn")
 
     @property
     def first(self) -> Problem:

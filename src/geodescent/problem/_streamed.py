@@ -12,10 +12,10 @@ from geodescent._budget import require
 from geodescent._errors import InputError, MemoryPlanError
 from geodescent._types import Gram, Outputs, Theta
 from geodescent.jacobian import Block, Jacobian
-from geodescent.outputs import Inputs, OutputMap, Sampled, n_samples_of
+from geodescent.outputs import Inputs, OutputMap, SampleMap, n_samples_of
 from geodescent.problem._checks import require_finite
 from geodescent.problem._problem import Problem
-from geodescent.problem._sources import BatchSource, Loader, pair, sampled_block
+from geodescent.problem._sources import BatchSource, Loader, pair
 
 
 @dataclass(frozen=True)
@@ -29,9 +29,9 @@ class StreamedSource:
     def of(cls, model: nn.Module, loader: Loader) -> "StreamedSource":
         """Raises InputError, where the loader is empty or does not yield pairs (X, y)."""
         batches = BatchSource.of(model, in_order(loader))
-        sampled = sampled_block(batches.first)
-        assert sampled is not None  # the batch of a module is one block of samples
-        block, outputs = sampled
+        (block,) = batches.first.blocks
+        outputs = block.map
+        assert isinstance(outputs, SampleMap)  # the map of a module
         targets = torch.cat([pair(batch)[1].reshape(-1, block.n_outputs) for batch in batches.loader])
         require_finite(targets, "y")
         return cls(
@@ -84,7 +84,7 @@ class StreamedMap:
         shape: (N, Q).
     """
 
-    map: Sampled
+    map: SampleMap
     loader: Loader
     shape: tuple[int, int]
 
@@ -97,6 +97,11 @@ class StreamedMap:
     def device(self) -> torch.device:
         """Of parameters and outputs."""
         return self.map.device
+
+    @property
+    def model(self) -> nn.Module:
+        """The module."""
+        return self.map.model
 
     @property
     def theta(self) -> Theta:
@@ -203,8 +208,11 @@ class StreamedJacobian:
         return out
 
     def normal(self) -> Tensor:
-        """`DᵀD`: one pass, K² numbers."""
-        out = torch.zeros(self.n_params, self.n_params, dtype=self.dtype, device=self.device)
+        """`DᵀD`: one pass, 2K² numbers. Raises MemoryPlanError where they do not fit."""
+        k = self.n_params
+        size = 2 * k * k * self.dtype.itemsize  # the sum and the part of one batch
+        require(size, self.device, what=f"the normal matrix of {k} × {k}", instead="Use gd.KrylovLift().")
+        out = torch.zeros(k, k, dtype=self.dtype, device=self.device)
         for part in self._parts():
             out += part.normal()
         return out

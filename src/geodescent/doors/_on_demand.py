@@ -1,0 +1,118 @@
+"""The certificate of a finished run: computed when it is first wanted, at the solution, whatever has happened since."""
+
+import math
+from collections.abc import Callable
+from contextlib import ExitStack
+
+from geodescent._budget import within
+from geodescent._errors import InputError
+from geodescent._types import Theta
+from geodescent.certificate import Certificate, certificate_of, unknown_certificate
+from geodescent.outputs import ModuleSnapshot, OfModule, Parametrised
+from geodescent.problem import Problem, rounding_floor, same_cost
+
+LEAST_SECONDS = 1.0  # Seconds: a certificate that is made for printing a result may take this long.
+SHARE_OF_RUN = 0.1  # Share of the run's seconds: it may take this long, if that is more.
+UNMADE = (
+    "this result was pickled before its certificate was made: call gd.certify with the model and its data, or with the "
+    "problem, or read solution.certificate before pickling."
+)
+CHANGED = (
+    "nothing was computed: since the run the module, or the data, have been changed so that the cost at the solution "
+    "is {now:.4g} and was {then:.4g}. Read solution.certificate before such a change, or call gd.certify."
+)
+GONE = (
+    "nothing was computed: since the run the module, or the data, have been changed so that there are no outputs at "
+    "the solution ({error}). Read solution.certificate before such a change, or call gd.certify."
+)
+FAILED = "nothing was computed: {error}"
+
+
+class OnDemand:
+    """A certificate that is computed on first use, and kept; it is pickled only if it was computed before.
+
+    Args:
+        problem, theta: what is certified. Modes, buffers, fixed parameters and dtypes of the problem's modules are
+            restored for it; where the cost at θ is another all the same, the certificate says so and holds nothing.
+        make: the certificate of a problem at θ.
+    """
+
+    def __init__(self, problem: Problem, theta: Theta, make: Callable[[Problem, Theta], Certificate]) -> None:
+        self._made: Certificate | None = None
+        self._in_part: Certificate | None = None
+        self._problem: Problem | None = problem
+        self._theta, self._make, self._cost = theta, make, problem.cost(theta)
+        self._modules = [_snapshot(problem, block.map) for block in problem.blocks if isinstance(block.map, OfModule)]
+
+    def get(self, max_seconds: float | None = None) -> Certificate:
+        """The certificate, or what there is time for. Raises InputError where it was not made before pickling."""
+        if self._made is not None:
+            return self._made
+        if max_seconds is not None and self._in_part is not None:
+            return self._in_part
+        if self._problem is None:
+            raise InputError(UNMADE)
+        with within(max_seconds) as deadline:
+            made = self._restored(self._problem)
+        if deadline.left_out:
+            self._in_part = made
+        else:
+            self._made = made
+        return made
+
+    def in_words(self, seconds: float) -> str:
+        """The certificate as text, with the parts that fit into a tenth of the run's seconds, or into one second."""
+        if self._made is None and self._problem is None:
+            return UNMADE
+        return str(self.get(max(LEAST_SECONDS, SHARE_OF_RUN * seconds)))
+
+    def _restored(self, problem: Problem) -> Certificate:
+        """The certificate of the modules as they were, or why there is none."""
+        reason = GONE
+        try:
+            with ExitStack() as stack:
+                for snapshot in self._modules:
+                    stack.enter_context(snapshot.restored())
+                now = problem.cost(self._theta)
+                if not _is_same(problem, self._theta, now, self._cost):
+                    return unknown_certificate(problem, self._cost, CHANGED.format(now=now, then=self._cost))
+                reason = FAILED
+                return self._make(problem, self._theta)
+        except Exception as error:  # whatever a module raises: the run is over, and its result must not be lost
+            return unknown_certificate(problem, self._cost, reason.format(error=f"{type(error).__name__}: {error}"))
+
+    def __deepcopy__(self, memo: dict[int, object]) -> "OnDemand":
+        """Itself: it belongs to the run, of which a copied result tells too."""
+        return self
+
+    def __getstate__(self) -> dict[str, object]:
+        return {"_made": self._made, "_problem": None, "_theta": None, "_make": None, "_cost": None, "_modules": []}
+
+
+def on_demand(
+    problem: Problem, theta: Theta, *, target_cost: float | None, full_rank_so_far: bool | None = None
+) -> OnDemand:
+    """The certificate of a finished run."""
+
+    def make(problem: Problem, theta: Theta) -> Certificate:
+        return certificate_of(
+            problem,
+            theta=theta,
+            target_cost=target_cost,
+            full_rank_so_far=full_rank_so_far,
+            describe_point=True,
+        )
+
+    return OnDemand(problem, theta, make)
+
+
+def _snapshot(problem: Problem, outputs: OfModule) -> ModuleSnapshot:
+    names = set(outputs.parameters()) if isinstance(outputs, Parametrised) else set[str]()
+    return ModuleSnapshot.of(outputs.model, names, problem.device)
+
+
+def _is_same(problem: Problem, theta: Theta, now: float, then: float) -> bool:
+    """Whether two costs are of the same outputs, to rounding."""
+    if not (math.isfinite(now) and math.isfinite(then)):
+        return math.isnan(now) == math.isnan(then) and math.isinf(now) == math.isinf(then)
+    return same_cost(now, then, 0.0) or same_cost(now, then, rounding_floor(problem, theta))
