@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 import geodescent as gd
+from geodescent._budget import Budget, spending
 
 F64 = torch.float64
 M, K = 6, 9
@@ -236,3 +237,33 @@ def test_the_first_formula_of_a_process_warns_of_nothing() -> None:
     )
     command = [sys.executable, "-W", "error::DeprecationWarning", "-c", program]
     assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "(3, 3)\n"
+
+
+@pytest.mark.parametrize("method", [None, gd.Method()], ids=["planned stages", "planned parts"])
+def test_a_map_known_by_products_alone_is_fitted_where_no_row_can_be_formed(method: gd.Method | None) -> None:
+    """x = Dθ + θ²-terms, D by two functions; the budget has no room for its rows."""
+    torch.manual_seed(0)
+    matrix = torch.randn(20, 60, dtype=F64)
+
+    class Products:
+        theta = torch.zeros(60, dtype=F64)
+        shape, dtype, device = (20,), F64, torch.device("cpu")
+
+        def __call__(self, theta: Tensor) -> Tensor:
+            return matrix @ torch.sin(theta)
+
+        def linearise(self, theta: Tensor) -> tuple[Tensor, gd.Jacobian]:
+            slope = torch.cos(theta)
+            pair = (lambda v: matrix @ (slope * v), lambda u: slope * (matrix.T @ u))
+            return self(theta), gd.MatrixJacobian(pair, shape=(20, 60))
+
+        def second_derivative(self, theta: Tensor, direction: Tensor) -> Tensor:
+            return -matrix @ (torch.sin(theta) * direction**2)
+
+        def write(self, theta: Tensor) -> None:
+            self.theta = theta.clone()
+
+    with spending(Budget(rows_numbers=100)):
+        problem = gd.Problem.over(Products(), torch.randn(20, dtype=F64))
+        solution = gd.fit(problem, method=method)
+    assert solution.result is gd.Result.rounding_floor and solution.cost < 1e-28

@@ -14,7 +14,7 @@ from geodescent.descent._parts import require_part
 from geodescent.descent._state import State
 from geodescent.descent._stopping import PROGRESS, is_idle
 from geodescent.descent._walk import EulerWalk, GeodesicWalk, Walk
-from geodescent.lift import INEXACT, DenseLift, KrylovLift, Lift, PlannedLift
+from geodescent.lift import INEXACT, DenseLift, KrylovLift, Lift, PlannedLift, known_by_products
 from geodescent.linalg import SEEN, STEP_ITERATIONS
 from geodescent.problem import FixedSource, PartSource, Problem, Source
 
@@ -99,7 +99,8 @@ class OpeningEnds:
 
     Far from the minimum inexact solves lower the cost as much as exact ones, and take a small part of the time. The
     opening ends at `VALLEY` of the reference cost, below which exact steps converge fast and inexact ones slowly; when
-    the run has cost as much as `LONG` exact steps; and where an exact step costs no more than an inexact one.
+    the run has cost as much as `LONG` exact steps; and where an exact step costs no more than an inexact one. Of a D
+    that is known by its products alone no matrix can be factorised: there it goes on until it finds no step.
 
     Args:
         exact: the lift of the steps that follow.
@@ -111,6 +112,8 @@ class OpeningEnds:
 
     def is_over(self, here: Linearised, state: State) -> bool:
         """Whether exact steps are the better use of the time."""
+        if known_by_products(here.jacobian):
+            return False
         worth = self.exact.step_flops(here.jacobian) / here.jacobian.product_flops()
         if worth <= STEP_ITERATIONS:
             return True
@@ -229,4 +232,4 @@ def _on(source: Source, chosen: DenseLift | KrylovLift, leave: tuple[Leave, ...]
         return (Stage(source, chosen, EulerWalk(), GainRatio(), leave),)
     inexact = KrylovLift(tol=INEXACT.tol, max_iterations=INEXACT.max_iterations, slack=INEXACT.slack)
     opening = Stage(source, inexact, EulerWalk(), GainRatio(), (OpeningEnds(chosen), *leave))
-    return opening, Stage(source, chosen, GeodesicWalk(), NaturalControl(), leave)
+    return opening, Stage(source, PlannedLift(), GeodesicWalk(), NaturalControl(), leave)

@@ -10,7 +10,7 @@ from geodescent.lift._krylov_lift import KrylovLift
 from geodescent.lift._layer_factors import LayerFactor, LayerFactors
 from geodescent.lift._normal_lift import NormalLift
 from geodescent.lift._output_blocks import OutputBlocks, RowBlocks
-from geodescent.lift._planned_lift import INEXACT, DenseLift, PlannedLift
+from geodescent.lift._planned_lift import INEXACT, DenseLift, PlannedLift, known_by_products
 from geodescent.lift._product_lift import PRODUCT_DAMPING
 from geodescent.lift._protocols import FULL, ROUGH, Damped, Lift, Lifted, MetricJacobian, Prepared, SolveGoal
 from geodescent.lift._refined_factor import LEAST_FACTOR, RefinedFactor
@@ -40,4 +40,5 @@ __all__ = [
     "RowBlocks",
     "SolveGoal",
     "TwoFactors",
+    "known_by_products",
 ]

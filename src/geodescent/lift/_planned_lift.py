@@ -19,9 +19,16 @@ INEXACT = KrylovLift(tol=1e-2, max_iterations=300, slack=0.5, products=torch.flo
 """For damped steps that are judged by their cost; the numbers are measured in docs/decisions.md."""
 
 
+def known_by_products(jacobian: Jacobian) -> bool:
+    """Whether D has products alone: its rows cannot be formed, and are no sums over batches either."""
+    return bool(jacobian.blocks) and not jacobian.holds_rows
+
+
 @dataclass(frozen=True)
 class PlannedLift(Lift):
     """The lift chosen by m, K and memory: Gram for m ≤ K, normal for K < m, Krylov where neither is affordable.
+
+    Where D is known by its products alone, and has too many rows to form them, solves are exact Krylov solves.
 
     Args:
         krylov: the Krylov lift to use; inexact for a descent that judges each step, exact for the flow.
@@ -33,6 +40,8 @@ class PlannedLift(Lift):
     name: str = field(default="auto", init=False)
 
     def prepare(self, jacobian: Jacobian, *, metric: Theta | None = None) -> Prepared:
+        if known_by_products(jacobian):
+            return KrylovLift().prepare(jacobian, metric=metric)
         chosen = self.choice(*jacobian.shape, dtype=jacobian.dtype, device=jacobian.device)
         return chosen.prepare(jacobian, metric=metric)
 
