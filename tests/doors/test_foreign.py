@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pytest
@@ -267,3 +268,127 @@ def test_a_map_known_by_products_alone_is_fitted_where_no_row_can_be_formed(meth
         problem = gd.Problem.over(Products(), torch.randn(20, dtype=F64))
         solution = gd.fit(problem, method=method)
     assert solution.result is gd.Result.rounding_floor and solution.cost < 1e-28
+
+
+# --- a map that returns what its shape and type do not allow ----------------------------------------------------------
+
+
+def with_outputs(change: Callable[[Tensor], Any]) -> type[Stranger]:
+    """A stranger whose outputs are changed."""
+
+    class Changed(Stranger):
+        def linearise(self, theta: Tensor) -> tuple[Tensor, gd.Jacobian]:
+            outputs, jacobian = super().linearise(theta)
+            return change(outputs), jacobian
+
+    return Changed
+
+
+def with_jacobian(change: Callable[[Tensor], Any]) -> type[Stranger]:
+    """A stranger whose D is changed."""
+
+    class Changed(Stranger):
+        def linearise(self, theta: Tensor) -> tuple[Tensor, gd.Jacobian]:
+            return self(theta), change(wave_jacobian(theta))
+
+    return Changed
+
+
+def in_single_precision(d: Tensor) -> gd.Jacobian:
+    d = d.float()
+    return gd.MatrixJacobian((lambda v: d @ v, lambda u: d.T @ u), shape=(M, K), dtype=torch.float32)
+
+
+RETURNED: list[tuple[type[Stranger], str]] = [
+    (with_jacobian(lambda d: d), r"returned Tensor for D: return outputs, gd\.MatrixJacobian\(D\)"),
+    (
+        with_jacobian(lambda d: gd.MatrixJacobian(d.T)),
+        r"D of shape \(9, 6\): \(m, K\) = \(6, 9\) .* transposed: pass D\.T",
+    ),
+    (with_jacobian(lambda d: gd.MatrixJacobian(d[1:])), r"D of shape \(5, 9\): \(m, K\) = \(6, 9\) is needed\.$"),
+    (
+        with_jacobian(in_single_precision),
+        r"D in torch\.float32 on cpu, and the map is torch\.float64.*dtype=torch\.float64",
+    ),
+    (
+        with_jacobian(
+            lambda d: gd.MatrixJacobian((lambda v: (d @ v)[:, None], lambda u: (d.T @ u)[None]), shape=(M, K))
+        ),
+        r"mv of gd\.MatrixJacobian returned shape \((6, 1|1, 9)\)",
+    ),
+    (with_outputs(lambda x: x.tolist()), "linearise of Changed returned list: a tensor of outputs"),
+    (
+        with_outputs(lambda x: x.view(2, 3)),
+        r"returned shape \(2, 3\), and its shape is \(6,\): return outputs\.reshape",
+    ),
+    (with_outputs(lambda x: x.float()), r"returned torch\.float32 on cpu, and the map is torch\.float64"),
+]
+
+
+@pytest.mark.parametrize("door", [gd.fit, gd.certify, gd.flow])
+@pytest.mark.parametrize(("kind", "sentence"), RETURNED)
+def test_what_a_map_returns_is_checked(
+    kind: type[Stranger], sentence: str, door: Callable[[gd.Problem], object]
+) -> None:
+    problem = gd.Problem.over(kind((M,), pair=False), Y)
+    with pytest.raises(gd.InputError, match=sentence):
+        door(problem)
+
+
+def test_a_linearisation_is_a_pair() -> None:
+    class Alone(Stranger):
+        def linearise(self, theta: Tensor) -> Any:
+            return super().linearise(theta)[1]
+
+    with pytest.raises(gd.InputError, match=r"linearise of Alone returned MatrixJacobian: a pair \(outputs, D\)"):
+        gd.fit(gd.Problem.over(Alone((M,), pair=False), Y))
+
+
+def test_outputs_and_second_derivatives_are_checked_too() -> None:
+    class Wide(Stranger):
+        def __call__(self, theta: Tensor) -> Tensor:
+            return wave(theta)[None]
+
+        def second_derivative(self, theta: Tensor, direction: Tensor) -> Tensor:
+            return super().second_derivative(theta, direction)[1:]
+
+    problem = gd.Problem.over(Wide((M,), pair=False), Y)
+    with pytest.raises(gd.InputError, match=r"__call__ of Wide returned shape \(1, 6\), and its shape is \(6,\)"):
+        problem.outputs(THETA0)
+    with pytest.raises(gd.InputError, match=r"second_derivative of Wide returned shape \(5,\)"):
+        problem.second_derivative(THETA0, THETA0)
+
+
+def test_outputs_that_are_attached_to_a_graph_are_detached() -> None:
+    factor = nn.Parameter(torch.ones((), dtype=F64))
+
+    class Attached(Stranger):
+        def __call__(self, theta: Tensor) -> Tensor:
+            return factor * super().__call__(theta)
+
+        def second_derivative(self, theta: Tensor, direction: Tensor) -> Tensor:
+            return factor * super().second_derivative(theta, direction)
+
+    problem = gd.Problem.over(Attached((M,), pair=False), Y)
+    assert not problem.outputs(THETA0).requires_grad and not problem.linearise(THETA0)[0].requires_grad
+    assert not problem.second_derivative(THETA0, THETA0).requires_grad
+    assert gd.fit(problem).result is gd.Result.rounding_floor
+
+
+NAMED_WRONGLY: list[tuple[str, object, str]] = [
+    ("device", "cpu", r"device 'cpu', and its theta is .* on device\(type='cpu'\): return .*self\.theta\.device"),
+    ("dtype", torch.float32, r"has dtype torch\.float32 .* its theta is torch\.float64"),
+    ("shape", (), r"the shape of Stranger is \(\): \(m,\) or \(N, Q\) is needed.*\(1,\) for one number"),
+    ("shape", [M], r"the shape of Stranger is \[6\]"),
+    ("shape", (0,), r"the shape of Stranger is \(0,\)"),
+    ("theta", THETA0[None], r"the theta of Stranger is shape \(1, 9\): a flat tensor \(K,\)"),
+    ("theta", THETA0.tolist(), "the theta of Stranger is list"),
+]
+
+
+@pytest.mark.parametrize(("name", "value", "sentence"), NAMED_WRONGLY)
+def test_what_a_map_says_of_itself_is_checked(name: str, value: object, sentence: str) -> None:
+    outputs = Stranger((M,), pair=False)
+    setattr(outputs, name, value)
+    with pytest.raises(gd.InputError, match=sentence):
+        gd.RowBlock("data", outputs, Y)

@@ -1,6 +1,7 @@
 """A Jacobian from a matrix or from two functions: what is computed, how often, and what is refused."""
 
 from collections import Counter
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -109,10 +110,31 @@ def test_a_matrix_of_functions_that_does_not_fit_is_not_formed() -> None:
         ((torch.ones(3, 2),), {"shape": (2, 3)}, r"D has shape \(3, 2\) and shape = \(2, 3\) was given"),
         (((len, len),), {}, r"a pair of functions needs shape=\(m, K\)"),
         (((len, len),), {"shape": (3, 0)}, r"shape = \(3, 0\): a pair of functions needs shape=\(m, K\)"),
-        (((len, 3),), {"shape": (3, 2)}, r"a pair of functions \(mv, rmv\), not tuple"),
+        (((len, 3),), {"shape": (3, 2)}, r"\(mv, rmv\), not a tuple of 2 \(builtin_function_or_method, int\)"),
+        (((len, len, len),), {"shape": (3, 2)}, r"\(mv, rmv\), not a tuple of 3"),
         ((3.0,), {"shape": (3, 2)}, r"D as a tensor, or a pair of functions \(mv, rmv\), not float"),
     ],
 )
 def test_what_is_no_matrix_is_refused(arguments: tuple, options: dict, sentence: str) -> None:
     with pytest.raises(gd.InputError, match=sentence):
         MatrixJacobian(*arguments, **options)
+
+
+@pytest.mark.parametrize(
+    ("mv", "rmv", "sentence"),
+    [
+        (lambda v: v[:3, None], lambda u: u, r"mv .* returned shape \(3, 1\): a vector \(3,\) .*reshape\(-1\)"),
+        (lambda v: v[:1], lambda u: u, r"mv .* returned shape \(1,\): a vector \(3,\)"),
+        (lambda v: v[:3].float(), lambda u: u, r"mv .* returned torch\.float32 on cpu, and .* torch\.float64 on cpu"),
+        (lambda v: v[:3].to("meta"), lambda u: u, r"mv .* returned torch\.float64 on meta"),
+        (lambda v: v[:3].tolist(), lambda u: u, r"mv .* returned list: return a tensor \(3,\)"),
+        (lambda v: v[:3], lambda u: u[None], r"rmv .* returned shape \(1, 3\): a vector \(4,\)"),
+    ],
+)
+def test_what_the_functions_return_is_checked(
+    mv: Callable[[Tensor], Tensor], rmv: Callable[[Tensor], Tensor], sentence: str
+) -> None:
+    jacobian = MatrixJacobian((mv, rmv), shape=(3, 4))
+    with pytest.raises(gd.InputError, match=sentence):
+        jacobian.mv(vector(4))
+        jacobian.rmv(vector(3))

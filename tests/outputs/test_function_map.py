@@ -11,6 +11,7 @@ import torch
 from support.laws import assert_close
 from support.models import normal
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 import geodescent as gd
 from geodescent._budget import Budget, spending
@@ -118,10 +119,62 @@ def test_operations_that_only_a_loop_can_take(m: int) -> None:
     assert_close(outputs.second_derivative(THETA, torch.ones(3, dtype=F64)), expected, 1e-12)
 
 
-def test_a_derivative_that_does_not_fit_is_refused() -> None:
-    outputs = gd.FunctionMap(torch.sin, THETA)
-    with spending(Budget(free_bytes=100)), pytest.raises(gd.MemoryPlanError, match="D of 3 × 3"):
-        outputs.linearise()
+class Once(torch.autograd.Function):
+    """z³ whose derivative autograd takes for a constant."""
+
+    @staticmethod
+    def forward(ctx, z: Tensor) -> Tensor:
+        ctx.save_for_backward(z)
+        return z**3
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, g: Tensor) -> Tensor:
+        return 3.0 * g * ctx.saved_tensors[0] ** 2
+
+
+@pytest.mark.parametrize("limits", [Budget(free_bytes=100), Budget(factor_order=2)], ids=["memory", "flops"])
+@pytest.mark.parametrize("cubed", [lambda t: t**3, Cubed.apply], ids=["forward", "backward alone"])
+def test_a_large_derivative_is_known_by_its_products(cubed: Callable[[Tensor], Tensor], limits: Budget) -> None:
+    """Also at another θ than the map's, which the map may leave meanwhile."""
+    matrix, theta = normal(4, 3), THETA + 0.1
+    outputs, calls = counted(lambda t: matrix @ cubed(t), theta)
+    with spending(limits):
+        value, jacobian = outputs.linearise()
+    outputs.write(torch.zeros(3, dtype=F64))
+    dense, u = matrix * (3.0 * theta**2), normal(4)
+    assert_close(value, matrix @ theta**3, 1e-14)
+    assert len(calls) == 2  # for the outputs, and for the graph
+    assert_close(jacobian.mv(THETA), dense @ THETA, 1e-14)
+    assert_close(jacobian.rmv(u), dense.T @ u, 1e-14)
+    assert_close(jacobian.dense(), dense, 1e-14)
+    with spending(Budget(free_bytes=50)), pytest.raises(gd.MemoryPlanError, match="D of 4 × 3"):
+        jacobian.dense()
+
+
+def test_what_has_no_product_by_torch_is_refused_where_it_is_large() -> None:
+    outputs = gd.FunctionMap(Once.apply, THETA)
+    assert_close(outputs.linearise()[1].dense(), torch.diag(3.0 * THETA**2), 1e-14)
+    with spending(Budget(factor_order=2)):
+        jacobian = outputs.linearise()[1]
+    assert_close(jacobian.rmv(THETA), 3.0 * THETA**3, 1e-14)
+    with pytest.raises(gd.JacobianError, match=r"differentiated only once. Pass jacobian=.*gd\.MatrixJacobian"):
+        jacobian.mv(THETA)
+
+
+def test_products_of_a_branch_that_does_not_depend_on_theta() -> None:
+    outputs = gd.FunctionMap(lambda t: t if bool(t[0] > 0) else torch.ones(3, dtype=F64), THETA)
+    with spending(Budget(factor_order=2)):
+        _, jacobian = outputs.linearise(-THETA)
+    assert not jacobian.rmv(THETA).any() and not jacobian.mv(THETA).any()
+
+
+def test_a_penalty_on_fifty_thousand_parameters_is_fitted() -> None:
+    """D would take 20 GB."""
+    size = gd.FunctionMap(lambda t: t, torch.zeros(50_000, dtype=F64))
+    target = normal(50_000)
+    gd.fit(gd.Problem.over(size, target), max_steps=3)
+    assert_close(size.theta, target, 1e-6)
 
 
 def test_a_copy_is_a_map_of_its_own() -> None:
@@ -170,10 +223,54 @@ def test_a_function_of_torch_that_brings_its_derivative_is_traced_all_the_same()
     assert_close(outputs.second_derivative(THETA, v), -torch.sin(THETA), 1e-14)
 
 
-@pytest.mark.parametrize("name", ["numpy", "strictly numpy", "numbers", "detached"])
+def written_in_place(theta: Tensor) -> Tensor:
+    out = torch.ones(3, dtype=F64)
+    return out.mul_(theta).exp_().mul_(theta)
+
+
+@pytest.mark.parametrize(
+    ("function", "sentence"),
+    [
+        (LEAVING["strictly numpy"], r"RuntimeError, Can't call numpy\(\) on Tensor that requires grad"),
+        (written_in_place, "modified by an inplace operation"),
+    ],
+)
+def test_what_torch_says_of_a_function_is_told(function: Callable[[Tensor], Tensor], sentence: str) -> None:
+    with pytest.raises(gd.InputError, match=sentence + r".*none of them in place, or pass jacobian=") as caught:
+        gd.FunctionMap(function, THETA)
+    assert isinstance(caught.value.__cause__, RuntimeError)
+
+
+@pytest.mark.parametrize("name", ["numpy", "numbers", "detached"])
 def test_a_function_that_leaves_torch_and_brings_no_derivative_is_refused(name: str) -> None:
     with pytest.raises(gd.InputError, match=r"do not depend on θ through torch.*pass jacobian="):
         gd.FunctionMap(LEAVING[name], THETA)
+
+
+def test_a_function_may_write_into_one_buffer() -> None:
+    """What was returned before does not change with the next call."""
+    buffer = np.zeros(3)
+
+    def function(theta: Tensor) -> Tensor:
+        buffer[:] = np.sin(theta.numpy())
+        return torch.from_numpy(buffer)
+
+    outputs = gd.FunctionMap(function, THETA, jacobian=lambda t: torch.diag(torch.cos(t)))
+    first = outputs(THETA)
+    outputs(2.0 * THETA)
+    assert_close(first, torch.sin(THETA), 1e-15)
+
+
+def test_a_derivative_may_be_a_jacobian() -> None:
+    def jacobian(t: Tensor) -> gd.MatrixJacobian:
+        return gd.MatrixJacobian((lambda v: torch.cos(t) * v, lambda u: torch.cos(t) * u), shape=(3, 3))
+
+    outputs = gd.FunctionMap(by_numpy, THETA, jacobian=jacobian)
+    theta = THETA + 0.2
+    assert_close(outputs.linearise(theta)[1].mv(THETA), torch.cos(theta) * THETA, 1e-15)
+    assert_close(outputs.linearise(theta)[1].dense(), torch.diag(torch.cos(theta)), 1e-15)
+    matrix = gd.FunctionMap(by_numpy, THETA, jacobian=lambda t: gd.MatrixJacobian(torch.diag(torch.cos(t))))
+    assert_close(matrix.linearise()[1].dense(), torch.diag(torch.cos(THETA)), 1e-15)
 
 
 def test_a_derivative_may_carry_a_graph() -> None:
@@ -202,9 +299,29 @@ def test_a_derivative_by_name_is_put_in_the_order_of_theta() -> None:
     assert torch.equal(outputs.linearise()[1].dense(), expected)
 
 
+def products_of_named(p: dict[str, Tensor]) -> gd.MatrixJacobian:
+    parts = named_jacobian()(p)
+    return gd.MatrixJacobian(torch.cat([parts["b"].flatten(1), parts["a"]], 1))
+
+
 JACOBIANS: list[tuple[Any, type[Exception], str]] = [
     (named_jacobian(b=None), gd.InputError, "returned a dict without b"),
     (named_jacobian(a=torch.eye(2, dtype=F64)), gd.JacobianError, r"differs by .* is not its derivative"),
+    (named_jacobian(a=torch.ones(3, dtype=F64)), gd.InputError, r"shape \(3,\) for 'a': \(m, \*shape\) = \(2, 2\) is"),
+    (named_jacobian(a=["no"]), gd.InputError, r"the entry 'a' of what jacobian returned is list, which is no tensor"),
+    (lambda p: "no", gd.InputError, "jacobian returned str, which is no tensor"),
+    (lambda p: named_jacobian()({n: t.mul_(1.5) for n, t in p.items()}), gd.InputError, r"jacobian changes θ in place"),
+    (
+        lambda p: gd.MatrixJacobian(torch.ones(4, 2)),
+        gd.InputError,
+        r"a Jacobian of shape \(4, 2\): \(m, K\) = \(2, 4\)",
+    ),
+    (lambda p: gd.MatrixJacobian(torch.ones(2, 4)), gd.InputError, r"of torch\.float32 .* dtype=torch\.float64"),
+    (
+        lambda p: gd.MatrixJacobian((lambda v: torch.ones(2, dtype=F64), products_of_named(p).rmv), shape=(2, 4)),
+        gd.JacobianError,
+        "correct mv or rmv",
+    ),
     (lambda p: torch.ones(2, 3, dtype=F64), gd.InputError, r"returned shape \(2, 3\): \(m, K\) = \(2, 4\)"),
     (lambda p: torch.ones(4, 2, dtype=F64), gd.InputError, r"returned shape \(4, 2\)"),
 ]
@@ -243,8 +360,12 @@ STARTS: list[tuple[Any, str]] = [
     (THETA[None], r"theta0 has shape \(1, 3\)"),
     (THETA[:0], r"theta0 has shape \(0,\)"),
     ([1.0], "not list"),
-    ({}, "not dict"),
-    ({"a": 1.0}, "not dict"),
+    ({}, "a dict without a single number"),
+    ({"a": THETA[:0]}, "a dict without a single number"),
+    ({"b": THETA, "a": 1.0}, r"theta0\['a'\] is float, not a tensor: pass torch\.tensor"),
+    ({"b": THETA, "a": THETA.long()}, r"theta0\['a'\] is torch\.int64.*pass theta0\['a'\]\.double\(\)"),
+    ({"a": THETA / 0.0}, r"theta0\['a'\] holds NaN"),
+    (THETA.cfloat(), r"theta0 is torch\.complex64, and θ is real.*view_as_real\(theta0\).*view_as_complex"),
     ({"a": THETA, "b": THETA.float()}, r"torch\.float32.*torch\.float64.*one dtype"),
     (THETA.half(), r"theta0 is torch\.float16.*theta0\.double\(\)"),
     (THETA.long(), r"theta0 is torch\.int64"),

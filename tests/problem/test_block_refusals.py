@@ -63,6 +63,24 @@ def test_targets(target: Any, sentence: str, name: str) -> None:
     assert ("block 'rows'" in str(caught.value)) == (name == "rows")
 
 
+OF_FORMULAS: list[tuple[tuple[int, ...], tuple[int, ...], str]] = [  # shapes of outputs and of y
+    ((), (), r"outputs of shape \(1,\) and y has shape \(\): pass y\.reshape\(1\)\."),
+    ((3, 2), (6,), r"outputs of shape \(3, 2\) and y has shape \(6,\): pass y\.reshape\(3, 2\)\."),
+    ((3,), (4,), r"outputs of shape \(3,\) and y has shape \(4,\): pass one number of y for each output"),
+]
+
+
+@pytest.mark.parametrize(("outputs", "target", "sentence"), OF_FORMULAS)
+def test_targets_of_a_formula(outputs: tuple[int, ...], target: tuple[int, ...], sentence: str) -> None:
+    """It has no X and no samples; the way out is one."""
+    n = math.prod(outputs)
+    formula, y = gd.FunctionMap(lambda t: t[:n].view(outputs), torch.ones(6, dtype=F64)), torch.zeros(target, dtype=F64)
+    with pytest.raises(gd.InputError, match=sentence):
+        gd.RowBlock("data", formula, y)
+    if y.numel() == n:
+        gd.RowBlock("data", formula, y.reshape(outputs or 1))
+
+
 def test_what_targets_may_be() -> None:
     one, wide = samples(1), gd.SampleMap(nn.Sequential(nn.Linear(3, 6), nn.Unflatten(1, (2, 3))).double(), normal(5, 3))
     assert gd.RowBlock("data", one, Y[:, 0]).target.shape == (5, 1)

@@ -8,7 +8,7 @@ from torch import Tensor
 from geodescent._errors import InputError
 from geodescent._types import Theta
 from geodescent.outputs import Inputs
-from geodescent.problem import Problem, on_samples, resampled, sampled_block
+from geodescent.problem import Problem, on_samples, require_one_theta, resampled, sampled_block
 
 VALIDATION_SHARE = 0.2  # Share of the samples, where the fit is to end by validation cost and no data were given.
 FEWEST = 10  # Samples: of fewer a fifth says nothing.
@@ -36,15 +36,16 @@ def validation_cost(problem: Problem, validation: Validation | None) -> Callable
 
 def _validation_problem(problem: Problem, validation: Validation) -> Problem:
     if isinstance(validation, Problem):
-        if validation.n_params != problem.n_params or validation.dtype != problem.dtype:
-            raise InputError(
-                f"the validation problem has {validation.n_params} parameters of {validation.dtype} and the problem "
-                f"{problem.n_params} of {problem.dtype}: both must be over the same θ."
-            )
+        first, other = problem.blocks[0].map, validation.blocks[0].map
+        require_one_theta(first, other, first_name="the problem", other_name="the validation problem")
         return validation
     if not (isinstance(validation, tuple) and len(validation) == 2):
-        raise InputError(f"validation must be a pair (X, y), not {type(validation).__name__}.")
+        raise InputError(f"validation must be a pair (X, y), or another gd.Problem, not {_described(validation)}.")
     return on_samples(problem, *validation, name="validation")
+
+
+def _described(value: object) -> str:
+    return f"a tuple of {len(value)}" if isinstance(value, tuple) else type(value).__name__
 
 
 def split_off(problem: Problem) -> tuple[Problem, Problem]:

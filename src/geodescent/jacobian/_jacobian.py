@@ -1,7 +1,7 @@
 """The protocol of a Jacobian `D = ∂x/∂θ`, m × K: products, Gram matrices, rows."""
 
 from collections.abc import Iterator
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -10,6 +10,7 @@ from geodescent._types import Gram, Outputs, Theta
 from geodescent.jacobian._gram import Block
 
 
+@runtime_checkable
 class Jacobian(Protocol):
     """`D`, m × K, by its products, Gram and normal matrices; D itself is formed only on request.
 

@@ -65,9 +65,10 @@ def _dense(matrix: Tensor, shape: tuple[int, int] | None) -> DenseColumns:
 
 def _checked_shape(pair: object, shape: tuple[int, int] | None) -> tuple[int, int]:
     if not (isinstance(pair, tuple) and len(pair) == 2 and all(map(callable, pair))):
-        raise InputError(
-            f"MatrixJacobian takes D as a tensor, or a pair of functions (mv, rmv), not {type(pair).__name__}."
-        )
+        found = type(pair).__name__
+        if isinstance(pair, tuple):
+            found = f"a tuple of {len(pair)} ({', '.join(type(part).__name__ for part in pair)})"
+        raise InputError(f"MatrixJacobian takes D as a tensor, or a pair of functions (mv, rmv), not {found}.")
     if shape is None or len(shape) != 2 or min(shape) < 1:
         raise InputError(f"shape = {shape}: a pair of functions needs shape=(m, K), its rows and columns.")
     return shape

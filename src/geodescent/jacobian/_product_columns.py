@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from geodescent._budget import budget, require
+from geodescent._errors import InputError
 from geodescent.jacobian._columns import Columns, DenseColumns
 from geodescent.jacobian._workspace import Workspace
 
@@ -117,12 +118,29 @@ class ProductColumns:
         return self._formed
 
     def mv(self, v: Tensor) -> Tensor:
-        product = self.product((self.column_scale * v).to(self.source)).detach().to(self.row_scale.dtype)
+        product = self._checked("mv", self.product((self.column_scale * v).to(self.source)), len(self.row_scale))
         return (self.row_scale * product)[:, None]
 
     def rmv(self, u: Tensor, out: Tensor) -> None:
-        product = self.transposed((self.row_scale * u[:, 0]).to(self.source)).detach().to(self.row_scale.dtype)
+        product = self._checked("rmv", self.transposed((self.row_scale * u[:, 0]).to(self.source)), self.width)
         out.add_(self.column_scale * product)
+
+    def _checked(self, name: str, product: Tensor, n: int) -> Tensor:
+        """What a function returned, in the dtype of the rest. Raises InputError for another shape or dtype."""
+        if not isinstance(product, Tensor):
+            raise InputError(f"{name} of gd.MatrixJacobian returned {type(product).__name__}: return a tensor ({n},).")
+        if tuple(product.shape) != (n,):
+            raise InputError(
+                f"{name} of gd.MatrixJacobian returned shape {tuple(product.shape)}: a vector ({n},) is needed. Where "
+                "the numbers are the right ones, return product.reshape(-1)."
+            )
+        if product.dtype != self.source or product.device != self.row_scale.device:
+            raise InputError(
+                f"{name} of gd.MatrixJacobian returned {product.dtype} on {product.device}, and was called with "
+                f"{self.source} on {self.row_scale.device}: return what it is called with, or pass dtype= and device= "
+                "of its own to gd.MatrixJacobian."
+            )
+        return product.detach().to(self.row_scale.dtype)
 
     def row_squares(self) -> Tensor:
         if self.is_formable:

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from geodescent._budget import budget, require
-from geodescent._types import Outputs
+from geodescent._errors import JacobianError
+from geodescent._types import Outputs, Theta
 from geodescent.linalg import row_dot, row_norm
 
 SEED = 7919  # Seed: not 0, with which users often draw θ, because a check along θ itself could miss errors.
@@ -90,6 +91,49 @@ def derivative_rows(outputs: Tensor, leaves: list[Tensor]) -> Tensor:
         part = flat[start : start + chunk]
         derivatives[start : start + len(part)] = _batched(part, leaves)
     return derivatives.view(*outputs.shape, width)
+
+
+def products(function: Callable[[Theta], Tensor], theta: Theta) -> tuple[Callable[[Tensor], Tensor], ...]:
+    """`v ↦ D v` and `u ↦ Dᵀu` at θ, without D; the graph of one call lives as long as they do.
+
+    Cost: of D v one call by forward mode, or two backward passes where an operation has no forward derivative; of Dᵀu
+        one backward pass.
+    """
+    leaf = theta.detach().clone().requires_grad_()
+    with torch.enable_grad():
+        outputs = function(leaf)
+
+    def forwards(v: Tensor) -> Tensor:
+        try:
+            return value_and_derivative(function, (leaf.detach(),), (v,))[1].reshape(-1)
+        except (RuntimeError, NotImplementedError):
+            return _backward_twice(outputs, leaf, v)
+
+    def backwards(u: Tensor) -> Tensor:
+        if not outputs.requires_grad:  # a branch of the function that does not depend on θ
+            return torch.zeros_like(leaf)
+        return gradient_of(outputs, [leaf], u.view(outputs.shape))[0]
+
+    return forwards, backwards
+
+
+def _backward_twice(outputs: Tensor, leaf: Tensor, v: Tensor) -> Tensor:
+    """`D v`, as the derivative of `⟨Dᵀu, v⟩` by u, in which it is linear.
+
+    Raises: JacobianError, where an operation can be differentiated only once: autograd may then give zeros.
+    """
+    u = random_rows(outputs.shape, outputs).requires_grad_()
+    with torch.enable_grad():
+        slope = _along(torch.autograd.grad([outputs], [leaf], [u], create_graph=True), [v])
+    product, number = _by(slope, u), float(slope.detach())
+    size = row_norm(u.detach()) * row_norm(product) + abs(number)
+    if abs(row_dot(u.detach(), product) - number) > math.sqrt(torch.finfo(v.dtype).eps) * size:
+        raise JacobianError(
+            "D is too large to be formed, and torch has no product D v of the function: an operation in it has no "
+            "forward derivative and can be differentiated only once. Pass jacobian=, a function that returns "
+            "gd.MatrixJacobian((mv, rmv), shape=(m, K))."
+        )
+    return product.reshape(-1)
 
 
 def _along(gradients: Sequence[Tensor | None], direction: list[Tensor]) -> Tensor:

@@ -1,25 +1,24 @@
 """A function of the parameters alone as an output map."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.func import vjp, vmap
 
-from geodescent._budget import budget, require
+from geodescent._budget import budget, fits
 from geodescent._errors import InputError, JacobianError
 from geodescent._types import Outputs, Theta
-from geodescent.jacobian import BlockJacobian, MatrixJacobian
-from geodescent.linalg import norm
-from geodescent.outputs._autograd import derivative_rows, random_rows, value_and_derivative
-from geodescent.outputs._function import Parameter
-from geodescent.outputs._second_derivative import SecondDerivative, central_difference, central_slope
+from geodescent.jacobian import Jacobian, MatrixJacobian
+from geodescent.linalg import norm, row_dot
+from geodescent.outputs._agreement import AGREES, NAMED, SlopeCheck, as_jacobian, point_of_check
+from geodescent.outputs._autograd import derivative_rows, products, random_rows, value_and_derivative
+from geodescent.outputs._function import Parameters, flat_theta
+from geodescent.outputs._second_derivative import SecondDerivative, central_difference
 
-Parameters = Tensor | Mapping[str, Tensor]
 FORWARD, REVERSE = 2.0, 3.0  # Calls of f that take as many flops as one column of D forward, and one row of D backward.
-AGREES = 1e-4  # Share of D v by which a user's D may differ from a central difference of f.
 
 
 class FunctionMap:
@@ -33,8 +32,8 @@ class FunctionMap:
         function: f, of a flat tensor (K,) or of a dict of named tensors, as theta0 is; returns (m,), (N, Q), or one
             number. It must be differentiable by torch, unless `jacobian` is given.
         theta0: the first parameters; a copy is kept. float32 or float64.
-        jacobian: `θ ↦ D`, of the same kind of argument: (m, K), or a dict name → (m, *shape). It is compared with f
-            once, now.
+        jacobian: `θ ↦ D`, of the same kind of argument: (m, K), a dict name → (m, *shape), or a `gd.Jacobian`, such as
+            `gd.MatrixJacobian((mv, rmv), shape=(m, K))`.
 
     Attributes:
         traced: `θ ↦ x[θ]` with the graph that leads to θ; None where torch cannot differentiate f, or
@@ -42,7 +41,10 @@ class FunctionMap:
 
     Raises:
         InputError: what f returns, or theta0, cannot be used.
-        JacobianError: f draws random numbers, or `jacobian` is not its derivative.
+        JacobianError: f draws random numbers, or D is not its derivative: that of `jacobian`, or that of torch where a
+            parameter leaves it, as by `.item()`.
+
+    Cost: about ten calls of f, in which D is compared once with differences of outputs near theta0.
 
     `theta` shares the memory of the map: `write` changes it in place.
     """
@@ -54,15 +56,13 @@ class FunctionMap:
         *,
         jacobian: Callable[[Any], Any] | None = None,
     ) -> None:
-        self.theta, self._places = _flat(theta0)
+        self.theta, self._places = flat_theta(theta0)
         self._function, self._jacobian = function, jacobian
         self.shape: tuple[int, ...] = self._probed()
         self._curvature = SecondDerivative()
         self._ways = [self._forward, self._reverse, self._row_by_row]
         if REVERSE * math.prod(self.shape) < FORWARD * len(self.theta):
             self._ways[:2] = [self._reverse, self._forward]
-        if jacobian is not None:
-            self._check_jacobian()
         self.traced: Callable[[Theta], Outputs] | None = self._attached if self._is_traceable() else None
 
     @property
@@ -92,19 +92,28 @@ class FunctionMap:
     def __call__(self, theta: Theta) -> Outputs:
         """`x[θ]`, (m,) or (N, Q)."""
         with torch.no_grad():
-            return self._rows(self._function(self._argument(theta)))
+            return (
+                self._rows(self._function(self._argument(theta))).detach().clone()
+            )  # f may return a buffer of its own
 
-    def linearise(self, theta: Theta | None = None) -> tuple[Outputs, BlockJacobian]:
-        """`x[θ]` and D, dense.
+    def linearise(self, theta: Theta | None = None) -> tuple[Outputs, Jacobian]:
+        """`x[θ]` and D: formed where it fits into memory and min(m, K) ≤ 3000, by products with f otherwise.
 
-        Cost: about 2·K calls of f forward or 3·m backward, many at a time, or one call of the user's function.
-        Raises: MemoryPlanError, where D does not fit.
+        Up to this order descents factorise a Gram or normal matrix, for which D is formed; beyond it they take some
+        hundred products, which cost fewer calls of f than D does. With `jacobian` D is what that function returns.
+
+        Cost: of a D that is formed about 2·K calls of f forward or 3·m backward, many at a time; else one call, and
+            about two for each product.
         """
         theta = self.theta if theta is None else theta
         outputs = self(theta)
+        if self._jacobian is not None:
+            return outputs, self._given(theta)
         m, k = outputs.numel(), self.n_params
-        require(m * k * self.dtype.itemsize, self.device, what=f"D of {m} × {k}", instead="Return MatrixJacobian.")
-        return outputs, MatrixJacobian(self._dense(theta))
+        if min(m, k) <= budget().factor_order and fits(m * k * self.dtype.itemsize, self.device):
+            return outputs, MatrixJacobian(self._dense(theta))
+        mv, rmv = products(self._attached, theta)
+        return outputs, MatrixJacobian((mv, rmv), shape=(m, k), dtype=self.dtype, device=self.device)
 
     def second_derivative(self, theta: Theta, direction: Theta) -> Outputs:
         """`d²x[θ + s·direction]/ds²` at s = 0, by autograd, or by the central difference of length `eps^¼`."""
@@ -118,8 +127,6 @@ class FunctionMap:
         return self._rows(self._function(self._argument(theta)))
 
     def _dense(self, theta: Theta) -> Tensor:
-        if self._jacobian is not None:
-            return self._given(theta)
         for way in list(self._ways):
             try:
                 return way(theta)
@@ -156,54 +163,77 @@ class FunctionMap:
         one = max(math.prod(self.shape), self.n_params) * self.dtype.itemsize
         return max(1, budget().batch_bytes // max(1, one))
 
-    def _given(self, theta: Theta) -> Tensor:
-        """D by the user's function, as (m, K)."""
+    def _given(self, theta: Theta) -> Jacobian:
+        """D by the user's function, (m, K)."""
         assert self._jacobian is not None
-        derivative, m, k = self._jacobian(self._argument(theta)), math.prod(self.shape), self.n_params
-        if isinstance(derivative, Mapping):
-            if not self._places:
-                raise InputError(f"jacobian returned a dict and θ is a flat tensor: return D, (m, K) = {(m, k)}.")
-            missing = [p.name for p in self._places if p.name not in derivative]
-            if missing:
-                raise InputError(f"jacobian returned a dict without {', '.join(missing)}: one entry a parameter.")
-            derivative = torch.cat([torch.as_tensor(derivative[p.name]).reshape(m, -1) for p in self._places], 1)
-        dense = torch.as_tensor(derivative).detach().to(self.theta)
-        if tuple(dense.shape) != (m, k):
-            raise InputError(f"jacobian returned shape {tuple(dense.shape)}: (m, K) = {(m, k)} is needed.")
-        return dense
+        handed = theta.clone()
+        derivative = self._jacobian(self._argument(handed))
+        if not torch.equal(handed, theta):
+            raise InputError("jacobian changes θ in place: copy it first, theta = theta.clone().")
+        return as_jacobian(derivative, (math.prod(self.shape), self.n_params), self._places, self.theta)
 
-    def _check_jacobian(self) -> None:
-        v = random_rows(self.theta.shape, self.theta)
-        ours, theirs = self._given(self.theta) @ v, central_slope(self, self.theta, v).reshape(-1)
-        off, size = norm(ours - theirs), norm(theirs)
-        if off > AGREES * max(size, norm(ours)) and math.isfinite(size):
+    def _check(self, theta: Theta, u: Outputs, gradient: Theta) -> None:
+        """Raises JacobianError, where Dᵀu does not belong to the change of the outputs near θ."""
+        edges = [*(p.offset for p in self._places), self.n_params] if self._places else range(self.n_params + 1)
+        check = SlopeCheck(self, theta, u, gradient, edges)
+        wrong = check.wrong()
+        if not wrong:
+            return
+        labels = [self._places[i].name if self._places else f"θ[{i}]" for i in wrong[:NAMED]]
+        names, (off, size) = ", ".join(labels) + ", …" * (len(wrong) > NAMED), check.sizes(wrong)
+        if self._jacobian is not None:
             raise JacobianError(
-                f"jacobian(θ) v differs by {off:.2g} (of {size:.2g}) from the change of the function along v: it is "
-                "not its derivative. Leave jacobian out to have D by torch, or correct it."
+                f"jacobian(θ) v differs by {off:.2g} (of {size:.2g}) from the change of the function along v, in "
+                f"{names}: it is not its derivative. Leave jacobian out to have D by torch, or correct it."
             )
+        raise JacobianError(
+            f"D v by torch differs by {off:.2g} (of {size:.2g}) from the change of the function along v, in {names}: "
+            "torch does not follow these through the function. Keep them tensors, without .item(), float(), .detach(), "
+            "math or NumPy; or pass jacobian=, a function that returns D."
+        )
 
     def _is_traceable(self) -> bool:
         """Whether autograd's derivative of f exists and is D; with `jacobian` f need not be written in torch.
 
-        Raises: InputError, where there is neither a derivative nor `jacobian`.
+        Raises:
+            InputError: there is neither a derivative nor `jacobian`.
+            JacobianError: D is not the derivative.
         """
-        u, leaf = random_rows(torch.Size(self.shape), self.theta), self.theta.clone().requires_grad_()
-        gradient: Tensor | None = None
-        cause: Exception | None = None
+        theta, u = point_of_check(self, self.theta), random_rows(torch.Size(self.shape), self.theta)
+        if self._jacobian is None:
+            self._check(theta, u, self._gradient(theta, u))
+            return True
+        jacobian = self._given(theta)
+        ours = jacobian.rmv(u.reshape(-1))
+        self._check(theta, u, ours)
+        v = random_rows(theta.shape, theta)
+        one, other = row_dot(u.reshape(-1), jacobian.mv(v)), row_dot(ours, v)
+        if abs(one - other) > AGREES * (abs(one) + norm(ours) * norm(v)):
+            raise JacobianError(f"of jacobian(θ) ⟨u, D v⟩ is {one:.3g} and ⟨Dᵀu, v⟩ is {other:.3g}: correct mv or rmv.")
+        try:
+            return norm(self._gradient(theta, u) - ours) <= AGREES * norm(ours)
+        except InputError:
+            return False
+
+    def _gradient(self, theta: Theta, u: Outputs) -> Theta:
+        """Dᵀu by autograd. Raises InputError, where there is none."""
+        leaf, gradient = theta.clone().requires_grad_(), None
         try:
             with torch.enable_grad():
-                (gradient,) = torch.autograd.grad(self._attached(leaf), leaf, u, allow_unused=True)
+                outputs = self._attached(leaf)
+                if outputs.requires_grad:
+                    (gradient,) = torch.autograd.grad(outputs, leaf, u, allow_unused=True)
         except Exception as error:  # a function that is not written in torch may raise anything
-            cause = error
-        if self._jacobian is None and gradient is None:
+            raise InputError(
+                f"torch cannot differentiate the function: {type(error).__name__}, {str(error).split('. ')[0]}. Write it "
+                "with torch operations, none of them in place, or pass jacobian=, a function that returns D."
+            ) from error
+        if gradient is None:
             raise InputError(
                 "the function's outputs do not depend on θ through torch: write it with torch operations, or pass "
                 "jacobian=, a function that returns D."
-            ) from cause
-        if self._jacobian is None or gradient is None:
-            return gradient is not None
-        ours = self._given(self.theta).T @ u.reshape(-1)
-        return norm(gradient - ours) <= AGREES * norm(ours)
+            )
+        return gradient
 
     def _argument(self, theta: Theta) -> Parameters:
         return self._named(theta) if self._places else theta
@@ -214,11 +244,16 @@ class FunctionMap:
     def _rows(self, returned: Tensor) -> Outputs:
         return returned.reshape(1) if returned.dim() == 0 else returned
 
+    def _returned(self) -> Tensor:
+        """What f returns at θ, copied where it is a tensor: f may write into a buffer of its own."""
+        returned = self._function(self._argument(self.theta))
+        return returned.clone() if isinstance(returned, Tensor) else returned
+
     def _probed(self) -> tuple[int, ...]:
         """The shape of the outputs, from two calls that must agree."""
         before = self.theta.clone()
         with torch.no_grad():
-            returned, again = (self._function(self._argument(self.theta)) for _ in range(2))
+            returned, again = self._returned(), self._returned()
         if not torch.equal(self.theta, before):
             raise InputError("the function changes θ in place: copy it first, theta = theta.clone().")
         if not isinstance(returned, Tensor):
@@ -236,31 +271,3 @@ class FunctionMap:
         if not torch.allclose(returned, again, equal_nan=True):
             raise JacobianError("two calls of the function gave different outputs: take the randomness out of it.")
         return tuple(self._rows(returned).shape)
-
-
-def _flat(theta0: Parameters) -> tuple[Theta, list[Parameter]]:
-    """θ, a flat copy, and the places of the named tensors in it; none for a flat tensor."""
-    if isinstance(theta0, Tensor):
-        if theta0.dim() != 1 or len(theta0) == 0:
-            raise InputError(
-                f"theta0 has shape {tuple(theta0.shape)}: a flat tensor (K,) or a dict of named tensors is needed."
-            )
-        return _checked(theta0.detach().clone()), []
-    if not (isinstance(theta0, Mapping) and theta0 and all(isinstance(t, Tensor) for t in theta0.values())):
-        raise InputError(f"theta0 must be a flat tensor (K,) or a dict of named tensors, not {type(theta0).__name__}.")
-    kinds = {(t.dtype, t.device) for t in theta0.values()}
-    if len(kinds) > 1:
-        raise InputError(f"the tensors of theta0 are of {sorted(map(str, kinds))}: one dtype and one device is needed.")
-    places, offset = list[Parameter](), 0
-    for name, tensor in theta0.items():
-        places.append(Parameter(name, offset, tensor.shape))
-        offset += tensor.numel()
-    return _checked(torch.cat([t.detach().reshape(-1) for t in theta0.values()])), places
-
-
-def _checked(theta: Theta) -> Theta:
-    if theta.dtype not in (torch.float32, torch.float64):
-        raise InputError(f"theta0 is {theta.dtype}; float32 and float64 are supported: theta0.double().")
-    if not bool(torch.isfinite(theta).all()):
-        raise InputError("theta0 holds NaN or infinite values: start from finite parameters.")
-    return theta

@@ -73,12 +73,6 @@ def central_difference(outputs: Function, theta: Theta, direction: Theta) -> Out
     return (ahead - 2.0 * outputs(theta) + behind) / h**2
 
 
-def central_slope(outputs: Function, theta: Theta, direction: Theta) -> Outputs:
-    """`(x[θ + hv] − x[θ − hv])/(2h)`, ‖hv‖ = eps^⅓ of θ's size."""
-    h = _step(theta, direction, 1.0 / 3.0)
-    return (outputs(theta + h * direction) - outputs(theta - h * direction)) / (2.0 * h)
-
-
 def _forward_is_right(few: Function, theta: Theta) -> bool:
     """Whether forward over forward exists, and agrees with backward passes where these exist."""
     direction = random_rows(theta.shape, theta)

@@ -1,4 +1,4 @@
-"""Checks of targets and weights, before any work."""
+"""Checks of maps, targets and weights before any work, and of what a map returns."""
 
 import math
 
@@ -6,9 +6,79 @@ import torch
 from torch import Tensor
 
 from geodescent._errors import InputError
-from geodescent._types import Outputs
+from geodescent._types import Outputs, Theta
+from geodescent.jacobian import BlockJacobian, Jacobian
 from geodescent.linalg import row_total
 from geodescent.outputs import OutputMap, Sampled
+
+
+def require_map(outputs: OutputMap) -> None:
+    """Raises InputError, where a map's shape, dtype or device are not what the sizes and types of tensors are."""
+    theta, shape, kind = outputs.theta, outputs.shape, type(outputs).__name__
+    if not isinstance(theta, Tensor) or theta.dim() != 1:
+        found = f"shape {tuple(theta.shape)}" if isinstance(theta, Tensor) else type(theta).__name__
+        raise InputError(f"the theta of {kind} is {found}: a flat tensor (K,) is needed.")
+    if not (isinstance(shape, tuple) and shape and all(isinstance(n, int) and n > 0 for n in shape)):
+        raise InputError(
+            f"the shape of {kind} is {shape!r}: (m,) or (N, Q) is needed, as a tuple of numbers above zero; (1,) for "
+            "one number."
+        )
+    if outputs.dtype != theta.dtype or outputs.device != theta.device:
+        raise InputError(
+            f"{kind} has dtype {outputs.dtype!r} and device {outputs.device!r}, and its theta is {theta.dtype} on "
+            f"{theta.device!r}: return self.theta.dtype and self.theta.device."
+        )
+
+
+def checked_rows(outputs: OutputMap, returned: Tensor, what: str) -> Outputs:
+    """What a map returned for its outputs, flat, (m,), and without a graph.
+
+    Args:
+        what: names what was called, for the message.
+
+    Raises: InputError, for another type, shape, dtype or device than the map has.
+    """
+    kind = type(outputs).__name__
+    if not isinstance(returned, Tensor):
+        raise InputError(f"{what} of {kind} returned {type(returned).__name__}: a tensor of outputs is needed.")
+    shape, found = tuple(outputs.shape), tuple(returned.shape)
+    if found not in (shape, (shape[0], math.prod(shape[1:]))):
+        raise InputError(
+            f"{what} of {kind} returned shape {found}, and its shape is {shape}: return outputs.reshape{shape}, rows "
+            "sample by sample."
+        )
+    if returned.dtype != outputs.dtype or returned.device != outputs.device:
+        raise InputError(
+            f"{what} of {kind} returned {returned.dtype} on {returned.device}, and the map is {outputs.dtype} on "
+            f"{outputs.device}: convert, outputs.to(self.theta)."
+        )
+    return returned.detach().reshape(-1)
+
+
+def checked_linearisation(outputs: OutputMap, theta: Theta) -> tuple[Outputs, Jacobian]:
+    """`x[θ]`, (m,), and D of a map at θ, held against the map's shape, dtype and device: nothing of this takes time.
+
+    Raises: InputError, with the numbers and what to do.
+    """
+    kind, pair = type(outputs).__name__, outputs.linearise(theta)
+    if not (isinstance(pair, tuple) and len(pair) == 2):
+        raise InputError(f"linearise of {kind} returned {type(pair).__name__}: a pair (outputs, D) is needed.")
+    rows, jacobian = checked_rows(outputs, pair[0], "linearise"), pair[1]
+    if not isinstance(jacobian, BlockJacobian) and not isinstance(jacobian, Jacobian):
+        raise InputError(
+            f"linearise of {kind} returned {type(jacobian).__name__} for D: return outputs, gd.MatrixJacobian(D)."
+        )
+    found, needed = tuple(jacobian.shape), (len(rows), len(theta))
+    if found != needed:
+        turned = " It is transposed: pass D.T." if found == needed[::-1] else ""
+        raise InputError(f"linearise of {kind} returned D of shape {found}: (m, K) = {needed} is needed.{turned}")
+    if jacobian.dtype != outputs.dtype or jacobian.device != outputs.device:
+        raise InputError(
+            f"linearise of {kind} returned D in {jacobian.dtype} on {jacobian.device}, and the map is {outputs.dtype} "
+            f"on {outputs.device}: convert D, or pass gd.MatrixJacobian((mv, rmv), shape={needed}, "
+            f"dtype={outputs.dtype}, device={str(outputs.device)!r})."
+        )
+    return rows, jacobian
 
 
 def checked_target(outputs: OutputMap, target: Tensor) -> Outputs:
@@ -20,8 +90,7 @@ def checked_target(outputs: OutputMap, target: Tensor) -> Outputs:
     n, q = expected[0], math.prod(expected[1:])
     if not isinstance(target, Tensor):
         raise InputError(f"y must be a tensor, not {type(target).__name__}: convert with torch.as_tensor.")
-    if target.dim() == 0 or len(target) != n:
-        raise InputError(f"X holds {n} samples and y has shape {tuple(target.shape)}: y needs one row for each sample.")
+    _require_rows(target, expected, sampled=isinstance(outputs, Sampled))
     if not target.dtype.is_floating_point:
         if q > 1 and target.numel() == n and not target.dtype.is_complex:
             raise InputError(
@@ -48,6 +117,19 @@ def checked_target(outputs: OutputMap, target: Tensor) -> Outputs:
     if target.device != outputs.device:
         raise InputError(f"y is on {target.device} but the model is on {outputs.device}: move them to one device.")
     return target.detach().reshape(n, q)
+
+
+def _require_rows(target: Tensor, expected: tuple[int, ...], *, sampled: bool) -> None:
+    """Raises InputError unless there is a row of targets for each sample, or for each output of a formula."""
+    if target.dim() > 0 and len(target) == expected[0]:
+        return
+    found = tuple(target.shape)
+    if sampled:
+        raise InputError(f"X holds {expected[0]} samples and y has shape {found}: y needs one row for each sample.")
+    way = "one number of y for each output"
+    if target.numel() == math.prod(expected):
+        way = f"y.reshape({', '.join(map(str, expected))})"
+    raise InputError(f"the map returns outputs of shape {expected} and y has shape {found}: pass {way}.")
 
 
 def checked_weights(weights: Tensor | None, target: Outputs) -> Tensor | None:

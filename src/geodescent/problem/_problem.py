@@ -14,7 +14,14 @@ from geodescent._types import Outputs, Theta
 from geodescent.jacobian import Jacobian, stacked
 from geodescent.linalg import row_dot, row_total
 from geodescent.outputs import Inputs, OutputMap, SampleMap, Select
-from geodescent.problem._checks import checked_target, checked_weights, require_finite
+from geodescent.problem._checks import (
+    checked_linearisation,
+    checked_rows,
+    checked_target,
+    checked_weights,
+    require_finite,
+    require_map,
+)
 from geodescent.problem._one_theta import require_one_theta
 
 
@@ -49,6 +56,7 @@ class RowBlock:
                 "gd.FunctionMap(f, theta0)."
             )
         try:
+            require_map(self.map)
             target = checked_target(self.map, self.target)
             weights = checked_weights(self.weights, target)
         except InputError as error:
@@ -185,7 +193,7 @@ class Problem:
 
     def outputs(self, theta: Theta) -> Outputs:
         """`x[θ]`, (m,)."""
-        return torch.cat([block.map(theta).reshape(-1) for block in self.blocks])
+        return torch.cat([checked_rows(block.map, block.map(theta), "__call__") for block in self.blocks])
 
     def linearise(self, theta: Theta, *, dtype: torch.dtype | None = None) -> tuple[Outputs, Jacobian]:
         """`r = s(x − y)`, (m,), and `B = s D`: the weighted residual and its Jacobian.
@@ -193,16 +201,20 @@ class Problem:
         Args:
             theta: (K,).
             dtype: of both; None for the maps' own.
+
+        Raises: InputError, where a map returns what its shape, dtype or device do not allow.
         """
-        pairs = [block.map.linearise(theta) for block in self.blocks]
-        outputs = torch.cat([x.reshape(-1) for x, _ in pairs])
+        pairs = [checked_linearisation(block.map, theta) for block in self.blocks]
+        outputs = torch.cat([x for x, _ in pairs])
         dtype = self.dtype if dtype is None else dtype
         jacobian = stacked([jacobian for _, jacobian in pairs]).to(dtype)
         return self.residual_of(outputs, dtype=dtype), jacobian.scaled(rows=self._scale_in(dtype))
 
     def second_derivative(self, theta: Theta, direction: Theta, *, dtype: torch.dtype | None = None) -> Outputs:
         """`s d²x[θ + t·direction]/dt²` at t = 0, (m,)."""
-        rows = torch.cat([block.map.second_derivative(theta, direction).reshape(-1) for block in self.blocks])
+        maps = [block.map for block in self.blocks]
+        parts = [checked_rows(x, x.second_derivative(theta, direction), "second_derivative") for x in maps]
+        rows = torch.cat(parts)
         return self.weighted(rows if dtype is None else rows.to(dtype))
 
     def residual(self, theta: Theta, *, dtype: torch.dtype | None = None) -> Outputs:
