@@ -46,8 +46,9 @@ class MatrixJacobian(BlockJacobian):
             columns, (m, k) = _dense(matrix, shape), matrix.shape
             dtype, device = matrix.dtype, matrix.device
         else:
-            (m, k), device = _checked_shape(matrix, shape), torch.device(device)
+            m, k = _checked_shape(matrix, shape)
             ones = torch.ones(m + k, dtype=dtype, device=device)
+            device = ones.device  # with its index, as every tensor of the map has it
             columns = ProductColumns(matrix[0], matrix[1], ones[:m], ones[m:], dtype, LABEL)
         BlockJacobian.__init__(self, (Block((columns,), m, 1),), k, dtype, torch.device(device))
 

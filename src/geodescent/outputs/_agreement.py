@@ -172,17 +172,23 @@ def sizes_of(theta: Theta) -> Theta:
     return torch.where(theta == 0.0, torch.ones_like(theta), theta.abs())
 
 
-def point_of_check(function: Function, theta: Theta) -> Theta:
-    """θ, moved a little, if the function is defined there: at the start derivatives are often zero, or have a kink."""
+def point_of_check(function: Function, theta: Theta, u: Outputs) -> Theta:
+    """θ, moved a little, if the function is defined there: at the start derivatives are often zero, or have a kink.
+
+    Args:
+        u: of the outputs' shape.
+    """
     moved = theta + NEARBY * sizes_of(theta) * random_rows(theta.shape, theta)
-    return moved if bool(torch.isfinite(_where_defined(function, moved)).all()) else theta.clone()
+    return moved if bool(torch.isfinite(_where_defined(function, moved, u)).all()) else theta.clone()
 
 
-def _where_defined(function: Function, theta: Theta) -> Tensor:
+def _where_defined(function: Function, theta: Theta, u: Outputs) -> Outputs:
+    """`x[θ]`; not a number where the function raises an error, or returns another shape than that of u."""
     try:
-        return function(theta)
+        outputs = function(theta)
     except Exception:  # a function of the user's, which may not be defined near the start, may raise anything
-        return theta.new_full((), math.nan)
+        return torch.full_like(u, math.nan)
+    return outputs if outputs.shape == u.shape else torch.full_like(u, math.nan)
 
 
 @dataclass(frozen=True)
@@ -253,7 +259,7 @@ class SlopeCheck:
 
     def _slope(self, v: Theta, h: float) -> tuple[Tensor, Tensor]:
         """The slope of the outputs along v over a length h to both sides, and its change from behind to ahead."""
-        ahead, behind = (_where_defined(self.function, self.theta + s * h * v) for s in (1.0, -1.0))
+        ahead, behind = (_where_defined(self.function, self.theta + s * h * v, self.u) for s in (1.0, -1.0))
         return (ahead - behind) / (2.0 * h), ((ahead - self._here) - (self._here - behind)) / h
 
     @cached_property

@@ -199,7 +199,8 @@ class FunctionMap:
             InputError: there is neither a derivative nor `jacobian`.
             JacobianError: D is not the derivative.
         """
-        theta, u = point_of_check(self, self.theta), random_rows(torch.Size(self.shape), self.theta)
+        u = random_rows(torch.Size(self.shape), self.theta)
+        theta = point_of_check(self, self.theta, u)
         if self._jacobian is None:
             self._check(theta, u, self._gradient(theta, u))
             return True
@@ -224,9 +225,10 @@ class FunctionMap:
                 if outputs.requires_grad:
                     (gradient,) = torch.autograd.grad(outputs, leaf, u, allow_unused=True)
         except Exception as error:  # a function that is not written in torch may raise anything
+            said = f"{type(error).__name__}, {str(error).split('. ')[0]}"
             raise InputError(
-                f"torch cannot differentiate the function: {type(error).__name__}, {str(error).split('. ')[0]}. Write it "
-                "with torch operations, none of them in place, or pass jacobian=, a function that returns D."
+                f"torch cannot differentiate the function: {said}. Write it with torch operations, none of them in "
+                "place, or pass jacobian=, a function that returns D."
             ) from error
         if gradient is None:
             raise InputError(

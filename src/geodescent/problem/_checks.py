@@ -9,7 +9,7 @@ from geodescent._errors import InputError
 from geodescent._types import Outputs, Theta
 from geodescent.jacobian import BlockJacobian, Jacobian
 from geodescent.linalg import row_total
-from geodescent.outputs import OutputMap, Sampled
+from geodescent.outputs import OfModule, OutputMap, Sampled
 
 
 def require_map(outputs: OutputMap) -> None:
@@ -90,7 +90,7 @@ def checked_target(outputs: OutputMap, target: Tensor) -> Outputs:
     n, q = expected[0], math.prod(expected[1:])
     if not isinstance(target, Tensor):
         raise InputError(f"y must be a tensor, not {type(target).__name__}: convert with torch.as_tensor.")
-    _require_rows(target, expected, sampled=isinstance(outputs, Sampled))
+    _require_rows(target, expected, sampled=isinstance(outputs, Sampled | OfModule))
     if not target.dtype.is_floating_point:
         if q > 1 and target.numel() == n and not target.dtype.is_complex:
             raise InputError(
