@@ -22,6 +22,9 @@ FRACTION = 0.6  # Share of the free memory that is used; the rest is for what al
 FLOPS_A_SECOND = 5e9  # Rate of the slowest decompositions on two CPU cores; where it is higher, work is over earlier.
 READ_EVERY = 0.05  # Seconds between readings of the free memory: touching what could matter takes longer.
 
+LINEARISATION, FORWARD_PASS, PRODUCT = "linearisation", "forward pass", "product"
+"""Pieces of work whose seconds are measured, because a model may be slower than its flops say."""
+
 
 @dataclass(frozen=True)
 class Budget:
@@ -57,11 +60,15 @@ class Deadline:
 
     Attributes:
         at: by `time.perf_counter`.
+        remedy: a sentence that says how people get what was left out.
         left_out: what was not begun because it would have ended later.
+        seconds: name of a piece of work → how long it took when it was last done, by `measuring`.
     """
 
     at: float = math.inf
+    remedy: str = ""
     left_out: list[str] = field(default_factory=list)
+    seconds: dict[str, float] = field(default_factory=dict)
 
 
 DEFAULT = Budget()
@@ -85,9 +92,13 @@ def spending(limits: Budget) -> Iterator[None]:
 
 
 @contextmanager
-def within(seconds: float | None) -> Iterator[Deadline]:
-    """Makes a deadline hold inside the block, in this thread or task alone; None for as long as it takes."""
-    deadline = Deadline(math.inf if seconds is None else time.perf_counter() + seconds)
+def within(seconds: float | None, *, remedy: str = "gd.certify takes the time it needs.") -> Iterator[Deadline]:
+    """Makes a deadline hold inside the block, in this thread or task alone; None for as long as it takes.
+
+    Args:
+        remedy: a sentence that says how people get what is left out for want of time.
+    """
+    deadline = Deadline(math.inf if seconds is None else time.perf_counter() + seconds, remedy)
     token = _deadline.set(deadline)
     try:
         yield deadline
@@ -95,23 +106,54 @@ def within(seconds: float | None) -> Iterator[Deadline]:
         _deadline.reset(token)
 
 
-def in_time(flops: float, what: str) -> bool:
-    """Whether work of so many flops would be over by the deadline; if not, it is noted as left out.
+@contextmanager
+def measuring(piece: str) -> Iterator[None]:
+    """Measures what is done inside the block: `in_time` takes each more of its kind to last as long.
 
     Args:
+        piece: `LINEARISATION`, `FORWARD_PASS`, or `PRODUCT`, which is one with D and one with Dᵀ.
+    """
+    begin = time.perf_counter()
+    yield
+    deadline = _deadline.get()
+    if deadline is not None:
+        deadline.seconds[piece] = time.perf_counter() - begin
+
+
+def in_time(
+    flops: float, what: str, *, linearisations: float = 0.0, forward_passes: float = 0.0, products: float = 0.0
+) -> bool:
+    """Whether work would be over by the deadline; if not, it is noted as left out.
+
+    Args:
+        flops: of the work.
         what: a name for people, such as "the margin".
+        linearisations, forward_passes, products: how many of these the work takes; a kind that was not measured yet
+            counts as nothing.
     """
     deadline = _deadline.get()
-    if deadline is None or flops <= FLOPS_A_SECOND * (deadline.at - time.perf_counter()):
+    if deadline is None:
+        return True
+    counts = {LINEARISATION: linearisations, FORWARD_PASS: forward_passes, PRODUCT: products}
+    measured = sum(count * deadline.seconds.get(piece, 0.0) for piece, count in counts.items())
+    if max(flops / FLOPS_A_SECOND, measured) <= deadline.at - time.perf_counter():
         return True
     deadline.left_out.append(what)
     return False
 
 
-def left_out() -> list[str]:
-    """What was left out so far for want of time."""
+def has_deadline() -> bool:
+    """Whether work is to be over at some time, so that it is worth measuring."""
     deadline = _deadline.get()
-    return [] if deadline is None else deadline.left_out
+    return deadline is not None and math.isfinite(deadline.at)
+
+
+def left_out() -> str | None:
+    """A sentence that says what was left out so far for want of time, and how to get it."""
+    deadline = _deadline.get()
+    if deadline is None or not deadline.left_out:
+        return None
+    return f"for want of time left out: {', '.join(deadline.left_out)}; {deadline.remedy}"
 
 
 def available_bytes(device: torch.device) -> int:

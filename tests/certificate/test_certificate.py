@@ -42,8 +42,8 @@ def test_the_certificate_leaves_the_model_as_it_was() -> None:
 def test_a_point_with_nonfinite_outputs_is_told_and_not_guessed() -> None:
     problem = wide(5)
     c = certificate_of(problem, theta=problem.theta * math.nan, describe_point=True)
-    assert (c.level, c.rank, c.guaranteed, c.point.kind) == ("not computed", None, None, "moving")
-    assert "NaN or infinite" in c.reason
+    assert (c.level, c.rank, c.guaranteed, c.point.kind) == ("not computed", None, None, "unknown")
+    assert "the cost is not finite" in c.reason and "Start at other parameters" in c.point.sentence
     assert c.as_dict()["cost"] is None and str(c)
 
 

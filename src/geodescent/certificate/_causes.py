@@ -1,18 +1,30 @@
 """What takes rank from D that a person can act on: repeated samples, constant columns, idle units."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 import torch
 from torch import Tensor
 
+from geodescent._budget import in_time
 from geodescent._types import Theta
 from geodescent.certificate._constant_columns import constant_columns
 from geodescent.certificate._idle_units import IdleUnits, idle_units
 from geodescent.certificate._layer_watch import WatchedMap
 from geodescent.jacobian import Jacobian
 from geodescent.outputs import Inputs, Layered, Sampled, leaves_of
-from geodescent.problem import NEARLY, Problem, RowBlock, active, conflict_cost, identical_groups, near_groups
+from geodescent.problem import (
+    NEARLY,
+    Place,
+    Problem,
+    RowBlock,
+    active,
+    conflict_cost,
+    identical_groups,
+    near_groups,
+    shared_cost,
+    shared_groups,
+)
 
 NEARLY_LIMIT = 5e7  # Numbers of inputs, 400 MB, up to which nearly identical samples are looked for.
 
@@ -24,7 +36,7 @@ class Cause:
     Attributes:
         kind: identical_inputs, nearly_identical_inputs, constant_inputs, dead_units, saturated_units,
             unheard_units, duplicate_units, too_few_parameters.
-        where: samples, columns, or layer and units.
+        where: samples of a block, or of several, columns, or layer and units.
         cost: the part of C that it costs, in the units of C; None where that is not known.
         exact: True where no descent can ever remove that cost; False where `cost` bounds what it costs here and now.
         parameters_lost: parameters that no longer act on their own.
@@ -56,17 +68,20 @@ def causes_of(
 
     Cost: a forward pass, a hash of every sample and a sort of the inputs along one line.
     """
-    causes = list[Cause]()
+    shared = shared_groups(problem)
+    causes = _shared(problem, shared)
     for block in problem.blocks:
         groups = identical_groups(block)
-        causes += _identical(problem, block, groups)
+        elsewhere = {i for group in shared for other, i in group if other is block}
+        causes += _identical(problem, block, [group for group in groups if group[0] not in elsewhere])
         causes += _nearly_identical(problem, block, groups)
         watched = _watched(block)
         if watched is not None:
             constant = constant_columns(watched, theta)
             causes += [_constant(layer, where, lost, floor) for layer, where, lost in constant]
     for maps in _by_model(problem):
-        causes += [_unit_cause(units, floor) for units in idle_units(maps, theta, jacobian)]
+        if in_time(0.0, "units that do not act", forward_passes=1.0, products=1.0):
+            causes += [_unit_cause(units, floor) for units in idle_units(maps, theta, jacobian)]
     return (*causes, *_too_few(problem, floor))
 
 
@@ -104,15 +119,31 @@ def _by_model(problem: Problem) -> list[list[WatchedMap]]:
 
 
 def _identical(problem: Problem, block: RowBlock, groups: list[list[int]]) -> list[Cause]:
+    """Samples of one block with identical inputs."""
     if not groups:
         return []
     costs = [conflict_cost(problem, block, group) for group in groups]
-    where = {"block": block.name, "groups": groups, "conflict": [cost > 0.0 for cost in costs], "costs": costs}
-    conflicts = sum(cost > 0.0 for cost in costs)
-    extra = sum(len(group) - 1 for group in groups)
-    text = (
-        f"{_count(len(groups), 'group')} of samples with identical inputs, {extra} too many (first {_few(groups[0])})"
-    )
+    where = {"block": block.name, "groups": groups}
+    return [_identical_cause(where, groups, costs, f"samples with identical inputs (first {_few(groups[0])})")]
+
+
+def _shared(problem: Problem, groups: list[list[Place]]) -> list[Cause]:
+    """Samples of several blocks of one module with identical inputs, by the name of the block and the row."""
+    if not groups:
+        return []
+    named = [[(block.name, i) for block, i in group] for group in groups]
+    names = list(dict.fromkeys(name for group in named for name, _ in group))
+    first = ", ".join(f"{name!r} {i}" for name, i in named[0][:5])
+    where = {"blocks": names, "groups": named}
+    what = f"samples of several blocks of rows with identical inputs in one module (first {first})"
+    return [_identical_cause(where, named, [shared_cost(problem, group) for group in groups], what)]
+
+
+def _identical_cause(
+    where: Mapping[str, object], groups: Sequence[Sequence[object]], costs: list[float], what: str
+) -> Cause:
+    conflicts, extra = sum(cost > 0.0 for cost in costs), sum(len(group) - 1 for group in groups)
+    text = f"{_count(len(groups), 'group')} of {what}, {extra} too many"
     if conflicts:
         text += (
             f"; in {conflicts} of them the targets differ, which costs {sum(costs):.3g} that nothing can remove. "
@@ -120,7 +151,8 @@ def _identical(problem: Problem, block: RowBlock, groups: list[list[int]]) -> li
         )
     else:
         text += " with the same targets: they cost nothing. Keep one of each, with its count as its weight."
-    return [Cause("identical_inputs", where, sum(costs), text, exact=True)]
+    where = {**where, "conflict": [cost > 0.0 for cost in costs], "costs": costs}
+    return Cause("identical_inputs", where, sum(costs), text, exact=True)
 
 
 def _nearly_identical(problem: Problem, block: RowBlock, identical: list[list[int]]) -> list[Cause]:

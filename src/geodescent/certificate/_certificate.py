@@ -30,13 +30,14 @@ class Certificate:
         margin, margin_how: σ₀²/(2L‖x₀ − y‖), and where its L comes from.
         way_bound: of ‖θ(τ) − θ₀‖ for all τ, where the margin is at least 1; a forecast where L is estimated.
         floor: F = ½‖(I − P)r‖²/N, the instant floor.
-        rounding_floor: the cost at which the digits of the dtype end.
+        rounding_floor: the cost at which the digits of the dtype end; NaN where it is not known.
         cost, target_cost: C here, and the target asked for.
         stopping_time: τ to the target along the flow, where nothing known contradicts it.
         causes: of rank loss.
         level: spectrum, bounds, or not computed.
         reason: why something above is None.
         point: what kind of point this is; asked of finished runs.
+        n_rows_wanted: how many residuals have a positive weight, and count for the rank; None for all of them.
     """
 
     regime: Literal["overparametrised", "underparametrised"]
@@ -62,6 +63,12 @@ class Certificate:
     level: Level
     reason: str | None
     point: Point | None = None
+    n_rows_wanted: int | None = None
+
+    @property
+    def _n_counted(self) -> int:
+        """Residuals of positive weight."""
+        return self.n_residuals if self.n_rows_wanted is None else self.n_rows_wanted
 
     def as_dict(self) -> dict[str, object]:
         """The certificate for JSON: None where a number is unknown or not finite."""
@@ -71,13 +78,13 @@ class Certificate:
 
     def __str__(self) -> str:
         rows = [
-            ("problem", f"m = {self.n_residuals} residuals, K = {self.n_params} parameters: {self.regime}"),
+            ("problem", _problem_sentence(self)),
             ("guaranteed", _guarantee_sentence(self)),
             ("rank", _rank_sentence(self)),
             ("spectrum", _sigma_sentence(self)),
             ("margin", _margin_sentence(self)),
             ("cost", f"{self.cost:.4g} now{_target_sentence(self)}"),
-            ("floors", f"instant {_number(self.floor)}, rounding {self.rounding_floor:.2g}"),
+            ("floors", f"instant {_number(self.floor)}, rounding {_number(self.rounding_floor, 2)}"),
             ("point", self.point.sentence if self.point else None),
             ("unknown", self.reason),
             *(("cause", cause.sentence) for cause in self.causes),
@@ -89,12 +96,17 @@ def _strict(value: object) -> object:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _number(value: float | None) -> str:
-    return "unknown" if value is None else f"{value:.4g}"
+def _number(value: float | None, digits: int = 4) -> str:
+    return "unknown" if value is None or math.isnan(value) else f"{value:.{digits}g}"
+
+
+def _problem_sentence(c: Certificate) -> str:
+    counted = "" if c._n_counted == c.n_residuals else f", {c._n_counted} of them of positive weight"
+    return f"m = {c.n_residuals} residuals{counted}, K = {c.n_params} parameters: {c.regime}"
 
 
 def _guarantee_sentence(c: Certificate) -> str:
-    if c.guaranteed is False and c.n_params < c.n_residuals:
+    if c.guaranteed is False and c.n_params < c._n_counted:
         return "no: fewer parameters than residuals, the row rank cannot be full"
     if c.guaranteed is False:
         return "no: rank is lost here, the law cannot hold"
@@ -115,7 +127,9 @@ def _margin_sentence(c: Certificate) -> str:
 def _rank_sentence(c: Certificate) -> str:
     if c.rank is None or c.rcond is None or c.resolution is None:
         return "unknown" if c.rank is None else str(c.rank)
-    return f"{c.rank} of {min(c.n_residuals, c.n_params)} at rcond {c.rcond:.2g} (σ resolved to {c.resolution:.2g})"
+    rows = " rows of positive weight" if c._n_counted < min(c.n_residuals, c.n_params + 1) else ""
+    most = min(c._n_counted, c.n_params)
+    return f"{c.rank} of {most}{rows} at rcond {c.rcond:.2g} (σ resolved to {c.resolution:.2g})"
 
 
 def _sigma_sentence(c: Certificate) -> str:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import torch
 
-from geodescent._budget import left_out
+from geodescent._budget import FORWARD_PASS, LINEARISATION, has_deadline, in_time, left_out, measuring
 from geodescent._errors import InputError, MemoryPlanError
 from geodescent._types import Outputs, Theta
 from geodescent.certificate._causes import Cause, causes_of, not_looked_for
@@ -14,11 +14,14 @@ from geodescent.certificate._forecast import forecast_floor
 from geodescent.certificate._margin import Margin, margin_at
 from geodescent.certificate._point import Point, point_at
 from geodescent.certificate._spectrum import Spectrum, spectrum_of
+from geodescent.flow import is_finite
 from geodescent.jacobian import Jacobian
 from geodescent.linalg import norm, row_dot, row_norm
 from geodescent.problem import Problem, rounding_floor
 from geodescent.theory import stopping_time
 
+FLOOR_PASSES = 5.0  # Forward passes that a rounding floor takes.
+COST_NOT_FINITE = "the spectrum was not computed: the cost is not finite at this point."
 FAR = 1e6  # Rounding floors: above them the floor is forecast at the likely end of a fit, because it grows on the way.
 
 
@@ -51,8 +54,7 @@ def certificate_of(
     _check(target_cost, rcond, lipschitz)
     there = _Linearised.at(problem, problem.theta if theta is None else theta)
     rounding = there.rounding(forecast=forecast_rounding)
-    spectrum = there.spectrum(rcond)
-    floor = _floor(problem, spectrum, there.residual)
+    spectrum, floor = there.spectrum(rcond)
     causes = causes_of(problem, there.theta, jacobian=there.jacobian, floor=floor)
     lost = _lost(problem, spectrum, causes)
     margin = None if lost else there.margin(spectrum, lipschitz)
@@ -79,8 +81,9 @@ def certificate_of(
         stopping_time=time,
         causes=causes,
         level=spectrum.level,
-        reason=_joined(spectrum.reason, why_no_time, *not_looked_for(problem), _without(left_out())),
         point=there.point(spectrum, rounding) if describe_point else None,
+        n_rows_wanted=problem.n_rows_wanted,
+        reason=_joined(spectrum.reason, why_no_time, *not_looked_for(problem), left_out()),
     )
 
 
@@ -92,7 +95,7 @@ class _Linearised:
         problem, theta: where.
         residual: weighted, (m,), float64.
         cost: C.
-        jacobian: B, in the maps' own precision, or None where it does not fit.
+        jacobian: B, in the maps' own precision, or None where it does not fit, or the cost is not finite.
         failure: why not.
     """
 
@@ -106,24 +109,48 @@ class _Linearised:
     @classmethod
     def at(cls, problem: Problem, theta: Theta) -> "_Linearised":
         try:
-            residual, jacobian = problem.linearise(theta)
+            with measuring(LINEARISATION):
+                residual, jacobian = problem.linearise(theta)
         except MemoryPlanError as error:
             residual = problem.residual(theta, dtype=torch.float64)
             return cls(
                 problem, theta, residual, problem.cost_of(residual), None, f"the spectrum was not computed: {error}"
             )
-        return cls(problem, theta, residual.double(), problem.cost_of(residual), jacobian)
+        cost = problem.cost_of(residual)
+        if not math.isfinite(cost):
+            return cls(problem, theta, residual.double(), cost, None, COST_NOT_FINITE)
+        return cls(problem, theta, residual.double(), cost, jacobian)
 
     def rounding(self, *, forecast: bool) -> float:
-        """The rounding floor here, or where a fit from here is likely to end."""
+        """The rounding floor here, or where a fit from here is likely to end; NaN where it is not known."""
+        if not math.isfinite(self.cost):
+            return math.nan
+        if has_deadline():
+            with measuring(FORWARD_PASS):
+                self.problem.outputs(self.theta)
+        if not in_time(0.0, "the rounding floor", forward_passes=FLOOR_PASSES):
+            return math.nan
         floor = rounding_floor(self.problem, self.theta)
-        far = self.jacobian is not None and self.cost > FAR * floor
-        return forecast_floor(self.problem, self.theta) if forecast and far else floor
+        far = self.cost > FAR * floor
+        return forecast_floor(self.problem, self.theta) if forecast and far and self._forecasts() else floor
 
-    def spectrum(self, rcond: float | None) -> Spectrum:
+    def _forecasts(self) -> bool:
+        """Whether a dense lift can take the damped step that the forecast of the floor needs, in the time left."""
+        if self.jacobian is None or not (self.jacobian.holds_rows and is_finite(self.residual, self.jacobian)):
+            return False
+        flops = self.jacobian.gram_flops() + float(min(self.jacobian.shape)) ** 3
+        passes = 2.0 * FLOOR_PASSES
+        return in_time(flops, "the forecast of the rounding floor", linearisations=1.0, forward_passes=passes)
+
+    def spectrum(self, rcond: float | None) -> tuple[Spectrum, float | None]:
+        """The spectrum of B, and the instant floor."""
         if self.jacobian is None:
-            return Spectrum("not computed", reason=self.failure)
-        return spectrum_of(self.jacobian, self.residual, rcond=rcond)
+            return Spectrum("not computed", reason=self.failure), None
+        counted = None
+        if self.problem.n_rows_wanted < len(self.residual):
+            counted = self.problem.weighted(torch.ones_like(self.residual)) > 0.0
+        spectrum = spectrum_of(self.jacobian, self.residual, rcond=rcond, counted=counted)
+        return spectrum, _floor(self.problem, spectrum, self.residual)
 
     def margin(self, spectrum: Spectrum, lipschitz: float | None) -> Margin | None:
         if self.jacobian is None or spectrum.rank is None or spectrum.sigma_min is None:
@@ -145,10 +172,10 @@ def _check(target_cost: float | None, rcond: float | None, lipschitz: float | No
 
 
 def _floor(problem: Problem, spectrum: Spectrum, residual: Outputs) -> float | None:
-    """`F = ½‖(I − P)r‖²/N`; exactly zero at full row rank."""
+    """`F = ½‖(I − P)r‖²/N`; exactly zero at full row rank, of the rows that have a weight."""
     if spectrum.reachable is None:
         return None
-    if spectrum.rank == len(residual):
+    if spectrum.rank == problem.n_rows_wanted:
         return 0.0
     rest = residual - spectrum.reachable
     return row_dot(rest, rest) / (2.0 * problem.n_samples)
@@ -173,10 +200,6 @@ def _guaranteed(
         return True
     sure = margin is not None and margin.proven and margin.value > 1.0 and not spectrum.sigma_min_is_bound
     return True if sure else None
-
-
-def _without(parts: list[str]) -> str | None:
-    return f"for want of time left out: {', '.join(parts)}; gd.certify takes the time it needs." if parts else None
 
 
 def _joined(*sentences: str | None) -> str | None:

@@ -17,6 +17,7 @@ from geodescent.problem import Problem
 DIRECTIONS = 2  # Random directions in which L is estimated, beside that of the flow.
 NORM_PRODUCTS = 8  # Products in an estimate of ‖D − D'‖₂: within a hundredth on the cases measured (docs/decisions.md).
 MARGIN_PRODUCTS = 110.0  # Products with DDᵀ of all estimates of L together …
+MARGIN_LINEARISATIONS = 2 * (DIRECTIONS + 1)  # At a long and a short distance along each direction.
 MARGIN_FLOPS = 3e11  # … and the flops that they may come to: some seconds.
 SHORT = 1e-3  # Share of the flow's first step: the shorter of the two distances along each direction.
 
@@ -63,7 +64,12 @@ def margin_at(
         spectrum.sigma_min_is_bound
         or spectrum.velocity is None
         or MARGIN_PRODUCTS * jacobian.product_flops() > MARGIN_FLOPS
-        or not in_time(MARGIN_PRODUCTS * jacobian.product_flops(), "the margin")
+        or not in_time(
+            MARGIN_PRODUCTS * jacobian.product_flops(),
+            "the margin",
+            linearisations=MARGIN_LINEARISATIONS,
+            products=MARGIN_PRODUCTS,
+        )
     ):
         return None
     try:

@@ -7,9 +7,10 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from geodescent._budget import budget, fits, in_time
+from geodescent._budget import PRODUCT, budget, fits, has_deadline, in_time, measuring
 from geodescent._types import Outputs, Theta
-from geodescent.jacobian import Jacobian
+from geodescent.flow import is_by_rows, order_of, square_of
+from geodescent.jacobian import Jacobian, ProductColumns
 from geodescent.linalg import PARAMETERS, ROWS, eigh, lanczos_extremes, reflected
 
 Level = Literal["spectrum", "bounds", "not computed"]
@@ -17,6 +18,7 @@ Level = Literal["spectrum", "bounds", "not computed"]
 NEAR_RESOLUTION = 10.0  # Times the resolution: a smallest σ below it is only a bound.
 LANCZOS_STEPS = 40  # Products with DDᵀ or DᵀD, and vectors held, where only bounds can be had.
 WORKING_MATRICES = 4  # Matrices of D's size that its decomposition takes beside it.
+NOT_FINITE = "D holds NaN or infinite values at this point."
 
 
 @dataclass(frozen=True)
@@ -53,39 +55,65 @@ class Spectrum:
         return self.sigma_max / self.sigma_min if self.sigma_max is not None and self.sigma_min else None
 
 
-def spectrum_of(jacobian: Jacobian, residual: Outputs, *, rcond: float | None = None) -> Spectrum:
+def spectrum_of(
+    jacobian: Jacobian, residual: Outputs, *, rcond: float | None = None, counted: Tensor | None = None
+) -> Spectrum:
     """The spectrum of D at the highest level that its size allows.
 
     Args:
         jacobian: D, rows weighted, in the model's dtype; everything after the capture is done in float64.
         residual: r, weighted, (m,), float64.
         rcond: relative cut on σ; by default max(m, K)·eps of the model's dtype.
+        counted: which rows have a positive weight, (m,); None for all.
 
     Cost: from D a QR of its longer side, 2·m·K·n flops, n = min(m, K), and 3n³ for the singular values of the triangle,
-        some 20n³ for its vectors too where rank is lost; 9n³ through a Gram matrix; 80 products by Lanczos.
+        some 20n³ for its vectors too where rank is lost; 9n³ through DDᵀ or DᵀD; 80 products by Lanczos.
     """
     m, k = jacobian.shape
     cut = max(m, k) * torch.finfo(jacobian.dtype).eps if rcond is None else rcond
     doubled = jacobian.to(torch.float64)
-    small = min(m, k)
-    limits = budget()
+    small, order, limits = min(m, k), order_of(jacobian), budget()
+    if has_deadline():
+        with measuring(PRODUCT):
+            doubled.mv(doubled.rmv(residual))
+    passes = calls_to_form(jacobian)
     dense = m * k <= limits.spectrum_numbers and m * k * small <= limits.spectrum_flops
     dense = dense and fits(8.0 * WORKING_MATRICES * m * k, jacobian.device)
-    if dense and in_time(2.0 * m * k * small + 20.0 * small**3, "the spectrum of D itself"):
+    if dense and in_time(2.0 * m * k * small + 20.0 * small**3, "the spectrum of D itself", products=passes):
         return _from_dense(doubled, residual, cut)
-    gram = small <= limits.spectrum_order and fits(8.0 * WORKING_MATRICES * small**2, jacobian.device)
-    if gram and in_time(jacobian.gram_flops() + 9.0 * small**3, "the spectrum through a Gram matrix"):
-        return _from_gram(doubled, residual, cut)
-    if in_time(2.0 * LANCZOS_STEPS * jacobian.product_flops(), "bounds of the spectrum"):
-        return _from_lanczos(doubled)
+    why = f"a matrix of order {order} is too large to be diagonalised here"
+    square = order <= limits.spectrum_order and fits(8.0 * WORKING_MATRICES * order**2, jacobian.device)
+    if square:
+        why = "there was no time for it"
+        flops = _square_flops(jacobian) + 9.0 * order**3
+        if in_time(flops, "the spectrum through a Gram matrix", products=passes):
+            matrix = square_of(doubled)
+            if matrix is not None:
+                return _from_square(doubled, matrix, residual, cut, counted)
+            why = "the rows of D do not fit into memory, and are needed for it"
+    if in_time(2.0 * LANCZOS_STEPS * jacobian.product_flops(), "bounds of the spectrum", products=LANCZOS_STEPS):
+        return _from_lanczos(doubled, counted, why)
     return Spectrum("not computed")
+
+
+def calls_to_form(jacobian: Jacobian) -> int:
+    """How many products the rows of D take, about: of a D by products, one a row or column; else a pass over them."""
+    pieces = [piece for block in jacobian.blocks for piece in block.columns]
+    by_products = any(isinstance(piece, ProductColumns) for piece in pieces)
+    return min(jacobian.shape) if by_products else 1
+
+
+def _square_flops(jacobian: Jacobian) -> float:
+    """Flops of DDᵀ, or of DᵀD where that is the one to form."""
+    m, k = jacobian.shape
+    return jacobian.gram_flops() if is_by_rows(jacobian) else float(m) * k**2
 
 
 def _from_dense(jacobian: Jacobian, residual: Outputs, rcond: float) -> Spectrum:
     """`D = RᵀQᵀ`, wide, or `D = QR`: in the basis Q only the triangle is left to decompose."""
     dense = jacobian.dense()
     if not bool(torch.isfinite(dense).all()):
-        return Spectrum("not computed", reason="D holds NaN or infinite values at this point.")
+        return Spectrum("not computed", reason=NOT_FINITE)
     wide = dense.shape[0] <= dense.shape[1]
     q = reflected(dense.T if wide else dense)
     triangle, r = (q.triangle.T, residual) if wide else (q.triangle, q.adjoint(residual))
@@ -119,14 +147,14 @@ def _from_triangle(triangle: Tensor, r: Outputs, rcond: float, *, upper: bool) -
     return sigma, u @ coefficients, -(vh.T @ (coefficients / kept))
 
 
-def _from_gram(jacobian: Jacobian, residual: Outputs, rcond: float) -> Spectrum:
+def _from_square(
+    jacobian: Jacobian, matrix: Tensor, residual: Outputs, rcond: float, counted: Tensor | None
+) -> Spectrum:
     """Through DDᵀ or DᵀD: nothing below √(n·eps)·σ_max can be distinguished from zero."""
-    wide = jacobian.n_residuals <= jacobian.n_params
-    matrix = jacobian.gram() if wide else jacobian.normal()
     if not bool(torch.isfinite(matrix).all()):
-        return Spectrum("not computed", reason="D holds NaN or infinite values at this point.")
+        return Spectrum("not computed", reason=NOT_FINITE)
     factor = eigh(matrix, rcond=rcond)
-    if wide:
+    if is_by_rows(jacobian):
         reachable, velocity = factor.project(residual), -jacobian.rmv(factor.solve(residual))
     else:
         velocity = -factor.solve(jacobian.rmv(residual))
@@ -141,25 +169,32 @@ def _from_gram(jacobian: Jacobian, residual: Outputs, rcond: float) -> Spectrum:
         rank=factor.rank,
         sigma_max=largest,
         sigma_min=smallest,
-        sigma_min_is_bound=near or factor.rank < len(matrix),
+        sigma_min_is_bound=near or factor.rank < min(_n_counted(jacobian, counted), jacobian.n_params),
         reachable=reachable,
         velocity=velocity,
     )
 
 
-def _from_lanczos(jacobian: Jacobian) -> Spectrum:
+def _from_lanczos(jacobian: Jacobian, counted: Tensor | None, why: str) -> Spectrum:
+    """Bounds of σ_max and σ_min, the latter over the rows that count; `why` the rank is not known."""
     m, k = jacobian.shape
-    n = min(m, k)
+    by_rows = _n_counted(jacobian, counted) <= k
+    n = m if by_rows else k
     if not fits(8.0 * (LANCZOS_STEPS + 4) * n, jacobian.device):
         return Spectrum("not computed", reason=f"{LANCZOS_STEPS} vectors of {n} numbers do not fit into memory.")
     generator = torch.Generator().manual_seed(0)
     start = torch.randn(n, generator=generator, dtype=torch.float64).to(jacobian.device)
-    space = ROWS if m <= k else PARAMETERS
+    if by_rows and counted is not None:
+        start = start * counted  # a row of zeros has σ = 0, and says nothing of the others
+    space = ROWS if by_rows else PARAMETERS
 
     def operator(v: Tensor) -> Tensor:
-        return jacobian.mv(jacobian.rmv(v)) if m <= k else jacobian.rmv(jacobian.mv(v))
+        return jacobian.mv(jacobian.rmv(v)) if by_rows else jacobian.rmv(jacobian.mv(v))
 
-    if space.norm(operator(start)) == 0.0:
+    first = space.norm(operator(start))
+    if not math.isfinite(first):
+        return Spectrum("not computed", reason=NOT_FINITE)
+    if first == 0.0:
         return Spectrum("bounds", sigma_max=0.0, sigma_min=0.0, sigma_min_is_bound=True, rank=0)
     largest, smallest = lanczos_extremes(operator, start, iterations=LANCZOS_STEPS, space=space)
     return Spectrum(
@@ -167,5 +202,10 @@ def _from_lanczos(jacobian: Jacobian) -> Spectrum:
         sigma_max=math.sqrt(max(largest, 0.0)),
         sigma_min=math.sqrt(max(smallest, 0.0)),
         sigma_min_is_bound=True,
-        reason=f"the rank is not known: a matrix of order {n} is too large to be diagonalised here (m = {m}, K = {k}).",
+        reason=f"the rank is not known: {why} (m = {m}, K = {k}).",
     )
+
+
+def _n_counted(jacobian: Jacobian, counted: Tensor | None) -> int:
+    """The number of rows of positive weight."""
+    return jacobian.n_residuals if counted is None else int(counted.sum())

@@ -35,7 +35,7 @@ def certify(
         max_seconds: parts that would take longer are left out, and the certificate names them; None for all parts.
     """
     problem = problem_of(model, tensors_of(X, "certify"), y, weights, call="certify")
-    with within(max_seconds):
+    with within(max_seconds, remedy="a larger max_seconds computes it."):
         return certificate_of(
             problem,
             target_cost=target_cost,

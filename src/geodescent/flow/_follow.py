@@ -6,12 +6,13 @@ from dataclasses import dataclass
 
 import torch
 
+from geodescent._errors import InputError
 from geodescent._record import Callback, Result, StepRecord
 from geodescent._types import Outputs
 from geodescent.flow._field import Field
 from geodescent.flow._integrate import integrate
 from geodescent.flow._path import PathPoint, path_point
-from geodescent.flow._velocity import Counted, lifted_velocity
+from geodescent.flow._velocity import Counted, is_finite, lifted_velocity
 from geodescent.jacobian import Jacobian
 from geodescent.lift import Lift
 from geodescent.linalg import row_dot
@@ -103,17 +104,26 @@ def notes_of(path: FlowPath, until: float) -> list[str]:
     points = path.points
     if path.result is not Result.max_seconds or len(points) < 2:
         return []
-    step = points[-1].time - points[-2].time
+    step, sigma_min = points[-1].time - points[-2].time, points[-1].sigma_min
+    smallest = "" if math.isnan(sigma_min) else f"σ_min = {sigma_min:.2g} there and "
     return [
-        f"The flow came to τ = {points[-1].time:.3g} of {until:.3g}, with σ_min = {points[-1].sigma_min:.2g} there and "
-        f"steps of {step:.1e}. Steps become short near lost rank and at kinks of activations such as ReLU: allow more "
-        "time or a larger tol, use smooth activations, or use gd.fit."
+        f"The flow came to τ = {points[-1].time:.3g} of {until:.3g}, with {smallest}steps of {step:.1e}. Steps "
+        "become short near lost rank and at kinks of activations such as ReLU: allow more time or a larger tol, "
+        "use smooth activations, or use gd.fit."
     ]
 
 
 def start_floor(problem: Problem, lift: Lift) -> float:
-    """The instant floor `F = ‖(I − P)(x − y)‖²/(2N)` at the start; 0 where D has full row rank."""
+    """The instant floor `F = ‖(I − P)(x − y)‖²/(2N)` at the start; 0 where D has full row rank.
+
+    Raises: InputError, where D is not finite there.
+    """
     residual, jacobian = problem.linearise(problem.theta, dtype=torch.float64)
+    if not is_finite(residual, jacobian):
+        raise InputError(
+            "the derivative of the outputs at the start holds NaN or infinite values, so that the flow has no "
+            "direction: start at other parameters. A square root or a norm of zero is the usual reason."
+        )
     lifted = lift.prepare(jacobian).lift(-residual, damping=0.0)
     if lifted.rank == problem.n_rows_wanted:
         return 0.0

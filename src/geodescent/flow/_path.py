@@ -9,6 +9,7 @@ import torch
 from geodescent._budget import budget
 from geodescent._types import Outputs, Theta
 from geodescent.flow._arrays import Array
+from geodescent.flow._square import order_of, square_of
 from geodescent.jacobian import Jacobian
 from geodescent.lift import Lift
 from geodescent.linalg import norm, row_norm
@@ -34,7 +35,7 @@ def path_point(
 ) -> tuple[PathPoint, Jacobian]:
     """The point of the path at τ = time, and the weighted Jacobian there.
 
-    The spectrum is taken up to the budget's `spectrum_order` residuals.
+    The spectrum is taken up to the budget's `spectrum_order` residuals, where DDᵀ or DᵀD fits into memory.
 
     Args:
         problem: of the flow.
@@ -46,9 +47,9 @@ def path_point(
     residual, rows = problem.linearise(theta, dtype=torch.float64)
     from_line = residual - math.exp(-time) * residual0
     length = row_norm(residual0)
-    rank, sigma_min, lost = math.nan, math.nan, math.nan
-    if rows.n_residuals <= budget().spectrum_order:
-        rank, sigma_min = _spectrum(rows, problem.n_rows_wanted)
+    rank, sigma_min = _spectrum(rows, problem.n_rows_wanted)
+    lost = math.nan
+    if not math.isnan(rank):
         full = rank == problem.n_rows_wanted
         lost = 0.0 if full else row_norm(lift.prepare(rows).lift(from_line, damping=0.0).misfit)
     deviation = row_norm(from_line) / length
@@ -56,9 +57,15 @@ def path_point(
 
 
 def _spectrum(rows: Jacobian, wanted: int) -> tuple[float, float]:
-    """`(rank, σ_min)` through G or DᵀD: σ_min is the `wanted`-th singular value, 0 where the rank is lower."""
-    m, k = rows.shape
-    values = torch.linalg.eigvalsh(rows.gram() if m <= k else rows.normal())
+    """`(rank, σ_min)` through DDᵀ or DᵀD: σ_min is the `wanted`-th singular value, 0 where the rank is lower.
+
+    Both are NaN where that matrix is too large, or holds numbers that are not finite.
+    """
+    small = max(rows.n_residuals, order_of(rows)) <= budget().spectrum_order
+    square = square_of(rows) if small else None
+    if square is None or not bool(torch.isfinite(square).all()):
+        return math.nan, math.nan
+    values = torch.linalg.eigvalsh(square)
     rank = int((values > len(values) * torch.finfo(values.dtype).eps * values[-1]).sum())
     return float(rank), math.sqrt(float(values[len(values) - wanted])) if rank == wanted else 0.0
 

@@ -1,5 +1,6 @@
 """Runge–Kutta steps whose error is measured in the outputs. Imports SciPy, which is slow: only when needed."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -94,5 +95,8 @@ class OutputStepper(DOP853):  # type: ignore[misc]  # SciPy has no types
 
 
 def _combined(fifth: Array, third: Array) -> float:
+    """The error's length; infinite where it is not a number, so that a shorter step is tried."""
     five, three = float(fifth @ fifth), float(third @ third)
+    if not math.isfinite(five + three):
+        return math.inf
     return five / (five + 0.01 * three) ** 0.5 if five > 0.0 else 0.0

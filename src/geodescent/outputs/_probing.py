@@ -58,7 +58,7 @@ def _refuse_mixing(
         )
     three = function.outputs(views, samples[1])
     if not _near(three[:2], two):
-        shift = float((three[:2] - two).abs().max())
+        shift = float((three[:2] - two).abs().nan_to_num(nan=0.0).max())
         raise JacobianError(
             f"the outputs of a sample change by {shift:.2g} when another sample joins the batch: the model mixes "
             "samples. Use layers that act on each sample alone, GroupNorm or LayerNorm instead of batch statistics."
@@ -114,8 +114,12 @@ def random_state(device: torch.device) -> Tensor:
 
 
 def _near(a: Tensor, b: Tensor) -> bool:
-    """Equal up to rounding: the order of sums depends on the batch, and outputs may be zero by cancellation."""
+    """Equal up to rounding: the order of sums depends on the batch, and outputs may be zero by cancellation.
+
+    NaN equals NaN, and an infinite output itself: whether the outputs are finite is not asked here.
+    """
     eps = torch.finfo(a.dtype).eps
     tolerance = eps**0.5
-    floor = tolerance * float(b.abs().max()) + 100.0 * eps
+    finite = torch.where(torch.isfinite(b), b, 0.0)
+    floor = tolerance * float(finite.abs().max()) + 100.0 * eps
     return bool(torch.allclose(a, b, rtol=tolerance, atol=floor, equal_nan=True))

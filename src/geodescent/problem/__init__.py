@@ -4,10 +4,19 @@
 problem of each step: one, a part of the samples, batches, or all batches as one.
 """
 
-from geodescent.problem._alike import NEARLY, active, conflict_cost, identical_groups, near_groups
+from geodescent.problem._alike import (
+    NEARLY,
+    Place,
+    active,
+    conflict_cost,
+    identical_groups,
+    near_groups,
+    shared_cost,
+    shared_groups,
+)
 from geodescent.problem._arguments import Model, problem_of
 from geodescent.problem._checks import require_finite
-from geodescent.problem._hessian import gradient, hessian, hessian_extremes
+from geodescent.problem._hessian import curvature_at, gradient, hessian, hessian_extremes
 from geodescent.problem._one_theta import require_one_theta
 from geodescent.problem._problem import Problem, RowBlock
 from geodescent.problem._rounding import rounding_floor, same_cost
@@ -31,6 +40,7 @@ __all__ = [
     "Loader",
     "Model",
     "PartSource",
+    "Place",
     "Problem",
     "RowBlock",
     "Source",
@@ -38,6 +48,7 @@ __all__ = [
     "StreamedSource",
     "active",
     "conflict_cost",
+    "curvature_at",
     "gradient",
     "hessian",
     "hessian_extremes",
@@ -52,4 +63,6 @@ __all__ = [
     "rounding_floor",
     "same_cost",
     "sampled_block",
+    "shared_cost",
+    "shared_groups",
 ]

@@ -5,8 +5,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from geodescent.outputs import Sampled, leaves_of
+from geodescent.outputs import ModelFunction, Sampled, SampleMap, leaves_of
 from geodescent.problem._problem import Problem, RowBlock
+
+Place = tuple[RowBlock, int]
+"""A sample of a block."""
 
 NEARLY = 1e-6  # Share of the largest value of each feature: two samples closer than this are nearly identical.
 NEIGHBOURS = 64  # Samples: each is compared with those less than this many places away on a random line.
@@ -32,15 +35,54 @@ def identical_groups(block: RowBlock) -> list[list[int]]:
     return [group for group in groups.values() if len(group) > 1]
 
 
+def shared_groups(problem: Problem) -> list[list[Place]]:
+    """Groups of samples of two and more blocks with the same inputs, where one module gives the same outputs for them.
+
+    The maps of these blocks are `SampleMap`s of one module with the same parameters and the same choice of outputs.
+    """
+    by_function = dict[ModelFunction, list[RowBlock]]()
+    for block in problem.blocks:
+        if isinstance(block.map, SampleMap):
+            by_function.setdefault(block.map.function, []).append(block)
+    found = list[list[Place]]()
+    for blocks in by_function.values():
+        if len(blocks) > 1:
+            found += [group for group in _same_inputs(blocks) if len({block.name for block, _ in group}) > 1]
+    return found
+
+
+def _same_inputs(blocks: list[RowBlock]) -> list[list[Place]]:
+    """The samples of positive weight of all these blocks, in groups of the same inputs."""
+    groups = dict[tuple[object, ...], list[Place]]()
+    for block in blocks:
+        leaves = [_comparable(leaf) for leaf in leaves_of(block.map.inputs)] if isinstance(block.map, Sampled) else []
+        for i in active(block):
+            numbers = tuple((str(leaf.dtype), leaf.shape[1:], leaf[i].tobytes()) for leaf in leaves)
+            groups.setdefault(numbers, []).append((block, i))
+    return list(groups.values())
+
+
 def conflict_cost(problem: Problem, block: RowBlock, group: list[int]) -> float:
     """`λ Σ_i wᵢ‖yᵢ − ȳ‖²/(2N)` of one group, ȳ the weighted mean: the least cost of samples with equal inputs."""
-    targets = block.target[group].double()
-    weights = torch.ones(len(group), dtype=torch.float64, device=targets.device)
+    return _spread(problem, block.target[group], _weights(problem, block, group))
+
+
+def shared_cost(problem: Problem, group: list[Place]) -> float:
+    """The same of samples of several blocks, each with the λ of its own block."""
+    targets = torch.cat([block.target[[i]] for block, i in group])
+    return _spread(problem, targets, torch.cat([_weights(problem, block, [i]) for block, i in group]))
+
+
+def _weights(problem: Problem, block: RowBlock, group: list[int]) -> Tensor:
+    """`λ w N/N_k` of these samples: what their squares are multiplied by in `2N·C`."""
+    weights = torch.ones(len(group), dtype=torch.float64, device=block.target.device)
     if block.weights is not None:
         weights = block.weights[group].double()
-    weights = weights * (block.weight * problem.n_samples / block.total_weight)
-    first = targets[:1]  # differences first, so that equal targets cost exactly zero
-    shifted = targets - first
+    return weights * (block.weight * problem.n_samples / block.total_weight)
+
+
+def _spread(problem: Problem, targets: Tensor, weights: Tensor) -> float:
+    shifted = targets.double() - targets[:1].double()  # differences first, so that equal targets cost exactly zero
     mean = (weights[:, None] * shifted).sum(0) / weights.sum()
     return float((weights[:, None] * (shifted - mean).square()).sum()) / (2.0 * problem.n_samples)
 
