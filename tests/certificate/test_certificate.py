@@ -99,6 +99,54 @@ def test_a_cause_in_one_block_names_it_with_its_part_of_the_cost() -> None:
     assert cause.cost == pytest.approx(certificate_of(problem).floor, rel=1e-10)
 
 
+def instruments(other_select: bool = False) -> Problem:
+    """Two blocks over one module: samples 0 and 3 of the second are samples 2 and 5 of the first; weights and λ."""
+    X, w = normal(6, 20, seed=4), 0.2 + normal(5, seed=3).abs()
+    Z = normal(5, 20, seed=7)
+    Z[0], Z[3] = X[2], X[5]
+    layer = nn.Linear(20, 2).double()
+    first, second = (lambda x: x[:, :1]), (lambda x: x[:, 1:])
+    maps = gd.SampleMap(layer, X, select=first), gd.SampleMap(layer, Z, select=second if other_select else first)
+    one = RowBlock("one", maps[0], normal(6, 1, seed=5))
+    return Problem((one, RowBlock("two", maps[1], normal(5, 1, seed=6), w, 0.3)))
+
+
+def test_identical_inputs_of_two_blocks_are_named_with_what_a_fit_leaves() -> None:
+    problem = instruments()
+    (cause,) = named_causes(problem)["identical_inputs"]
+    assert cause.where["blocks"] == ["one", "two"] and cause.exact
+    assert cause.where["groups"] == [[("one", 2), ("two", 0)], [("one", 5), ("two", 3)]]
+    assert "first 'one' 2, 'two' 0" in cause.sentence and cause.where["conflict"] == [True, True]
+    assert cause.cost == pytest.approx(gd.fit(problem).cost, rel=1e-10)
+    c = certificate_of(problem)
+    assert cause.cost == pytest.approx(c.floor, rel=1e-10) and (c.rank, c.n_residuals) == (9, 11)
+    assert json.loads(json.dumps(c.as_dict(), allow_nan=False))["causes"][0]["where"]["groups"][0][1] == ["two", 0]
+
+
+def test_one_row_in_two_instruments_is_no_conflict_where_they_read_other_outputs() -> None:
+    assert "identical_inputs" not in named_causes(instruments(other_select=True))
+
+
+def test_a_sample_twice_in_one_block_and_once_in_another_is_counted_once() -> None:
+    """Three samples of one input in two blocks, and two of another in one of them."""
+    X, Z = normal(6, 20, seed=4), normal(5, 20, seed=7)
+    X[4] = Z[1] = X[0]
+    X[5] = X[3]
+    layer = nn.Linear(20, 1).double()
+    one = RowBlock("one", gd.SampleMap(layer, X), normal(6, 1, seed=5))
+    problem = Problem((one, RowBlock("two", gd.SampleMap(layer, Z), normal(5, 1, seed=6))))
+    shared, own = named_causes(problem)["identical_inputs"]
+    assert shared.where["groups"] == [[("one", 0), ("one", 4), ("two", 1)]]
+    assert own.where["block"] == "one" and own.where["groups"] == [[3, 5]]
+    assert shared.cost + own.cost == pytest.approx(gd.fit(problem).cost, rel=1e-10)
+
+
+def test_the_same_inputs_in_two_modules_are_no_cause() -> None:
+    X = normal(4, 20)
+    blocks = [RowBlock(n, gd.SampleMap(nn.Linear(20, 1).double(), X), normal(4, 1)) for n in ("a", "b")]
+    assert "identical_inputs" not in named_causes(Problem(tuple(blocks)))
+
+
 def test_a_unit_is_dead_only_if_it_is_on_the_samples_of_all_blocks() -> None:
     model = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 1)).double()
     with torch.no_grad():

@@ -181,6 +181,42 @@ def test_rows_of_weight_zero_ask_for_nothing() -> None:
     assert c.floor == pytest.approx(0.0, abs=1e-25)
 
 
+WEIGHT_ZERO = {"D": Budget(), "DDᵀ": Budget(spectrum_numbers=0), "bounds": Budget(spectrum_numbers=0, spectrum_order=0)}
+
+
+@pytest.mark.parametrize("level", WEIGHT_ZERO)
+@pytest.mark.parametrize("width", [30, 4], ids=["K > m", "K < m"])
+def test_rows_of_weight_zero_are_as_if_they_were_absent(width: int, level: str) -> None:
+    """38 or 26 parameters for 40 rows, of which 14 count: rank, σ_min, margin and sentences speak of the 14."""
+    X, y = normal(20, 3), normal(20, 2, seed=1)
+    weights = torch.zeros(20, dtype=torch.float64)
+    weights[[1, 4, 6, 7, 11, 13, 19]] = 1.0
+    kept = weights > 0.0
+    with spending(WEIGHT_ZERO[level]):
+        c = certificate_of(Problem.of(tanh_net(3, width, 2), X, y, weights=weights), target_cost=1e-6)
+        few = certificate_of(Problem.of(tanh_net(3, width, 2), X[kept], y[kept]), target_cost=1e-6)
+    assert (c.level, c.rank, c.guaranteed, c.sigma_min_is_bound) == (few.level, few.rank, None, few.sigma_min_is_bound)
+    assert (c.n_residuals, c.n_rows_wanted, c.regime) == (40, 14, few.regime)
+    assert c.sigma_min == pytest.approx(few.sigma_min, rel=1e-4) and c.floor == few.floor
+    assert c.margin == (None if few.margin is None else pytest.approx(few.margin, rel=1e-3))
+    assert (c.stopping_time is None) == (c.rank is None)
+    text = " ".join(str(c).split())
+    assert "m = 40 residuals, 14 of them of positive weight" in text
+    assert c.rank is None or "14 of 14 rows of positive weight" in text
+    assert "of positive weight" not in str(few)
+
+
+def test_fewer_parameters_than_rows_that_count_are_called_so_and_no_others() -> None:
+    """26 parameters for 40 rows: as long as 26 count or fewer, rank is lost for another reason if it is lost."""
+    X, y = normal(20, 3), normal(20, 2, seed=1)
+    X[1] = X[0]
+    weights = torch.ones(20, dtype=torch.float64)
+    weights[7:] = 0.0
+    c = certificate_of(Problem.of(tanh_net(3, 4, 2), X, y, weights=weights))
+    assert c.guaranteed is False and "rank is lost here" in str(c) and "12 of 14 rows" in " ".join(str(c).split())
+    assert "fewer parameters" in str(certificate_of(Problem.of(tanh_net(3, 4, 2), X, y)))
+
+
 def test_stopping_time_inverts_the_law() -> None:
     c = certificate_of(wide(), target_cost=1e-8)
     assert c.cost * math.exp(-2.0 * c.stopping_time) == pytest.approx(1e-8, rel=1e-12)
