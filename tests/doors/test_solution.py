@@ -184,8 +184,13 @@ def reordered(model: nn.Module) -> None:
     model[1] = nn.ReLU()
 
 
-def with_another_shape(model: nn.Module) -> None:
+def another_first_layer(model: nn.Module) -> None:
+    """Its parameters are those of the solution when it is called, but the layer whose inputs were recorded is gone."""
     model[0] = nn.Linear(10, 3).double()
+
+
+def without_outputs(model: nn.Module) -> None:
+    model[1] = nn.Linear(3, 3).double()
 
 
 UNDONE = {
@@ -193,7 +198,8 @@ UNDONE = {
         reordered,
         r"cost at the solution is \S+ and was \S+\. Read solution\.certificate before",
     ),
-    "another shape": (with_another_shape, r"have been changed so that there are no outputs at the solution \("),
+    "another first layer": (another_first_layer, r"nothing was computed: JacobianError: the model calls its layers in"),
+    "no outputs": (without_outputs, r"have been changed so that there are no outputs at the solution \("),
     "a hook": (lambda model: model[0].register_forward_hook(lambda m, i, o: 2.0 * o), r"the cost at the solution is"),
 }
 

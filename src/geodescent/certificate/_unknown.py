@@ -36,4 +36,5 @@ def unknown_certificate(problem: Problem, cost: float, reason: str) -> Certifica
         causes=(),
         level="not computed",
         reason=reason,
+        n_rows_wanted=problem.n_rows_wanted,
     )

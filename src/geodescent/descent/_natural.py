@@ -19,9 +19,8 @@ RETREAT = 100.0  # Factor on the damping after a round without a step: the next 
 RESTARTS = (1e-3, 1e-6, 1e-9, 1e-12)
 """Shares of ‖B‖_F²: dampings of restarts from the best point, which lead to different valleys (docs/decisions.md)."""
 LARGEST_BEND = 1.0  # ‖a‖/‖v‖: above it the second-order path is no approximation.
-GUARD = (
-    30.0  # Times the best cost: the highest cost that a step may have, since crossing a narrow valley raises the cost.
-)
+GUARD = 30.0
+"""Times the best cost: the highest cost that a step may have, since crossing a narrow valley raises the cost."""
 GUARD_AT_START = 0.1  # Share of the reference cost: costs below it are always allowed.
 RESOLVED_BENDS = 2.0  # Times ‖a‖/‖v‖: a longer correction is rounding, as the error of the path is of higher order.
 NEVER_NOISE = 0.03  # Share of ‖v‖: a correction shorter than this is never considered rounding.

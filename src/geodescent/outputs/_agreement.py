@@ -18,16 +18,12 @@ from geodescent.outputs._inputs import Inputs
 from geodescent.outputs._second_derivative import Function
 
 TOLERANCE = 10.0  # Times √eps of a part's own size: sums over samples and layers are taken in another order.
-AGREES = (
-    1e-3  # Share of `⟨u, D v⟩` by which D may differ from a difference: solvers inside f have derivatives this good.
-)
+AGREES = 1e-3
+"""Share of `⟨u, D v⟩` by which D may differ from a difference: solvers inside f have derivatives this good."""
 BENT = 10.0  # Times the difference of the slopes ahead and behind: D at a kink is one of them, summed over random rows.
 ROUNDED = 100.0  # Times eps of the outputs: what calls of f are off by, for sums of some thousand numbers.
-SHORTENED = (
-    2.0,
-    5.0,
-    11.0,
-)  # Other differences are shorter by these factors: they agree on a slope, not on jumps or noise.
+SHORTENED = (2.0, 5.0, 11.0)
+"""Factors by which other differences are shorter: they agree on a slope, not on jumps or noise."""
 NEARBY = 1e-2  # Share of each parameter by which the point of the check lies off the start, where kinks and zeros are.
 GROUPS = 3  # Directions at first: a part of θ is not hidden by larger ones, and the check stays at a dozen calls.
 NAMED = 3  # Parts of θ that a message names.

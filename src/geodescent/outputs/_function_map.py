@@ -92,9 +92,8 @@ class FunctionMap:
     def __call__(self, theta: Theta) -> Outputs:
         """`x[θ]`, (m,) or (N, Q)."""
         with torch.no_grad():
-            return (
-                self._rows(self._function(self._argument(theta))).detach().clone()
-            )  # f may return a buffer of its own
+            outputs = self._rows(self._function(self._argument(theta)))
+        return outputs.detach().clone()  # f may return a buffer of its own
 
     def linearise(self, theta: Theta | None = None) -> tuple[Outputs, Jacobian]:
         """`x[θ]` and D: formed where it fits into memory and min(m, K) ≤ 3000, by products with f otherwise.
