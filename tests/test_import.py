@@ -20,6 +20,7 @@ def printed(code: str) -> str:
     return run.stdout.strip()
 
 
+@pytest.mark.slow
 def test_the_import_brings_its_own_modules_and_no_other_package() -> None:
     """Beside torch, what torch imports and Python's own library."""
     code = """if True:
@@ -31,6 +32,7 @@ def test_the_import_brings_its_own_modules_and_no_other_package() -> None:
     assert printed(code) == "geodescent"
 
 
+@pytest.mark.slow
 def test_rooms_wait_until_one_of_their_names_is_asked_for() -> None:
     code = """if True:
         import sys, geodescent
@@ -39,6 +41,7 @@ def test_rooms_wait_until_one_of_their_names_is_asked_for() -> None:
     assert not set(printed(code).split()) & set(WAITING)
 
 
+@pytest.mark.slow
 def test_a_fit_needs_torch_alone() -> None:
     """SciPy is for flows; SymPy is what torch imports, for most of a second, if it is asked the wrong way."""
     code = f"""if True:
@@ -51,6 +54,7 @@ def test_a_fit_needs_torch_alone() -> None:
     assert printed(code) == ""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "first", ["gd.flow", "gd.fit", "import geodescent.flow", "from geodescent.flow import integrate", "gd.Certificate"]
 )
@@ -59,11 +63,13 @@ def test_the_door_flow_is_not_taken_for_the_room_of_that_name(first: str) -> Non
     assert printed(code) == "geodescent.doors._flow flow"
 
 
+@pytest.mark.slow
 def test_a_name_that_nobody_has_is_no_attribute() -> None:
     code = "import geodescent as gd; print(hasattr(gd, 'fits'), hasattr(gd, 'doors'), gd.geometry.__name__)"
     assert printed(code) == "False False geodescent.geometry"
 
 
+@pytest.mark.slow
 def test_the_import_takes_less_than_a_tenth_of_torchs_time() -> None:
     """In processor seconds: 0.1 s where torch takes 1 s, also on a busy machine; the median of three.
 

@@ -23,6 +23,7 @@ def output_of(*words: str, path: Path | None = None) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 def test_the_wheel_is_built_and_imported(tmp_path: Path) -> None:
     """Every module of the source is in it, its types too, and what is imported from it is the package."""
     output_of("-m", "hatchling", "build", "--target", "wheel", "--directory", str(tmp_path))
@@ -39,6 +40,7 @@ def test_the_wheel_is_built_and_imported(tmp_path: Path) -> None:
     assert Path(file) == unpacked / "geodescent" / "__init__.py" and number == geodescent.__version__
 
 
+@pytest.mark.slow
 def test_there_is_one_version() -> None:
     assert version("geodescent") == geodescent.__version__
     assert output_of("-m", "geodescent", "--version").split() == ["geodescent", geodescent.__version__]

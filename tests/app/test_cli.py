@@ -64,6 +64,7 @@ def wine_flow(tmp_path_factory):
     return folder, strict_object(done.stdout)
 
 
+@pytest.mark.slow
 def test_fit_answers_with_one_strict_object(wine_fit):
     folder, answer = wine_fit
     assert set(answer) == COMMON_KEYS | {"start"}
@@ -113,6 +114,7 @@ def test_rmse_and_r2_shown_are_those_of_the_run_opened_again(tmp_path):
     assert answer["test"]["r2"] == pytest.approx(r2_score(truth, raw), rel=1e-10)
 
 
+@pytest.mark.slow
 def test_flow_answers_with_its_deviation_and_points(wine_flow):
     folder, answer = wine_flow
     assert set(answer) == COMMON_KEYS | {"max_relative_deviation", "points"}

@@ -6,6 +6,7 @@ import sys
 import tomllib
 from pathlib import Path
 
+import pytest
 from typer.testing import CliRunner
 
 import geodescent as gd
@@ -22,12 +23,14 @@ def called(command, folder):
     return done.stdout
 
 
+@pytest.mark.slow
 def test_the_help_of_the_module_names_the_three_commands(tmp_path):
     text = called([*MODULE, "--help"], tmp_path)
     assert {"fit", "flow", "certify", "--version", "--help"} <= set(re.findall(r"[\w-]+", text))
     assert "Fits networks to data by geometrically adapted gradient descent" in " ".join(text.split())
 
 
+@pytest.mark.slow
 def test_the_version_of_the_script_is_that_of_the_package(tmp_path):
     assert called([*SCRIPT, "--version"], tmp_path) == f"geodescent {gd.__version__}\n"
 

@@ -20,6 +20,7 @@ def fit(*words):
     return json.loads(done.stdout), done.stderr
 
 
+@pytest.mark.slow
 def test_noisy_regression_is_ended_by_validation_cost_unless_asked_otherwise(tmp_path):
     """diabetes is noise by half: fitted to the end the network predicts worse than the mean."""
     (stopped, words), (ended, silent) = (fit("--out", tmp_path / s, "--stop", s) for s in ("auto", "cost"))
@@ -46,6 +47,7 @@ def noise(monkeypatch):
     return put
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("rows", "spread", "expected"),
     [(54, 1.0, True), (12, 1.0, False), (54, 0.0, False)],

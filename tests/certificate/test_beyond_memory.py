@@ -48,6 +48,7 @@ def test_rows_of_blocks_of_different_maps_that_do_not_fit_leave_bounds_too() -> 
         assert gd.certify(problem).level == "bounds"
 
 
+@pytest.mark.slow
 def test_the_flow_of_such_a_d_has_no_spectrum() -> None:
     with spending(replace(WITHOUT_D, rows_numbers=2**16)):  # so that the lift's preconditioner forms no rows either
         flow = gd.flow(gd.Problem.over(means(M, EACH), torch.full((M,), 0.2).double()), until=0.1, lift=gd.KrylovLift())
@@ -63,6 +64,7 @@ def streamed() -> tuple[gd.Problem, gd.Problem]:
     return gd.StreamedSource.of(tanh_net(3, 12, 1), loader).whole, gd.Problem.of(tanh_net(3, 12, 1), X, y)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("limits", [Budget(), Budget(spectrum_numbers=0)], ids=["D", "DᵀD"])
 def test_a_streamed_problem_has_the_certificate_of_its_data(limits: Budget) -> None:
     whole, tensors = streamed()
@@ -82,6 +84,7 @@ def test_a_streamed_problem_with_too_many_parameters_has_bounds() -> None:
     assert c.level == "bounds" and "order 61 is too large" in c.reason
 
 
+@pytest.mark.slow
 def test_the_flow_of_a_streamed_problem_is_that_of_its_data() -> None:
     whole, tensors = streamed()
     by_loader = gd.flow(whole, until=0.1, lift=gd.NormalLift())

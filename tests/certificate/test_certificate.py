@@ -111,6 +111,7 @@ def instruments(other_select: bool = False) -> Problem:
     return Problem((one, RowBlock("two", maps[1], normal(5, 1, seed=6), w, 0.3)))
 
 
+@pytest.mark.slow
 def test_identical_inputs_of_two_blocks_are_named_with_what_a_fit_leaves() -> None:
     problem = instruments()
     (cause,) = named_causes(problem)["identical_inputs"]

@@ -24,6 +24,7 @@ def seconds_of(problem: Problem, allowed: float) -> tuple[float, gd.Certificate]
     return time.perf_counter() - begin, c
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pauses", [{"pause": 0.15}, {"pass_pause": 0.15}, {"pause": 0.15, "pass_pause": 0.15}])
 def test_slow_maps_take_one_linearisation_and_one_pass_more_at_most(pauses: dict[str, float]) -> None:
     seconds, c = seconds_of(problem(**pauses), 0.3)
@@ -54,6 +55,7 @@ def test_a_slow_critical_point_is_not_described_further() -> None:
     assert "the kind of the critical point" in c.reason
 
 
+@pytest.mark.slow
 def test_a_printed_result_keeps_its_second() -> None:
     solution = gd.fit(problem(pause=0.3), max_steps=1)
     begin = time.perf_counter()

@@ -60,6 +60,7 @@ def test_3_3_classes_in_balls_are_fitted_exactly(make, n_classes: int, width: in
     assert [type(layer) for layer in network] == [nn.Linear, nn.ReLU] * n_classes + [nn.Linear]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["wine", "digits", "breast_cancer"])
 def test_3_3_real_classes_that_are_separable_are_fitted_exactly(name: str) -> None:
     X, Y = table(name)

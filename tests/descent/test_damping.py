@@ -87,6 +87,7 @@ def test_a_step_on_other_samples_goes_on_with_the_same_share(control: Control[An
     assert taken[0].damping == pytest.approx(first * many.total_square, rel=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scale", [1e-4, 1e4])
 def test_dampings_go_with_the_units_of_y(scale: float) -> None:
     """With x and y in other units the steps are the same; μ has the units of y² over those of θ²."""

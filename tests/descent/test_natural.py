@@ -34,6 +34,7 @@ def step(
 # --- on networks ----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_natural_control_reaches_digits_where_the_gain_ratio_creeps() -> None:
     """After 80 steps, mean of three starts in digits: one path alone depends on how its first products round."""
     digits = []
@@ -81,6 +82,7 @@ def test_every_damping_takes_one_factor() -> None:
     assert here.tally["factors"] == here.tally["rejections"] + 1
 
 
+@pytest.mark.slow
 def test_noisy_data_with_few_parameters_end_below_the_classical_control() -> None:
     costs = {}
     for control in (gd.NaturalControl(), gd.GainRatio()):

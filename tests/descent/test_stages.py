@@ -99,6 +99,7 @@ class Watched:
         return self.inner.restart(here, count)
 
 
+@pytest.mark.slow
 def test_a_descent_opens_with_inexact_steps_and_ends_with_exact_ones() -> None:
     problem, iterative = gd.Problem.of(*smooth(500, width=130)), list[bool]()
     stages = tuple(replace(s, control=Watched(s.control, iterative)) for s in planned_stages(problem))

@@ -185,6 +185,7 @@ def test_fit_goes_to_the_rounding_floor(case: Case, method: gd.Method | None) ->
     assert solution.certificate.point is not None and solution.certificate.point.kind == "zero_cost"
 
 
+@pytest.mark.slow
 def test_flow_follows_the_law(case: Case) -> None:
     """Full row rank, so that `C = C₀ e^{−2τ}` at every step, also read by the oracle at the end."""
     cost0 = case.cost(case.problem.theta)
@@ -229,6 +230,7 @@ def test_an_optimizer_of_the_problem_lowers_its_cost(case: Case) -> None:
         assert [id(p) for p in group["params"]] == [id(p) for p in case.parameters]
 
 
+@pytest.mark.slow
 def test_the_first_formula_of_a_process_warns_of_nothing() -> None:
     """Torch warns of a deprecated call of its own where forward mode is loaded."""
     program = (

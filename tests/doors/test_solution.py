@@ -132,6 +132,7 @@ def untouched(door: str) -> dict[str, Any]:
     return DOORS[door](*with_surroundings()).certificate.as_dict()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("since", SINCE)
 @pytest.mark.parametrize("door", DOORS)
 def test_the_certificate_is_that_of_the_solution_whatever_happened_since(door: str, since: str) -> None:
@@ -155,6 +156,7 @@ def test_the_certificate_is_at_the_best_point_and_knows_the_target() -> None:
     assert torch.equal(solution.theta, theta_of(model))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("door", DOORS.values(), ids=DOORS)
 def test_the_short_form_computes_nothing_and_the_long_one_tells_all(
     door: Callable[..., Solved], monkeypatch: pytest.MonkeyPatch
@@ -168,6 +170,7 @@ def test_the_short_form_computes_nothing_and_the_long_one_tells_all(
     assert solution.result.value in text and str(solution.certificate) in text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("door", DOORS.values(), ids=DOORS)
 def test_pickling_keeps_the_certificate_if_it_was_made(door: Callable[..., Solved]) -> None:
     solution = door(*diabetes(6, hidden=4))
@@ -204,6 +207,7 @@ UNDONE = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("since", UNDONE)
 @pytest.mark.parametrize("door", DOORS)
 def test_what_cannot_be_undone_is_said_and_nothing_is_raised(door: str, since: str) -> None:

@@ -48,6 +48,7 @@ def noisy(n: int = 200) -> tuple[nn.Module, Tensor, Tensor, Tensor, Tensor]:
     return model, x, y, xt, torch.sin(4 * xt)
 
 
+@pytest.mark.slow
 def test_noise_is_not_fitted_where_validation_cost_ends_the_run() -> None:
     to_the_end, x, y, xt, yt = noisy()
     gd.fit(to_the_end, x, y, max_steps=100)

@@ -23,6 +23,7 @@ ARRAYS = ("time", "cost", "predicted_cost", "rank", "sigma_min", "path_bound", "
 # --- what it returns ------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_arrays_are_one_path() -> None:
     model, x, y = diabetes(16)
     cost0, theta0 = cost_of(model, x, y), theta_of(model)
@@ -45,6 +46,7 @@ def test_the_arrays_are_one_path() -> None:
     assert flow.certificate.guaranteed is True
 
 
+@pytest.mark.slow
 def test_the_spectrum_along_the_way_is_that_of_the_dense_jacobian() -> None:
     model, x, y = diabetes(16)
     flow = gd.flow(model, x, y, until=1.0)
@@ -58,6 +60,7 @@ def test_the_spectrum_along_the_way_is_that_of_the_dense_jacobian() -> None:
     assert flow.rank[-1] == len(x)
 
 
+@pytest.mark.slow
 def test_a_target_is_reached_at_its_stopping_time() -> None:
     model, x, y = diabetes(16)
     flow = gd.flow(model, x, y, target_cost=1e-4)
@@ -66,6 +69,7 @@ def test_a_target_is_reached_at_its_stopping_time() -> None:
     assert cost_of(model, x, y) == pytest.approx(1e-4, rel=1e-8)
 
 
+@pytest.mark.slow
 def test_without_a_time_it_goes_twelve_decades_down() -> None:
     model, x, y = diabetes(8)
     flow = gd.flow(model, x, y)
@@ -74,6 +78,7 @@ def test_without_a_time_it_goes_twelve_decades_down() -> None:
     assert flow.max_relative_deviation < 1e-6
 
 
+@pytest.mark.slow
 def test_weights_are_those_of_the_cost() -> None:
     model, x, y = diabetes(8)
     weights = torch.linspace(0.5, 2.0, 8, dtype=F64)
@@ -83,6 +88,7 @@ def test_weights_are_those_of_the_cost() -> None:
     assert cost_of(model, x, y, weights) == pytest.approx(cost0 * math.exp(-3.0), rel=1e-8)
 
 
+@pytest.mark.slow
 def test_it_is_the_same_twice() -> None:
     first, second = (gd.flow(*diabetes(8), until=1.0) for _ in range(2))
     assert np.array_equal(first.cost, second.cost)
@@ -92,6 +98,7 @@ def test_it_is_the_same_twice() -> None:
 # --- the other clock ------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_straight_line_ends_where_the_flow_ends() -> None:
     ends = []
     for field in (gd.AdaptedField(), gd.StraightLineField()):
@@ -121,6 +128,7 @@ def test_where_rank_is_lost_the_curve_has_its_floor_and_says_so() -> None:
     assert flow.certificate.guaranteed is False
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("conflict", "shown"), [(1e-4, True), (1e-13, False)])
 def test_a_small_floor_is_shown_and_rounding_is_not(conflict: float, shown: bool) -> None:
     """Two targets of one input apart by this much: the floor is a share of the cost, about its square."""
@@ -160,6 +168,7 @@ def test_questions_without_an_answer(options: dict[str, float], message: str) ->
         gd.flow(*diabetes(6), **options)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("error", "result"), [(StopIteration, gd.Result.stopped), (KeyboardInterrupt, gd.Result.interrupted)]
 )
@@ -183,6 +192,7 @@ def test_a_callback_that_ends_it_keeps_the_point(error: type[BaseException], res
     assert np.allclose([r.predicted for r in seen], flow.predicted_cost, rtol=1e-13)
 
 
+@pytest.mark.slow
 def test_a_flow_that_runs_out_of_time_says_how_far_it_came(monkeypatch: pytest.MonkeyPatch) -> None:
     """By a clock that each call of the callback moves by a second: the start and five steps have 5.5 s."""
     assert gd.flow(*diabetes(8), until=3.0).stats["notes"] == []
@@ -201,6 +211,7 @@ def test_a_flow_that_runs_out_of_time_says_how_far_it_came(monkeypatch: pytest.M
 # --- what is measured along the path, and how a step is judged ------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("duplicate", [False, True])
 def test_with_weights_everything_along_the_path_is_that_of_scaled_rows(duplicate: bool) -> None:
     model, x, y = diabetes(8, duplicate=duplicate)
@@ -217,6 +228,7 @@ def test_with_weights_everything_along_the_path_is_that_of_scaled_rows(duplicate
     assert duplicate or flow.sigma_min[-1] == pytest.approx(float(values[-1]), rel=1e-8)
 
 
+@pytest.mark.slow
 def test_a_row_of_weight_zero_takes_no_rank() -> None:
     model, x, y = diabetes(8)
     weights = torch.ones(8, dtype=F64)
@@ -227,6 +239,7 @@ def test_a_row_of_weight_zero_takes_no_rank() -> None:
     assert np.all(flow.line_deviation_lost == 0.0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("limit", "known"), [(16, True), (15, False)])
 def test_above_a_number_of_residuals_no_spectrum_is_taken(limit: int, known: bool) -> None:
     with spending(Budget(spectrum_order=limit)):
@@ -251,6 +264,7 @@ class TwiceAsFast:
         return own / 3.0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lift", [gd.GramLift(), gd.KrylovLift()], ids=lambda lift: lift.name)
 def test_a_field_of_ones_own_is_followed_on_its_own_clock(lift: Lift) -> None:
     model, x, y = diabetes(8)
@@ -260,6 +274,7 @@ def test_a_field_of_ones_own_is_followed_on_its_own_clock(lift: Lift) -> None:
     assert flow.stats["lift"] == lift.name
 
 
+@pytest.mark.slow
 def test_several_blocks_of_rows_follow_the_law_as_one() -> None:
     """Two parts of the patients with weights of their own: everything along the path is of the stacked, scaled rows."""
     model, x, y = diabetes(12)

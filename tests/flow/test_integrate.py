@@ -100,6 +100,7 @@ CASES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 @pytest.mark.parametrize("remaining", [None, 1e-3], ids=["x - y", "of another cost"])
 def test_the_lengths_of_steps_are_those_of_the_tolerance(name: str, remaining: float | None) -> None:

@@ -113,6 +113,7 @@ def test_gains_below_one_are_not_taken_on_the_word_of_a_small_part() -> None:
     assert gd.initialise(model, x, y, max_samples=30, gains=(0.25, 0.5)).gain < 1.0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("noise", "samples", "gain"), [(0.2, 800, 0.5), (0.0, 800, 1.0), (3.0, 300, 1.0)])
 def test_noise_is_looked_at_again_on_more_samples(noise: float, samples: int, gain: float) -> None:
     """A small part may then choose the smoother start; not where 800 see no noise, nor where 300 see nothing else."""

@@ -118,6 +118,7 @@ class Planter:
         return self.of(lambda t: (t[0] * t[1])[None], theta, torch.ones(1).double(), "strict_saddle", d)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["regular", "zero_cost", "critical_submanifold", "isolated", "strict_saddle"])
 def test_1_5_planted_points_are_told_apart(kind: str) -> None:
     planter = Planter(SEED)
@@ -171,6 +172,7 @@ def test_single_precision_is_refused_with_the_way_out() -> None:
             call(model, torch.zeros(3, 2), torch.zeros(3, 1))
 
 
+@pytest.mark.slow
 def test_the_dimension_is_at_most_the_nullity() -> None:
     """Also where a descent has ended before it came to its critical point (K < m)."""
     torch.manual_seed(1)

@@ -38,6 +38,7 @@ COSTS = [gc.SquaredError(), gc.CrossEntropy(), gc.Huber(0.3), gc.Poisson(), gc.L
 CURVED = [gc.SquaredError(), gc.CrossEntropy(), gc.Poisson(), gc.Logistic()]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("metric", ["euclidean", "hessian"])
 def test_2_4_for_the_squared_error_both_are_the_adapted_flow(metric: str) -> None:
     model, x, y = wine()
@@ -49,6 +50,7 @@ def test_2_4_for_the_squared_error_both_are_the_adapted_flow(metric: str) -> Non
     assert_close(theta_of(model), expected, 1e-9)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cost", COSTS, ids=lambda cost: type(cost).__name__)
 @pytest.mark.parametrize("metric", ["euclidean", "hessian"])
 @pytest.mark.parametrize("duplicates", [False, True])
@@ -73,6 +75,7 @@ def test_2_4_the_lift_is_that_of_dense_matrices(cost: gc.OutputCost, metric: str
     assert 1.9 < deviations[0] / deviations[1] < 2.1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cost", CURVED, ids=lambda cost: type(cost).__name__)
 def test_2_4_in_the_hessians_metric_the_gradient_decays_for_every_cost(cost: gc.OutputCost) -> None:
     """`∇ₓC(τ) = e^{−τ}∇ₓC(0)`, component by component: probabilities, rates and means walk straight lines."""
@@ -85,6 +88,7 @@ def test_2_4_in_the_hessians_metric_the_gradient_decays_for_every_cost(cost: gc.
     assert np.all(np.diff(path.cost) < 0.0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cost", COSTS, ids=lambda cost: type(cost).__name__)
 def test_2_4_in_the_euclidean_metric_outputs_follow_the_flow_in_output_space(cost: gc.OutputCost) -> None:
     """Whatever the network: `dx/dτ = −N∇ₓC` alone, integrated apart."""
@@ -103,6 +107,7 @@ def test_2_4_in_the_euclidean_metric_outputs_follow_the_flow_in_output_space(cos
     assert np.all(np.diff(path.cost) < 0.0)
 
 
+@pytest.mark.slow
 def test_2_4_towards_one_hot_labels_the_probabilities_go_straight_too() -> None:
     """The Hessian all but vanishes there; its null direction must not come back as rounding."""
     model, x, y = wine()
@@ -119,6 +124,7 @@ def test_a_path_ends_where_its_time_does() -> None:
     assert np.array_equal(path.outputs[-1], model(x).detach().numpy())
 
 
+@pytest.mark.slow
 def test_2_4_the_networks_sums_are_conserved_on_the_way_to_the_minimiser() -> None:
     model, x, y = wine()
     sums = model(x).detach().sum(1)
@@ -127,6 +133,7 @@ def test_2_4_the_networks_sums_are_conserved_on_the_way_to_the_minimiser() -> No
     assert_close(model(x).detach(), gc.cross_entropy_minimiser(y, sums), 1e-4)
 
 
+@pytest.mark.slow
 def test_2_4_the_sums_are_not_conserved_where_rank_is_lost() -> None:
     """K < N(Q − 1): the flow of the parameters is not that of output space."""
     _, x, y = wine()
@@ -183,6 +190,7 @@ class Table(nn.Module):
         return self.entries(rows) * factors
 
 
+@pytest.mark.slow
 def test_what_counts_as_zero_is_each_samples_own() -> None:
     """Eigenvalues that are rounding are not inverted; a sample whose curvature is small all over is not left out.
 
@@ -199,11 +207,13 @@ def test_what_counts_as_zero_is_each_samples_own() -> None:
     assert_close(moved, torch.tensor([[0.0, -0.5], [0.0, -0.5]], dtype=F64), 1e-12)
 
 
+@pytest.mark.slow
 def test_a_finer_tolerance_takes_more_steps() -> None:
     coarse, fine = (len(cost_flow(*wine(), cost=gc.Poisson(), until=2.0, tol=tol).time) for tol in (1e-5, 1e-12))
     assert fine > coarse
 
 
+@pytest.mark.slow
 def test_a_start_at_zero_with_targets_of_zero_is_followed_too() -> None:
     """The error is small against the gradient, not against x − y, which is nothing there."""
     model, x, _ = wine()

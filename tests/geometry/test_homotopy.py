@@ -78,6 +78,7 @@ def test_2_1_a_parameter_metric_enters_as_in_every_lift(alpha: float) -> None:
     assert_close(lifted.velocity, expected, 1e-9)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("alpha", [0.9, 0.1, 0.01])
 def test_2_1_modes_of_a_linear_model_decay_at_their_rates(alpha: float) -> None:
     """`σ²/(α + (1−α)σ²)`, σ relative to s, along the integrated flow."""
@@ -94,11 +95,13 @@ def test_2_1_modes_of_a_linear_model_decay_at_their_rates(alpha: float) -> None:
     assert_close((after / before)[:, 0], expected, 1e-7)
 
 
+@pytest.mark.slow
 def test_2_1_at_alpha_zero_it_is_the_adapted_flow() -> None:
     path = homotopy(network(), normal(6, 3), normal(6, 2, seed=1), alpha=0.0, until=4.0)
     assert np.allclose(path.cost, path.cost[0] * np.exp(-2.0 * path.time), rtol=1e-7)
 
 
+@pytest.mark.slow
 def test_2_1_a_problem_of_two_blocks_has_the_modes_of_its_weighted_rows() -> None:
     """`√w` of the samples and `√(λN/N_k)` of the block enter D̃ and s, so that both blocks fall at the modes' rates."""
     rows, below, weights, alpha = normal(3, 7), normal(2, 7, seed=4), torch.tensor([1.0, 4.0, 0.5]).double(), 0.2
@@ -119,6 +122,7 @@ def test_2_1_a_problem_of_two_blocks_has_the_modes_of_its_weighted_rows() -> Non
     assert path.cost[-1] == pytest.approx(float(after.square().sum()) / (2.0 * n), rel=1e-10)
 
 
+@pytest.mark.slow
 def test_2_1_a_schedule_ends_at_the_rate_of_the_adapted_flow() -> None:
     """α = e^{−3τ}: slow modes at first, C ~ e^{−2τ} at the end; faster than α = 1 all along."""
     X, y = normal(6, 3), normal(6, 2, seed=1)

@@ -52,6 +52,7 @@ def test_1_6_a_lift_there_and_back_comes_home() -> None:
     assert horizontal_lift(model, X, corners(model, X, step, -step)).gap < 1e-8
 
 
+@pytest.mark.slow
 def test_1_6_the_holonomy_of_a_square_grows_with_its_area() -> None:
     """Halving the side quarters the gap; to third order in the side the two differ."""
     model, X = network(), normal(4, 2)

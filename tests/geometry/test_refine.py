@@ -30,6 +30,7 @@ def cost(model: nn.Module, X: Tensor, y: Tensor) -> float:
     return float((model(X).detach() - y).square().sum()) / (2.0 * len(X))
 
 
+@pytest.mark.slow
 def test_5_6_the_norm_falls_at_zero_cost_to_where_its_gradient_is_horizontal() -> None:
     """At the end θ lies in range(Dᵀ): the condition of least norm."""
     model, X, y = fitted()
@@ -48,6 +49,7 @@ def test_5_6_the_norm_falls_at_zero_cost_to_where_its_gradient_is_horizontal() -
     assert float(vertical.norm()) < 0.02 * float(outputs.theta.norm())
 
 
+@pytest.mark.slow
 def test_5_6_an_objective_of_ones_own_falls_at_zero_cost() -> None:
     """The error on other data, of which the fit knew nothing."""
     model, X, y = fitted()
@@ -89,6 +91,7 @@ def test_after_an_exception_the_model_stands_at_a_point_of_zero_cost() -> None:
     assert cost(model, X, y) <= 1e-20
 
 
+@pytest.mark.slow
 def test_5_6_the_combined_flow_keeps_the_law_and_lowers_the_objective() -> None:
     """C₀e^{−2τ} whatever η; the larger it is, the smaller the norm at the same τ."""
     ends = []
@@ -112,6 +115,7 @@ def two_blocks(model: nn.Module, X: Tensor, y: Tensor) -> gd.Problem:
     return gd.Problem((first, gd.RowBlock("second", gd.SampleMap(model, X[5:]), y[5:], weight=3.0)))
 
 
+@pytest.mark.slow
 def test_5_6_every_block_of_a_problem_stays_at_zero_cost() -> None:
     model, X, y = fitted()
     before = squared_norm(model).item()
@@ -122,6 +126,7 @@ def test_5_6_every_block_of_a_problem_stays_at_zero_cost() -> None:
         refine(two_blocks(model, X, torch.cat([y[:5], y[5:] + 1e-6])))
 
 
+@pytest.mark.slow
 def test_5_6_the_combined_flow_keeps_the_law_of_a_problem_of_blocks() -> None:
     with torch.random.fork_rng():
         torch.manual_seed(0)

@@ -197,6 +197,7 @@ def test_its_matrices_do_not_depend_on_tiles_and_chunks(kind: Kind, tile: int) -
         assert_mean_gram(jacobian, dense, EXACT)
 
 
+@pytest.mark.slow
 @each_held
 def test_any_two_have_a_gram_matrix(kind: Kind) -> None:
     jacobian, dense = kind.make()
@@ -206,6 +207,7 @@ def test_any_two_have_a_gram_matrix(kind: Kind) -> None:
         assert_cross_blocks(scaled, other, EXACT)
 
 
+@pytest.mark.slow
 @each_held
 def test_any_two_stand_one_under_the_other(kind: Kind) -> None:
     jacobian, dense = kind.make()

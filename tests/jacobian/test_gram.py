@@ -42,6 +42,7 @@ def linearised(model: nn.Module, inputs: object) -> BlockJacobian:
 # --- tiles and routes -----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("make", "tile"), [*((make, tile) for make in (mlp, sequence, conv_groups) for tile in (7, 64)), (wide, 16)]
 )
@@ -107,6 +108,7 @@ def test_the_flops_of_a_gram_matrix_are_half_of_those_of_the_cheaper_route() -> 
     assert stacked([rows, rows]).gram_flops() == 80 * 80 * 7
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tile", [4, 16, 256])
 @pytest.mark.parametrize("n_outputs", [1, 3])
 def test_gram_of_many_tiles_with_weights_columns_and_blocks(n_outputs: int, tile: int) -> None:
@@ -199,6 +201,7 @@ def assert_needs(jacobian: BlockJacobian, least: int, most: int) -> None:
         assert jacobian.gram().shape == (m, m)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n_outputs", [1, 5])
 def test_flops_are_those_that_torch_counts(n_outputs: int) -> None:
     """Of matrix products, within a factor of two: the model leaves out what is done entry by entry."""

@@ -54,6 +54,7 @@ def test_jacobian_is_that_of_autograd_in_float32(specimen: Specimen) -> None:
     assert_symmetric_positive(jacobian.gram(), SINGLE)
 
 
+@pytest.mark.slow
 @each_specimen
 def test_scaling_rows_and_columns(specimen: Specimen) -> None:
     model, inputs = made(specimen, torch.float64)

@@ -202,6 +202,7 @@ def blocks(n: int) -> tuple[gd.Problem, Tensor]:
     return problem, dense
 
 
+@pytest.mark.slow
 @EVERY_LIFT
 @pytest.mark.parametrize("n", [1, 12])
 @pytest.mark.parametrize("relative", [0.0, 1e-6, 1e-2])
@@ -229,6 +230,7 @@ def test_two_functions_are_lifted_as_their_matrix_is(lift: Lift, shape: tuple[in
         assert_close(lifted.velocity, oracle(dense, v, damping), 1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lift", LIFTS[1:], ids=lambda lift: lift.name)
 @pytest.mark.parametrize("damping", [0.0, 1e-2])
 @pytest.mark.parametrize("weighted", [False, True])

@@ -16,6 +16,7 @@ from geodescent.optim import GeoDescent
 # --- the iterates of fit ----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step", STEP.values(), ids=STEP)
 def test_ten_steps_are_those_of_fit(step: Step) -> None:
     model, x, y = problem(200)
@@ -76,6 +77,7 @@ def test_a_critical_point_is_reported_and_left_alone() -> None:
 # --- save and load, copies, schedulers --------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step", STEP.values(), ids=STEP)
 def test_a_save_and_load_goes_on_along_the_path(step: Step) -> None:
     """The weights, and the optimizer's state through a file that unpickles nothing."""

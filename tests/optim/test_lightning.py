@@ -56,6 +56,7 @@ def train(lightning: Any, module: Any, x: Tensor, y: Tensor, epochs: int, ckpt: 
     return trainer
 
 
+@pytest.mark.slow
 def test_lightning_walks_the_path_of_fit_also_across_a_checkpoint(lightning: Any, tmp_path: Any) -> None:
     model, x, y = problem(200)
     expected, path = path_of_fit(model, x, y), list[Tensor]()

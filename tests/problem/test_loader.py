@@ -139,6 +139,7 @@ def test_rows_of_the_streamed_jacobian_are_weighted_once() -> None:
     assert_close(jacobian.to(torch.float32).normal(), held.to(torch.float32).normal(), 1e-5)
 
 
+@pytest.mark.slow
 def test_the_normal_lift_over_a_loader_is_the_full_batch() -> None:
     """Same steps, to rounding, while the problem is well conditioned."""
     x, y = data(200)
@@ -150,6 +151,7 @@ def test_the_normal_lift_over_a_loader_is_the_full_batch() -> None:
     assert_close(streamed[0].weight.detach(), whole[0].weight.detach(), 1e-5)
 
 
+@pytest.mark.slow
 def test_over_a_loader_the_normal_lift_goes_down_to_the_floor() -> None:
     """Through D itself at last, formed from the batches."""
     method = Method(lift=gd.NormalLift())

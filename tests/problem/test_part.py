@@ -132,6 +132,7 @@ def test_a_descent_over_many_samples_opens_on_a_part_of_them_and_tells_the_cost_
     assert min(costs) == pytest.approx(solution.cost, rel=1e-9, abs=0.0)
 
 
+@pytest.mark.slow
 def test_under_noise_the_part_is_left_soon_and_for_good() -> None:
     model, x, y = many(noise=0.3)
     problem, outputs = watched(model, x, y)

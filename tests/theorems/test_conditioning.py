@@ -14,6 +14,7 @@ from support.theorems import F64, Linear, adapted, full_rank, lifted_problem, wi
 import geodescent as gd
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("condition", [1.0, 1e2, 1e4, 1e6])
 def test_1_3_the_rate_does_not_see_the_conditioning(condition: float) -> None:
     """Nor does the number of steps: the error of a step is measured in the outputs, and solves are refined with D."""

@@ -55,6 +55,7 @@ def test_1_5_the_critical_set_is_that_of_gradient_descent(name: str) -> None:
         assert (float(torch.linalg.vector_norm(gradient)) > 1e-6) is moves
 
 
+@pytest.mark.slow
 def test_1_5_the_curve_where_rank_is_lost() -> None:
     """`C(τ) = F + (C₀ − F)e^{−2τ}` for a model linear in θ, F the spread of the targets of identical inputs."""
     x, y = diabetes(9)

@@ -32,6 +32,7 @@ def test_1_1_the_outputs_decay_for_every_architecture(specimen: Specimen) -> Non
     assert_close(naive_jacobian(model, inputs) @ adapted(problem, problem.theta), -residual, 1e-10)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("data", "sizes", "act"),
     [(wine, (13, 16, 3), nn.Tanh), (diabetes, (10, 12, 12, 1), nn.GELU), (diabetes, (10, 16, 1), nn.SiLU)],
@@ -50,6 +51,7 @@ def test_1_1_the_measured_cost_follows_the_curve(data, sizes, act) -> None:
     assert cost == pytest.approx(1e-8 * cost0, rel=1e-8)
 
 
+@pytest.mark.slow
 def test_1_1_the_law_holds_for_weighted_blocks_of_rows_together() -> None:
     """`C = C₀ e^{−2τ}`, and in each block `x − y = e^{−τ}(x₀ − y)`, whatever its weights."""
     problem = weighted_blocks()
@@ -65,6 +67,7 @@ def test_1_1_the_law_holds_for_weighted_blocks_of_rows_together() -> None:
         assert_close(after, math.exp(-3.0) * before, 1e-8)
 
 
+@pytest.mark.slow
 def test_1_1_the_outputs_walk_a_straight_line() -> None:
     """`x(τ) − y = e^{−τ}(x₀ − y)`, every component of it."""
     model, x, y = full_rank()
@@ -93,6 +96,7 @@ def test_1_2_the_stopping_time_inverts_the_predicted_cost() -> None:
         assert gd.predicted_cost(cost0, tau) == pytest.approx(target, rel=1e-12)
 
 
+@pytest.mark.slow
 def test_1_2_the_flow_is_at_its_target_at_that_time() -> None:
     """`C ≤ ε` at ½ ln(C₀/ε), and so `‖x − y‖ ≤ δ` at ln(‖x₀ − y‖/δ)."""
     model, x, y = full_rank()

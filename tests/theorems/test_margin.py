@@ -25,6 +25,7 @@ class Parabola(nn.Module):
         return rows[:, :1] * self.theta - 0.5 * rows[:, 1:] * self.theta**2
 
 
+@pytest.mark.slow
 def test_1_9_a_margin_above_one_keeps_the_flow_in_its_ball() -> None:
     """`‖θ − θ₀‖ ≤ (σ₀ − √(σ₀² − 2L‖x₀ − y‖))/L`, sharp for the parabola."""
     sigma, curvature, y = 1.5, 0.8, 1.2

@@ -17,6 +17,7 @@ import geodescent as gd
 from geodescent.flow import integrate, lifted_velocity
 
 
+@pytest.mark.slow
 def test_2_2_the_same_path_as_a_straight_line_in_finite_time() -> None:
     """`x = (1−t)x₀ + ty` with t = 1 − e^{−τ}, walked at constant output speed, ends where the flow in τ ends."""
     model, x, y = full_rank()
@@ -33,6 +34,7 @@ def test_2_2_the_same_path_as_a_straight_line_in_finite_time() -> None:
     assert_close(theta, end, 1e-8)
 
 
+@pytest.mark.slow
 def test_2_2_the_way_from_the_start_is_bounded_on_the_way() -> None:
     """`‖θ(t) − θ₀‖ ≤ ‖y − x₀‖ ∫dt/σ_min(D)`."""
     model, x, y = full_rank()
@@ -52,6 +54,7 @@ def circles() -> tuple[nn.Module, Tensor, Tensor]:
 LINES = {"full rank": full_rank, "duplicates": duplicated, "K < m": circles}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", LINES)
 def test_2_3_the_deviation_from_the_line_follows_its_equation(name: str) -> None:
     """`x = y + (1−t)u`, `du/dt = (I−P)u/(1−t)`: off the line by `(1−t)(u − u₀)`, P from dense singular vectors."""
@@ -79,6 +82,7 @@ def test_2_3_the_deviation_from_the_line_follows_its_equation(name: str) -> None
     assert (name == "K < m") == (flow.line_deviation[-1] > 1.01 * flow.line_deviation_lost[-1] + 1e-9)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", LINES)
 def test_2_3_what_lies_outside_the_range_is_told_apart(name: str) -> None:
     """The deviation's part outside range(D), by the dense singular vectors at the end of the path."""
@@ -94,6 +98,7 @@ def test_2_3_what_lies_outside_the_range_is_told_apart(name: str) -> None:
     assert np.all(flow.line_deviation_lost <= flow.line_deviation * (1.0 + 1e-9))
 
 
+@pytest.mark.slow
 def test_2_3_while_the_projector_stands_still_the_deviation_is_known_beforehand() -> None:
     """P constant: off the line by `t‖(I−P)(x₀−y)‖`, all of it outside range(D)."""
     rows = with_spectrum(torch.tensor([2.0, 0.5, 0.0, 0.0], dtype=F64), 5)
