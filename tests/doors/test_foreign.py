@@ -270,6 +270,7 @@ def test_a_map_known_by_products_alone_is_fitted_where_no_row_can_be_formed(meth
         problem = gd.Problem.over(Products(), torch.randn(20, dtype=F64))
         solution = gd.fit(problem, method=method)
     assert solution.result is gd.Result.rounding_floor and solution.cost < 1e-28
+    assert solution.stats["lift"] == "krylov"
 
 
 # --- a map that returns what its shape and type do not allow ----------------------------------------------------------

@@ -1,5 +1,6 @@
 """Fits over a DataLoader: batches with momentum, and all batches as one exact problem."""
 
+import copy
 import math
 from collections import Counter
 from collections.abc import Iterator
@@ -276,3 +277,18 @@ def test_the_cost_of_batches_at_the_least_validation_cost_is_that_of_all(tmp_pat
     with pytest.raises(RuntimeError):
         gd.fit(network(), loader(), callback=stop, **arguments)  # type: ignore[call-overload]
     assert gd.fit(network(), loader(), max_steps=12, **arguments).steps == 12  # type: ignore[call-overload]
+
+
+def test_what_is_planned_for_a_streamed_problem_is_what_a_stream_can_do() -> None:
+    """With K > m too: of the two matrices DᵀD alone is a sum over batches."""
+    torch.manual_seed(0)
+    x = torch.randn(8, 3, dtype=torch.float64)
+    y = torch.sin(x.sum(1, keepdim=True))
+    model = nn.Sequential(nn.Linear(3, 30), nn.Tanh(), nn.Linear(30, 1)).double()
+    start = copy.deepcopy(model.state_dict())
+    whole = gd.StreamedSource.of(model, DataLoader(TensorDataset(x, y), batch_size=3)).whole
+    assert whole.n_params > whole.n_residuals
+    assert gd.flow(whole, until=0.5).max_relative_deviation < 1e-7
+    model.load_state_dict(start)
+    solution = gd.fit(whole)
+    assert solution.result is gd.Result.rounding_floor and solution.stats["lift"] == "normal"

@@ -96,13 +96,13 @@ def fit(
     notes = [*target_notes(problem, stopping.target_cost, state.floor), *plan.notes]
     keeper, counts = Keeper(checkpoint, state), Counter[str]()
     descent = _descended(plan, stopping, callback or no_callback, keeper, counts)
-    state, routes = descent.state, [] if descent.last is None else descent.last.jacobian.routes()
+    state, last = descent.state, None if descent.last is None else descent.last.jacobian
     return Solution(
         cost=state.best.cost,
         cost0=state.records[0].cost,
         result=descent.result,
         history=history_of(state.records),
-        stats=stats_of(problem, last_stage.lift, last_stage.solve_dtype, routes=routes, counts=counts, notes=notes),
+        stats=stats_of(problem, last_stage.lift, last_stage.solve_dtype, last=last, counts=counts, notes=notes),
         steps=state.step,
         seconds=time.perf_counter() - begin,
         theta=state.best.theta,

@@ -86,8 +86,8 @@ def flow(
         floor=floor,
     )
     problem.write(path.points[-1].theta)
-    counts, routes, notes = {"evaluations": path.evaluations}, path.last.routes(), notes_of(path, end)
-    stats = stats_of(problem, exact, torch.float64, routes=routes, counts=counts, notes=notes)
+    counts, notes = {"evaluations": path.evaluations}, notes_of(path, end)
+    stats = stats_of(problem, exact, torch.float64, last=path.last, counts=counts, notes=notes)
     return _answer(problem, path, floor, target_cost, stats, seconds=time.perf_counter() - begin)
 
 

@@ -5,7 +5,8 @@ from collections.abc import Mapping
 import torch
 
 from geodescent.descent import chosen_lift
-from geodescent.lift import Lift
+from geodescent.jacobian import Jacobian
+from geodescent.lift import Lift, PlannedLift
 from geodescent.problem import Problem
 
 
@@ -14,12 +15,18 @@ def stats_of(
     lift: Lift,
     solve_dtype: torch.dtype,
     *,
-    routes: list[dict[str, object]],
+    last: Jacobian | None,
     counts: Mapping[str, int],
     notes: list[str],
 ) -> dict[str, object]:
-    """The lift, its settings and counts, dtypes, sizes, routes of the parameters, threads, and notes."""
+    """The lift, its settings and counts, dtypes, sizes, routes of the parameters, threads, and notes.
+
+    Args:
+        last: where the run ended, or None where it took no step.
+    """
     chosen = chosen_lift(lift, problem, solve_dtype)
+    if isinstance(lift, PlannedLift) and last is not None and last.shape == (problem.n_residuals, problem.n_params):
+        chosen = lift.chosen(last)
     return {
         "lift": chosen.name,
         "lift_settings": str(chosen),
@@ -28,7 +35,7 @@ def stats_of(
         "float32_matmul_precision": torch.get_float32_matmul_precision(),
         "n_residuals": problem.n_residuals,
         "n_params": problem.n_params,
-        "routes": routes,
+        "routes": [] if last is None else last.routes(),
         "threads": torch.get_num_threads(),
         "notes": notes,
         **counts,

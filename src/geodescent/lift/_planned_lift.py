@@ -40,10 +40,16 @@ class PlannedLift(Lift):
     name: str = field(default="auto", init=False)
 
     def prepare(self, jacobian: Jacobian, *, metric: Theta | None = None) -> Prepared:
+        return self.chosen(jacobian).prepare(jacobian, metric=metric)
+
+    def chosen(self, jacobian: Jacobian) -> DenseLift | KrylovLift:
+        """The lift for this Jacobian, which may have less to offer than its size says."""
         if known_by_products(jacobian):
-            return KrylovLift().prepare(jacobian, metric=metric)
-        chosen = self.choice(*jacobian.shape, dtype=jacobian.dtype, device=jacobian.device)
-        return chosen.prepare(jacobian, metric=metric)
+            return KrylovLift()
+        m, k = jacobian.shape
+        if not jacobian.blocks:  # streamed: of the two matrices DᵀD alone is a sum over batches
+            m = max(m, k + 1)
+        return self.choice(m, k, dtype=jacobian.dtype, device=jacobian.device)
 
     def choice(self, m: int, k: int, *, dtype: torch.dtype, device: torch.device) -> DenseLift | KrylovLift:
         """The lift for m residuals and K parameters on this device."""
