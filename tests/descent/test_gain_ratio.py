@@ -68,3 +68,16 @@ def test_a_path_that_bends_more_than_three_eighths_of_its_length_is_refused(bend
     state = GainRatioState(Damping(1e-12, here.total_square))
     assert GainRatio().step(here, gd.GeodesicWalk(), state, CostLevels(here.cost, here.cost)) is not None
     assert (here.tally["rejections"] == 0) is taken
+
+
+@pytest.mark.parametrize(("share", "trials"), [(0.9, 1), (1.1, 0)])
+def test_a_step_is_given_up_at_the_largest_damping(share: float, trials: int) -> None:
+    """1e12·‖B‖_F²/m: outputs that jump as soon as θ moves are refused at every damping, and tried up to there."""
+
+    def jumping(theta: torch.Tensor) -> torch.Tensor:
+        return theta + (theta.detach() != 0.0).to(theta)
+
+    outputs = gd.FunctionMap(jumping, torch.zeros(2, dtype=F64))
+    here = linearised(gd.Problem.over(outputs, -torch.ones(2, dtype=F64)))
+    assert tried(here, share * 1e12 * here.prepared.mean_square) is None
+    assert here.tally["rejections"] == trials

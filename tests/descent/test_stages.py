@@ -210,6 +210,10 @@ def test_rules_that_hold_add_up() -> None:
     assert [type(s.source) for s in part] == [gd.PartSource, gd.PartSource, gd.FixedSource, gd.FixedSource]
 
 
+def test_a_rule_leads_to_the_next_stage_unless_it_says_otherwise() -> None:
+    assert [rule.stages for rule in (gd.OpeningEnds(gd.GramLift()), gd.PartEnds(), gd.AfterSteps(1))] == [1, 1, 1]
+
+
 def test_a_stage_that_promises_too_little_is_left_without_its_step() -> None:
     """An opening whose linear model leaves all but a millionth of C says nothing; the exact stage takes the step."""
     problem = gd.Problem.of(*smooth(40, width=30))
