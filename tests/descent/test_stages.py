@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 import torch
 from support.small_nets import F64, at, linearised, smooth
+from support.steps import Watched
 from torch import Tensor
 
 import geodescent as gd
 from geodescent.descent import (
     Best,
-    Control,
     CostLevels,
     Damping,
     Linearised,
@@ -76,33 +76,22 @@ def test_what_a_method_says_is_what_its_stage_does() -> None:
 
 
 @dataclass(frozen=True)
-class Watched:
+class SolvesNoted(Watched):
     """A control that notes whether its step's solves were iterative ones."""
 
-    inner: Control[Any]
-    iterative: list[bool]
-
-    @property
-    def state_type(self) -> type[Any]:
-        return self.inner.state_type
-
-    def begin(self, here: Linearised, damping: Damping | None = None) -> Any:
-        return self.inner.begin(here, damping)
+    iterative: list[bool] = field(default_factory=list)
 
     def step(self, here: Linearised, walk: Walk, state: Any, levels: CostLevels) -> tuple[Trial, Any] | None:
         before = here.tally["iterations"]
-        taken = self.inner.step(here, walk, state, levels)
+        taken = super().step(here, walk, state, levels)
         self.iterative.append(here.tally["iterations"] > before)
         return taken
-
-    def restart(self, here: Linearised, count: int) -> Any:
-        return self.inner.restart(here, count)
 
 
 @pytest.mark.slow
 def test_a_descent_opens_with_inexact_steps_and_ends_with_exact_ones() -> None:
     problem, iterative = gd.Problem.of(*smooth(500, width=130)), list[bool]()
-    stages = tuple(replace(s, control=Watched(s.control, iterative)) for s in planned_stages(problem))
+    stages = tuple(replace(s, control=SolvesNoted(s.control, iterative=iterative)) for s in planned_stages(problem))
     solution = gd.fit(problem, target_cost=1e-20, method=stages)
     assert solution.result is gd.Result.target_reached
     assert iterative[0] and not iterative[-1]

@@ -9,8 +9,7 @@ from torch import Tensor
 
 from geodescent._budget import PRODUCT, budget, fits, has_deadline, in_time, measuring
 from geodescent._types import Outputs, Theta
-from geodescent.flow import is_by_rows, order_of, square_of
-from geodescent.jacobian import Jacobian, ProductColumns
+from geodescent.jacobian import Jacobian, ProductColumns, is_by_rows, order_of, square_of
 from geodescent.linalg import PARAMETERS, ROWS, eigh, lanczos_extremes, reflected
 
 Level = Literal["spectrum", "bounds", "not computed"]

@@ -9,7 +9,6 @@ from geodescent.flow._field import AdaptedField, Field, StraightLineField
 from geodescent.flow._follow import FlowPath, follow, notes_of, start_floor
 from geodescent.flow._integrate import check_until, integrate, path_of
 from geodescent.flow._path import PathPoint, path_arrays, path_point
-from geodescent.flow._square import is_by_rows, order_of, square_of
 from geodescent.flow._velocity import is_finite, lifted_velocity
 
 __all__ = [
@@ -24,15 +23,12 @@ __all__ = [
     "check_until",
     "follow",
     "integrate",
-    "is_by_rows",
     "is_finite",
     "lifted_velocity",
     "notes_of",
-    "order_of",
     "path_arrays",
     "path_of",
     "path_point",
-    "square_of",
     "start_floor",
     "tensor_of",
 ]

@@ -9,8 +9,7 @@ import torch
 from geodescent._budget import budget
 from geodescent._types import Outputs, Theta
 from geodescent.flow._arrays import Array
-from geodescent.flow._square import order_of, square_of
-from geodescent.jacobian import Jacobian
+from geodescent.jacobian import Jacobian, order_of, square_of
 from geodescent.lift import Lift
 from geodescent.linalg import norm, row_norm
 from geodescent.problem import Problem

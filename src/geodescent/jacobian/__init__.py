@@ -14,6 +14,7 @@ from geodescent.jacobian._matrix_jacobian import MatrixJacobian
 from geodescent.jacobian._merged import merged
 from geodescent.jacobian._outer_columns import OuterColumns
 from geodescent.jacobian._product_columns import ProductColumns
+from geodescent.jacobian._square import is_by_rows, order_of, square_of
 from geodescent.jacobian._workspace import Workspace
 
 __all__ = [
@@ -32,7 +33,10 @@ __all__ = [
     "OuterColumns",
     "ProductColumns",
     "Workspace",
+    "is_by_rows",
     "merged",
+    "order_of",
     "same_columns",
+    "square_of",
     "stacked",
 ]

@@ -6,7 +6,7 @@ import torch
 
 from geodescent._budget import budget, fits
 from geodescent._types import Theta
-from geodescent.jacobian import Jacobian
+from geodescent.jacobian import Jacobian, is_by_rows
 from geodescent.lift._gram_lift import GramLift
 from geodescent.lift._krylov_lift import KrylovLift
 from geodescent.lift._normal_lift import NormalLift
@@ -47,7 +47,7 @@ class PlannedLift(Lift):
         if known_by_products(jacobian):
             return KrylovLift()
         m, k = jacobian.shape
-        if not jacobian.blocks:  # streamed: of the two matrices DᵀD alone is a sum over batches
+        if not is_by_rows(jacobian):  # also where D is streamed and has DᵀD alone
             m = max(m, k + 1)
         return self.choice(m, k, dtype=jacobian.dtype, device=jacobian.device)
 

@@ -26,13 +26,8 @@ def identical_groups(block: RowBlock) -> list[list[int]]:
 
     Empty for a map without samples.
     """
-    if not isinstance(block.map, Sampled):
-        return []
-    leaves = [_comparable(leaf) for leaf in leaves_of(block.map.inputs)]
-    groups = dict[tuple[bytes, ...], list[int]]()
-    for i in active(block):
-        groups.setdefault(tuple(leaf[i].tobytes() for leaf in leaves), []).append(i)
-    return [group for group in groups.values() if len(group) > 1]
+    groups = _same_inputs([block]) if isinstance(block.map, Sampled) else []
+    return [[i for _, i in group] for group in groups if len(group) > 1]
 
 
 def shared_groups(problem: Problem) -> list[list[Place]]:
@@ -64,21 +59,14 @@ def _same_inputs(blocks: list[RowBlock]) -> list[list[Place]]:
 
 def conflict_cost(problem: Problem, block: RowBlock, group: list[int]) -> float:
     """`λ Σ_i wᵢ‖yᵢ − ȳ‖²/(2N)` of one group, ȳ the weighted mean: the least cost of samples with equal inputs."""
-    return _spread(problem, block.target[group], _weights(problem, block, group))
+    return _spread(problem, block.target[group], problem.sample_weights(block)[group])
 
 
 def shared_cost(problem: Problem, group: list[Place]) -> float:
     """The same of samples of several blocks, each with the λ of its own block."""
-    targets = torch.cat([block.target[[i]] for block, i in group])
-    return _spread(problem, targets, torch.cat([_weights(problem, block, [i]) for block, i in group]))
-
-
-def _weights(problem: Problem, block: RowBlock, group: list[int]) -> Tensor:
-    """`λ w N/N_k` of these samples: what their squares are multiplied by in `2N·C`."""
-    weights = torch.ones(len(group), dtype=torch.float64, device=block.target.device)
-    if block.weights is not None:
-        weights = block.weights[group].double()
-    return weights * (block.weight * problem.n_samples / block.total_weight)
+    targets = torch.stack([block.target[i] for block, i in group])
+    weights = {block.name: problem.sample_weights(block) for block, _ in group}
+    return _spread(problem, targets, torch.stack([weights[block.name][i] for block, i in group]))
 
 
 def _spread(problem: Problem, targets: Tensor, weights: Tensor) -> float:

@@ -225,6 +225,13 @@ class Problem:
         """The same for given outputs, (m,)."""
         return self.weighted((outputs - self.target).to(dtype))
 
+    def sample_weights(self, block: RowBlock) -> Tensor:
+        """`λ w N/N_k` of the samples of a block, (N_k,), in float64: what their squares are multiplied by in `2N·C`."""
+        weights = torch.ones(block.n_samples, dtype=torch.float64, device=block.target.device)
+        weights = weights if block.weights is None else block.weights.double()
+        ratio = block.weight * self.n_samples / block.total_weight
+        return weights * ratio
+
     def weighted(self, rows: Outputs) -> Outputs:
         """`s · rows`, (m,)."""
         scale = self._scale_in(rows.dtype)
@@ -256,8 +263,4 @@ class Problem:
         return None if self._scale is None else self._scale.to(dtype)
 
     def _scale_of(self, block: RowBlock) -> Tensor:
-        n, q = block.target.shape
-        weights = torch.ones(n, dtype=torch.float64, device=block.target.device)
-        weights = weights if block.weights is None else block.weights.double()
-        ratio = block.weight * self.n_samples / block.total_weight
-        return (weights * ratio).sqrt().repeat_interleave(q)
+        return self.sample_weights(block).sqrt().repeat_interleave(block.n_outputs)

@@ -3,7 +3,7 @@
 from torch import Tensor
 
 from geodescent._errors import MemoryPlanError
-from geodescent.jacobian import Jacobian
+from geodescent.jacobian._jacobian import Jacobian
 
 
 def is_by_rows(jacobian: Jacobian) -> bool:
