@@ -13,7 +13,7 @@ WIDTH = 78  # Columns of a terminal that the sentences are wrapped to.
 NAMES = 12  # Columns that the name of a row takes.
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Certificate:
     """What is known of a problem at one θ.
 
@@ -41,27 +41,27 @@ class Certificate:
     """
 
     regime: Literal["overparametrised", "underparametrised"]
-    guaranteed: bool | None
+    guaranteed: bool | None = None
     n_residuals: int
     n_params: int
-    rank: int | None
-    rcond: float | None
-    resolution: float | None
-    sigma_max: float | None
-    sigma_min: float | None
-    sigma_min_is_bound: bool
-    condition: float | None
-    margin: float | None
-    margin_how: str | None
-    way_bound: float | None
-    floor: float | None
-    rounding_floor: float
+    rank: int | None = None
+    rcond: float | None = None
+    resolution: float | None = None
+    sigma_max: float | None = None
+    sigma_min: float | None = None
+    sigma_min_is_bound: bool = False
+    condition: float | None = None
+    margin: float | None = None
+    margin_how: str | None = None
+    way_bound: float | None = None
+    floor: float | None = None
+    rounding_floor: float = math.nan
     cost: float
-    target_cost: float | None
-    stopping_time: float | None
-    causes: tuple[Cause, ...]
-    level: Level
-    reason: str | None
+    target_cost: float | None = None
+    stopping_time: float | None = None
+    causes: tuple[Cause, ...] = ()
+    level: Level = "not computed"
+    reason: str | None = None
     point: Point | None = None
     n_rows_wanted: int | None = None
 
