@@ -18,7 +18,7 @@ from geodescent.problem import same_cost
 
 EVERY_SECONDS = 30.0  # Seconds between two savings of a run.
 STATE, PREVIOUS = "state.safetensors", "state.previous.safetensors"
-FORMAT = 2  # Version of the file: version 1 had no stages, and dampings in the units of each control.
+FORMAT = 3  # Version of the file: version 2 had no metric, and version 1 no stages.
 
 
 class Keeper:

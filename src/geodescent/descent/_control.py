@@ -11,6 +11,8 @@ from geodescent.descent._linearised import Linearised
 from geodescent.descent._walk import Walk
 from geodescent.lift import Lifted
 
+GUARD = 30.0  # Times the best cost: a step across a narrow valley may have this cost.
+ALWAYS_ALLOWED = 0.1  # Share of the reference cost: a step may always have a cost below it.
 STATIONARY = 1e-12  # Share of C: a predicted fall below it means ‖P(x − y)‖ ≤ 1e-6 ‖x − y‖, a critical point.
 
 
@@ -39,11 +41,17 @@ class CostLevels:
 
     Attributes:
         best: the least cost so far.
-        reference: the larger of the cost at the start and that of outputs that are all 0.
+        reference: that of the best constant outputs, or the least so far where that is higher.
     """
 
     best: float
     reference: float
+
+    @property
+    def highest(self) -> float:
+        """The highest cost that a step may have: crossing a narrow valley raises the cost, but nothing climbs above what
+        a constant gives."""
+        return max(self.best, min(GUARD * self.best, self.reference), ALWAYS_ALLOWED * self.reference)
 
 
 @dataclass(frozen=True)

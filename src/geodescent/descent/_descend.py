@@ -9,10 +9,13 @@ import torch
 
 from geodescent._record import Callback, Result, StepRecord
 from geodescent.descent._linearised import Linearised
+from geodescent.descent._polish import polished
 from geodescent.descent._round import Observer, Stages, play
+from geodescent.descent._separated import linear_entries
 from geodescent.descent._state import Best, State
 from geodescent.descent._stopping import Stopping, ended
-from geodescent.problem import rounding_floor
+from geodescent.metric import Metric, target_mean
+from geodescent.problem import FixedSource, PartSource, Problem, rounding_floor
 
 
 class Clock:
@@ -48,9 +51,24 @@ def start(stages: Stages, observer: Observer) -> State:
     record = StepRecord(
         0, 0.0, cost, cost, validation_cost=observer.validation_cost(theta), block_rms=problem.block_rms(theta, cost)
     )
-    at_zero = problem.cost_of(problem.residual_of(torch.zeros_like(problem.target), dtype=torch.float64))
     best = Best(theta, cost, stages[0].source.own_cost(theta, cost))
-    return State(theta, cost, best, max(cost, at_zero), rounding_floor(problem, theta), (record,))
+    fixed = all(isinstance(stage.source, (FixedSource, PartSource)) for stage in stages)
+    return State(
+        theta,
+        cost,
+        best,
+        cost_of_constants(problem) or cost,
+        rounding_floor(problem, theta),
+        (record,),
+        metric=Metric.of(problem),
+        linear=linear_entries(problem) if fixed else None,
+    )
+
+
+def cost_of_constants(problem: Problem) -> float:
+    """C of the best constant outputs: the weighted mean of each output of each block."""
+    rows = [target_mean(block).expand_as(block.target).reshape(-1) for block in problem.blocks]
+    return problem.cost_of(problem.residual_of(torch.cat(rows), dtype=torch.float64))
 
 
 def descend(
@@ -84,6 +102,8 @@ def descend(
     except KeyboardInterrupt:
         result = Result.interrupted
     state = _settled(stages, state, stopping)
+    if result is Result.stationary and not stopping.by_validation:
+        state = polished(stages[-1], state, tally)
     save(state)
     return Descent(state, result, last)
 

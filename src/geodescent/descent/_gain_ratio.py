@@ -115,7 +115,7 @@ class GainRatio(Control[GainRatioState]):
         following = None if here.prepared.exact else lifted.velocity
 
         def trial(t: float) -> tuple[Trial, Outputs]:
-            theta = here.theta + (t * moved.theta).to(here.theta.dtype)
+            theta = here.settled(here.theta + (t * moved.theta).to(here.theta.dtype))
             residual = here.residual_at(theta)
             predicted = here.cost_of(torch.lerp(here.residual, wanted, t))
             return Trial(theta, here.cost_of(residual), predicted, damping, damping), residual

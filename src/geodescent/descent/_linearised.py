@@ -4,11 +4,14 @@ from collections import Counter
 from dataclasses import dataclass, field, replace
 
 import torch
+from torch import Tensor
 
 from geodescent._types import Outputs, Theta
+from geodescent.descent._separated import Separated, settled
 from geodescent.jacobian import Jacobian
 from geodescent.lift import FULL, Damped, Lift, Lifted, Prepared, SolveGoal
 from geodescent.linalg import row_dot
+from geodescent.metric import EUCLIDEAN, Metric
 from geodescent.problem import Problem
 
 
@@ -22,8 +25,10 @@ class Linearised:
         residual: r = s(x − y), (m,), in the solve's dtype.
         cost: C = ‖r‖²/(2N).
         jacobian: B = s D, (m, K).
-        prepared: the lift at θ.
+        metric: of the parameters, with what this point adds.
+        prepared: the lift at θ, in the metric.
         tally: counts of solves and passes, shared by all steps of a run.
+        separated: the parameters that enter linearly and are solved for; None where there are none.
     """
 
     problem: Problem
@@ -31,26 +36,62 @@ class Linearised:
     residual: Outputs
     cost: float
     jacobian: Jacobian
+    metric: Metric
     prepared: Prepared
     tally: Counter[str] = field(default_factory=Counter)
+    separated: Separated | None = None
 
     @classmethod
     def at(
-        cls, problem: Problem, theta: Theta, *, lift: Lift, dtype: torch.dtype, tally: Counter[str] | None = None
+        cls,
+        problem: Problem,
+        theta: Theta,
+        *,
+        lift: Lift,
+        dtype: torch.dtype,
+        tally: Counter[str] | None = None,
+        metric: Metric = EUCLIDEAN,
+        linear: Tensor | None = None,
     ) -> "Linearised":
-        """Linearises at θ: one forward pass, Q backward passes, and what the lift prepares."""
+        """Linearises at θ: one forward pass, Q backward passes, and what the lift prepares.
+
+        Args:
+            metric: as it was on the path so far.
+            linear: which entries of θ are solved for, a mask (K,).
+        """
         residual, jacobian = problem.linearise(theta, dtype=dtype)
         tally = Counter[str]() if tally is None else tally
         tally["linearisations"] += 1
-        return cls(problem, theta, residual, problem.cost_of(residual), jacobian, lift.prepare(jacobian), tally)
+        separated = None if linear is None else Separated.of(jacobian, linear)
+        moving = jacobian if separated is None else separated.reduced()
+        metric = metric.following(moving)
+        prepared = lift.prepare(moving, metric=metric.squares)
+        cost = problem.cost_of(residual)
+        return cls(problem, theta, residual, cost, jacobian, metric, prepared, tally, separated)
 
     def by(self, lift: Lift) -> "Linearised":
         """The same point with another lift."""
-        return replace(self, prepared=lift.prepare(self.jacobian))
+        return replace(self, prepared=lift.prepare(self.moving, metric=self.metric.squares))
+
+    @property
+    def moving(self) -> Jacobian:
+        """B as steps see it: without what the parameters that are solved for make up for."""
+        return self.jacobian if self.separated is None else self.separated.reduced()
+
+    def settled(self, theta: Theta) -> Theta:
+        """θ with the parameters solved for that enter linearly."""
+        if self.separated is None:
+            return theta
+        self.tally["linear solves"] += 1
+        return settled(self.problem, theta, self.separated.linear, self.residual.dtype)
+
+    def length(self, velocity: Theta) -> float:
+        """`‖v‖_M`."""
+        return self.metric.length(velocity)
 
     @property
     def total_square(self) -> float:
-        """`‖B‖_F²`, a bound of λ_max(G) on every route."""
+        """`‖B M^{−½}‖_F²`, a bound of the largest eigenvalue of the Gram matrix in the metric, on every route."""
         return self.prepared.mean_square * len(self.residual)
 
     def residual_at(self, theta: Theta) -> Outputs:
@@ -61,6 +102,7 @@ class Linearised:
     def second_derivative(self, direction: Theta) -> Outputs:
         """`s d²x[θ + t·direction]/dt²` at t = 0, exact."""
         self.tally["second derivatives"] += 1
+        direction = direction if self.separated is None else self.separated.completed(direction)
         direction = direction.to(self.theta.dtype)
         return self.problem.second_derivative(self.theta, direction, dtype=self.residual.dtype)
 

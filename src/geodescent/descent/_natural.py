@@ -11,7 +11,6 @@ from geodescent.descent._gain_ratio import GainRatio, GainRatioState
 from geodescent.descent._linearised import Linearised
 from geodescent.descent._walk import Walk
 from geodescent.lift import ROUGH, Damped, Lifted
-from geodescent.linalg import norm
 
 FACTORS = tuple(10.0**power for power in (-1.0, -0.5, 0.0, 0.5, 1.0, 1.5, 2.0))
 """Factors on the damping, in the order in which they are tried: from long steps to short ones."""
@@ -19,9 +18,6 @@ RETREAT = 100.0  # Factor on the damping after a round without a step: the next 
 RESTARTS = (1e-3, 1e-6, 1e-9, 1e-12)
 """Shares of ‖B‖_F²: dampings of restarts from the best point, which lead to different valleys (docs/decisions.md)."""
 LARGEST_BEND = 1.0  # ‖a‖/‖v‖: above it the second-order path is no approximation.
-GUARD = 30.0
-"""Times the best cost: the highest cost that a step may have, since crossing a narrow valley raises the cost."""
-GUARD_AT_START = 0.1  # Share of the reference cost: costs below it are always allowed.
 RESOLVED_BENDS = 2.0  # Times ‖a‖/‖v‖: a longer correction is rounding, as the error of the path is of higher order.
 NEVER_NOISE = 0.03  # Share of ‖v‖: a correction shorter than this is never considered rounding.
 HIGH = 1e-4  # Share of the reference cost: above it the residual may be noise in the data.
@@ -120,17 +116,18 @@ class NaturalControl(Control[NaturalState]):
 
     def _trial(self, here: Linearised, walk: Walk, solved: "_Solved", levels: CostLevels) -> Trial | None:
         damped, lifted = solved.damped, solved.lifted
-        linear, length = linear_residual(here, lifted, walk.step_size), walk.step_size * norm(lifted.velocity)
+        linear = linear_residual(here, lifted, walk.step_size)
+        length = walk.step_size * here.length(lifted.velocity)
         predicted = here.cost_of(linear)
         moved = walk.displacement(here, damped, lifted)
         if not (math.isfinite(length) and (moved.bend is None or moved.bend <= LARGEST_BEND)):
             return None
-        theta = here.theta + moved.theta.to(here.theta.dtype)
+        theta = here.settled(here.theta + moved.theta.to(here.theta.dtype))
         residual = here.residual_at(theta)
-        if not here.cost_of(residual) <= max(GUARD * levels.best, GUARD_AT_START * levels.reference):
+        if not here.cost_of(residual) <= levels.highest:
             return None
         correction = here.lift(damped, linear - residual, ROUGH).velocity
-        relative = norm(correction) / length if length > 0.0 else 0.0
+        relative = here.length(correction) / length if length > 0.0 else 0.0
         noise = moved.bend is not None and relative > max(RESOLVED_BENDS * moved.bend, NEVER_NOISE)
         lower = here.cost_of(residual) <= CLEARLY_LOWER * here.cost
         if not relative <= self.allowance or (noise and not lower):
@@ -166,12 +163,12 @@ class NaturalControl(Control[NaturalState]):
         """Chord steps towards r_lin while each is clearly shorter than the last and not yet negligible."""
         linear, length = goal
         for _ in range(self.corrections):
-            if norm(correction) < NEGLIGIBLE * length:
+            if here.length(correction) < NEGLIGIBLE * length:
                 break
-            nearer = theta + correction.to(theta.dtype)
+            nearer = here.settled(theta + correction.to(theta.dtype))
             residual_nearer = here.residual_at(nearer)
             following = here.lift(damped, linear - residual_nearer, ROUGH).velocity
-            if not norm(following) <= CONTRACTION * norm(correction):
+            if not here.length(following) <= CONTRACTION * here.length(correction):
                 break
             theta, residual, correction = nearer, residual_nearer, following
             here.tally["corrections"] += 1

@@ -52,8 +52,28 @@ def play(stages: Stages, state: State, observer: Observer, tally: Counter[str]) 
     """One round from the state's point, on the problem that the stage gives for its step."""
     stage = stages[state.stage.index]
     problem = stage.source.at(state.step)
-    here = Linearised.at(problem, state.theta, lift=stage.lift, dtype=stage.solve_dtype, tally=tally)
-    return advance(stages, state, here, observer)
+    here = Linearised.at(
+        problem,
+        state.theta,
+        lift=stage.lift,
+        dtype=stage.solve_dtype,
+        tally=tally,
+        metric=state.metric,
+        linear=state.linear,
+    )
+    solved = _linear_solved(stage, state, here, observer) if state.step == 0 else None
+    return solved or advance(stages, state, here, observer)
+
+
+def _linear_solved(stage: Stage, state: State, here: Linearised, observer: Observer) -> Round | None:
+    """The first step solves for the parameters that enter linearly; None where there are none, or nothing to gain."""
+    theta = here.settled(here.theta)
+    cost = here.problem.cost(theta)
+    if here.separated is None or not cost < here.cost:
+        return None
+    trial = Trial(theta, cost, predicted=cost, damping=0.0, next_damping=0.0)
+    after = _stepped(stage, replace(state, metric=here.metric), here, trial, None, observer)
+    return Round(replace(after, stage=state.stage), here, stepped=True)
 
 
 def advance(stages: Stages, state: State, here: Linearised, observer: Observer) -> Round | Result:
@@ -63,6 +83,7 @@ def advance(stages: Stages, state: State, here: Linearised, observer: Observer) 
         here: the state's point, linearised on the step's own problem by the stage's lift.
     """
     stage, before = stages[state.stage.index], _work(here)
+    state = replace(state, metric=here.metric)
     if state.stage.control is None:
         if on := _stages_on(stages, here, state):
             return _further(stages, state, here, observer, on)

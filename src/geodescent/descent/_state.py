@@ -9,6 +9,7 @@ from torch import Tensor
 from geodescent._record import StepRecord
 from geodescent._types import Theta
 from geodescent.descent._control import CostLevels, Damping
+from geodescent.metric import EUCLIDEAN, Metric
 
 
 @dataclass(frozen=True)
@@ -50,11 +51,13 @@ class State:
     Attributes:
         theta, cost: the point of the last step, (K,), and C there, of the step's own problem.
         best: the best point.
-        reference: the larger of the cost at the start and that of outputs that are all 0: the scale of costs.
+        reference: C of the best constant outputs, the scale of costs; that of the start where a constant fits exactly.
         floor: the rounding floor, estimated at the start and again near it.
         records: of the accepted steps, the start first.
         returns: to the best point, since its cost last fell by a tenth.
         stage: the state of its current stage.
+        metric: of the parameters, on the path so far.
+        linear: which entries of θ enter linearly and are solved for, a mask (K,); None where there are none.
     """
 
     theta: Theta
@@ -65,6 +68,8 @@ class State:
     records: tuple[StepRecord, ...]
     returns: int = 0
     stage: StageState = StageState()
+    metric: Metric = EUCLIDEAN
+    linear: Tensor | None = None
 
     @property
     def step(self) -> int:
@@ -74,7 +79,7 @@ class State:
     @property
     def levels(self) -> CostLevels:
         """The costs with which a control compares others."""
-        return CostLevels(self.best.cost, self.reference)
+        return CostLevels(self.best.cost, max(self.reference, self.best.cost))
 
     def at_best(self) -> "State":
         """The same at the best point."""
@@ -105,8 +110,11 @@ def taken_apart(state: State) -> tuple[Numbers, Points]:
         "damping": None if stage.damping is None else [stage.damping.value, stage.damping.total_square],
         "control": None,
         "control_state": None if stage.control is None else type(stage.control).__qualname__,
+        "metric_unit": state.metric.unit,
     }
     points: Points = {"theta": state.theta, "best": state.best.theta}
+    beside = {"metric": state.metric.diagonal, "metric_groups": state.metric.groups, "linear": state.linear}
+    points |= {name: point for name, point in beside.items() if point is not None}
     if stage.control is not None:
         numbers["control"] = {}
         for part in fields(stage.control):
@@ -142,6 +150,8 @@ def put_together(
         records=records,
         returns=numbers["returns"],
         stage=StageState(numbers["stage"], control, damping, numbers["work"]),
+        metric=Metric(points.get("metric"), points.get("metric_groups"), numbers["metric_unit"]),
+        linear=points.get("linear"),
     )
 
 

@@ -3,6 +3,8 @@
 import math
 from dataclasses import dataclass
 
+import torch
+
 from geodescent._record import Result
 from geodescent.descent._control import STATIONARY
 from geodescent.descent._linearised import Linearised
@@ -10,6 +12,8 @@ from geodescent.descent._state import State
 
 AT_FLOOR = 4.0  # Rounding floors: a cost below this is rounding, and the run ends.
 NEAR_FLOOR = 1e4  # Rounding floors: below them a failed step is reported as `rounding_floor`, not as `no_progress`.
+RESOLVED_NUMBERS = 2**22  # Numbers of B: a larger one is not decomposed to say why a run ended.
+RESOLVED_ORDER = 1000  # Rows or columns, the fewer: the same.
 ROUNDING_NOISE = 10.0  # Times the rounding noise of C: a smaller predicted fall cannot be observed.
 PROGRESS = 0.9  # Share of the best cost: a fall to a cost above it is no progress.
 PATIENCE = 6  # Accepted steps without a lower validation cost, or without progress near the floor.
@@ -66,7 +70,23 @@ def standstill(here: Linearised, state: State) -> Result:
     fall = here.cost - here.predicted(lifted)
     if not lifted.converged:
         return Result.no_progress
-    if fall <= STATIONARY * here.cost:
+    if min(fall, _resolved_fall(here)) <= STATIONARY * here.cost:
         return Result.stationary
     noise = 2.0 * math.sqrt(state.floor * here.cost)  # of C: rounding moves x by √(2N·floor), C by ⟨x − y, δx⟩/N
     return Result.rounding_floor if fall <= ROUNDING_NOISE * noise else Result.no_progress
+
+
+def _resolved_fall(here: Linearised) -> float:
+    """The fall of C that the singular vectors of B promise whose σ is more than rounding; ∞ where B is too large.
+
+    A solve with the least damping also counts what rounding left of smaller ones, which no step can gain.
+    """
+    m, k = here.moving.shape
+    if m * k > RESOLVED_NUMBERS or min(m, k) > RESOLVED_ORDER:
+        return math.inf
+    squares = here.metric.squares
+    scale = None if squares is None else squares.to(here.residual.dtype).rsqrt()
+    left, values, _ = torch.linalg.svd(here.moving.scaled(columns=scale).dense(), full_matrices=False)
+    resolved = left[:, values > max(m, k) * torch.finfo(here.theta.dtype).eps * values[0]]
+    along = resolved.T @ here.residual
+    return here.problem.cost_of(along)

@@ -6,7 +6,7 @@ from typing import Protocol, runtime_checkable
 from geodescent._types import Theta
 from geodescent.descent._linearised import Linearised
 from geodescent.lift import Damped, Lifted, SolveGoal
-from geodescent.linalg import norm, row_norm
+from geodescent.linalg import row_norm
 
 BEND_SLACK = 0.5
 """Share of ‖r + Dv‖: an iterative solve for the bend may leave this residual, as that of v leaves ‖r + Dv‖ itself."""
@@ -18,7 +18,7 @@ class Displacement:
 
     Attributes:
         theta: the displacement, (K,).
-        bend: ‖a‖/‖v‖, how much the path bends on this step; None for a walk without this term.
+        bend: ‖a‖/‖v‖ in the metric, how much the path bends on this step; None for a walk without this term.
     """
 
     theta: Theta
@@ -72,5 +72,5 @@ class GeodesicWalk:
     def displacement(self, here: Linearised, damped: Damped, lifted: Lifted) -> Displacement:
         velocity, goal = lifted.velocity, SolveGoal(rough=True, residual=BEND_SLACK * row_norm(lifted.misfit))
         bend = here.lift(damped, here.second_derivative(velocity), goal).velocity
-        length, turned, h = norm(velocity), 0.5 * norm(bend), self.step_size
+        length, turned, h = here.length(velocity), 0.5 * here.length(bend), self.step_size
         return Displacement(h * velocity - (0.5 * h * h) * bend, h * turned / length if length > 0.0 else 0.0)

@@ -5,6 +5,7 @@ its inputs and cotangents; `MatrixJacobian` is the same from a matrix, or from t
 """
 
 from geodescent.jacobian._block_jacobian import BlockJacobian, stacked
+from geodescent.jacobian._column_squares import column_squares
 from geodescent.jacobian._columns import Columns, DenseColumns, same_columns
 from geodescent.jacobian._cotangents import ChainedCotangents, Cotangents, DenseCotangents
 from geodescent.jacobian._gram import Block
@@ -18,6 +19,7 @@ from geodescent.jacobian._square import is_by_rows, order_of, square_of
 from geodescent.jacobian._workspace import Workspace
 
 __all__ = [
+    "column_squares",
     "Block",
     "BlockJacobian",
     "ChainedCotangents",

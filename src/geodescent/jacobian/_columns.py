@@ -96,6 +96,10 @@ class Columns(Protocol):
         """`Σ_k D[(i,q),k]²`, (N, Q)."""
         ...
 
+    def add_column_squares(self, out: Tensor) -> None:
+        """Adds `Σ_(i,q) D[(i,q),k]²` to `out`, (K,)."""
+        ...
+
     def add_block(self, other: "Columns", out: Tensor, work: Workspace, *, fresh: bool) -> None:
         """`out += D D'ᵀ`; with `fresh`, whatever `out` held is overwritten."""
         ...
@@ -167,6 +171,9 @@ class DenseColumns:
 
     def row_squares(self) -> Tensor:
         return self.values.square().sum(2)
+
+    def add_column_squares(self, out: Tensor) -> None:
+        out.index_add_(0, self.index, self.values.square().sum((0, 1)))
 
     def add_block(self, other: Columns, out: Tensor, work: Workspace, *, fresh: bool) -> None:
         values = other.rows().values.flatten(0, 1)

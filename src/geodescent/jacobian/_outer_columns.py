@@ -8,7 +8,7 @@ from torch import Tensor
 from geodescent._budget import budget
 from geodescent.jacobian._columns import Columns, DenseColumns
 from geodescent.jacobian._cotangents import Cotangents, DenseCotangents
-from geodescent.jacobian._layer_inputs import LayerInputs
+from geodescent.jacobian._layer_inputs import DenseInputs, LayerInputs
 from geodescent.jacobian._workspace import Workspace
 
 
@@ -83,6 +83,8 @@ class OuterColumns:
         scale = columns[self.index] if self.scale is None else self.scale * columns[self.index]
         if bool((scale == scale[0, 0]).all()):
             return replace(self, cotangents=g.times(scale[0, 0]), scale=None)
+        if isinstance(self.inputs, DenseInputs) and bool((scale == scale[:1]).all()):  # as of a unit for each input
+            return replace(self, inputs=DenseInputs(self.inputs.dense() * scale[0]), cotangents=g, scale=None)
         return replace(self, cotangents=g, scale=scale)
 
     def mixed(self, matrix: Tensor) -> "OuterColumns":
@@ -112,6 +114,10 @@ class OuterColumns:
         if self._is_cheaper_formed:
             return torch.stack([part.rows().row_squares() for part in self._pieces()]).sum(0)
         return self.cotangents.squares(self.inputs.inner_own())
+
+    def add_column_squares(self, out: Tensor) -> None:
+        for part in self._pieces():
+            part.rows().add_column_squares(out)
 
     def add_block(self, other: Columns, out: Tensor, work: Workspace, *, fresh: bool) -> None:
         """`out += Σ_{p,p'} (a·a')(g·g')`: the block of G without D; with `fresh`, `out` is overwritten."""

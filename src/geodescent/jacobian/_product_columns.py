@@ -30,7 +30,8 @@ class ProductColumns:
         label: a name for statistics.
 
     Methods: see `Columns`. Those that need entries of D form it once, by min(m, K) products. Where D is too large for
-    that, `row_squares` estimates the diagonal of DDᵀ, as the mean of `(Dz)²` over random signs z.
+    that, `row_squares` estimates the diagonal of DDᵀ, as the mean of `(Dz)²` over random signs z, and
+    `add_column_squares` that of DᵀD likewise.
     """
 
     product: Product
@@ -145,12 +146,27 @@ class ProductColumns:
     def row_squares(self) -> Tensor:
         if self.is_formable:
             return self._formed.row_squares()
-        generator = torch.Generator(self.row_scale.device).manual_seed(0)
         squares = torch.zeros_like(self.row_scale)
-        for _ in range(PROBES):
-            signs = torch.randint(0, 2, (self.width,), generator=generator, device=self.row_scale.device)
-            squares += self.mv((2 * signs - 1).to(self.row_scale.dtype))[:, 0].square()
+        for signs in self._signs(self.width):
+            squares += self.mv(signs)[:, 0].square()
         return (squares / PROBES)[:, None]
+
+    def add_column_squares(self, out: Tensor) -> None:
+        if self.is_formable:
+            self._formed.add_column_squares(out)
+            return
+        for signs in self._signs(len(self.row_scale)):
+            row = torch.zeros_like(self.column_scale)
+            self.rmv(signs[:, None], row)
+            out.add_(row.square(), alpha=1.0 / PROBES)
+
+    def _signs(self, n: int) -> Iterator[Tensor]:
+        """`PROBES` vectors of random signs, always the same ones."""
+        device = self.row_scale.device
+        generator = torch.Generator(device).manual_seed(0)
+        for _ in range(PROBES):
+            signs = torch.randint(0, 2, (n,), generator=generator, device=device)
+            yield (2 * signs - 1).to(self.row_scale.dtype)
 
     def add_block(self, other: Columns, out: Tensor, work: Workspace, *, fresh: bool) -> None:
         self._formed.add_block(other, out, work, fresh=fresh)

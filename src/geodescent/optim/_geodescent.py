@@ -191,8 +191,16 @@ class GeoDescent(torch.optim.Optimizer):
         stages = self._stages(problem, step_size)
         before = remembered(self.state, parameters, theta, stages)
         stage = stages[0 if before is None else before.stage.index]
-        here = Linearised.at(problem, theta, lift=stage.lift, dtype=stage.solve_dtype, tally=Counter())
-        state = start(stages, Observer()) if before is None else on_this_batch(before, here)
+        begun = replace(start(stages, Observer()), linear=None) if before is None else before
+        here = Linearised.at(
+            problem,
+            theta,
+            lift=stage.lift,
+            dtype=stage.solve_dtype,
+            tally=Counter(),
+            metric=begun.metric,
+        )
+        state = begun if before is None else on_this_batch(before, here)
         self.result, state = _advanced(stages, state, here)
         self.state.update(kept(state, parameters))
         return here.cost, state.theta

@@ -1,0 +1,111 @@
+"""The layers at both ends of a network: those that are called on the inputs, and the one that returns the outputs."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor, nn
+
+from geodescent._types import Theta
+from geodescent.outputs import OfModule, Parametrised, Sampled, Traced, left_as_found, map_inputs, n_samples_of, take
+
+FIRST_LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
+
+Look = Callable[[str, Tensor, Tensor], None]
+"""What is done with the name of a layer, its input and its output."""
+
+
+@runtime_checkable
+class NetworkMap(Sampled, OfModule, Parametrised, Traced, Protocol):
+    """A map of samples through a module: its layers can be observed."""
+
+
+@dataclass(frozen=True)
+class EndLayers:
+    """The layers at both ends of a network.
+
+    Attributes:
+        first: name → layer, in the order of the calls: linear or convolutional, its input depends on no parameter.
+        last: the linear layer that returns the outputs, or None.
+    """
+
+    first: dict[str, nn.Module]
+    last: nn.Linear | None
+
+    @classmethod
+    def of(cls, outputs: NetworkMap, theta: Theta) -> "EndLayers":
+        """From one forward pass of two samples."""
+        first, returned, model = dict[str, nn.Module](), dict[str, Tensor](), outputs.model
+        layers = {name: m for name, m in model.named_modules() if isinstance(m, FIRST_LAYERS)}
+        n = n_samples_of(outputs.inputs)
+        two = outputs.on(map_inputs(torch.Tensor.detach, take(outputs.inputs, [0, 1 % n])))
+        assert isinstance(two, NetworkMap)
+
+        def look(name: str, inputs: Tensor, output: Tensor) -> None:
+            if not inputs.requires_grad:
+                first.setdefault(name, layers[name])
+            returned[name] = output
+
+        with watched(layers, look), left_as_found(model, outputs.device), torch.enable_grad():
+            rows = two.traced(theta.detach().clone().requires_grad_())
+        last = None
+        for name, output in returned.items():
+            layer = layers[name]
+            if isinstance(layer, nn.Linear) and output.numel() == rows.numel():
+                last = layer if torch.equal(output.reshape(-1), rows.reshape(-1)) else last
+        return cls(first, last)
+
+
+@contextmanager
+def watched(layers: dict[str, nn.Module], look: Look) -> Iterator[None]:
+    """Shows what these layers are called on, and what they return, while the block runs."""
+
+    def hook_of(name: str) -> Callable[[nn.Module, tuple[Any, ...], dict[str, Any], Tensor], None]:
+        def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Tensor) -> None:
+            look(name, args[0] if args else kwargs["input"], output)
+
+        return hook
+
+    handles = [m.register_forward_hook(hook_of(name), with_kwargs=True) for name, m in layers.items()]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def input_columns(outputs: NetworkMap, theta: Theta, layers: dict[str, nn.Module]) -> dict[str, Tensor]:
+    """Name → all inputs of a layer, (n, d), d its input features or channels: one forward pass of all samples."""
+    seen = dict[str, Tensor]()
+
+    def look(name: str, inputs: Tensor, output: Tensor) -> None:
+        axis = -1 if isinstance(layers[name], nn.Linear) else 1
+        columns = inputs.detach().movedim(axis, -1).flatten(0, -2)
+        seen[name] = columns if name not in seen else torch.cat([seen[name], columns])
+
+    with watched(layers, look), left_as_found(outputs.model, outputs.device):
+        outputs(theta)
+    return seen
+
+
+def over_weight(columns: Tensor, layer: nn.Module) -> Tensor:
+    """Values of the input columns, (d,), in the shape of the layer's weight."""
+    weight = layer.weight
+    assert isinstance(weight, Tensor)
+    if isinstance(layer, nn.Linear):
+        return columns.expand(weight.shape)
+    groups = int(layer.groups)  # type: ignore[arg-type]
+    by_row = columns.reshape(groups, -1).repeat_interleave(weight.shape[0] // groups, 0)
+    return by_row.reshape(*by_row.shape, *[1] * (weight.dim() - 2)).expand(weight.shape)
+
+
+def entries_of(outputs: Parametrised, wanted: Tensor | None) -> slice | None:
+    """Where a parameter stands in θ; None for one that is not part of it."""
+    offset = 0
+    for parameter in outputs.parameters().values():
+        if parameter is wanted:
+            return slice(offset, offset + parameter.numel())
+        offset += parameter.numel()
+    return None

@@ -1,0 +1,81 @@
+"""The units of a network's data: of each input column of its first layers, and of its targets."""
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+
+from geodescent._types import Theta
+from geodescent.metric._end_layers import EndLayers, NetworkMap, entries_of, input_columns, over_weight
+from geodescent.metric._units import target_unit, unit_of
+from geodescent.problem import Problem, RowBlock
+
+
+@dataclass(frozen=True)
+class LayerUnits:
+    """The units of what the layers at both ends see.
+
+    Attributes:
+        outputs: a map through the network.
+        layers: first and last.
+        inputs: name of a first layer → the unit of each of its input columns, (d,), float64.
+        target: the unit of y − ȳ; 1 where no linear layer returns the outputs.
+    """
+
+    outputs: NetworkMap
+    layers: EndLayers
+    inputs: dict[str, Tensor]
+    target: float
+
+    @classmethod
+    def of(cls, problem: Problem) -> "LayerUnits | None":
+        """From all blocks that are maps of one network on samples; None where there is none.
+
+        Cost: a forward pass.
+        """
+        blocks = network_blocks(problem)
+        if not blocks:
+            return None
+        outputs, theta = blocks[0].map, problem.theta
+        assert isinstance(outputs, NetworkMap)
+        layers = EndLayers.of(outputs, theta)
+        parts = [input_columns(b.map, theta, layers.first) for b in blocks if isinstance(b.map, NetworkMap)]
+        inputs = {name: unit_of(torch.cat([part[name] for part in parts if name in part])) for name in layers.first}
+        target = 1.0 if layers.last is None else target_unit(Problem(tuple(blocks)))
+        return cls(outputs, layers, inputs, target)
+
+    @property
+    def are_ones(self) -> bool:
+        """Whether all data are of order one."""
+        return self.target == 1.0 and all(bool((unit == 1.0).all()) for unit in self.inputs.values())
+
+    def squares(self, theta: Theta) -> Theta:
+        """M of the layers, (K,): `u(a_d)²` for column d of a first layer, `u(y − ȳ)⁻²` for the last; 1 elsewhere."""
+        metric = torch.ones(len(theta), dtype=torch.float64, device=theta.device)
+        for name, unit in self.inputs.items():
+            layer = self.layers.first[name]
+            where = entries_of(self.outputs, _weight(layer))
+            if where is not None:
+                metric[where] *= over_weight(unit, layer).reshape(-1).square()
+        if self.layers.last is not None:
+            for parameter in (self.layers.last.weight, self.layers.last.bias):
+                where = entries_of(self.outputs, parameter)
+                if where is not None:
+                    metric[where] /= self.target**2
+        return metric
+
+
+def network_blocks(problem: Problem) -> list[RowBlock]:
+    """The blocks whose rows are outputs of the first such block's module."""
+    blocks = [block for block in problem.blocks if isinstance(block.map, NetworkMap)]
+    return [b for b in blocks if isinstance(b.map, NetworkMap) and b.map.model is _model_of(blocks[0])]
+
+
+def _model_of(block: RowBlock) -> nn.Module:
+    assert isinstance(block.map, NetworkMap)
+    return block.map.model
+
+
+def _weight(layer: nn.Module) -> Tensor:
+    assert isinstance(layer.weight, Tensor)
+    return layer.weight
