@@ -92,7 +92,9 @@ class Certified:
         rows = [line.split("=")[1].split() for line in lines[40:60] if re.match(r"\s*b\d+ =", line)]
         columns = torch.tensor([[float(number) for number in row] for row in rows], dtype=torch.float64).T
         (squares,) = (line.split(":")[1] for line in lines[40:60] if line.startswith("Residual Sum of Squares"))
-        data = torch.tensor([[float(n) for n in line.split()] for line in lines[60:] if line.strip()], dtype=torch.float64)
+        data = torch.tensor(
+            [[float(n) for n in line.split()] for line in lines[60:] if line.strip()], dtype=torch.float64
+        )
         y, x = data[:, 0], data[:, 1] if data.shape[1] == 2 else data[:, 1:]
         y = y.log() if path.stem == "Nelson" else y
         return cls(x, y, (columns[0], columns[1]), columns[2], float(squares))
@@ -112,7 +114,10 @@ def main() -> None:
             squares_right += off < 1e-6
             digits_right += digits >= 8.0
             steps.append(solution.steps)
-            print(f"{name:9} {number}  {solution.result.name:15} {solution.steps:4d}  {off:9.1e}  {digits:5.1f}", flush=True)
+            print(
+                f"{name:9} {number}  {solution.result.name:15} {solution.steps:4d}  {off:9.1e}  {digits:5.1f}",
+                flush=True,
+            )
     print(f"{squares_right} of {len(steps)} sums of squares to 1e-6, {digits_right} with 8 digits in every parameter")
     print(f"steps: median {statistics.median(steps)}, most {max(steps)}")
 

@@ -27,7 +27,7 @@ def step(
 ) -> Trial | None:
     """The step of this control at this damping, absolute."""
     state = NaturalState(Damping(damping, here.total_square))
-    taken = control.step(here, walk, state, levels or CostLevels(here.cost, here.cost))
+    taken = control.step(here, walk, state, levels or CostLevels(here.cost, 100.0 * here.cost))
     return None if taken is None else taken[0]
 
 
@@ -181,12 +181,20 @@ def test_what_is_taken_at_the_first_damping(stiff: float, off: float, bend: floa
     assert (trial is not None and here.tally["rejections"] == 0) is taken
 
 
-def test_a_cost_may_always_rise_to_a_tenth_of_the_reference() -> None:
-    here = prescribed(100.0, 6.0, 0.1)
-    for reference, taken in ((350.0 * here.cost, False), (370.0 * here.cost, True)):
-        rejections = here.tally["rejections"]
-        step(here, 1e-8, control=PLAIN, levels=CostLevels(here.cost, reference))
-        assert (here.tally["rejections"] == rejections) is taken
+@pytest.mark.parametrize(
+    ("off", "reference", "taken"),
+    [
+        (6.0, 350.0, False),  # 36 times the cost: above a tenth of the reference
+        (6.0, 370.0, True),
+        (5.0, 24.0, False),  # 25 times the cost: above what a constant gives
+        (5.0, 26.0, True),
+        (0.9, 0.5, True),  # never below the best cost itself
+    ],
+)
+def test_how_high_a_cost_may_rise(off: float, reference: float, taken: bool) -> None:
+    here = prescribed(100.0, off, 0.1)
+    step(here, 1e-8, control=PLAIN, levels=CostLevels(here.cost, reference * here.cost))
+    assert (here.tally["rejections"] == 0) is taken
 
 
 @pytest.mark.parametrize(("off", "factor"), [(20.0, 1.0), (10.0, 1.0), (5.0, 0.5), (2.0, 0.2), (0.01, 0.01)])

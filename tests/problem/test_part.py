@@ -32,6 +32,16 @@ class Watched:
     def theta(self) -> Theta:
         return self.map.theta
 
+    @property
+    def model(self) -> nn.Module:
+        return self.map.model
+
+    def parameters(self) -> dict[str, Tensor]:
+        return self.map.parameters()
+
+    def watched(self, theta: Theta) -> Outputs:
+        return self.map.watched(theta)
+
     def __call__(self, theta: Theta) -> Outputs:
         return self.map(theta)
 

@@ -12,6 +12,7 @@ from geodescent.descent._gain_ratio import GainRatio, GainRatioState
 from geodescent.descent._linearised import Linearised
 from geodescent.descent._natural import NaturalControl, NaturalState
 from geodescent.descent._parts import require_part
+from geodescent.descent._polish import ends_at_a_minimum, polished
 from geodescent.descent._round import Observer, Round, Stages, advance, play
 from geodescent.descent._spring import Spring, SpringState
 from geodescent.descent._stages import (
@@ -66,9 +67,11 @@ __all__ = [
     "best_fraction",
     "chosen_lift",
     "descend",
+    "ends_at_a_minimum",
     "linear_residual",
     "planned_stages",
     "play",
+    "polished",
     "put_together",
     "read_state",
     "require_part",

@@ -12,7 +12,7 @@ from geodescent.descent._walk import Walk
 from geodescent.lift import Lifted
 
 GUARD = 30.0  # Times the best cost: a step across a narrow valley may have this cost.
-ALWAYS_ALLOWED = 0.1  # Share of the reference cost: a step may always have a cost below it.
+GUARD_AT_START = 0.1  # Share of the reference cost: a step may always have a cost below it.
 STATIONARY = 1e-12  # Share of C: a predicted fall below it means ‖P(x − y)‖ ≤ 1e-6 ‖x − y‖, a critical point.
 
 
@@ -49,9 +49,11 @@ class CostLevels:
 
     @property
     def highest(self) -> float:
-        """The highest cost that a step may have: crossing a narrow valley raises the cost, but nothing climbs above what
-        a constant gives."""
-        return max(self.best, min(GUARD * self.best, self.reference), ALWAYS_ALLOWED * self.reference)
+        """The highest cost that a step may have.
+
+        Crossing a narrow valley raises the cost, but nothing need climb above what a constant gives.
+        """
+        return max(self.best, min(GUARD * self.best, self.reference), GUARD_AT_START * self.reference)
 
 
 @dataclass(frozen=True)

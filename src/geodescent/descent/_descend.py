@@ -9,7 +9,7 @@ import torch
 
 from geodescent._record import Callback, Result, StepRecord
 from geodescent.descent._linearised import Linearised
-from geodescent.descent._polish import polished
+from geodescent.descent._polish import ends_at_a_minimum, polished
 from geodescent.descent._round import Observer, Stages, play
 from geodescent.descent._separated import linear_entries
 from geodescent.descent._state import Best, State
@@ -52,7 +52,7 @@ def start(stages: Stages, observer: Observer) -> State:
         0, 0.0, cost, cost, validation_cost=observer.validation_cost(theta), block_rms=problem.block_rms(theta, cost)
     )
     best = Best(theta, cost, stages[0].source.own_cost(theta, cost))
-    fixed = all(isinstance(stage.source, (FixedSource, PartSource)) for stage in stages)
+    fixed, metric = all(isinstance(stage.source, (FixedSource, PartSource)) for stage in stages), Metric.of(problem)
     return State(
         theta,
         cost,
@@ -60,8 +60,8 @@ def start(stages: Stages, observer: Observer) -> State:
         cost_of_constants(problem) or cost,
         rounding_floor(problem, theta),
         (record,),
-        metric=Metric.of(problem),
-        linear=linear_entries(problem) if fixed else None,
+        metric=metric,
+        linear=linear_entries(problem) if fixed and metric.is_by_columns else None,
     )
 
 
@@ -102,7 +102,7 @@ def descend(
     except KeyboardInterrupt:
         result = Result.interrupted
     state = _settled(stages, state, stopping)
-    if result is Result.stationary and not stopping.by_validation:
+    if ends_at_a_minimum(stages[-1], result) and not stopping.by_validation:
         state = polished(stages[-1], state, tally)
     save(state)
     return Descent(state, result, last)

@@ -3,6 +3,7 @@
 from collections import Counter
 from dataclasses import replace
 
+from geodescent._record import Result
 from geodescent._types import Theta
 from geodescent.descent._linearised import Linearised
 from geodescent.descent._stages import Stage
@@ -10,7 +11,13 @@ from geodescent.descent._state import Best, State
 
 MOST = 60  # Steps.
 SHORTER = 0.9  # Share of the last correction, in the metric, that the next one must stay below.
-SAME_COST = 1e-9  # Share of C: a polished point may cost more by this, which is more than rounding.
+HARDLY_MORE = 1e-9  # Share of C: a polished point may cost more by this, which is more than rounding.
+
+
+def ends_at_a_minimum(stage: Stage, result: Result | None) -> bool:
+    """Whether there are digits of θ to gain: at the end of a run whose data determine θ."""
+    problem = stage.source.first
+    return result in (Result.stationary, Result.rounding_floor) and problem.n_params <= problem.n_residuals
 
 
 def polished(stage: Stage, state: State, tally: Counter[str]) -> State:
@@ -37,7 +44,7 @@ def polished(stage: Stage, state: State, tally: Counter[str]) -> State:
     correction = _least_damped(here)
     for _ in range(MOST):
         following = at(here.settled(here.theta + correction.to(here.theta.dtype)))
-        if not (_is_sound(following) and following.cost <= here.cost * (1.0 + SAME_COST)):
+        if not (_is_sound(following) and following.cost <= here.cost * (1.0 + HARDLY_MORE)):
             break
         next_correction = _least_damped(following)
         if not following.length(next_correction) <= SHORTER * here.length(correction):

@@ -72,7 +72,7 @@ def _linear_solved(stage: Stage, state: State, here: Linearised, observer: Obser
     if here.separated is None or not cost < here.cost:
         return None
     trial = Trial(theta, cost, predicted=cost, damping=0.0, next_damping=0.0)
-    after = _stepped(stage, replace(state, metric=here.metric), here, trial, None, observer)
+    after = _stepped(stage, state, here, trial, None, observer)
     return Round(replace(after, stage=state.stage), here, stepped=True)
 
 

@@ -4,6 +4,7 @@ import math
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from geodescent._record import StepRecord
@@ -150,9 +151,16 @@ def put_together(
         records=records,
         returns=numbers["returns"],
         stage=StageState(numbers["stage"], control, damping, numbers["work"]),
-        metric=Metric(points.get("metric"), points.get("metric_groups"), numbers["metric_unit"]),
-        linear=points.get("linear"),
+        metric=Metric(
+            _of(points, "metric", torch.float64), _of(points, "metric_groups", torch.long), numbers["metric_unit"]
+        ),
+        linear=_of(points, "linear", torch.bool),
     )
+
+
+def _of(points: Points, name: str, dtype: torch.dtype) -> Tensor | None:
+    """A point in its own dtype: torch's optimizers load all tensors of their state in the dtype of the parameters."""
+    return points[name].to(dtype) if name in points else None
 
 
 def _restored(value: Any) -> Any:

@@ -5,7 +5,6 @@ layer by the samples that the linear model at the start leaves out in turn.
 """
 
 from geodescent.generalisation._chosen_start import ChosenStart, GainCandidate
-from geodescent.generalisation._first_layer import first_layer
 from geodescent.generalisation._gain import GAINS, MOST_SAMPLES, choose_start
 from geodescent.generalisation._leave_one_out import (
     LeaveOneOut,
@@ -15,6 +14,7 @@ from geodescent.generalisation._leave_one_out import (
     modes_of_gram,
     modes_of_rows,
 )
+from geodescent.generalisation._start_units import StartUnits
 from geodescent.generalisation._validation import FEWEST, Validation, split_off, validation_cost
 
 __all__ = [
@@ -25,9 +25,9 @@ __all__ = [
     "GainCandidate",
     "LeaveOneOut",
     "Modes",
+    "StartUnits",
     "Validation",
     "choose_start",
-    "first_layer",
     "leave_one_out",
     "left_out",
     "modes_of_gram",

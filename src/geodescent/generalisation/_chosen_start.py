@@ -3,6 +3,8 @@
 import math
 from dataclasses import asdict, dataclass
 
+from geodescent.generalisation._start_units import UNCHANGED, StartUnits
+
 NOISY = 0.05  # Share of the targets' variance, left out: above it is noise, or what such a network cannot learn.
 
 
@@ -37,7 +39,8 @@ class ChosenStart:
         candidates: one per gain tried, ascending.
         cost_of_mean: C of the best constant outputs, on the samples left out in turn; NaN where there are none.
         n_samples, n_given: distinct samples left out in turn, and samples given.
-        reason: why there was nothing to choose, or None.
+        reason: why there was no gain to choose, or None.
+        units: what was changed before, because of the units of the data.
     """
 
     gain: float
@@ -47,6 +50,7 @@ class ChosenStart:
     n_samples: int
     n_given: int
     reason: str | None = None
+    units: StartUnits = UNCHANGED
 
     @property
     def chosen(self) -> GainCandidate | None:
@@ -68,10 +72,13 @@ class ChosenStart:
         return _finite(asdict(self)) | {"candidates": [_finite(asdict(c)) for c in self.candidates]}
 
     def __str__(self) -> str:
+        before = [str(self.units)] if self.units.changed else []
         if self.reason is not None:
-            return f"start: nothing changed\nbecause {self.reason}"
+            nothing = "no gain was chosen" if before else "nothing changed"
+            return "\n".join([*before, f"start: {nothing}", f"because {self.reason}"])
         more = f" and {len(self.layers) - 1} more" if len(self.layers) > 1 else ""
         lines = [
+            *before,
             f"start: layer {self.layers[0] or '(the model)'}{more} times {self.gain:g}",
             f"each of {self.n_samples} samples left out in turn ({self.n_given} given), by the linear model",
             f"{'gain':>8}  {'cost left out':>13}  {'ridge':>7}  {'rank':>5}  from",

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 
 import torch
@@ -10,9 +11,10 @@ from torch import Tensor
 from geodescent._types import Outputs, Theta
 from geodescent.generalisation._chosen_start import NOISY, ChosenStart, GainCandidate
 from geodescent.generalisation._distinct_samples import DistinctSamples, affordable, blocks_of_samples, distinct_samples
-from geodescent.generalisation._first_layer import first_layer
 from geodescent.generalisation._leave_one_out import LeaveOneOut, leave_one_out, modes_of_gram, modes_of_rows
+from geodescent.generalisation._start_units import in_units
 from geodescent.jacobian import Jacobian
+from geodescent.metric import LayerUnits, Metric, entries_of
 from geodescent.problem import Problem, active
 
 GAINS = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
@@ -39,16 +41,31 @@ def choose_start(problem: Problem, gains: Sequence[float], max_samples: int, see
         n = sum(block.n_samples for block in problem.blocks)
         reason = "no block of the problem has samples and layers."
         return ChosenStart(1.0, (), (), math.nan, 0, n, reason)
-    whole, theta = Problem(tuple(blocks)), problem.theta
-    first = first_layer(blocks[0].map, theta)
+    whole, units = Problem(tuple(blocks)), LayerUnits.of(problem)
+    theta, changed = in_units(problem, problem.theta, units)
+    first = _first_entries(units)
     tried, count = sorted(set(gains)), min(max_samples, affordable(whole))
     start = _looked(whole, theta, first, tried, count, seed)
     more = min(NOISE_SAMPLES, sum(len(active(block)) for block in blocks))
     if max_samples >= more > count and _asks_for_more(start):
         start = _looked(whole, theta, first, tried, more, seed)
     if start.reason is None:
-        problem.write(_scaled(theta, torch.cat(list(first.values())), start.gain))
-    return start
+        theta = _scaled(theta, torch.cat(list(first.values())), start.gain)
+    problem.write(theta)
+    return replace(start, units=changed)
+
+
+def _first_entries(units: LayerUnits | None) -> dict[str, Tensor]:
+    """Name → entries of θ, weight and bias, of the first layers that move."""
+    found = dict[str, Tensor]()
+    if units is None:
+        return found
+    for name, layer in units.layers.first.items():
+        places = [entries_of(units.outputs, p) for p in layer.parameters()]
+        parts = [torch.arange(where.start, where.stop) for where in places if where is not None]
+        if parts:
+            found[name] = torch.cat(parts)
+    return found
 
 
 def _looked(
@@ -66,10 +83,10 @@ def _looked(
     if n < 2:
         reason = f"{n} distinct sample of positive weight leaves nothing to learn from."
         return ChosenStart(1.0, (), (), math.nan, n, n_given, reason)
-    entries = torch.cat(list(first.values()))
+    entries, metric = torch.cat(list(first.values())), Metric.of(problem)
 
     def at(gain: float, *, by_rows: bool) -> GainCandidate:
-        return _candidate(part, _scaled(theta, entries, gain), gain, by_rows=by_rows)
+        return _candidate(part, _scaled(theta, entries, gain), gain, metric, by_rows=by_rows)
 
     begin = at(_nearest(gains), by_rows=False)
     noisy = begin.error > NOISY * part.cost_of_mean and begin.route != MEAN_GRAM_ROUTE and count >= NOISE_SAMPLES
@@ -124,8 +141,10 @@ def _candidates(
     return tuple(errors[i] for i in sorted(errors))
 
 
-def _candidate(part: DistinctSamples, theta: Theta, gain: float, *, by_rows: bool) -> GainCandidate:
+def _candidate(part: DistinctSamples, theta: Theta, gain: float, metric: Metric, *, by_rows: bool) -> GainCandidate:
     residual, rows = part.problem.linearise(theta, dtype=torch.float64)
+    squares = metric.following(rows).squares
+    rows = rows.scaled(columns=None if squares is None else squares.rsqrt())
     left, route = _left_out(rows, residual, part.problem, torch.finfo(theta.dtype).eps, by_rows=by_rows)
     return GainCandidate(gain, left.error + part.spread, left.ridge, left.rank, route)
 

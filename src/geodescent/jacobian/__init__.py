@@ -19,7 +19,6 @@ from geodescent.jacobian._square import is_by_rows, order_of, square_of
 from geodescent.jacobian._workspace import Workspace
 
 __all__ = [
-    "column_squares",
     "Block",
     "BlockJacobian",
     "ChainedCotangents",
@@ -35,6 +34,7 @@ __all__ = [
     "OuterColumns",
     "ProductColumns",
     "Workspace",
+    "column_squares",
     "is_by_rows",
     "merged",
     "order_of",

@@ -3,23 +3,18 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from geodescent._types import Theta
-from geodescent.outputs import OfModule, Parametrised, Sampled, Traced, left_as_found, map_inputs, n_samples_of, take
+from geodescent.outputs import NetworkMap, Parametrised, Sampled, left_as_found, map_inputs, n_samples_of, take
 
-FIRST_LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
+FIRST_KINDS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
 Look = Callable[[str, Tensor, Tensor], None]
 """What is done with the name of a layer, its input and its output."""
-
-
-@runtime_checkable
-class NetworkMap(Sampled, OfModule, Parametrised, Traced, Protocol):
-    """A map of samples through a module: its layers can be observed."""
 
 
 @dataclass(frozen=True)
@@ -36,20 +31,22 @@ class EndLayers:
 
     @classmethod
     def of(cls, outputs: NetworkMap, theta: Theta) -> "EndLayers":
-        """From one forward pass of two samples."""
+        """From one call of the module, on two samples where they can be picked."""
         first, returned, model = dict[str, nn.Module](), dict[str, Tensor](), outputs.model
-        layers = {name: m for name, m in model.named_modules() if isinstance(m, FIRST_LAYERS)}
-        n = n_samples_of(outputs.inputs)
-        two = outputs.on(map_inputs(torch.Tensor.detach, take(outputs.inputs, [0, 1 % n])))
-        assert isinstance(two, NetworkMap)
+        layers: dict[str, nn.Module] = {name: m for name, m in model.named_modules() if isinstance(m, FIRST_KINDS)}
+        few = outputs
+        if isinstance(outputs, Sampled):
+            n = n_samples_of(outputs.inputs)
+            two = outputs.on(map_inputs(torch.Tensor.detach, take(outputs.inputs, [0, 1 % n])))
+            few = two if isinstance(two, NetworkMap) else outputs
 
         def look(name: str, inputs: Tensor, output: Tensor) -> None:
             if not inputs.requires_grad:
                 first.setdefault(name, layers[name])
             returned[name] = output
 
-        with watched(layers, look), left_as_found(model, outputs.device), torch.enable_grad():
-            rows = two.traced(theta.detach().clone().requires_grad_())
+        with hooked(layers, look), left_as_found(model, theta.device):
+            rows = few.watched(theta)
         last = None
         for name, output in returned.items():
             layer = layers[name]
@@ -59,7 +56,7 @@ class EndLayers:
 
 
 @contextmanager
-def watched(layers: dict[str, nn.Module], look: Look) -> Iterator[None]:
+def hooked(layers: dict[str, nn.Module], look: Look) -> Iterator[None]:
     """Shows what these layers are called on, and what they return, while the block runs."""
 
     def hook_of(name: str) -> Callable[[nn.Module, tuple[Any, ...], dict[str, Any], Tensor], None]:
@@ -77,7 +74,7 @@ def watched(layers: dict[str, nn.Module], look: Look) -> Iterator[None]:
 
 
 def input_columns(outputs: NetworkMap, theta: Theta, layers: dict[str, nn.Module]) -> dict[str, Tensor]:
-    """Name → all inputs of a layer, (n, d), d its input features or channels: one forward pass of all samples."""
+    """Name → all inputs of a layer, (n, d), d its input features or channels: one call of the module."""
     seen = dict[str, Tensor]()
 
     def look(name: str, inputs: Tensor, output: Tensor) -> None:
@@ -85,8 +82,8 @@ def input_columns(outputs: NetworkMap, theta: Theta, layers: dict[str, nn.Module
         columns = inputs.detach().movedim(axis, -1).flatten(0, -2)
         seen[name] = columns if name not in seen else torch.cat([seen[name], columns])
 
-    with watched(layers, look), left_as_found(outputs.model, outputs.device):
-        outputs(theta)
+    with hooked(layers, look), left_as_found(outputs.model, theta.device), torch.no_grad():
+        outputs.watched(theta)
     return seen
 
 

@@ -1,13 +1,14 @@
 """The units of a network's data: of each input column of its first layers, and of its targets."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from geodescent._types import Theta
-from geodescent.metric._end_layers import EndLayers, NetworkMap, entries_of, input_columns, over_weight
+from geodescent.metric._end_layers import EndLayers, entries_of, input_columns, over_weight
 from geodescent.metric._units import target_unit, unit_of
+from geodescent.outputs import NetworkMap
 from geodescent.problem import Problem, RowBlock
 
 

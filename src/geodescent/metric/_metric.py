@@ -12,7 +12,7 @@ from geodescent._types import Theta
 from geodescent.jacobian import Jacobian, column_squares
 from geodescent.linalg import norm, row_total
 from geodescent.metric._layer_units import LayerUnits
-from geodescent.outputs import OfModule, OutputMap, Parametrised
+from geodescent.outputs import OfModule, Parametrised
 from geodescent.problem import Problem
 
 CONTAINERS = tuple(kind for kind in vars(container).values() if isinstance(kind, type) and issubclass(kind, nn.Module))
@@ -69,6 +69,11 @@ class Metric:
         return replace(self, diagonal=torch.where(known, self.diagonal.maximum(here), self.diagonal), unit=unit)
 
     @property
+    def is_by_columns(self) -> bool:
+        """Whether no parameter belongs to a layer, so that M follows the columns of D alone."""
+        return self.groups is not None and not bool((self.groups == IN_LAYERS).any())
+
+    @property
     def squares(self) -> Theta | None:
         """M, (K,), all positive; None for ones."""
         return None if self.diagonal is None else torch.where(self.diagonal > 0.0, self.diagonal, 1.0)
@@ -102,7 +107,7 @@ def _groups(problem: Problem) -> Tensor | None:
     return groups
 
 
-def _named(problem: Problem) -> Iterator[OutputMap]:
+def _named(problem: Problem) -> Iterator[Parametrised]:
     """The maps with named parameters, those of modules first."""
     maps = [b.map for b in problem.blocks if isinstance(b.map, Parametrised) and b.map.parameters()]
     yield from sorted(maps, key=lambda outputs: not isinstance(outputs, OfModule))

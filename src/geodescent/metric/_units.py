@@ -5,7 +5,7 @@ from torch import Tensor
 
 from geodescent.problem import Problem, RowBlock
 
-CONSTANT = 1e-12  # Share of max|y|: targets that differ from their mean by less have no spread.
+NO_SPREAD = 1e-12  # Share of max|y|: targets that differ from their mean by less have no spread.
 
 
 def unit_of(values: Tensor) -> Tensor:
@@ -35,6 +35,6 @@ def target_unit(problem: Problem) -> float:
     spreads = [block.target.double() - target_mean(block) for block in problem.blocks]
     largest = max(float(block.target.abs().max()) for block in problem.blocks)
     spread = torch.cat([part.reshape(-1) for part in spreads])
-    if float(spread.abs().max()) <= CONSTANT * largest:
+    if float(spread.abs().max()) <= NO_SPREAD * largest:
         return 1.0
     return float(unit_of(spread))

@@ -12,7 +12,19 @@ from torch import Tensor, nn
 from geodescent._errors import InputError
 from geodescent._record import Result
 from geodescent._types import Theta
-from geodescent.descent import AT_FLOOR, Linearised, Method, Observer, Stages, State, advance, planned_stages, start
+from geodescent.descent import (
+    AT_FLOOR,
+    Linearised,
+    Method,
+    Observer,
+    Stages,
+    State,
+    advance,
+    ends_at_a_minimum,
+    planned_stages,
+    polished,
+    start,
+)
 from geodescent.doors import checked_method
 from geodescent.optim._moving import Moving
 from geodescent.optim._state import kept, on_this_batch, one_record, remembered
@@ -242,7 +254,10 @@ def _advanced(stages: Stages, state: State, here: Linearised) -> tuple[Result | 
     if state.best.cost <= AT_FLOOR * state.floor:
         return Result.rounding_floor, state.at_best()
     played = advance(stages, state, here, Observer())
-    return (played, state.at_best()) if isinstance(played, Result) else (None, one_record(played.state))
+    if not isinstance(played, Result):
+        return None, one_record(played.state)
+    state = state.at_best()
+    return played, polished(stages[-1], state, here.tally) if ends_at_a_minimum(stages[-1], played) else state
 
 
 def _kind(parameters: list[Tensor]) -> object:

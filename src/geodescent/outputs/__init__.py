@@ -19,7 +19,7 @@ from geodescent.outputs._inputs import (
     take,
 )
 from geodescent.outputs._probing import left_as_found, probe
-from geodescent.outputs._protocols import Layered, OfModule, OutputMap, Parametrised, Sampled, Traced
+from geodescent.outputs._protocols import Layered, NetworkMap, OfModule, OutputMap, Parametrised, Sampled, Traced
 from geodescent.outputs._rules import RULES, Rule, affine_columns, register_rule
 from geodescent.outputs._sample_map import SampleMap
 from geodescent.outputs._snapshot import ModuleSnapshot
@@ -35,6 +35,7 @@ __all__ = [
     "Layered",
     "ModelFunction",
     "ModuleSnapshot",
+    "NetworkMap",
     "OfModule",
     "OutputMap",
     "Parametrised",

@@ -106,6 +106,19 @@ class ClosureMap(ModuleMap):
         with self._standing_at(theta):
             return self._batch.value()
 
+    def watched(self, theta: Theta) -> Outputs:
+        """`x[θ]`, (N, Q): one call of the closure; autograd records what depends on θ, and on no other parameter."""
+        own = {id(leaf) for leaf in self._leaves.values()}
+        others = [p for p in self.model.parameters() if p.requires_grad and id(p) not in own]
+        for parameter in others:
+            parameter.requires_grad_(False)
+        try:
+            with self._standing_at(theta), torch.enable_grad():
+                return rows_of(self._batch.attached()[0])
+        finally:
+            for parameter in others:
+                parameter.requires_grad_(True)
+
     def linearise(self, theta: Theta | None = None) -> tuple[Outputs, BlockJacobian]:
         """`x[θ]`, (N, Q), and its Jacobian: one call, Q backward passes, and one more for a check."""
         theta = self.theta if theta is None else theta

@@ -89,6 +89,24 @@ class OfModule(Protocol):
 
 
 @runtime_checkable
+class Parametrised(Protocol):
+    """An output map whose θ consists of named tensors."""
+
+    def parameters(self) -> dict[str, Tensor]:
+        """Name → tensor, in the order of θ."""
+        ...
+
+
+@runtime_checkable
+class NetworkMap(OfModule, Parametrised, Protocol):
+    """An output map that calls a module whose layers can be watched by hooks."""
+
+    def watched(self, theta: Theta) -> Outputs:
+        """`x[θ]`, (N, Q): one call of the module, recorded by autograd."""
+        ...
+
+
+@runtime_checkable
 class Layered(OfModule, Protocol):
     """An output map that gives access to its module's layers, for causes of lost rank and for choosing the start."""
 
@@ -107,13 +125,4 @@ class Traced(Protocol):
 
     def traced(self, theta: Theta) -> Outputs:
         """`x[θ]` with the graph that leads to θ."""
-        ...
-
-
-@runtime_checkable
-class Parametrised(Protocol):
-    """An output map whose θ consists of named tensors."""
-
-    def parameters(self) -> dict[str, Tensor]:
-        """Name → tensor, in the order of θ."""
         ...

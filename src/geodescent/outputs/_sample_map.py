@@ -100,6 +100,11 @@ class SampleMap(ModuleMap):
         """`x[θ]`, (N, Q), with the graph that leads to θ."""
         return self.function.outputs(self.function.views(theta), self.inputs)
 
+    def watched(self, theta: Theta) -> Outputs:
+        """`x[θ]`, (N, Q): one call of the module, recorded by autograd."""
+        with torch.enable_grad():
+            return self.traced(theta.detach().clone().requires_grad_())
+
     def linearise(self, theta: Theta | None = None) -> tuple[Outputs, BlockJacobian]:
         """`x[θ]`, (N, Q), and its Jacobian: one forward pass, Q backward passes through activations."""
         theta, routes = self.theta if theta is None else theta, self.routes

@@ -1,7 +1,7 @@
 """All batches of a loader as one problem whose D is never held: every product passes over the data again."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -151,7 +151,7 @@ class StreamedJacobian:
         map, theta: where it is taken.
         shape: (m, K).
         dtype: of what it returns.
-        rows: a scale of the rows, (m,), or None.
+        rows, columns: scales of the rows, (m,), and of the columns, (K,), or None.
         blocks: none: its rows are never held.
     """
 
@@ -160,6 +160,7 @@ class StreamedJacobian:
     shape: tuple[int, int]
     dtype: torch.dtype
     rows: Tensor | None = None
+    columns: Tensor | None = None
     blocks: tuple[Block, ...] = ()
 
     @property
@@ -185,14 +186,12 @@ class StreamedJacobian:
     def to(self, dtype: torch.dtype) -> "StreamedJacobian":
         """The same in another precision."""
         rows = None if self.rows is None else self.rows.to(dtype)
-        return StreamedJacobian(self.map, self.theta, self.shape, dtype, rows)
+        columns = None if self.columns is None else self.columns.to(dtype)
+        return replace(self, dtype=dtype, rows=rows, columns=columns)
 
     def scaled(self, *, rows: Outputs | None = None, columns: Theta | None = None) -> "StreamedJacobian":
-        """`diag(rows) D`; column scales are not streamed."""
-        if columns is not None:
-            raise InputError("a parameter metric cannot be used over a DataLoader: pass the data as tensors.")
-        scale = self.rows if rows is None else rows if self.rows is None else self.rows * rows
-        return StreamedJacobian(self.map, self.theta, self.shape, self.dtype, scale)
+        """`diag(rows) D diag(columns)`."""
+        return replace(self, rows=_times(self.rows, rows), columns=_times(self.columns, columns))
 
     def mv(self, v: Theta) -> Outputs:
         """`D v`: one pass."""
@@ -269,4 +268,11 @@ class StreamedJacobian:
         for part in self.map.parts(self.theta):
             scale = None if self.rows is None else self.rows[start : start + part.n_residuals]
             start += part.n_residuals
-            yield part.to(self.dtype).scaled(rows=scale)
+            yield part.to(self.dtype).scaled(rows=scale, columns=self.columns)
+
+
+def _times(scale: Tensor | None, other: Tensor | None) -> Tensor | None:
+    """The product of two scales, None for ones."""
+    if scale is None or other is None:
+        return other if scale is None else scale
+    return scale * other
