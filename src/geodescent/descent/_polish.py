@@ -10,7 +10,7 @@ from geodescent.descent._stages import Stage
 from geodescent.descent._state import Best, State
 
 MOST = 60  # Steps.
-SHORTER = 0.9  # Share of the last correction, in the metric, that the next one must stay below.
+CONTRACTS = 0.9  # Share of the last correction, in the metric, that the next one must stay below.
 HARDLY_MORE = 1e-9  # Share of C: a polished point may cost more by this, which is more than rounding.
 
 
@@ -47,7 +47,7 @@ def polished(stage: Stage, state: State, tally: Counter[str]) -> State:
         if not (_is_sound(following) and following.cost <= here.cost * (1.0 + HARDLY_MORE)):
             break
         next_correction = _least_damped(following)
-        if not following.length(next_correction) <= SHORTER * here.length(correction):
+        if not following.length(next_correction) <= CONTRACTS * here.length(correction):
             break
         here, correction = following, next_correction
         tally["polishing steps"] += 1

@@ -19,6 +19,7 @@ from geodescent.problem import Problem, active
 
 GAINS = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
 """Factors on the first layer that are tried, from 1 outwards while the error falls."""
+FEWEST_SAMPLES = 2  # Samples: of a single one nothing can be left out.
 MOST_SAMPLES = 2000  # Samples that are left out in turn, at most.
 NOISE_SAMPLES = 800  # Samples that are asked at least where the first ones look noisy, but not hopeless.
 HOPELESS = 0.4  # Share of the targets' variance, left out: above it is no noise, but what such a network cannot learn.
@@ -51,6 +52,8 @@ def choose_start(problem: Problem, gains: Sequence[float], max_samples: int, see
         start = _looked(whole, theta, first, tried, more, seed)
     if start.reason is None:
         theta = _scaled(theta, torch.cat(list(first.values())), start.gain)
+    elif first or start.n_samples < FEWEST_SAMPLES:
+        return start
     problem.write(theta)
     return replace(start, units=changed)
 
@@ -77,11 +80,11 @@ def _looked(
     """
     part = distinct_samples(problem, count, seed)
     n, n_given = part.n_samples, part.n_given
+    if n < FEWEST_SAMPLES:
+        reason = f"{n} distinct sample of positive weight leaves nothing to learn from."
+        return ChosenStart(1.0, (), (), math.nan, n, n_given, reason)
     if not first:
         reason = "no linear or convolutional layer is called on the inputs themselves."
-        return ChosenStart(1.0, (), (), math.nan, n, n_given, reason)
-    if n < 2:
-        reason = f"{n} distinct sample of positive weight leaves nothing to learn from."
         return ChosenStart(1.0, (), (), math.nan, n, n_given, reason)
     entries, metric = torch.cat(list(first.values())), Metric.of(problem)
 

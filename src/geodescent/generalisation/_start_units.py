@@ -10,7 +10,7 @@ from geodescent.metric import LayerUnits, entries_of, over_weight, target_mean
 from geodescent.outputs import NetworkMap
 from geodescent.problem import Problem
 
-SHIFT = 10.0  # Units of the targets: their mean is taken in steps of this, so that data of order one stay as they are.
+MEAN_STEP = 10.0  # Units of the targets: their mean is taken in steps of this, so that data of order one stay as they are.
 
 
 @dataclass(frozen=True)
@@ -90,14 +90,14 @@ def _scaled_last(theta: Theta, units: LayerUnits) -> float:
 
 
 def _shifted(problem: Problem, theta: Theta, units: LayerUnits) -> tuple[float, ...]:
-    """What is added to the biases of the last layer, in place: what outputs lack on the mean, in steps of `SHIFT`."""
+    """What is added to the biases of the last layer, in place: what outputs lack on the mean, in steps of `MEAN_STEP`."""
     last = units.layers.last
     where = None if last is None else entries_of(units.outputs, last.bias)
     if where is None:
         return ()
     block = next(block for block in problem.blocks if isinstance(block.map, NetworkMap))
     outputs = replace(block, target=block.map(theta).reshape(block.target.shape))
-    step = SHIFT * units.target
+    step = MEAN_STEP * units.target
     shift = step * ((target_mean(block) - target_mean(outputs)) / step).round()
     if not bool(torch.isfinite(shift).all()) or not bool(shift.any()) or len(shift) != where.stop - where.start:
         return ()
