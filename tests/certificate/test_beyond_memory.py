@@ -26,7 +26,7 @@ def test_a_d_by_products_that_does_not_fit_into_memory_has_bounds() -> None:
     """DDᵀ is a multiple of the identity: both bounds are its square root."""
     problem = gd.Problem.over(means(M, EACH), torch.full((M,), 0.2).double())
     with spending(WITHOUT_D):
-        c = gd.certify(problem)
+        c = gd.certify(problem, metric="flow")
     sigma = (1.0 - math.tanh(0.1) ** 2) / math.sqrt(EACH)
     assert (c.level, c.rank, c.guaranteed) == ("bounds", None, None)
     assert c.sigma_max == pytest.approx(sigma, rel=1e-10) and c.sigma_min == pytest.approx(sigma, rel=1e-10)

@@ -178,6 +178,7 @@ def test_a_formula_has_a_certificate_without_causes_of_samples() -> None:
     problem = Problem.over(curve, normal(6))
     c = certificate_of(problem, describe_point=True)
     d = torch.stack([torch.exp(-0.7 * t), -2.0 * t * torch.exp(-0.7 * t)], 1)
+    d = d / d.norm(dim=0)  # σ is that of columns of length 1
     r = 2.0 * torch.exp(-0.7 * t) - normal(6)
     assert (c.regime, c.rank, [cause.kind for cause in c.causes]) == ("underparametrised", 2, ["too_few_parameters"])
     assert c.sigma_min == pytest.approx(float(torch.linalg.svdvals(d)[-1]), rel=1e-10)

@@ -12,6 +12,7 @@ import geodescent as gd
 from geodescent import InputError, MemoryPlanError, Problem
 from geodescent._budget import Budget, spending
 from geodescent.certificate import certificate_of, estimated_lipschitz, spectrum_of
+from geodescent.metric import EUCLIDEAN
 
 
 class Limited:
@@ -57,11 +58,11 @@ def test_where_a_second_jacobian_does_not_fit_the_margin_is_unknown() -> None:
 def test_margin_is_sharp_for_the_parabola(sigma: float, curvature: float, y: float) -> None:
     """x = σθ − Lθ²/2 from 0 reaches y exactly if y ≤ σ²/(2L): the top of the parabola."""
     problem = function(lambda t: sigma * t - 0.5 * curvature * t**2, (0.0,), (y,))
-    c = certificate_of(problem)
+    c = certificate_of(problem, metric=EUCLIDEAN)
     top = sigma**2 / (2.0 * curvature)
     assert c.margin == pytest.approx(top / y, rel=1e-6)
     assert c.guaranteed is None and "estimated" in c.margin_how
-    proven = certificate_of(problem, lipschitz=curvature)
+    proven = certificate_of(problem, lipschitz=curvature, metric=EUCLIDEAN)
     assert proven.margin == pytest.approx(top / y, rel=1e-12)
     assert proven.guaranteed is (True if y < top else None)
 

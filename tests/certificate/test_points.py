@@ -118,8 +118,8 @@ def test_the_floor_is_forecast_where_a_fit_ends_before_it_begins() -> None:
     """Parameters grow on the way: the floor at the start is a hundredth of that at the end."""
     problem = Problem.of(tanh_net(3, 40, 2), normal(40, 3), normal(40, 2, seed=1))
     before, forecast = rounding_floor(problem, problem.theta), forecast_floor(problem, problem.theta)
-    assert certificate_of(problem, forecast_rounding=True).rounding_floor == forecast
-    assert certificate_of(problem).rounding_floor == before
+    assert certificate_of(problem).rounding_floor == forecast
+    assert certificate_of(problem, theta=problem.theta).rounding_floor == before
     solution = gd.fit(problem)
     after = rounding_floor(problem, solution.theta)
     assert before < 0.02 * after and 0.1 * after < forecast < 10.0 * after

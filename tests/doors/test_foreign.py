@@ -8,7 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -78,6 +78,11 @@ class Case:
     residual: Callable[[Tensor], Tensor]
     n: float
     parameters: list[nn.Parameter] | None = None
+
+    @property
+    def is_network(self) -> bool:
+        """Whether its θ belongs to layers."""
+        return any(isinstance(block.map, gd.SampleMap) for block in self.problem.blocks)
 
     def cost(self, theta: Tensor) -> float:
         return float(self.residual(theta).square().sum()) / (2.0 * self.n)
@@ -196,10 +201,18 @@ def test_flow_follows_the_law(case: Case) -> None:
     assert flow.certificate.guaranteed is True
 
 
-def test_the_certificate_shows_the_singular_values_of_the_stacked_weighted_d(case: Case) -> None:
+@pytest.mark.parametrize("metric", ["flow", "fit"])
+def test_the_certificate_shows_the_singular_values_of_the_stacked_weighted_d(
+    case: Case, metric: Literal["flow", "fit"]
+) -> None:
+    """Of D itself in the metric of a flow; of D with columns of length 1 in that of a fit."""
     theta = case.problem.theta
-    values = np.linalg.svd(case.jacobian(theta), compute_uv=False)
-    certificate = gd.certify(case.problem)
+    dense = case.jacobian(theta)
+    certificate = gd.certify(case.problem, metric=metric)
+    assert (certificate.metric is None) is (metric == "flow" or case.is_network)
+    if certificate.metric is not None:
+        dense = dense / np.linalg.norm(dense, axis=0)
+    values = np.linalg.svd(dense, compute_uv=False)
     assert (certificate.n_residuals, certificate.n_params) == case.jacobian(theta).shape
     assert certificate.rank == len(values)
     assert certificate.sigma_max == pytest.approx(values[0], rel=1e-10)

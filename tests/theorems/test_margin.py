@@ -30,7 +30,7 @@ def test_1_9_a_margin_above_one_keeps_the_flow_in_its_ball() -> None:
     """`‖θ − θ₀‖ ≤ (σ₀ − √(σ₀² − 2L‖x₀ − y‖))/L`, sharp for the parabola."""
     sigma, curvature, y = 1.5, 0.8, 1.2
     rows, target = torch.tensor([[sigma, curvature]], dtype=F64), torch.tensor([[y]], dtype=F64)
-    certificate = gd.certify(Parabola(), rows, target, lipschitz=curvature)
+    certificate = gd.certify(Parabola(), rows, target, lipschitz=curvature, metric="flow")
     assert certificate.margin == pytest.approx(sigma**2 / (2.0 * curvature * y), rel=1e-12)
     assert certificate.guaranteed is True
     bound = (sigma - math.sqrt(sigma**2 - 2.0 * curvature * y)) / curvature

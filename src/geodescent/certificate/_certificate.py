@@ -24,7 +24,7 @@ class Certificate:
         n_residuals, n_params: m and K.
         rank: number of singular values of D above `rcond·sigma_max`.
         rcond, resolution: the relative cut used; the σ below which nothing can be distinguished from zero.
-        sigma_max, sigma_min: of D, rows weighted; the smallest is that of those kept.
+        sigma_max, sigma_min: of D, rows weighted, in the metric; the smallest is that of those kept.
         sigma_min_is_bound: sigma_min is only an upper bound.
         condition: sigma_max/sigma_min; a lower bound where sigma_min is only a bound.
         margin, margin_how: σ₀²/(2L‖x₀ − y‖), and where its L comes from.
@@ -37,6 +37,7 @@ class Certificate:
         level: spectrum, bounds, or not computed.
         reason: why something above is None.
         point: what kind of point this is; asked of finished runs.
+        metric: of the parameters, in which σ, rank, rcond and lengths are stated; None for the Euclidean one.
         n_rows_wanted: how many residuals have a positive weight, and count for the rank; None for all of them.
     """
 
@@ -63,6 +64,7 @@ class Certificate:
     level: Level = "not computed"
     reason: str | None = None
     point: Point | None = None
+    metric: str | None = None
     n_rows_wanted: int | None = None
 
     @property
@@ -82,6 +84,7 @@ class Certificate:
             ("guaranteed", _guarantee_sentence(self)),
             ("rank", _rank_sentence(self)),
             ("spectrum", _sigma_sentence(self)),
+            ("metric", self.metric),
             ("margin", _margin_sentence(self)),
             ("cost", f"{self.cost:.4g} now{_target_sentence(self)}"),
             ("floors", f"instant {_number(self.floor)}, rounding {_number(self.rounding_floor, 2)}"),

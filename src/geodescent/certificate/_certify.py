@@ -1,7 +1,7 @@
 """How a certificate is made: the spectrum of D, the margin, the floors, the causes, and the kind of point."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -14,9 +14,11 @@ from geodescent.certificate._forecast import forecast_floor
 from geodescent.certificate._margin import Margin, margin_at
 from geodescent.certificate._point import Point, point_at
 from geodescent.certificate._spectrum import Spectrum, spectrum_of
+from geodescent.certificate._unknown import unknown_certificate
 from geodescent.flow import is_finite
 from geodescent.jacobian import Jacobian
 from geodescent.linalg import norm, row_dot, row_norm
+from geodescent.metric import EUCLIDEAN, Metric
 from geodescent.problem import Problem, rounding_floor
 from geodescent.theory import stopping_time
 
@@ -32,38 +34,38 @@ def certificate_of(
     target_cost: float | None = None,
     rcond: float | None = None,
     lipschitz: float | None = None,
+    metric: Metric | None = None,
     full_rank_so_far: bool | None = None,
     describe_point: bool = False,
-    forecast_rounding: bool = False,
 ) -> Certificate:
     """The certificate of a problem at θ.
 
     Args:
-        theta: where; the module's own parameters by default.
+        theta: where a run has ended; by default the module's own parameters, where one may start: then the rounding
+            floor is that where a fit is likely to end, for the price of a step.
         target_cost: ε ≥ 0, for the stopping time.
         rcond: relative cut on σ, in [0, 1).
         lipschitz: a proven L ≥ 0 of θ ↦ D(θ), rows weighted, on the ball of radius σ₀/L.
+        metric: of the parameters, in which σ, rank, margin and L are stated; None for the one of a fit, at θ.
         full_rank_so_far: of a run: whether D had full rank at every step.
         describe_point: say what kind of point this is.
-        forecast_rounding: give the rounding floor where a fit from here is likely to end, for the price of a step.
 
     Raises: InputError.
     Cost: a decomposition of D where its size allows, and for the margin six more Jacobians and some hundred
         products with each.
     """
     _check(target_cost, rcond, lipschitz)
-    there = _Linearised.at(problem, problem.theta if theta is None else theta)
-    rounding = there.rounding(forecast=forecast_rounding)
+    there = _Linearised.at(problem, problem.theta if theta is None else theta, metric)
+    rounding = there.rounding(forecast=theta is None)
     spectrum, floor = there.spectrum(rcond)
     causes = causes_of(problem, there.theta, jacobian=there.jacobian, floor=floor)
     lost = _lost(problem, spectrum, causes)
     margin = None if lost else there.margin(spectrum, lipschitz)
     time, why_no_time = _time(there.cost, target_cost, spectrum, lost=bool(lost), rounding=rounding)
-    return Certificate(
-        regime="overparametrised" if problem.n_params >= problem.n_rows_wanted else "underparametrised",
+    reason = _joined(spectrum.reason, why_no_time, *not_looked_for(problem), left_out())
+    return replace(
+        unknown_certificate(problem, there.cost, reason),
         guaranteed=_guaranteed(lost, spectrum, margin, full_rank_so_far=full_rank_so_far),
-        n_residuals=problem.n_residuals,
-        n_params=problem.n_params,
         rank=spectrum.rank,
         rcond=spectrum.rcond,
         resolution=spectrum.resolution,
@@ -76,14 +78,12 @@ def certificate_of(
         way_bound=None if margin is None else margin.way_bound,
         floor=floor,
         rounding_floor=rounding,
-        cost=there.cost,
         target_cost=target_cost,
         stopping_time=time,
         causes=causes,
         level=spectrum.level,
+        metric=there.metric.sentence,
         point=there.point(spectrum, rounding) if describe_point else None,
-        n_rows_wanted=problem.n_rows_wanted,
-        reason=_joined(spectrum.reason, why_no_time, *not_looked_for(problem), left_out()),
     )
 
 
@@ -96,7 +96,8 @@ class _Linearised:
         residual: weighted, (m,), float64.
         cost: C.
         jacobian: B, in the maps' own precision, or None where it does not fit, or the cost is not finite.
-        failure: why not.
+        metric: of the parameters, in which σ is measured.
+        failure: why there is no jacobian.
     """
 
     problem: Problem
@@ -104,22 +105,29 @@ class _Linearised:
     residual: Outputs
     cost: float
     jacobian: Jacobian | None
+    metric: Metric = EUCLIDEAN
     failure: str | None = None
 
     @classmethod
-    def at(cls, problem: Problem, theta: Theta) -> "_Linearised":
+    def at(cls, problem: Problem, theta: Theta, metric: Metric | None) -> "_Linearised":
         try:
             with measuring(LINEARISATION):
                 residual, jacobian = problem.linearise(theta)
         except MemoryPlanError as error:
             residual = problem.residual(theta, dtype=torch.float64)
             return cls(
-                problem, theta, residual, problem.cost_of(residual), None, f"the spectrum was not computed: {error}"
+                problem,
+                theta,
+                residual,
+                problem.cost_of(residual),
+                None,
+                failure=f"the spectrum was not computed: {error}",
             )
         cost = problem.cost_of(residual)
         if not math.isfinite(cost):
-            return cls(problem, theta, residual.double(), cost, None, COST_NOT_FINITE)
-        return cls(problem, theta, residual.double(), cost, jacobian)
+            return cls(problem, theta, residual.double(), cost, None, failure=COST_NOT_FINITE)
+        metric = Metric.of(problem).following(jacobian) if metric is None else metric
+        return cls(problem, theta, residual.double(), cost, jacobian, metric)
 
     def rounding(self, *, forecast: bool) -> float:
         """The rounding floor here, or where a fit from here is likely to end; NaN where it is not known."""
@@ -149,16 +157,23 @@ class _Linearised:
         counted = None
         if self.problem.n_rows_wanted < len(self.residual):
             counted = self.problem.weighted(torch.ones_like(self.residual)) > 0.0
-        spectrum = spectrum_of(self.jacobian, self.residual, rcond=rcond, counted=counted)
+        columns = self.metric.column_scale
+        spectrum = spectrum_of(self.jacobian, self.residual, columns=columns, rcond=rcond, counted=counted)
         return spectrum, _floor(self.problem, spectrum, self.residual)
+
+    @property
+    def in_metric(self) -> Jacobian:
+        """`B M^{−½}`, in float64."""
+        assert self.jacobian is not None
+        return self.jacobian.to(torch.float64).scaled(columns=self.metric.column_scale)
 
     def margin(self, spectrum: Spectrum, lipschitz: float | None) -> Margin | None:
         if self.jacobian is None or spectrum.rank is None or spectrum.sigma_min is None:
             return None
-        return margin_at(self.problem, self.theta, self.jacobian, spectrum, self.residual, lipschitz=lipschitz)
+        return margin_at(self.problem, self.theta, self.in_metric, spectrum, self.metric, self.residual, lipschitz)
 
     def point(self, spectrum: Spectrum, rounding: float) -> Point:
-        ratio = _gradient_ratio(self.jacobian, spectrum, self.residual)
+        ratio = _gradient_ratio(None if self.jacobian is None else self.in_metric, spectrum, self.residual)
         return point_at(self.problem, self.theta, spectrum, ratio, cost=self.cost, rounding_floor=rounding)
 
 

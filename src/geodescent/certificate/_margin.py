@@ -11,6 +11,7 @@ from geodescent._types import Outputs, Theta
 from geodescent.certificate._spectrum import Spectrum
 from geodescent.jacobian import Jacobian
 from geodescent.linalg import ROWS, lanczos_extremes, norm, row_norm
+from geodescent.metric import EUCLIDEAN, Metric
 from geodescent.outputs import Layered
 from geodescent.problem import Problem
 
@@ -41,17 +42,18 @@ def margin_at(
     theta: Theta,
     jacobian: Jacobian,
     spectrum: Spectrum,
+    metric: Metric,
     residual: Outputs,
-    *,
     lipschitz: float | None,
 ) -> Margin | None:
     """The margin at θ, where D has full row rank; None where L cannot be had.
 
     Args:
-        jacobian: D at θ, rows weighted.
-        spectrum: of D at θ; L is estimated only where it knows σ_min, and where that is affordable.
+        jacobian: `B M^{−½}` at θ, float64.
+        spectrum: of that; L is estimated only where it knows σ_min, and where that is affordable.
+        metric: M.
         residual: weighted, (m,), float64.
-        lipschitz: a proven L of D (rows weighted) on the ball of radius σ₀/L, or None.
+        lipschitz: a proven L of D (rows weighted), in the metric, on the ball of radius σ₀/L, or None.
     """
     if spectrum.sigma_min is None:
         return None
@@ -73,7 +75,7 @@ def margin_at(
     ):
         return None
     try:
-        estimate = estimated_lipschitz(problem, theta, jacobian.to(torch.float64), spectrum.velocity)
+        estimate = estimated_lipschitz(problem, theta, jacobian, spectrum.velocity, metric)
     except MemoryPlanError:  # a second Jacobian beside the first
         return None
     how = f"L = {estimate:.3g}, estimated from differences of D along the flow and {DIRECTIONS} random directions"
@@ -92,12 +94,15 @@ def is_linear(problem: Problem) -> bool:
     return all(isinstance(block.map, Layered) and block.map.is_linear() for block in problem.blocks)
 
 
-def estimated_lipschitz(problem: Problem, theta: Theta, jacobian: Jacobian, velocity: Theta) -> float:
+def estimated_lipschitz(
+    problem: Problem, theta: Theta, jacobian: Jacobian, velocity: Theta, metric: Metric = EUCLIDEAN
+) -> float:
     """`max ‖D(θ + h u) − D(θ)‖₂/h` over unit u: the flow's direction −D⁺r and a few random ones; a lower bound of L.
 
     Args:
-        jacobian: D at θ, rows weighted, float64.
-        velocity: −D⁺r, (K,).
+        jacobian: `B M^{−½}` at θ, float64.
+        velocity: −(B M^{−½})⁺r, (K,).
+        metric: M, in which u has length 1 and D is measured.
 
     Cost: two Jacobians a direction, and some twenty products with D, Dᵀ and those of each.
     """
@@ -110,17 +115,23 @@ def estimated_lipschitz(problem: Problem, theta: Theta, jacobian: Jacobian, velo
     else:
         reach = 1.0
     return max(
-        _difference(problem, theta, jacobian, u / norm(u), h) for u in directions for h in (reach, SHORT * reach)
+        _difference(problem, theta, jacobian, u / norm(u), h, metric.column_scale)
+        for u in directions
+        for h in (reach, SHORT * reach)
     )
 
 
-def _difference(problem: Problem, theta: Theta, jacobian: Jacobian, unit: Theta, distance: float) -> float:
+def _difference(
+    problem: Problem, theta: Theta, jacobian: Jacobian, unit: Theta, distance: float, columns: Theta | None
+) -> float:
     """`‖D(θ + h u) − D(θ)‖₂/h`, with h as it is after rounding."""
-    moved = theta + (distance * unit).to(theta.dtype)
-    h = norm(moved.double() - theta.double())
+    way = unit if columns is None else columns * unit
+    moved = theta + (distance * way).to(theta.dtype)
+    gone = moved.double() - theta.double()
+    h = norm(gone if columns is None else gone / columns)
     if h == 0.0:
         return 0.0
-    there = problem.linearise(moved, dtype=torch.float64)[1]
+    there = problem.linearise(moved, dtype=torch.float64)[1].scaled(columns=columns)
 
     def squared(u: Outputs) -> Outputs:
         """`(D' − D)(D' − D)ᵀ u`."""

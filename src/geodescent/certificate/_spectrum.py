@@ -55,13 +55,19 @@ class Spectrum:
 
 
 def spectrum_of(
-    jacobian: Jacobian, residual: Outputs, *, rcond: float | None = None, counted: Tensor | None = None
+    jacobian: Jacobian,
+    residual: Outputs,
+    *,
+    columns: Theta | None = None,
+    rcond: float | None = None,
+    counted: Tensor | None = None,
 ) -> Spectrum:
     """The spectrum of D at the highest level that its size allows.
 
     Args:
         jacobian: D, rows weighted, in the model's dtype; everything after the capture is done in float64.
         residual: r, weighted, (m,), float64.
+        columns: M^{−½}, (K,), float64: the spectrum is that of `D M^{−½}`; None for ones.
         rcond: relative cut on σ; by default max(m, K)·eps of the model's dtype.
         counted: which rows have a positive weight, (m,); None for all.
 
@@ -70,7 +76,7 @@ def spectrum_of(
     """
     m, k = jacobian.shape
     cut = max(m, k) * torch.finfo(jacobian.dtype).eps if rcond is None else rcond
-    doubled = jacobian.to(torch.float64)
+    doubled = jacobian.to(torch.float64).scaled(columns=columns)
     small, order, limits = min(m, k), order_of(jacobian), budget()
     if has_deadline():
         with measuring(PRODUCT):

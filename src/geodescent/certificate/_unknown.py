@@ -4,12 +4,12 @@ from geodescent.certificate._certificate import Certificate
 from geodescent.problem import Problem
 
 
-def unknown_certificate(problem: Problem, cost: float, reason: str) -> Certificate:
+def unknown_certificate(problem: Problem, cost: float, reason: str | None) -> Certificate:
     """Counts and the cost, and why all else is None.
 
     Args:
         cost: C, as it was known.
-        reason: a sentence.
+        reason: a sentence, or None.
     """
     return Certificate(
         regime="overparametrised" if problem.n_params >= problem.n_rows_wanted else "underparametrised",

@@ -84,9 +84,9 @@ def _resolved_fall(here: Linearised) -> float:
     m, k = here.moving.shape
     if m * k > RESOLVED_NUMBERS or min(m, k) > RESOLVED_ORDER:
         return math.inf
-    squares = here.metric.squares
-    scale = None if squares is None else squares.to(here.residual.dtype).rsqrt()
-    left, values, _ = torch.linalg.svd(here.moving.scaled(columns=scale).dense(), full_matrices=False)
+    scale = here.metric.column_scale
+    inside = here.moving.scaled(columns=None if scale is None else scale.to(here.residual.dtype))
+    left, values, _ = torch.linalg.svd(inside.dense(), full_matrices=False)
     resolved = left[:, values > max(m, k) * torch.finfo(here.theta.dtype).eps * values[0]]
     along = resolved.T @ here.residual
     return here.problem.cost_of(along)

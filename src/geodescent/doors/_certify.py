@@ -1,10 +1,14 @@
 """`certify`: what is known before a step, and what limits a fit."""
 
+from typing import Literal
+
 from torch import Tensor
 
 from geodescent._budget import within
+from geodescent._errors import InputError
 from geodescent.certificate import Certificate, certificate_of
 from geodescent.doors._arguments import tensors_of
+from geodescent.metric import EUCLIDEAN
 from geodescent.outputs import Inputs
 from geodescent.problem import Model, problem_of
 
@@ -18,6 +22,7 @@ def certify(
     target_cost: float | None = None,
     rcond: float | None = None,
     lipschitz: float | None = None,
+    metric: Literal["fit", "flow"] = "fit",
     max_seconds: float | None = None,
 ) -> Certificate:
     """What is known at the model's parameters: rank, spectrum, guarantee, floors and the causes of rank loss.
@@ -31,9 +36,13 @@ def certify(
         weights: w ≥ 0, (N,), of single samples.
         target_cost: for the stopping time.
         rcond: relative cut on σ; default max(m, K)·eps from D, at least √(min(m, K)·eps) through G or DᵀD.
-        lipschitz: a proven Lipschitz constant L of D on the ball of radius σ_min/L.
+        lipschitz: a proven Lipschitz constant L of D, in the metric, on the ball of radius σ_min/L.
+        metric: of the parameters, in which σ, rank, rcond, L and lengths are stated: that of `gd.fit`, in which they do
+            not depend on units, or the Euclidean one of `gd.flow`. For networks on data of order one they are the same.
         max_seconds: parts that would take longer are left out, and the certificate names them; None for all parts.
     """
+    if metric not in ("fit", "flow"):
+        raise InputError(f'metric must be "fit" or "flow", not {metric!r}.')
     problem = problem_of(model, tensors_of(X, "certify"), y, weights, call="certify")
     with within(max_seconds, remedy="a larger max_seconds computes it."):
         return certificate_of(
@@ -41,6 +50,6 @@ def certify(
             target_cost=target_cost,
             rcond=rcond,
             lipschitz=lipschitz,
+            metric=EUCLIDEAN if metric == "flow" else None,
             describe_point=True,
-            forecast_rounding=True,
         )

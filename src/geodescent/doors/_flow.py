@@ -17,6 +17,7 @@ from geodescent.doors._stats import stats_of
 from geodescent.flow import AdaptedField, Field, FlowPath, check_until, follow, notes_of, path_arrays, start_floor
 from geodescent.lift import Lift, PlannedLift
 from geodescent.linalg import row_norm
+from geodescent.metric import EUCLIDEAN
 from geodescent.outputs import Inputs
 from geodescent.problem import Model, Problem, problem_of
 from geodescent.theory import stopping_time
@@ -113,7 +114,7 @@ def _answer(
         stats=stats,
         seconds=seconds,
         theta=theta,
-        on_demand=on_demand(problem, theta, target_cost=target_cost, full_rank_so_far=full),
+        on_demand=on_demand(problem, theta, target_cost=target_cost, metric=EUCLIDEAN, full_rank_so_far=full),
     )
 
 

@@ -8,6 +8,7 @@ from geodescent._budget import within
 from geodescent._errors import InputError
 from geodescent._types import Theta
 from geodescent.certificate import Certificate, certificate_of, unknown_certificate
+from geodescent.metric import Metric
 from geodescent.outputs import ModuleSnapshot, OfModule, Parametrised
 from geodescent.problem import Problem, rounding_floor, same_cost
 
@@ -90,15 +91,21 @@ class OnDemand:
 
 
 def on_demand(
-    problem: Problem, theta: Theta, *, target_cost: float | None, full_rank_so_far: bool | None = None
+    problem: Problem,
+    theta: Theta,
+    *,
+    target_cost: float | None,
+    metric: Metric | None = None,
+    full_rank_so_far: bool | None = None,
 ) -> OnDemand:
-    """The certificate of a finished run."""
+    """The certificate of a finished run; `metric` as in `certificate_of`."""
 
     def make(problem: Problem, theta: Theta) -> Certificate:
         return certificate_of(
             problem,
             theta=theta,
             target_cost=target_cost,
+            metric=metric,
             full_rank_so_far=full_rank_so_far,
             describe_point=True,
         )

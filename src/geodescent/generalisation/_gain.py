@@ -146,8 +146,7 @@ def _candidates(
 
 def _candidate(part: DistinctSamples, theta: Theta, gain: float, metric: Metric, *, by_rows: bool) -> GainCandidate:
     residual, rows = part.problem.linearise(theta, dtype=torch.float64)
-    squares = metric.following(rows).squares
-    rows = rows.scaled(columns=None if squares is None else squares.rsqrt())
+    rows = rows.scaled(columns=metric.following(rows).column_scale)
     left, route = _left_out(rows, residual, part.problem, torch.finfo(theta.dtype).eps, by_rows=by_rows)
     return GainCandidate(gain, left.error + part.spread, left.ridge, left.rank, route)
 

@@ -10,7 +10,9 @@ from geodescent.metric import LayerUnits, entries_of, over_weight, target_mean
 from geodescent.outputs import NetworkMap
 from geodescent.problem import Problem
 
-MEAN_STEP = 10.0  # Units of the targets: their mean is taken in steps of this, so that data of order one stay as they are.
+MEAN_STEP = (
+    10.0  # Units of the targets: their mean is taken in steps of this, so that data of order one stay as they are.
+)
 
 
 @dataclass(frozen=True)
@@ -90,7 +92,7 @@ def _scaled_last(theta: Theta, units: LayerUnits) -> float:
 
 
 def _shifted(problem: Problem, theta: Theta, units: LayerUnits) -> tuple[float, ...]:
-    """What is added to the biases of the last layer, in place: what outputs lack on the mean, in steps of `MEAN_STEP`."""
+    """What is added to the biases of the last layer, in place: what outputs lack on the mean, rounded."""
     last = units.layers.last
     where = None if last is None else entries_of(units.outputs, last.bias)
     if where is None:

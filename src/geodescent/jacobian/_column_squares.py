@@ -3,19 +3,25 @@
 import torch
 from torch import Tensor
 
+from geodescent._errors import MemoryPlanError
 from geodescent._types import Theta
 from geodescent.jacobian._jacobian import Jacobian
+from geodescent.jacobian._product_columns import PROBES, random_signs
 
 
 def column_squares(jacobian: Jacobian, wanted: Tensor) -> Theta:
     """`Σ_i D_ij²`, (K,), of the columns that are wanted, a mask (K,); nothing is known of the others.
 
-    Exact where columns are formed; of a D that is known by its products, and too large to be formed, an estimate by
-    random signs. Where D has no rows in memory, the diagonal of DᵀD.
+    Exact where columns are formed, or DᵀD where D has no rows in memory; else the mean of `(Dᵀz)²` over random signs z.
     """
-    if not jacobian.blocks:
-        return jacobian.normal().diagonal()
     squares = torch.zeros(jacobian.n_params, dtype=jacobian.dtype, device=jacobian.device)
+    if not jacobian.blocks:
+        try:
+            return jacobian.normal().diagonal()
+        except MemoryPlanError:
+            for signs in random_signs(jacobian.n_residuals, squares):
+                squares.add_(jacobian.rmv(signs).square(), alpha=1.0 / PROBES)
+            return squares
     for block in jacobian.blocks:
         for piece in block.columns:
             if bool(wanted[piece.index].any()):

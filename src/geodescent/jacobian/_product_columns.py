@@ -7,7 +7,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from geodescent._budget import budget, require
+from geodescent._budget import budget, fits, require
 from geodescent._errors import InputError
 from geodescent.jacobian._columns import Columns, DenseColumns
 from geodescent.jacobian._workspace import Workspace
@@ -147,26 +147,18 @@ class ProductColumns:
         if self.is_formable:
             return self._formed.row_squares()
         squares = torch.zeros_like(self.row_scale)
-        for signs in self._signs(self.width):
+        for signs in random_signs(self.width, self.row_scale):
             squares += self.mv(signs)[:, 0].square()
         return (squares / PROBES)[:, None]
 
     def add_column_squares(self, out: Tensor) -> None:
-        if self.is_formable:
+        if self.is_formable and fits(self.unmade * self.row_scale.dtype.itemsize, self.row_scale.device):
             self._formed.add_column_squares(out)
             return
-        for signs in self._signs(len(self.row_scale)):
+        for signs in random_signs(len(self.row_scale), self.row_scale):
             row = torch.zeros_like(self.column_scale)
             self.rmv(signs[:, None], row)
             out.add_(row.square(), alpha=1.0 / PROBES)
-
-    def _signs(self, n: int) -> Iterator[Tensor]:
-        """`PROBES` vectors of random signs, always the same ones."""
-        device = self.row_scale.device
-        generator = torch.Generator(device).manual_seed(0)
-        for _ in range(PROBES):
-            signs = torch.randint(0, 2, (n,), generator=generator, device=device)
-            yield (2 * signs - 1).to(self.row_scale.dtype)
 
     def add_block(self, other: Columns, out: Tensor, work: Workspace, *, fresh: bool) -> None:
         self._formed.add_block(other, out, work, fresh=fresh)
@@ -176,3 +168,11 @@ class ProductColumns:
 
     def flops(self, other_rows: int) -> int:
         return 2 * len(self.row_scale) * other_rows * self.width
+
+
+def random_signs(n: int, like: Tensor) -> Iterator[Tensor]:
+    """`PROBES` vectors of random signs, (n,), always the same ones."""
+    generator = torch.Generator(like.device).manual_seed(0)
+    for _ in range(PROBES):
+        signs = torch.randint(0, 2, (n,), generator=generator, device=like.device)
+        yield (2 * signs - 1).to(like.dtype)

@@ -78,6 +78,23 @@ class Metric:
         """M, (K,), all positive; None for ones."""
         return None if self.diagonal is None else torch.where(self.diagonal > 0.0, self.diagonal, 1.0)
 
+    @property
+    def column_scale(self) -> Theta | None:
+        """`M^{−½}`, (K,), of the columns of D; None for ones."""
+        squares = self.squares
+        return None if squares is None else squares.rsqrt()
+
+    @property
+    def sentence(self) -> str | None:
+        """What the units of the parameters are; None where M = 1."""
+        if self.diagonal is None:
+            return None
+        if self.is_by_columns:
+            return "each parameter in the unit in which its column of D has length 1"
+        if self.groups is None:
+            return "weights in units that inputs and targets of order 1 would give them"
+        return "weights as for inputs and targets of order 1, other parameters by the lengths of their columns of D"
+
     def length(self, velocity: Theta) -> float:
         """`‖v‖_M`."""
         squares = self.squares

@@ -108,6 +108,14 @@ class StreamedMap:
         """The module's own parameters."""
         return self.map.theta
 
+    def parameters(self) -> dict[str, Tensor]:
+        """The module's own parameters by name, in the order of θ."""
+        return self.map.parameters()
+
+    def watched(self, theta: Theta) -> Outputs:
+        """`x[θ]` of one batch, recorded by autograd."""
+        return self.map.watched(theta)
+
     def write(self, theta: Theta) -> None:
         """Copies θ into the module."""
         self.map.write(theta)
