@@ -62,6 +62,7 @@ def certificate_of(
     lost = _lost(problem, spectrum, causes)
     margin = None if lost else there.margin(spectrum, lipschitz)
     time, why_no_time = _time(there.cost, target_cost, spectrum, lost=bool(lost), rounding=rounding)
+    point = there.point(spectrum, rounding) if describe_point else None
     reason = _joined(spectrum.reason, why_no_time, *not_looked_for(problem), left_out())
     return replace(
         unknown_certificate(problem, there.cost, reason),
@@ -83,7 +84,7 @@ def certificate_of(
         causes=causes,
         level=spectrum.level,
         metric=there.metric.sentence,
-        point=there.point(spectrum, rounding) if describe_point else None,
+        point=point,
     )
 
 

@@ -14,7 +14,7 @@ from geodescent.descent._round import Observer, Stages, play
 from geodescent.descent._separated import linear_entries
 from geodescent.descent._state import Best, State
 from geodescent.descent._stopping import Stopping, ended
-from geodescent.metric import Metric, target_mean
+from geodescent.metric import LayerUnits, Metric, target_mean
 from geodescent.problem import FixedSource, PartSource, Problem, rounding_floor
 
 
@@ -43,8 +43,12 @@ class Descent:
     last: Linearised | None
 
 
-def start(stages: Stages, observer: Observer) -> State:
-    """The state at the maps' own parameters."""
+def start(stages: Stages, observer: Observer, units: LayerUnits | None = None) -> State:
+    """The state at the maps' own parameters.
+
+    Args:
+        units: of the problem's data, where they are known already.
+    """
     source, problem = stages[-1].source, stages[-1].source.first
     theta = problem.theta
     cost = source.cost(theta)
@@ -52,7 +56,10 @@ def start(stages: Stages, observer: Observer) -> State:
         0, 0.0, cost, cost, validation_cost=observer.validation_cost(theta), block_rms=problem.block_rms(theta, cost)
     )
     best = Best(theta, cost, stages[0].source.own_cost(theta, cost))
-    fixed, metric = all(isinstance(stage.source, (FixedSource, PartSource)) for stage in stages), Metric.of(problem)
+    fixed, metric = (
+        all(isinstance(stage.source, (FixedSource, PartSource)) for stage in stages),
+        Metric.of(problem, units),
+    )
     return State(
         theta,
         cost,

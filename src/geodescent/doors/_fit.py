@@ -15,6 +15,7 @@ from geodescent.descent import (
     Method,
     Observer,
     Stages,
+    State,
     Stopping,
     descend,
     read_state,
@@ -22,10 +23,11 @@ from geodescent.descent import (
 )
 from geodescent.doors._arguments import Data, checked_stopping, require_folder
 from geodescent.doors._on_demand import on_demand
-from geodescent.doors._plan import FitPlan, plan_fit, target_notes
+from geodescent.doors._plan import FitPlan, plan_fit, target_notes, unit_notes
 from geodescent.doors._results import Solution, history_of
 from geodescent.doors._stats import stats_of
-from geodescent.generalisation import Validation
+from geodescent.generalisation import GAINS, MOST_SAMPLES, Validation, choose_start
+from geodescent.metric import LayerUnits
 from geodescent.problem import Model
 
 
@@ -43,6 +45,7 @@ def fit(
     method: Method | Stages | None = None,
     callback: Callback | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
+    initialise: bool = False,
 ) -> Solution:
     """Trains in place to the least-squares minimum of `C = ‖x[θ] − y‖²/(2N)`; no learning rate.
 
@@ -82,6 +85,7 @@ def fit(
         method: lift × walk × control of one stage, or a tuple of stages over the problem; None for the planned ones.
         callback: called with the record of each accepted step; StopIteration ends the run.
         checkpoint: a folder to save to every 30 s and at the end, and to resume from.
+        initialise: suit the start to the data first, as `gd.initialise` does; what it did is said in the notes.
 
     Raises:
         InputError, JacobianError, MemoryPlanError: before any work, with the numbers and what to do.
@@ -91,9 +95,11 @@ def fit(
     require_folder(checkpoint)
     plan = plan_fit(model, X, y, weights, method, validation, by_validation=stopping.by_validation)
     problem, last_stage = plan.problem, plan.stages[-1]
-    unseen = Observer(plan.judge, by_validation=stopping.by_validation)
-    state = read_state(checkpoint, plan.stages) or start(plan.stages, unseen)
-    notes = [*target_notes(problem, stopping.target_cost, state.floor), *plan.notes]
+    state, notes = read_state(checkpoint, plan.stages), list(plan.notes)
+    if state is None:
+        state, said = _begun(plan, initialise=initialise, by_validation=stopping.by_validation)
+        notes += said
+    notes += target_notes(problem, stopping.target_cost, state.floor)
     keeper, counts = Keeper(checkpoint, state), Counter[str]()
     descent = _descended(plan, stopping, callback or no_callback, keeper, counts)
     state, last = descent.state, None if descent.last is None else descent.last.jacobian
@@ -108,6 +114,16 @@ def fit(
         theta=state.best.theta,
         on_demand=on_demand(problem, state.best.theta, target_cost=target_cost),
     )
+
+
+def _begun(plan: FitPlan, *, initialise: bool, by_validation: bool) -> tuple[State, list[str]]:
+    """The state before the first step, and what there is to say of the start."""
+    problem, notes = plan.problem, list[str]()
+    if initialise:
+        notes += choose_start(problem, GAINS, MOST_SAMPLES, seed=0).changes
+    units = LayerUnits.of(problem)
+    state = start(plan.stages, Observer(plan.judge, by_validation=by_validation), units)
+    return state, notes or unit_notes(problem, units)
 
 
 def _descended(plan: FitPlan, stopping: Stopping, callback: Callback, keeper: Keeper, counts: Counter[str]) -> Descent:

@@ -11,7 +11,8 @@ from geodescent._errors import InputError
 from geodescent._types import Theta
 from geodescent.descent import GainRatio, Method, Spring, Stages, planned_stages
 from geodescent.doors._arguments import Data, checked_method
-from geodescent.generalisation import Validation, split_off, validation_cost
+from geodescent.generalisation import Validation, in_units, split_off, validation_cost
+from geodescent.metric import LayerUnits
 from geodescent.problem import (
     BatchSource,
     FixedSource,
@@ -141,6 +142,19 @@ def _over_loader(
     first = stage.source.first
     note = f"The certificate is that of the first batch, {first.blocks[0].n_samples} samples."
     return FitPlan((stage,), validation_cost(first, validation), [note])
+
+
+def unit_notes(problem: Problem, units: LayerUnits | None) -> list[str]:
+    """A note for a start that the units of the data have saturated."""
+    saturated = in_units(problem, problem.theta, units)[1].saturated
+    if saturated is None:
+        return []
+    note = (
+        f"The {saturated}, and the network starts as for data of order 1: gd.initialise(model, X, y), or "
+        "gd.fit(…, initialise=True), suits the start to the data."
+    )
+    logger.warning(note)
+    return [note]
 
 
 def target_notes(problem: Problem, target_cost: float, floor: float) -> list[str]:

@@ -14,7 +14,7 @@ from geodescent.generalisation._leave_one_out import (
     modes_of_gram,
     modes_of_rows,
 )
-from geodescent.generalisation._start_units import StartUnits
+from geodescent.generalisation._start_units import StartUnits, in_units
 from geodescent.generalisation._validation import FEWEST, Validation, split_off, validation_cost
 
 __all__ = [
@@ -28,6 +28,7 @@ __all__ = [
     "StartUnits",
     "Validation",
     "choose_start",
+    "in_units",
     "leave_one_out",
     "left_out",
     "modes_of_gram",

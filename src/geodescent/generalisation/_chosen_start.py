@@ -67,6 +67,11 @@ class ChosenStart:
         """Whether more than 5 % of the targets' variance is left out: noise, or what such a network cannot learn."""
         return self.cost_of_mean > 0.0 and self.cost_left_out > NOISY * self.cost_of_mean
 
+    @property
+    def changes(self) -> list[str]:
+        """What was changed, and nothing else, in lines."""
+        return [line for line in str(self).splitlines() if line.startswith(("units:", "start:"))]
+
     def as_dict(self) -> dict[str, object]:
         """For JSON: None where a number is not finite."""
         return _finite(asdict(self)) | {"candidates": [_finite(asdict(c)) for c in self.candidates]}

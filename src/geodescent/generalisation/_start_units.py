@@ -1,5 +1,6 @@
 """The start of a network in the units of its data."""
 
+import math
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -12,6 +13,10 @@ from geodescent.problem import Problem
 
 MEAN_STEP = (
     10.0  # Units of the targets: their mean is taken in steps of this, so that data of order one stay as they are.
+)
+
+SATURATING = (
+    100.0  # Times the size that a start is made for: beyond it units of the network are saturated, or see nothing.
 )
 
 
@@ -33,6 +38,21 @@ class StartUnits:
     def changed(self) -> bool:
         """Whether anything was."""
         return bool(self.inputs) or self.target != 1.0 or bool(self.shift)
+
+    @property
+    def saturated(self) -> str | None:
+        """What the data are far from, where they are far from what the layers expect; None where they are not."""
+        sizes = [size for divisors in self.inputs.values() for size in divisors]
+        wrong = list[str]()
+        if sizes and max(max(sizes), 1.0 / min(sizes)) >= SATURATING:
+            far = max(sizes, key=lambda size: abs(math.log(size)))
+            wrong.append(f"inputs are of size {far:.0e}")
+        if max(self.target, 1.0 / self.target) >= SATURATING:
+            wrong.append(f"targets vary by {self.target:.0e}")
+        shift = max((abs(shift) for shift in self.shift), default=0.0)
+        if shift >= SATURATING * self.target:
+            wrong.append(f"targets lie about {shift:.0e}")
+        return " and ".join(wrong) or None
 
     def __str__(self) -> str:
         lines = list[str]()

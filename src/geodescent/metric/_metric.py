@@ -42,10 +42,14 @@ class Metric:
     unit: float | None = 1.0
 
     @classmethod
-    def of(cls, problem: Problem) -> "Metric":
-        """Before the first linearisation."""
+    def of(cls, problem: Problem, units: LayerUnits | None = None) -> "Metric":
+        """Before the first linearisation.
+
+        Args:
+            units: of the problem's data, where they are known already.
+        """
         groups = _groups(problem)
-        units = LayerUnits.of(problem)
+        units = LayerUnits.of(problem) if units is None else units
         fixed = None if units is None or units.are_ones else units.squares(problem.theta)
         if groups is None:
             return cls(fixed)
