@@ -29,6 +29,7 @@ SPREADS = (0.3, 0.8)  # standard deviation of the logarithm of a start over the 
 
 
 def logarithmic(draw: np.random.Generator, low: float, high: float, count: int) -> Array:
+    """Numbers whose logarithms are uniform."""
     return np.exp(draw.uniform(np.log(low), np.log(high), count))
 
 
@@ -90,6 +91,7 @@ def in_a_loop(f: Callable[..., Any], x: Array, y: Array, p0: Array, **options: A
 
 
 def costs(f: Callable[..., Any], x: Array, y: Array, popt: Array) -> Array:
+    """½‖f − y‖² of each data set."""
     values = f(x, *popt.T[:, :, None])
     return np.nan_to_num(0.5 * ((values - y) ** 2).sum(1), nan=np.inf)
 
@@ -107,6 +109,7 @@ def apart(f: Callable[..., Any], x: Array, y: Array, p0: Array, fit: gd.BatchedF
 
 
 def main() -> None:
+    """Prints the lines."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--count", type=int, default=10_000)
     parser.add_argument("--device", default="cpu")

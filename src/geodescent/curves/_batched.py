@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from enum import IntEnum
 from typing import TypeAlias
 
 import numpy as np
@@ -12,10 +11,10 @@ from torch import Tensor
 
 from geodescent._budget import budget
 from geodescent._errors import InputError
-from geodescent.curves._batched_data import DataSets, Given, data_sets, starts
-from geodescent.curves._batched_descent import A_STEP, descend
+from geodescent.curves._batched_data import Given, data_sets, starts
+from geodescent.curves._batched_descent import A_STEP
 from geodescent.curves._batched_formula import Formula, linear_parameters
-from geodescent.curves._batched_polish import covariance, polished
+from geodescent.curves._batched_outcome import SENTENCES, BatchedStatus, Outcome, best_of_two, fittable, judge
 from geodescent.curves._batched_problem import Problems
 
 Numbers: TypeAlias = Tensor | NDArray[np.float64] | NDArray[np.int64] | NDArray[np.bool_]
@@ -24,32 +23,6 @@ Numbers: TypeAlias = Tensor | NDArray[np.float64] | NDArray[np.int64] | NDArray[
 LEAST_NFEV = A_STEP + 2  # Evaluations: the start, the same with its linear parameters, and one step.
 BYTES_A_NUMBER = 64
 """Bytes of a number of the derivatives that are held at once: eight in float64, times the copies that are alive."""
-
-
-class BatchedStatus(IntEnum):
-    """How one data set ended; positive where a minimum was found."""
-
-    CONVERGED = 1
-    UNDETERMINED = 2
-    SPENT = 0
-    NOT_FINITE = -1
-    TOO_FEW = -2
-    BAD_START = -3
-    NO_PROGRESS = -4
-
-
-SENTENCES = {
-    BatchedStatus.CONVERGED: "Converged to a least-squares minimum.",
-    BatchedStatus.UNDETERMINED: "No step lowers the cost, but the data do not determine all parameters here: "
-    "fix one of them in f, or start elsewhere.",
-    BatchedStatus.SPENT: "max_nfev was reached before a minimum: raise it, or start nearer.",
-    BatchedStatus.NOT_FINITE: "x, y or sigma hold values that are not finite, or a sigma that is not positive: "
-    "leave such points out by sigma = inf.",
-    BatchedStatus.TOO_FEW: "There are fewer points than parameters: pass more points, or fix parameters in f.",
-    BatchedStatus.BAD_START: "f is not finite at p0, or p0 is outside the bounds: start elsewhere.",
-    BatchedStatus.NO_PROGRESS: "No step lowers the cost, and yet its slope is not zero: f may have a kink or a "
-    "jump here, or not be finite nearby; start elsewhere.",
-}
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -97,7 +70,7 @@ def curve_fit_batched(
     sigma: Given | None = None,
     absolute_sigma: bool = False,
     bounds: tuple[Given, Given] = (-np.inf, np.inf),
-    max_nfev: int = 600,
+    max_nfev: int = 300,
 ) -> BatchedFit:
     """Fits one formula to B data sets at once: `min ½ Σ ((f(xᵢ, θ) − yᵢ)/σᵢ)²` for each, in SciPy's idiom.
 
@@ -137,87 +110,33 @@ def curve_fit_batched(
     if not max_nfev >= LEAST_NFEV:
         raise InputError(f"max_nfev = {max_nfev} leaves no room for a step: pass at least {LEAST_NFEV}.")
     problems = Problems(Formula(f, data.x, data.shared), data.y, data.weight, lower, upper)
-    outcome = _Outcome.before(data, start)
-    outcome.judge_starts(problems, start)
-    rows = outcome.fitted()
+    outcome = Outcome.before(start)
+    judge(outcome.status, data, problems, start)
+    rows = fittable(outcome.status)
     problems[rows[:1]].formula.check(start[rows[:1]])
     size = max(1, budget().batch_bytes // (BYTES_A_NUMBER * data.y.shape[1] * (start.shape[1] + 1)))
     for block in _blocks(rows, size):
-        outcome.judge_values(problems, start, block)
-    rows = outcome.fitted()
+        finite = torch.isfinite(problems[block].residual(start[block])).all(1)
+        outcome.status[block[~finite]] = BatchedStatus.BAD_START
+    rows = fittable(outcome.status)
     problems = problems.separated(linear_parameters(problems[rows].formula, start[rows]))
     for block in _blocks(rows, size):
-        outcome.fit(problems, start, block, max_nfev)
-    return outcome.given_back(data, absolute_sigma, as_tensors=isinstance(ydata, Tensor))
+        outcome.put(block, best_of_two(problems[block], start[block], max_nfev))
+    return _given_back(outcome, data.kept, absolute_sigma, as_tensors=isinstance(ydata, Tensor))
+
+
+def _given_back(outcome: Outcome, kept: Tensor, absolute_sigma: bool, *, as_tensors: bool) -> BatchedFit:
+    """The result, as tensors or as arrays."""
+    pcov = outcome.matrix
+    if not absolute_sigma:
+        free = kept - outcome.theta.shape[1]
+        pcov = torch.where(free[:, None, None] > 0, pcov * (outcome.cost / free)[:, None, None], torch.inf)
+        pcov = torch.where(torch.isnan(outcome.matrix), torch.nan, pcov)
+    stderr = pcov.diagonal(dim1=1, dim2=2).sqrt()
+    success = outcome.status == BatchedStatus.CONVERGED
+    every = (outcome.theta, pcov, stderr, success, outcome.status, 0.5 * outcome.cost, outcome.evaluated)
+    return BatchedFit(*(every if as_tensors else (tensor.numpy() for tensor in every)))
 
 
 def _blocks(rows: Tensor, size: int) -> Iterator[Tensor]:
     return (rows[i : i + size] for i in range(0, len(rows), size))
-
-
-@dataclass(frozen=True)
-class _Outcome:
-    """What is known so far of every data set, written in place.
-
-    Attributes:
-        theta, matrix, cost: (B, K), (B, K, K) for σ as given, and ‖r‖² (B,).
-        status, evaluated: (B,).
-    """
-
-    theta: Tensor
-    matrix: Tensor
-    cost: Tensor
-    status: Tensor
-    evaluated: Tensor
-
-    @classmethod
-    def before(cls, data: DataSets, start: Tensor) -> "_Outcome":
-        """Nothing but what the data say."""
-        unknown = torch.full_like(start, torch.nan)
-        status = torch.full_like(start[:, 0], BatchedStatus.CONVERGED, dtype=torch.int64)
-        status[(data.weight > 0.0).sum(1) < start.shape[1]] = BatchedStatus.TOO_FEW
-        status[~data.sound] = BatchedStatus.NOT_FINITE
-        matrix = unknown[:, :, None].expand(-1, -1, start.shape[1]).clone()
-        return cls(unknown, matrix, unknown[:, 0].clone(), status, torch.zeros_like(status))
-
-    def judge_starts(self, problems: Problems, start: Tensor) -> None:
-        """Refuses starts that are not finite or outside the bounds."""
-        outside = ~((start >= problems.lower) & (start <= problems.upper) & torch.isfinite(start)).all(1)
-        self.status[outside & (self.status > 0)] = BatchedStatus.BAD_START
-
-    def judge_values(self, problems: Problems, start: Tensor, rows: Tensor) -> None:
-        """Refuses starts at which f is not finite."""
-        finite = torch.isfinite(problems[rows].residual(start[rows])).all(1)
-        self.status[rows[~finite]] = BatchedStatus.BAD_START
-
-    def fitted(self) -> Tensor:
-        """The data sets that can be fitted. Raises InputError where there is none."""
-        rows = (self.status > 0).nonzero()[:, 0]
-        if not len(rows):
-            reason = SENTENCES[BatchedStatus(int(self.status[0]))]
-            raise InputError(f"None of {len(self.status)} data sets can be fitted. The first: {reason}")
-        return rows
-
-    def fit(self, problems: Problems, start: Tensor, rows: Tensor, most: int) -> None:
-        """Fits some of the data sets."""
-        some = problems[rows]
-        ends = descend(some, start[rows], most)
-        best, converged, self.evaluated[rows] = polished(some, ends)
-        self.matrix[rows], determined = covariance(some, best.factor)
-        self.theta[rows], self.cost[rows] = best.theta, best.cost
-        found = torch.where(determined, BatchedStatus.CONVERGED, BatchedStatus.UNDETERMINED)
-        spent = ends.evaluated + A_STEP > most
-        missed = torch.where(spent, BatchedStatus.SPENT, BatchedStatus.NO_PROGRESS)
-        self.status[rows] = torch.where(converged, found, missed)
-
-    def given_back(self, data: DataSets, absolute_sigma: bool, *, as_tensors: bool) -> BatchedFit:
-        """The result, as tensors or as arrays."""
-        pcov = self.matrix
-        if not absolute_sigma:
-            free = (data.weight > 0.0).sum(1) - self.theta.shape[1]
-            pcov = torch.where(free[:, None, None] > 0, pcov * (self.cost / free)[:, None, None], torch.inf)
-            pcov = torch.where(torch.isnan(self.matrix), torch.nan, pcov)
-        stderr = pcov.diagonal(dim1=1, dim2=2).sqrt()
-        success = self.status == BatchedStatus.CONVERGED
-        every = (self.theta, pcov, stderr, success, self.status, 0.5 * self.cost, self.evaluated)
-        return BatchedFit(*(every if as_tensors else (tensor.numpy() for tensor in every)))

@@ -13,8 +13,10 @@ def held(r: Tensor, c: Tensor, low: Tensor, high: Tensor) -> Tensor:
 
 
 def restricted(r: Tensor, c: Tensor, free: Tensor) -> Factor:
-    """The factor of R (b, K, K) without the columns that are not free."""
-    return orthogonalised(as_columns(r * free[:, None, :]), c)[0]
+    """The factor of R (b, K, K), triangular, without the columns that are not free."""
+    if free.all():
+        return Factor(_as_columns(r), r, c)
+    return orthogonalised(_as_columns(r * free[:, None, :]), c)
 
 
 def within_box(r: Tensor, c: Tensor, root: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, Factor, Tensor]:
@@ -27,7 +29,7 @@ def within_box(r: Tensor, c: Tensor, root: Tensor, low: Tensor, high: Tensor) ->
     fixed = torch.zeros_like(c)
     while True:
         stacked = torch.cat([r, torch.diag_embed(root)], 1) * free[:, None, :]
-        damped, _ = orthogonalised(as_columns(stacked), above_zeros(c + times(r, fixed)))
+        damped = orthogonalised(_as_columns(stacked), above_zeros(c + times(r, fixed)))
         step = torch.where(free, -back_substituted(damped.r, damped.c), fixed)
         outside = free & ((step < low) | (step > high))
         if not outside.any():
@@ -36,7 +38,7 @@ def within_box(r: Tensor, c: Tensor, root: Tensor, low: Tensor, high: Tensor) ->
         free = free & ~outside
 
 
-def as_columns(matrices: Tensor) -> Tensor:
+def _as_columns(matrices: Tensor) -> Tensor:
     """(b, n, K) as columns (K, b, n)."""
     return matrices.permute(2, 0, 1)
 

@@ -24,14 +24,16 @@ class DataSets:
         x: (…, n), or (B, …, n).
         shared: whether it is the first.
         y: (B, n).
-        weight: 1/σ (B, n), zero for points that are left out.
+        weight: 1/σ (B, n), zero for points that are left out; None where no σ is given.
+        kept: the number of points that are not left out, (B,).
         sound: whether all that is kept is finite and every σ positive, (B,).
     """
 
     x: Tensor
     shared: bool
     y: Tensor
-    weight: Tensor
+    weight: Tensor | None
+    kept: Tensor
     sound: Tensor
 
 
@@ -67,20 +69,21 @@ def data_sets(xdata: Given, ydata: Given, sigma: Given | None) -> DataSets:
             f"xdata has shape {tuple(x.shape)} where ydata has {tuple(y.shape)}: pass x of shape ({points},) or "
             f"(k, {points}) for all data sets, or ({count}, {points}) or ({count}, k, {points}) with one for each."
         )
-    deviation = torch.ones_like(y) if sigma is None else as_float64(sigma, y.device, "sigma")
+    flat = x[:, None] if not shared and x.dim() == 2 else x
+    finite = (torch.isfinite(flat).all(-2) if flat.dim() > 1 else torch.isfinite(flat)) & torch.isfinite(y)
+    if sigma is None:
+        return DataSets(x, shared, y, None, torch.full_like(y[:, 0], points), finite.all(1))
+    deviation = as_float64(sigma, y.device, "sigma")
     if deviation.shape not in ((), (points,), (count, points)):
         raise InputError(
             f"sigma has shape {tuple(deviation.shape)} where ydata has {tuple(y.shape)}: pass standard deviations of "
             f"shape (), ({points},) or ({count}, {points}). For a covariance LLᵀ fit L⁻¹f to L⁻¹y, with "
             "torch.linalg.solve_triangular in f."
         )
-    deviation = deviation.expand_as(y)
-    weight = 1.0 / deviation
-    kept = weight > 0.0
-    flat = x[:, None] if not shared and x.dim() == 2 else x
-    finite = torch.isfinite(flat).all(-2) if flat.dim() > 1 else torch.isfinite(flat)
-    sound = (((finite & torch.isfinite(y)) | ~kept) & (deviation > 0.0)).all(1)
-    return DataSets(x, shared, y, weight, sound)
+    weight = 1.0 / deviation.expand_as(y)
+    left_out = torch.isposinf(deviation).expand_as(y)
+    sound = ((finite & (deviation > 0.0)) | left_out).all(1)
+    return DataSets(x, shared, y, weight, (~left_out).sum(1).to(y.dtype), sound)
 
 
 def starts(f: Callable[..., Tensor], p0: Given | None, y: Tensor, box: tuple[Given, Given]) -> tuple[Tensor, ...]:

@@ -5,9 +5,10 @@ from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
-from torch.func import jvp, vmap
+from torch.func import vmap
 
 from geodescent._errors import InputError
+from geodescent.outputs import value_and_derivative
 
 LINEAR = 1e-11
 """Share of the values: a formula that differs from its tangent by less is linear in the parameters that were moved."""
@@ -48,8 +49,7 @@ class Formula:
         directions = torch.eye(theta.shape[1], dtype=theta.dtype, device=theta.device)[list(which)]
 
         def along(direction: Tensor) -> tuple[Tensor, Tensor]:
-            values, derivative = jvp(self.values, (theta,), (direction.expand_as(theta),))[:2]
-            return values, derivative
+            return value_and_derivative(self.values, (theta,), (direction.expand_as(theta),))
 
         values, derivatives = vmap(along)(directions)
         return values[0], derivatives

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from geodescent.curves._batched_box import within_box
-from geodescent.curves._batched_factor import Factor, orthogonalised
+from geodescent.curves._batched_factor import Factor, factored
 from geodescent.curves._batched_formula import Formula
 
 
@@ -17,7 +17,7 @@ class Problems:
     Attributes:
         formula: f and x.
         y: (b, n).
-        weight: w = 1/σ (b, n); points with weight zero are left out, whatever x and y hold there.
+        weight: w = 1/σ (b, n), None where all are one; points with weight zero are left out, whatever x and y hold.
         lower, upper: (b, K).
         linear: the parameters solved for at every point.
         bent: all others.
@@ -25,7 +25,7 @@ class Problems:
 
     formula: Formula
     y: Tensor
-    weight: Tensor
+    weight: Tensor | None
     lower: Tensor
     upper: Tensor
     linear: tuple[int, ...] = ()
@@ -36,7 +36,7 @@ class Problems:
             self,
             formula=self.formula[rows],
             y=self.y[rows],
-            weight=self.weight[rows],
+            weight=None if self.weight is None else self.weight[rows],
             lower=self.lower[rows],
             upper=self.upper[rows],
         )
@@ -52,11 +52,20 @@ class Problems:
 
     def weighted(self, differences: Tensor) -> Tensor:
         """(…, b, n) by w, and zero where a point is left out."""
+        if self.weight is None:
+            return differences
         return torch.where(self.weight > 0.0, self.weight * differences, 0.0)
 
     def residual(self, theta: Tensor) -> Tensor:
         """r = w(f(x, θ) − y), (b, n)."""
         return self.weighted(self.formula.values(theta) - self.y)
+
+    def variation(self) -> Tensor:
+        """‖w(y − ȳ)‖² (b,), ȳ the weighted mean: what the best constant leaves."""
+        ones = self.weighted(torch.ones_like(self.y))
+        weighted = self.weighted(self.y)
+        mean = (ones * weighted).sum(1) / ones.square().sum(1)
+        return (weighted - mean[:, None] * ones).square().sum(1)
 
     def settled(self, theta: Tensor) -> tuple[Tensor, Tensor]:
         """θ with the best linear parameters, within their bounds, for the others; and ‖r‖² (b,) there.
@@ -67,21 +76,20 @@ class Problems:
         residual, columns = self.weighted(values - self.y), self.weighted(columns)
         if self.linear:
             linear = list(self.linear)
-            factor, _ = orthogonalised(columns, residual)
+            factor = factored(columns, residual)
             low, high = (self.lower - theta)[:, linear], (self.upper - theta)[:, linear]
             step = within_box(factor.r, factor.c, torch.zeros_like(low), low, high)[0]
             theta = theta.clone()
             theta[:, linear] += step
             theta = self.within(theta)
-            residual = residual + torch.einsum("kbn,bk->bn", columns, step)
+            residual = residual + (step[:, None, :] @ columns.transpose(0, 1))[:, 0]
         return theta, residual.square().sum(1)
 
     def linearised(self, theta: Tensor) -> tuple[Factor, Tensor]:
         """The factor of the derivatives of r, in `order`, with `c = Qᵀr`; and ‖r‖² (b,)."""
         values, columns = self.formula.columns(theta, self.order)
         residual = self.weighted(values - self.y)
-        factor, _ = orthogonalised(self.weighted(columns), residual)
-        return factor, residual.square().sum(1)
+        return factored(self.weighted(columns), residual), residual.square().sum(1)
 
     def room(self, theta: Tensor) -> tuple[Tensor, Tensor]:
         """How far each parameter may go down (≤ 0) and up (≥ 0), (b, K) each, in `order`."""
