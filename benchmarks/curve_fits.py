@@ -101,9 +101,10 @@ def apart(f: Callable[..., Any], x: Array, y: Array, p0: Array, fit: gd.BatchedF
     popt, pcov = in_a_loop(f, x, y, p0, xtol=1e-15, ftol=1e-15, gtol=1e-15)
     ours, theirs = costs(f, x, y, np.asarray(fit.popt)), costs(f, x, y, popt)
     same = np.isfinite(theirs) & (abs(ours - theirs) <= 1e-9 * theirs) & np.isfinite(pcov).all((1, 2))
-    same &= np.asarray(fit.success) & ((fit.popt > 0) == (popt > 0)).all(1)  # a width has two signs
     error = np.sqrt(np.diagonal(pcov, axis1=1, axis2=2))
-    parameters = abs(np.asarray(fit.popt) - popt) / np.maximum(abs(popt), error)
+    scale = np.maximum(abs(popt), error)
+    same &= np.asarray(fit.success) & (abs(np.asarray(fit.popt) - popt) < 0.01 * scale).all(1)  # two signs, aliases
+    parameters = abs(np.asarray(fit.popt) - popt) / scale
     covariances = abs(np.asarray(fit.pcov) - pcov) / (error[:, :, None] * error[:, None, :])
     return float(parameters[same].max()), float(covariances[same].max())
 

@@ -65,11 +65,15 @@ class Formula:
                 "Write it for one data set, f(x, a, b, ...) with x as in xdata and numbers a, b, in operations of "
                 "torch (torch.exp, torch.where), without if, float() or .item() of its arguments."
             ) from error
-        if values.shape != (1, points) or not values.is_floating_point():
+        if values.shape != (1, points):
             raise InputError(
-                f"f returns {values.dtype} of shape {tuple(values.shape[1:])} for a data set of {points} points, not "
-                f"real numbers of shape ({points},). A constant c is written c + torch.zeros({points}); with several "
-                "predictors x has shape (k, n)."
+                f"f returns a tensor of shape {tuple(values.shape[1:])} for a data set of {points} points, not "
+                f"({points},). A constant c is written c + torch.zeros_like(x); of several predictors x has (k, n)."
+            )
+        if values.dtype != torch.float64:
+            raise InputError(
+                f"f returns {values.dtype}, but x and the parameters are torch.float64: what else f uses must be so "
+                "too, tensor.double()."
             )
 
 
@@ -81,13 +85,13 @@ def linear_parameters(formula: Formula, theta: Tensor) -> tuple[int, ...]:
         return torch.randn(like.shape, generator=draw, dtype=like.dtype).to(like.device)
 
     formula, theta = formula[:COMPARED], theta[:COMPARED]
-    theta = theta * (1.0 + 0.1 * random(theta)) + 0.01 * random(theta)
+    theta = torch.where(theta != 0.0, theta * (1.0 + 0.1 * random(theta)), 0.1 * random(theta))
     values, columns = formula.columns(theta, range(theta.shape[1]))
     found: list[int] = []
     for j in range(theta.shape[1]):
         together = torch.zeros_like(theta)
         together[:, [*found, j]] = 1.0
-        move = together * (1.0 + theta.abs()) * (1.0 + random(theta).abs())
+        move = together * theta * (1.0 + random(theta).abs())
         tangent = torch.einsum("kbn,bk->bn", columns, move)
         size = values.abs() + (columns.abs() * move.T[:, :, None].abs()).sum(0)
         bent = [

@@ -97,7 +97,7 @@ def best_of_two(problems: Problems, start: Tensor, most: int) -> Outcome:
     outcome = _fitted(problems, start, most)
     doubtful = (outcome.cost > UNEXPLAINED * problems.variation()) | (outcome.status != BatchedStatus.CONVERGED)
     rows = doubtful.nonzero()[:, 0]
-    if problems.linear and len(rows):
+    if problems.linear and problems.bent and len(rows):
         first, second = outcome[rows], _fitted(problems[rows].separated(()), start[rows], most)
         outcome.evaluated[rows] = second.evaluated[:] = first.evaluated + second.evaluated
         better = torch.isfinite(second.cost) & ~(second.cost >= LOWER * first.cost)
