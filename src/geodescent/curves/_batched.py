@@ -13,8 +13,8 @@ from geodescent._budget import budget
 from geodescent._errors import InputError
 from geodescent.curves._batched_data import Given, data_sets, starts
 from geodescent.curves._batched_descent import A_STEP
-from geodescent.curves._batched_formula import Formula, linear_parameters
-from geodescent.curves._batched_outcome import SENTENCES, BatchedStatus, Outcome, best_of_two, fittable, judge
+from geodescent.curves._batched_formula import BatchedFormula, linear_parameters
+from geodescent.curves._batched_outcome import ENDING_SENTENCES, BatchedStatus, Outcome, best_of_two, fittable, judge
 from geodescent.curves._batched_problem import Problems
 
 Numbers: TypeAlias = Tensor | NDArray[np.float64] | NDArray[np.int64] | NDArray[np.bool_]
@@ -53,12 +53,12 @@ class BatchedFit:
     @property
     def message(self) -> list[str]:
         """A sentence for each data set."""
-        return [SENTENCES[BatchedStatus(int(code))] for code in self.status]
+        return [ENDING_SENTENCES[BatchedStatus(int(code))] for code in self.status]
 
     def __repr__(self) -> str:
         count, unknowns = self.popt.shape
         codes = [BatchedStatus(int(code)) for code in self.status]
-        lines = [f"{codes.count(status)}: {SENTENCES[status]}" for status in BatchedStatus if status in codes]
+        lines = [f"{codes.count(status)}: {ENDING_SENTENCES[status]}" for status in BatchedStatus if status in codes]
         return "\n".join([f"{count} fits of {unknowns} parameters:", *lines])
 
 
@@ -109,7 +109,7 @@ def curve_fit_batched(
     start, lower, upper = starts(f, p0, data.y, bounds)
     if not max_nfev >= LEAST_NFEV:
         raise InputError(f"max_nfev = {max_nfev} leaves no room for a step: pass at least {LEAST_NFEV}.")
-    problems = Problems(Formula(f, data.x, data.shared), data.y, data.weight, lower, upper)
+    problems = Problems(BatchedFormula(f, data.x, data.shared), data.y, data.weight, lower, upper)
     outcome = Outcome.before(start)
     judge(outcome.status, data, problems, start)
     rows = fittable(outcome.status)

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from geodescent.curves._batched_factor import Factor, back_substituted, orthogonalised, times
+from geodescent.curves._batched_factor import ColumnFactor, back_substituted, orthogonalised, times
 
 
 def held(r: Tensor, c: Tensor, low: Tensor, high: Tensor) -> Tensor:
@@ -12,14 +12,14 @@ def held(r: Tensor, c: Tensor, low: Tensor, high: Tensor) -> Tensor:
     return ((low >= 0.0) & (gradient > 0.0)) | ((high <= 0.0) & (gradient < 0.0))
 
 
-def restricted(r: Tensor, c: Tensor, free: Tensor) -> Factor:
+def restricted(r: Tensor, c: Tensor, free: Tensor) -> ColumnFactor:
     """The factor of R (b, K, K), triangular, without the columns that are not free."""
     if free.all():
-        return Factor(_as_columns(r), r, c)
+        return ColumnFactor(_as_columns(r), r, c)
     return orthogonalised(_as_columns(r * free[:, None, :]), c)
 
 
-def within_box(r: Tensor, c: Tensor, root: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, Factor, Tensor]:
+def within_box(r: Tensor, c: Tensor, root: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, ColumnFactor, Tensor]:
     """`argmin ‖c + Rv‖² + ‖√μ S v‖²` for low ≤ v ≤ high, root = √μ S; the factor of its free parameters, and which.
 
     Parameters that leave the box are fixed at the bound and the others solved for again, at most once a parameter: a

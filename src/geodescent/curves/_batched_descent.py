@@ -5,17 +5,17 @@ from dataclasses import dataclass, fields, replace
 import torch
 from torch import Tensor
 
-from geodescent.curves._batched_factor import Factor
+from geodescent.curves._batched_factor import ColumnFactor
 from geodescent.curves._batched_problem import Problems
 from geodescent.curves._batched_step import damped_step, free_gain
 
 INITIAL_DAMPING = 1.0  # Without unit, against columns of length one.
-FALL = 0.1  # Factor: the smallest by which a step lowers the damping.
-RISE = 2.0  # Factor on the damping after a refused step, doubled with each further one (Nielsen 1999).
-TAKEN = 1e-4  # Share of the promised fall of the cost that a step must keep (Moré 1978).
+LEAST_FALL = 0.1  # Factor: the smallest by which a step lowers the damping.
+FIRST_RISE = 2.0  # Factor on the damping after a refused step, doubled with each further one (Nielsen 1999).
+LEAST_RATIO = 1e-4  # Share of the promised fall of the cost that a step must keep (Moré 1978).
 DESCENDED = 1e-12  # Share of the cost: where the linear model promises less, undamped steps take over.
-ROUNDING = 1e-13  # Share of the cost: a refused step that promised less was refused by rounding.
-EXACT = 1e-26  # Share of ‖wy‖²: a sum of squares below it is rounding.
+ROUNDING_FALL = 1e-13  # Share of the cost: a refused step that promised less was refused by rounding.
+EXACT_FIT = 1e-26  # Share of ‖wy‖²: a sum of squares below it is rounding.
 A_STEP = 3  # Points at which one step evaluates the formula: its bend, its end, the derivatives there.
 
 
@@ -35,7 +35,7 @@ class Fits:
     rows: Tensor
     theta: Tensor
     cost: Tensor
-    factor: Factor
+    factor: ColumnFactor
     damping: Tensor
     rise: Tensor
     scale: Tensor
@@ -67,7 +67,7 @@ def descend(problems: Problems, start: Tensor, most: int) -> Ends:
     """
     fits = _begun(problems, start)
     ends = Ends(fits.theta.clone(), fits.evaluated.clone())
-    negligible = EXACT * problems.weighted(problems.y).square().sum(1)
+    negligible = EXACT_FIT * problems.weighted(problems.y).square().sum(1)
     finished = torch.zeros_like(fits.rows, dtype=torch.bool)
     while True:
         gain = free_gain(problems, fits.theta, fits.factor)
@@ -93,13 +93,13 @@ def _begun(problems: Problems, start: Tensor) -> Fits:
         cost=cost,
         factor=factor,
         damping=torch.full_like(cost, INITIAL_DAMPING),
-        rise=torch.full_like(cost, RISE),
+        rise=torch.full_like(cost, FIRST_RISE),
         scale=_lengths(problems, factor),
         evaluated=torch.full_like(rows, 2),
     )
 
 
-def _lengths(problems: Problems, factor: Factor) -> Tensor:
+def _lengths(problems: Problems, factor: ColumnFactor) -> Tensor:
     """Lengths of the columns of parameters that are not linear, projected onto what the linear ones leave."""
     first = len(problems.linear)
     return factor.r[:, first:, first:].square().sum(1).sqrt()
@@ -111,15 +111,15 @@ def _stepped(problems: Problems, fits: Fits) -> tuple[Fits, Tensor]:
     step = damped_step(problems, fits.theta, fits.factor, fits.damping, scale)
     theta, cost = problems.settled(step.theta)
     ratio = (fits.cost - cost) / step.promised
-    taken = step.straight & (ratio > TAKEN) & torch.isfinite(cost)
-    stopped = ~taken & (step.promised <= ROUNDING * fits.cost)
-    fall = (1.0 - (2.0 * ratio - 1.0) ** 3).clamp(FALL, RISE)
+    taken = step.straight & (ratio > LEAST_RATIO) & torch.isfinite(cost)
+    stopped = ~taken & (step.promised <= ROUNDING_FALL * fits.cost)
+    fall = (1.0 - (2.0 * ratio - 1.0) ** 3).clamp(LEAST_FALL, FIRST_RISE)
     moved = replace(
         fits,
         theta=torch.where(taken[:, None], theta, fits.theta),
         cost=torch.where(taken, cost, fits.cost),
         damping=fits.damping * torch.where(taken, fall, fits.rise),
-        rise=torch.where(taken, RISE, 2.0 * fits.rise),
+        rise=torch.where(taken, FIRST_RISE, 2.0 * fits.rise),
         evaluated=fits.evaluated + torch.where(taken, A_STEP, A_STEP - 1),
     )
     return _relinearised(problems, moved, taken), stopped

@@ -5,15 +5,15 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-DROPPED = 1e-13
+DEPENDENT = 1e-13
 """Share of a column's norm: a column of which the columns before it leave less depends on them; eps with a margin."""
-APART = 1e-3
+FAR_APART = 1e-3
 """Share of a column's norm: where the columns before it leave more of every column, AᵀA is factorised, whose rounding
 then reaches R as 1e-10 at most; a tenth of the time of orthogonalisation (docs/decisions.md)."""
 
 
 @dataclass(frozen=True)
-class Factor:
+class ColumnFactor:
     """`A = QR` for b matrices A (n, K), and `c = Qᵀr`.
 
     A column that depends on those before it has a zero on the diagonal of R; its unknown is zero in solutions.
@@ -28,10 +28,10 @@ class Factor:
     r: Tensor
     c: Tensor
 
-    def __getitem__(self, rows: Tensor) -> "Factor":
-        return Factor(self.columns[:, rows], self.r[rows], self.c[rows])
+    def __getitem__(self, rows: Tensor) -> "ColumnFactor":
+        return ColumnFactor(self.columns[:, rows], self.r[rows], self.c[rows])
 
-    def put(self, rows: Tensor, other: "Factor") -> None:
+    def put(self, rows: Tensor, other: "ColumnFactor") -> None:
         """Writes the factors of other points in place of those of `rows`."""
         self.columns[:, rows], self.r[rows], self.c[rows] = other.columns, other.r, other.c
 
@@ -40,7 +40,7 @@ class Factor:
         return forward_substituted(self.r, products(self.columns, right))
 
 
-def factored(columns: Tensor, right: Tensor) -> Factor:
+def factored(columns: Tensor, right: Tensor) -> ColumnFactor:
     """`A = QR` and `c = Qᵀr` for columns (K, b, n) and r (b, n).
 
     Where the columns are far apart, R is the Cholesky factor of AᵀA; elsewhere they are orthogonalised.
@@ -52,14 +52,14 @@ def factored(columns: Tensor, right: Tensor) -> Factor:
     scale = torch.where(lengths > 0.0, lengths, 1.0)
     lower, failed = torch.linalg.cholesky_ex(gram / (scale[:, :, None] * scale[:, None, :]))
     r = lower.mT * scale[:, None, :]
-    factor = Factor(columns, r, forward_substituted(r, products(columns, right)))
-    near = (failed != 0) | ~(lower.diagonal(dim1=1, dim2=2) > APART).all(1)
+    factor = ColumnFactor(columns, r, forward_substituted(r, products(columns, right)))
+    near = (failed != 0) | ~(lower.diagonal(dim1=1, dim2=2) > FAR_APART).all(1)
     if near.any():
         factor.put(near, orthogonalised(columns[:, near], right[near]))
     return factor
 
 
-def orthogonalised(columns: Tensor, right: Tensor) -> Factor:
+def orthogonalised(columns: Tensor, right: Tensor) -> ColumnFactor:
     """The same by orthogonalisation, without AᵀA, for columns that may be near each other or dependent.
 
     Cost: 2 b n K² flops, in sweeps over all data sets.
@@ -74,12 +74,12 @@ def orthogonalised(columns: Tensor, right: Tensor) -> Factor:
             r[:, i, j] = torch.linalg.vecdot(q[i], column)
             column = column - r[:, i, j, None] * q[i]
         length = column.square().sum(1).sqrt()
-        kept = length > DROPPED * before
+        kept = length > DEPENDENT * before
         r[:, j, j] = torch.where(kept, length, 0.0)
         q.append(torch.where(kept, 1.0 / length, 0.0)[:, None] * column)
         c[:, j] = torch.linalg.vecdot(q[j], right)
         right = right - c[:, j, None] * q[j]
-    return Factor(columns, r, c)
+    return ColumnFactor(columns, r, c)
 
 
 def back_substituted(r: Tensor, c: Tensor) -> Tensor:

@@ -10,14 +10,18 @@ from torch.func import vmap
 from geodescent._errors import InputError
 from geodescent.outputs import value_and_derivative
 
-LINEAR = 1e-11
+STRAIGHT = 1e-11
 """Share of the values: a formula that differs from its tangent by less is linear in the parameters that were moved."""
-MOVES = (1.0, -0.7, 3.0)  # Factors on a random move of about the parameters' own size: where the tangent is compared.
-COMPARED = 4  # Data sets at whose starts the tangent is compared.
+PROBE_MOVES = (
+    1.0,
+    -0.7,
+    3.0,
+)  # Factors on a random move of about the parameters' own size: where the tangent is compared.
+COMPARED_SETS = 4  # Data sets at whose starts the tangent is compared.
 
 
 @dataclass(frozen=True)
-class Formula:
+class BatchedFormula:
     """`f(x, θ₁, …, θ_K)` for one data set, called for all at once.
 
     Attributes:
@@ -30,7 +34,7 @@ class Formula:
     x: Tensor
     shared: bool
 
-    def __getitem__(self, rows: Tensor | slice) -> "Formula":
+    def __getitem__(self, rows: Tensor | slice) -> "BatchedFormula":
         return self if self.shared else replace(self, x=self.x[rows])
 
     def values(self, theta: Tensor) -> Tensor:
@@ -77,14 +81,14 @@ class Formula:
             )
 
 
-def linear_parameters(formula: Formula, theta: Tensor) -> tuple[int, ...]:
+def linear_parameters(formula: BatchedFormula, theta: Tensor) -> tuple[int, ...]:
     """The parameters that f is linear in, all together, as far as a few random moves tell."""
     draw = torch.Generator().manual_seed(0)
 
     def random(like: Tensor) -> Tensor:
         return torch.randn(like.shape, generator=draw, dtype=like.dtype).to(like.device)
 
-    formula, theta = formula[:COMPARED], theta[:COMPARED]
+    formula, theta = formula[:COMPARED_SETS], theta[:COMPARED_SETS]
     theta = torch.where(theta != 0.0, theta * (1.0 + 0.1 * random(theta)), 0.1 * random(theta))
     values, columns = formula.columns(theta, range(theta.shape[1]))
     found: list[int] = []
@@ -95,8 +99,8 @@ def linear_parameters(formula: Formula, theta: Tensor) -> tuple[int, ...]:
         tangent = torch.einsum("kbn,bk->bn", columns, move)
         size = values.abs() + (columns.abs() * move.T[:, :, None].abs()).sum(0)
         bent = [
-            ((formula.values(theta + far * move) - values - far * tangent).abs() <= LINEAR * (1.0 + abs(far)) * size)
-            for far in MOVES
+            ((formula.values(theta + far * move) - values - far * tangent).abs() <= STRAIGHT * (1.0 + abs(far)) * size)
+            for far in PROBE_MOVES
         ]
         if columns[j].any() and all(bool(straight.all()) for straight in bent):
             found.append(j)

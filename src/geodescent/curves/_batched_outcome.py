@@ -14,7 +14,9 @@ from geodescent.curves._batched_problem import Problems
 
 UNEXPLAINED = 0.1
 """Share of the variation of the data: where a fit leaves more, it may have ended in a valley beside the lowest."""
-LOWER = 1.0 - 1e-9  # Factor: a second fit replaces the first where its cost is below this part of the first one's.
+CLEARLY_BELOW = (
+    1.0 - 1e-9
+)  # Factor: a second fit replaces the first where its cost is below this part of the first one's.
 
 
 class BatchedStatus(IntEnum):
@@ -29,7 +31,7 @@ class BatchedStatus(IntEnum):
     NO_PROGRESS = -4
 
 
-SENTENCES = {
+ENDING_SENTENCES = {
     BatchedStatus.CONVERGED: "Converged to a least-squares minimum.",
     BatchedStatus.UNDETERMINED: "No step lowers the cost, but the data do not determine all parameters here: "
     "fix one of them in f, or start elsewhere.",
@@ -87,7 +89,7 @@ def fittable(status: Tensor) -> Tensor:
     """The data sets that can be fitted. Raises InputError where there is none."""
     rows = (status > 0).nonzero()[:, 0]
     if not len(rows):
-        reason = SENTENCES[BatchedStatus(int(status[0]))]
+        reason = ENDING_SENTENCES[BatchedStatus(int(status[0]))]
         raise InputError(f"None of {len(status)} data sets can be fitted. The first: {reason}")
     return rows
 
@@ -100,7 +102,7 @@ def best_of_two(problems: Problems, start: Tensor, most: int) -> Outcome:
     if problems.linear and problems.bent and len(rows):
         first, second = outcome[rows], _fitted(problems[rows].separated(()), start[rows], most)
         outcome.evaluated[rows] = second.evaluated[:] = first.evaluated + second.evaluated
-        better = torch.isfinite(second.cost) & ~(second.cost >= LOWER * first.cost)
+        better = torch.isfinite(second.cost) & ~(second.cost >= CLEARLY_BELOW * first.cost)
         outcome.put(rows[better], second[better])
     return outcome
 

@@ -6,16 +6,16 @@ import torch
 from torch import Tensor
 
 from geodescent.curves._batched_box import held, restricted
-from geodescent.curves._batched_descent import DESCENDED, EXACT, Ends
-from geodescent.curves._batched_factor import Factor, back_substituted
+from geodescent.curves._batched_descent import DESCENDED, EXACT_FIT, Ends
+from geodescent.curves._batched_factor import ColumnFactor, back_substituted
 from geodescent.curves._batched_problem import Problems
 from geodescent.curves._batched_step import free_gain
 
-SHORTER = 0.9  # Share of the last undamped step that the next must stay below.
+SHRINKING = 0.9  # Share of the last undamped step that the next must stay below.
 POLISHES = 30  # Undamped steps at most.
 NO_LONGER = 1e-11  # Share of the parameters' length: shorter undamped steps change no digit that data can have.
-SETTLED = 1e-8  # Share of the parameters' length: where the undamped step is shorter, the descent has converged.
-LEVEL = 1.0 + 1e-9  # Factor: rounding of the cost, within which undamped steps may raise it.
+STANDS_STILL = 1e-8  # Share of the parameters' length: where the undamped step is shorter, the descent has converged.
+LEVEL_COST = 1.0 + 1e-9  # Factor: rounding of the cost, within which undamped steps may raise it.
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Polished:
 
     theta: Tensor
     cost: Tensor
-    factor: Factor
+    factor: ColumnFactor
     move: Tensor
     length: Tensor
 
@@ -56,16 +56,16 @@ def polished(problems: Problems, ends: Ends) -> tuple[Polished, Tensor, Tensor]:
         factor, cost = some.linearised(theta)
         move, length = _undamped(some, theta, factor, scale[rows])
         evaluated[rows] += 1
-        kept = (length <= SHORTER * best.length[rows]) & (cost <= LEVEL * best.cost[rows])
+        kept = (length <= SHRINKING * best.length[rows]) & (cost <= LEVEL_COST * best.cost[rows])
         rows = rows[kept]
         _write(best, rows, Polished(theta[kept], cost[kept], factor[kept], move[kept], length[kept]))
     gain = free_gain(problems, best.theta, best.factor)
-    converged = (gain <= DESCENDED * best.cost) | (best.length <= SETTLED * size)
-    converged |= best.cost <= EXACT * problems.weighted(problems.y).square().sum(1)
+    converged = (gain <= DESCENDED * best.cost) | (best.length <= STANDS_STILL * size)
+    converged |= best.cost <= EXACT_FIT * problems.weighted(problems.y).square().sum(1)
     return best, converged, evaluated
 
 
-def _undamped(problems: Problems, theta: Tensor, factor: Factor, scale: Tensor) -> tuple[Tensor, Tensor]:
+def _undamped(problems: Problems, theta: Tensor, factor: ColumnFactor, scale: Tensor) -> tuple[Tensor, Tensor]:
     """The Gauss-Newton step with parameters held at bounds staying there, and its length."""
     free = ~held(factor.r, factor.c, *problems.room(theta))
     least = restricted(factor.r, factor.c, free)
@@ -79,7 +79,7 @@ def _write(best: Polished, rows: Tensor, new: Polished) -> None:
     best.factor.put(rows, new.factor)
 
 
-def covariance(problems: Problems, factor: Factor) -> tuple[Tensor, Tensor]:
+def covariance(problems: Problems, factor: ColumnFactor) -> tuple[Tensor, Tensor]:
     """`(JᵀJ)⁻¹ = R⁻¹R⁻ᵀ` (b, K, K), infinite where a column depends on the others; and where none does, (b,)."""
     order, eye = problems.order, torch.eye(factor.c.shape[1], dtype=factor.c.dtype, device=factor.c.device)
     inverse = torch.stack([back_substituted(factor.r, unit.expand_as(factor.c)) for unit in eye], 2)

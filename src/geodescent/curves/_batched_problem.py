@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from geodescent.curves._batched_box import within_box
-from geodescent.curves._batched_factor import Factor, factored
-from geodescent.curves._batched_formula import Formula
+from geodescent.curves._batched_factor import ColumnFactor, factored
+from geodescent.curves._batched_formula import BatchedFormula
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Problems:
         bent: all others.
     """
 
-    formula: Formula
+    formula: BatchedFormula
     y: Tensor
     weight: Tensor | None
     lower: Tensor
@@ -85,7 +85,7 @@ class Problems:
             residual = residual + (step[:, None, :] @ columns.transpose(0, 1))[:, 0]
         return theta, residual.square().sum(1)
 
-    def linearised(self, theta: Tensor) -> tuple[Factor, Tensor]:
+    def linearised(self, theta: Tensor) -> tuple[ColumnFactor, Tensor]:
         """The factor of the derivatives of r, in `order`, with `c = Qᵀr`; and ‖r‖² (b,)."""
         values, columns = self.formula.columns(theta, self.order)
         residual = self.weighted(values - self.y)
