@@ -2,11 +2,11 @@
 
     python benchmarks/curve_fits.py [--count 10000] [--device cpu] [--threads 2]
 
-One JSON line for each formula and each quality of the start: seconds of both, the share of data sets at the least cost
-found by either, how far parameters and covariances are apart where both are there (parameters relative to their size or
-standard error, whichever is larger), and the rate of a 1000 × 1000 float64 matrix product at that time. SciPy gets its
-defaults for time and success; where its parameters are compared, for some hundred data sets, its central differences
-and tolerances of 1e-15.
+One JSON line for each formula and each quality of the start: seconds of both by the clock and of the processor, the
+share of data sets at the least cost found by either, how far parameters and covariances are apart where both are there
+(parameters relative to their size or standard error, whichever is larger), and the rate of a 1000 × 1000 float64 matrix
+product at that time. SciPy gets its defaults for time and success; where its parameters are compared, for some hundred
+data sets, its central differences and tolerances of 1e-15.
 """
 
 import argparse
@@ -128,15 +128,16 @@ def main() -> None:
             p0 = truth * np.exp(spread * draw.standard_normal(truth.shape))
             data = torch.as_tensor(y, device=given.device)
             gd.curve_fit_batched(formula(torch), x, data[:10], p0[:10])  # what torch loads once
-            seconds = []
+            seconds, busy = [], []
             for _ in range(3):
-                begin = time.perf_counter()
+                begin, cpu = time.perf_counter(), time.process_time()
                 fit = gd.curve_fit_batched(formula(torch), x, data, p0)
                 fit.popt.cpu()
                 seconds.append(time.perf_counter() - begin)
-            rate, begin = matrix_rate(), time.perf_counter()
+                busy.append(time.process_time() - cpu)
+            rate, begin, cpu = matrix_rate(), time.perf_counter(), time.process_time()
             popt, _ = in_a_loop(formula(np), x, y, p0)
-            loop = time.perf_counter() - begin
+            loop, loop_busy = time.perf_counter() - begin, time.process_time() - cpu
             ours, theirs = costs(formula(np), x, y, fit.popt.cpu().numpy()), costs(formula(np), x, y, popt)
             least = np.minimum(np.minimum(ours, theirs), costs(formula(np), x, y, truth)) * (1 + 1e-6)
             few = gd.curve_fit_batched(formula(torch), x, y[:COMPARED], p0[:COMPARED])
@@ -149,6 +150,8 @@ def main() -> None:
                 "threads": given.threads,
                 "seconds": round(float(np.median(seconds)), 3),
                 "scipy_seconds": round(loop, 3),
+                "cpu_seconds": round(float(np.median(busy)), 3),
+                "scipy_cpu_seconds": round(loop_busy, 3),
                 "found": round(float((ours <= least).mean()), 4),
                 "scipy_found": round(float((theirs <= least).mean()), 4),
                 "said_success": round(float(fit.success.double().mean()), 4),
