@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from geodescent import optim as optim
     from geodescent.app import load
     from geodescent.certificate import Certificate
+    from geodescent.curves import BatchedFit, curve_fit_batched
     from geodescent.descent import (
         AfterSteps,
         Control,
@@ -58,6 +59,7 @@ LAZY = {
     "certificate": ("Certificate",),
     "constructive": (),
     "costs": (),
+    "curves": ("BatchedFit", "curve_fit_batched"),
     "descent": (
         "AfterSteps",
         "Control",
@@ -83,6 +85,7 @@ __all__ = [
     "AdaptedField",
     "AfterSteps",
     "BatchSource",
+    "BatchedFit",
     "Certificate",
     "ChosenStart",
     "ClosureMap",
@@ -130,6 +133,7 @@ __all__ = [
     "certify",
     "constructive",
     "costs",
+    "curve_fit_batched",
     "fit",
     "flow",
     "geometry",
