@@ -18,11 +18,11 @@ from geodescent.outputs._inputs import (
     n_samples_of,
     take,
 )
-from geodescent.outputs._probing import left_as_found, probe
 from geodescent.outputs._protocols import Layered, OfModule, OutputMap, Parametrised, Sampled, Traced
 from geodescent.outputs._rules import RULES, Rule, affine_columns, register_rule
 from geodescent.outputs._sample_map import SampleMap
 from geodescent.outputs._snapshot import ModuleSnapshot
+from geodescent.outputs.checks import left_as_found, probe
 
 __all__ = [
     "PARTS",

@@ -12,9 +12,11 @@ from torch import Tensor
 from geodescent._budget import budget, require
 from geodescent._errors import JacobianError
 from geodescent._types import Outputs, Theta
-from geodescent.linalg import row_dot, row_norm
+from geodescent.linalg import norm, row_dot, row_norm
 
 SEED = 7919  # Seed: not 0, with which users often draw θ, because a check along θ itself could miss errors.
+
+SUMMED = 10.0  # Times √eps of a part's own size: sums over samples and layers are taken in another order.
 
 
 def value_and_derivative(
@@ -35,6 +37,27 @@ def _load_forward_mode() -> None:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", category=DeprecationWarning)
         torch.func.jvp(torch.sin, (torch.zeros(1),), (torch.zeros(1),))
+
+
+def sizes_of(theta: Theta) -> Theta:
+    """The size of each parameter, 1 for one that is zero."""
+    return torch.where(theta == 0.0, torch.ones_like(theta), theta.abs())
+
+
+def differ(ours: Tensor, theirs: Tensor, whole: float) -> bool:
+    """`‖a − b‖ > 10 √eps ‖b‖ + eps^¾ ‖whole‖`: by more than rounding.
+
+    Args:
+        whole: the size of what the two are a part of, which may be zero by cancellation of much larger numbers.
+    """
+    eps = torch.finfo(theirs.dtype).eps
+    allowed = SUMMED * eps**0.5 * norm(theirs) + eps**0.75 * whole
+    return not norm(ours - theirs) <= max(allowed, torch.finfo(theirs.dtype).tiny ** 0.5)
+
+
+def is_nothing(part: Tensor, whole: float) -> bool:
+    """Whether a part is zero up to the rounding of the whole, as `differ` takes it."""
+    return not differ(torch.zeros_like(part), part, whole)
 
 
 def gradient_of(outputs: Tensor, leaves: list[Tensor], direction: Tensor) -> list[Tensor]:
@@ -90,6 +113,10 @@ def derivative_rows(outputs: Tensor, leaves: list[Tensor]) -> Tensor:
     for start in range(0, len(flat), chunk):
         part = flat[start : start + chunk]
         derivatives[start : start + len(part)] = _batched(part, leaves)
+    u = random_rows(flat.shape, flat)
+    expected = torch.cat([g.reshape(-1) for g in gradient_of(flat, leaves, u)])
+    if bool(torch.isfinite(expected).all()) and differ(u @ derivatives, expected, norm(expected)):
+        derivatives = _one_by_one(flat, leaves)
     return derivatives.view(*outputs.shape, width)
 
 
@@ -156,6 +183,11 @@ def _batched(rows: Tensor, leaves: list[Tensor]) -> Tensor:
     try:
         gradients = torch.autograd.grad(rows, leaves, unit, retain_graph=True, allow_unused=True, is_grads_batched=True)
     except RuntimeError:  # an operation that cannot be batched; the loop gives the same rows
-        return torch.stack([torch.cat([g.reshape(-1) for g in gradient_of(rows, leaves, u)]) for u in unit])
+        return _one_by_one(rows, leaves)
     pairs = zip(leaves, gradients, strict=True)
-    return torch.cat([rows.new_zeros(len(rows), a.numel()) if g is None else g.flatten(1) for a, g in pairs], 1)
+    return torch.cat([rows.new_zeros(len(rows), a.numel()) if g is None else g.reshape(len(rows), -1) for a, g in pairs], 1)
+
+
+def _one_by_one(rows: Tensor, leaves: list[Tensor]) -> Tensor:
+    """The same by one backward pass a row."""
+    return torch.stack([torch.cat([g.reshape(-1) for g in gradient_of(row, leaves, torch.ones_like(row))]) for row in rows])
