@@ -198,7 +198,7 @@ class LayerWatch:
         self._calls[place] = (layer, axis, returned.detach(), summary)
 
     def _projected(self, a: Tensor) -> tuple[Tensor, Tensor]:
-        h = torch.randn(PROJECTIONS, len(a), generator=self.generator, dtype=torch.float64).to(a.device)
+        h = torch.randn(PROJECTIONS, len(a), generator=self.generator, dtype=torch.float64, device="cpu").to(a.device)
         return h @ a.double(), a.double().square().sum(0)
 
 

@@ -20,7 +20,7 @@ from geodescent.descent import (
     read_state,
     start,
 )
-from geodescent.doors._arguments import Data, checked_stopping, require_folder
+from geodescent.doors._arguments import Data, checked_stopping, require_finite_start, require_folder
 from geodescent.doors._on_demand import on_demand
 from geodescent.doors._plan import FitPlan, plan_fit, target_notes
 from geodescent.doors._results import Solution, history_of
@@ -93,6 +93,8 @@ def fit(
     problem, last_stage = plan.problem, plan.stages[-1]
     unseen = Observer(plan.judge, by_validation=stopping.by_validation)
     state = read_state(checkpoint, plan.stages) or start(plan.stages, unseen)
+    if state.step == 0:
+        require_finite_start(problem, state.records[0].cost)
     notes = [*target_notes(problem, stopping.target_cost, state.floor), *plan.notes]
     keeper, counts = Keeper(checkpoint, state), Counter[str]()
     descent = _descended(plan, stopping, callback or no_callback, keeper, counts)

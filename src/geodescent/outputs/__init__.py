@@ -16,6 +16,7 @@ from geodescent.outputs._inputs import (
     leaves_of,
     map_inputs,
     n_samples_of,
+    require_plain,
     take,
 )
 from geodescent.outputs._protocols import Layered, OfModule, OutputMap, Parametrised, Sampled, Traced
@@ -53,5 +54,6 @@ __all__ = [
     "parameters_of",
     "probe",
     "register_rule",
+    "require_plain",
     "take",
 ]

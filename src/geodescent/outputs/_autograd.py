@@ -36,7 +36,7 @@ def _load_forward_mode() -> None:
     """Makes torch load forward mode, at which it warns of a deprecated call of its own, once a process."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", category=DeprecationWarning)
-        torch.func.jvp(torch.sin, (torch.zeros(1),), (torch.zeros(1),))
+        torch.func.jvp(torch.sin, (torch.zeros(1, device="cpu"),), (torch.zeros(1, device="cpu"),))
 
 
 def sizes_of(theta: Theta) -> Theta:
@@ -71,7 +71,7 @@ def gradient_of(outputs: Tensor, leaves: list[Tensor], direction: Tensor) -> lis
 def random_rows(shape: torch.Size, like: Tensor) -> Outputs:
     """u, random by a fixed seed, without touching the global generator."""
     generator = torch.Generator().manual_seed(SEED)
-    return torch.randn(shape, generator=generator, dtype=like.dtype).to(like.device)
+    return torch.randn(shape, generator=generator, dtype=like.dtype, device="cpu").to(like.device)
 
 
 def second_derivative_of(outputs: Tensor, leaves: list[Tensor], direction: list[Tensor]) -> Outputs | None:
@@ -185,9 +185,13 @@ def _batched(rows: Tensor, leaves: list[Tensor]) -> Tensor:
     except RuntimeError:  # an operation that cannot be batched; the loop gives the same rows
         return _one_by_one(rows, leaves)
     pairs = zip(leaves, gradients, strict=True)
-    return torch.cat([rows.new_zeros(len(rows), a.numel()) if g is None else g.reshape(len(rows), -1) for a, g in pairs], 1)
+    return torch.cat(
+        [rows.new_zeros(len(rows), a.numel()) if g is None else g.reshape(len(rows), -1) for a, g in pairs], 1
+    )
 
 
 def _one_by_one(rows: Tensor, leaves: list[Tensor]) -> Tensor:
     """The same by one backward pass a row."""
-    return torch.stack([torch.cat([g.reshape(-1) for g in gradient_of(row, leaves, torch.ones_like(row))]) for row in rows])
+    return torch.stack(
+        [torch.cat([g.reshape(-1) for g in gradient_of(row, leaves, torch.ones_like(row))]) for row in rows]
+    )

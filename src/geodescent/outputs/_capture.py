@@ -138,7 +138,7 @@ def columns_of(
 def groups_of(columns: list[Columns], n_params: int) -> list[list[int]]:
     """The positions of columns, those that share entries of θ together: shared layers and tied parameters."""
     groups = list[list[int]]()
-    owner = torch.full((n_params,), -1, dtype=torch.long)
+    owner = torch.full((n_params,), -1, dtype=torch.long, device="cpu")
     for position, piece in enumerate(columns):
         where = piece.index.reshape(-1).cpu()
         shared = [g for g in torch.unique(owner[where]).tolist() if g >= 0]

@@ -13,7 +13,7 @@ from geodescent._errors import InputError
 from geodescent._types import Theta
 from geodescent.jacobian import ChainedCotangents
 from geodescent.outputs._chain import along_chain, cotangents_along_chain
-from geodescent.outputs._inputs import Inputs, Select, n_samples_of, require_tensor, take
+from geodescent.outputs._inputs import Inputs, Select, n_samples_of, require_plain, require_tensor, take
 from geodescent.outputs._second_derivative import SecondDerivative
 from geodescent.outputs._standing import Answer, alone, standing
 
@@ -220,11 +220,13 @@ class ModuleMap:
 
 
 def parameters_of(model: nn.Module, among: Iterable[Tensor] | None = None) -> tuple[Parameter, ...]:
-    """The trainable parameters, of these or of all, and their places in θ."""
+    """The trainable parameters, of these or of all, and their places in θ; those without a number are left out."""
+    for name, tensor in (*model.named_parameters(), *model.named_buffers()):
+        require_plain(f"{name} of the model", tensor, f"model.{name}", again="copy.deepcopy(model)")
     places, offset = list[Parameter](), 0
     wanted = {id(parameter) for parameter in (model.parameters() if among is None else among)}
     for name, parameter in model.named_parameters():
-        if parameter.requires_grad and id(parameter) in wanted:
+        if parameter.requires_grad and parameter.numel() and id(parameter) in wanted:
             places.append(Parameter(name, offset, parameter.shape, _ties(model, name, parameter)))
             offset += parameter.numel()
     if not places:

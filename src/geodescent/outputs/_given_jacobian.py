@@ -57,7 +57,7 @@ def _joined(returned: Mapping[str, object], shape: tuple[int, int], places: list
 
 def _as_tensor(returned: object, theta: Theta, what: str) -> Tensor:
     try:
-        return torch.as_tensor(returned).detach().to(theta)
+        return torch.as_tensor(returned, device=theta.device).detach().to(theta)
     except (TypeError, ValueError, RuntimeError) as error:
         raise InputError(
             f"{what} {type(returned).__name__}, which is no tensor: return D as a tensor (m, K), a dict of tensors by "

@@ -99,7 +99,9 @@ class SampleMap(ModuleMap):
     @property
     def traced(self) -> Callable[[Theta], Outputs] | None:
         """`θ ↦ x[θ]`, (N, Q), with the graph that leads to θ; None where the backward pass needs the module at θ."""
-        return (lambda theta: self.function.outputs(self.function.views(theta), self.inputs)) if self._traceable else None
+        return (
+            (lambda theta: self.function.outputs(self.function.views(theta), self.inputs)) if self._traceable else None
+        )
 
     def linearise(self, theta: Theta | None = None) -> tuple[Outputs, BlockJacobian]:
         """`x[θ]`, (N, Q), and its Jacobian: one forward pass, Q backward passes through activations."""

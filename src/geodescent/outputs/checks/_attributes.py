@@ -63,8 +63,10 @@ def _copy(value: Any) -> Any:
 def _same(now: Any, before: Any) -> bool:
     if not isinstance(before, _Entries):
         return now is before
-    return now is before.holder and len(now) == len(before.held) and all(
-        a is b for a, b in zip(_entries(now), _entries(before.held), strict=True)
+    return (
+        now is before.holder
+        and len(now) == len(before.held)
+        and all(a is b for a, b in zip(_entries(now), _entries(before.held), strict=True))
     )
 
 
