@@ -203,8 +203,9 @@ class LayerWatch:
 
 
 def _by_unit(tensor: Tensor, axis: int) -> Tensor:
-    """`(samples × positions, units)`."""
-    return tensor.detach().movedim(axis, -1).flatten(0, -2)
+    """`(samples × positions, units)`; one row for a layer that is called on a vector."""
+    units_last = tensor.detach().movedim(axis, -1)
+    return units_last.reshape(-1, units_last.shape[-1])
 
 
 def _slope(module: nn.Module, z: Tensor) -> Tensor:

@@ -2,7 +2,8 @@
 
 import math
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
@@ -37,6 +38,23 @@ def _load_forward_mode() -> None:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", category=DeprecationWarning)
         torch.func.jvp(torch.sin, (torch.zeros(1, device="cpu"),), (torch.zeros(1, device="cpu"),))
+
+
+@contextmanager
+def differentiable(what: str) -> Iterator[None]:
+    """Says in a JacobianError why torch cannot differentiate the outputs.
+
+    Args:
+        what: the module or the closure, for the message.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        said = " ".join(str(error).split(". ")[0].split())
+        raise JacobianError(
+            f"torch cannot differentiate the outputs of {what}: {said}. Write its forward pass without changing "
+            "tensors in place, and checkpoints with use_reentrant=False."
+        ) from error
 
 
 def sizes_of(theta: Theta) -> Theta:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from geodescent._errors import InputError, JacobianError
 from geodescent._types import Outputs, Theta
 from geodescent.jacobian import Block, BlockJacobian, Columns, DenseColumns
-from geodescent.outputs._autograd import derivative_rows, gradient_of, random_rows, second_derivative_of
+from geodescent.outputs._autograd import derivative_rows, differentiable, gradient_of, random_rows, second_derivative_of
 from geodescent.outputs._capture import Call, apart, cotangents, recording, uses
 from geodescent.outputs._closure import DETACHED, BatchClosure, Closure, rows_of
 from geodescent.outputs._function import ModelFunction, ModuleMap, parameters_of
@@ -113,7 +113,8 @@ class ClosureMap(ModuleMap):
             signature = signature_of(outputs, calls)
             routes = self._routes.known.get(signature) or self._guessed(outputs, calls, set())
             u = random_rows(outputs.shape, outputs)
-            gradient = _flat(gradient_of(outputs, list(self._leaves.values()), u))
+            with differentiable("the closure"):
+                gradient = _flat(gradient_of(outputs, list(self._leaves.values()), u))
             parts = [(p.name, p.entries) for p in self.function.parameters]
             while True:
                 jacobian, routes, wrong = self._jacobian(routes, outputs, calls)

@@ -229,6 +229,8 @@ def parameters_of(model: nn.Module, among: Iterable[Tensor] | None = None) -> tu
         if parameter.requires_grad and parameter.numel() and id(parameter) in wanted:
             places.append(Parameter(name, offset, parameter.shape, _ties(model, name, parameter)))
             offset += parameter.numel()
+    if not places and any(parameter.requires_grad for parameter in model.parameters()):
+        raise InputError("the parameters that require grad hold no numbers: give the layers sizes above zero.")
     if not places:
         raise InputError("no parameter of the model requires grad: there is nothing to fit. Call requires_grad_(True).")
     return tuple(places)

@@ -51,7 +51,7 @@ class Rule:
 def linear(module: nn.Linear, inputs: Tensor, cotangents: Tensor, index: Index, label: str) -> list[Columns]:
     """`y = Wa + b`: one outer product with `[a, 1]`."""
     n, q = cotangents.shape[:2]
-    a = inputs.reshape(n, -1, inputs.shape[-1])
+    a = inputs.reshape(n, math.prod(inputs.shape[1:-1]), inputs.shape[-1])  # of no features too
     g = DenseCotangents(cotangents.reshape(n, q, a.shape[1], -1))
     return affine_columns(a, g, index.get("weight"), index.get("bias"), label)
 

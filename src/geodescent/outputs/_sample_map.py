@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from geodescent._types import Outputs, Theta
 from geodescent.jacobian import Block, BlockJacobian, Columns
+from geodescent.outputs._autograd import differentiable
 from geodescent.outputs._capture import Call, apart, cotangents, recording
 from geodescent.outputs._chain import is_last_linear
 from geodescent.outputs._function import ModelFunction, ModuleMap, parameters_of
@@ -33,11 +34,16 @@ class SampleMap(ModuleMap):
         parameters: those that make up θ, in the model's order; None for all that require grad.
         check: compare the Jacobian by layers with autograd on a few samples, once, now.
 
+    Attributes:
+        traced: `θ ↦ x[θ]` with the graph that leads to θ; None where a backward pass reads the module's parameters, as
+            a checkpoint does, so that it is right while they are θ only.
+
     Raises:
         InputError: inputs, dtypes, devices or outputs that cannot be used.
-        JacobianError: outputs that mix samples, or a rule that disagrees with autograd.
+        JacobianError: outputs that mix samples or depend on earlier calls, or derivatives that are not theirs.
 
-    The module keeps its parameter tensors and is left as it was found.
+    The module keeps its parameter tensors and is left as it was found. Threads with maps of one module wait for each
+    other; a thread that calls the module itself meanwhile may see other parameters.
     """
 
     def __init__(
@@ -53,16 +59,19 @@ class SampleMap(ModuleMap):
         places, kind = parameters_of(model, parameters), kind_of(model, self.inputs)
         partial = len(places) < sum(p.requires_grad for p in model.parameters())
         self.function = ModelFunction(model, places, select, *kind, partial)
-        self.n_samples, self._traceable = n_samples_of(self.inputs), True
+        self.n_samples = n_samples_of(self.inputs)
+        self.traced: Callable[[Theta], Outputs] | None = self._attached
         with alone(model), left_as_found(model, self.device) as attributes:
             two, three = probe(self.inputs, 2), probe(self.inputs, 3)
             self.output_shape = output_shape(self.function, two, three)
-            self.routes: Routes = probed_routes(self.function, two, three)
+            with differentiable("the model"):
+                self.routes: Routes = probed_routes(self.function, two, three)
             self._per_sample = PerSample(self.routes.rest)
             if check:
                 n = min(CHECK_SAMPLES, self.n_samples)
                 few = self.at([i * self.n_samples // n for i in range(n)])
-                self._traceable = check_elsewhere(few, attributes)
+                if not check_elsewhere(few, attributes):
+                    self.traced = None
 
     @property
     def target_shape(self) -> tuple[int, ...]:
@@ -96,13 +105,6 @@ class SampleMap(ModuleMap):
         with torch.no_grad():
             return self.function.outputs(self.function.views(theta), self.inputs)
 
-    @property
-    def traced(self) -> Callable[[Theta], Outputs] | None:
-        """`θ ↦ x[θ]`, (N, Q), with the graph that leads to θ; None where the backward pass needs the module at θ."""
-        return (
-            (lambda theta: self.function.outputs(self.function.views(theta), self.inputs)) if self._traceable else None
-        )
-
     def linearise(self, theta: Theta | None = None) -> tuple[Outputs, BlockJacobian]:
         """`x[θ]`, (N, Q), and its Jacobian: one forward pass, Q backward passes through activations."""
         theta = self.theta if theta is None else theta
@@ -124,7 +126,12 @@ class SampleMap(ModuleMap):
         other.inputs = as_inputs(inputs)
         kind_of(self.model, other.inputs)
         other.n_samples = n_samples_of(other.inputs)
+        other.traced = None if self.traced is None else other._attached
         return other
+
+    def _attached(self, theta: Theta) -> Outputs:
+        """`x[θ]`, (N, Q), with the graph that leads to θ."""
+        return self.function.outputs(self.function.views(theta), self.inputs)
 
     def _linearised(self, theta: Theta) -> tuple[Outputs, BlockJacobian]:
         """The same while the model's parameters are leaves at θ, so that what reads them later reads these."""

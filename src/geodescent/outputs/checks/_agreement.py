@@ -62,7 +62,7 @@ def check_agreement(
 
 
 def _compare(name: str, ours: Outputs, theirs: Outputs) -> None:
-    theirs = theirs.reshape(-1)
+    theirs = theirs.detach().reshape(-1)
     if bool(torch.isfinite(theirs).all()) and differ(ours, theirs, norm(theirs)):
         _refuse(name, "G u", norm(ours - theirs), norm(theirs))
 
@@ -70,8 +70,9 @@ def _compare(name: str, ours: Outputs, theirs: Outputs) -> None:
 def _refuse(name: str, what: str, difference: float, size: float) -> None:
     raise JacobianError(
         f"{name or 'the model'}: {what} by layers differs from autograd's by {difference:.2g} (of {size:.2g}). "
-        "The layer mixes samples, or its rule does not fit what it computes: use layers that act on each sample "
-        "alone, correct the rule given to gd.register_rule, or write the layer as a custom module."
+        "The layer mixes samples, a hook changes what goes backwards, or the rule does not fit what it computes: use "
+        "layers that act on each sample alone, remove the hook, correct the rule given to gd.register_rule, or write "
+        "the layer as a custom module."
     )
 
 

@@ -129,7 +129,7 @@ def _buffers_kept(model: nn.Module) -> Iterator[None]:
         )
 
 
-class _Watch(TorchDispatchMode):
+class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch has no types here
     """Notices operations that draw random numbers, in this thread alone."""
 
     drawn = False
@@ -141,9 +141,10 @@ class _Watch(TorchDispatchMode):
 
 def _draws(function: ModelFunction, views: dict[str, Tensor], inputs: Inputs) -> bool:
     """Whether the model itself draws: the generator's state may have been changed by another thread."""
-    with _Watch() as watch:
+    watch: Any = _Watch
+    with watch() as seen:
         function.outputs(views, inputs)
-    return watch.drawn
+    return bool(seen.drawn)
 
 
 def _same(a: Tensor, b: Tensor) -> bool:
