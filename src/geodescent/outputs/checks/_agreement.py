@@ -1,7 +1,7 @@
 """The columns by rules of layers against autograd."""
 
-from collections.abc import Iterable
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -10,9 +10,11 @@ from geodescent._errors import JacobianError
 from geodescent._types import Outputs, Theta
 from geodescent.jacobian import BlockJacobian
 from geodescent.linalg import norm
-from geodescent.outputs._autograd import differ, is_nothing, sizes_of, value_and_derivative
+from geodescent.outputs._autograd import SUMMED, differ, is_nothing, sizes_of, value_and_derivative
 from geodescent.outputs._function import ModelFunction
 from geodescent.outputs._inputs import Inputs
+
+ANOTHER = 0.1  # Share of a difference by which it changes over a thousandth of θ, if it is rounding.
 
 Part = tuple[str, Tensor | slice]
 """The name of some entries of θ, and where they stand."""
@@ -32,33 +34,66 @@ def disagreeing(parts: Iterable[Part], ours: Theta, theirs: Theta, theta: Theta)
     return [(name, where) for name, where in parts if differ(ours[where], theirs[where], whole)]
 
 
-def check_agreement(
-    function: ModelFunction, inputs: Inputs, theta: Theta, jacobian: BlockJacobian, u: Outputs, gradient: Theta
-) -> None:
-    """Compares Dᵀu and G u by layers with autograd's Dᵀu and D(Dᵀu).
+@dataclass(frozen=True)
+class Gradients:
+    """`Dᵀu` at one θ by two ways.
+
+    Attributes:
+        theta: where.
+        jacobian: D by layers.
+        u: random, (N, Q).
+        ours, theirs: by layers, and by autograd.
+    """
+
+    theta: Theta
+    jacobian: BlockJacobian
+    u: Outputs
+    ours: Theta
+    theirs: Theta
+
+    @property
+    def off(self) -> Theta:
+        """Their difference, in units of the parameters' own sizes."""
+        return (self.ours - self.theirs) * sizes_of(self.theta)
+
+
+def check_agreement(function: ModelFunction, inputs: Inputs, here: Gradients, nearby: Callable[[], Gradients]) -> Theta:
+    """Compares Dᵀu and G u by layers with autograd's Dᵀu and D(Dᵀu); Dᵀu without what is zero by cancellation.
 
     Args:
-        jacobian: of these inputs, at θ.
-        u: random, (N, Q).
-        gradient: Dᵀu by autograd.
+        here: at the point of the check.
+        nearby: the same at a few points close by, where rounding is another and a wrong rule as wrong as here.
 
     Raises: JacobianError, naming the layer that disagrees.
     """
-    (block,) = jacobian.blocks
+    jacobian, u, gradient, sizes = here.jacobian, here.u, here.theirs.clone(), sizes_of(here.theta)
+    (block,), whole = jacobian.blocks, norm(here.theirs * sizes)
     parts: list[Part] = [(piece.label, piece.index.reshape(-1)) for piece in jacobian.columns]
-    ours = jacobian.rmv(u)
-    for name, where in disagreeing([*parts, ("parameters outside every layer", slice(None))], ours, gradient, theta):
-        _refuse(name, "Dᵀu", norm(ours[where] - gradient[where]), norm(gradient[where]))
-    sizes = sizes_of(theta)
-    whole = norm(gradient * sizes)
+    for _, where in parts:
+        if is_nothing((gradient * sizes)[where], whole):
+            gradient[where] = 0.0
+    everything: Part = ("parameters outside every layer", slice(None))
+    for name, where in disagreeing([*parts, everything], here.ours, here.theirs, here.theta):
+        if not _is_rounding(here, nearby(), where, whole):
+            _refuse(name, "Dᵀu", norm(here.ours[where] - here.theirs[where]), norm(here.theirs[where]))
+        gradient[where] = 0.0 if name != everything[0] else gradient[where]
     for piece, (label, where) in zip(jacobian.columns, parts, strict=True):
-        part = torch.zeros_like(theta)
+        part = torch.zeros_like(gradient)
         part[where] = gradient[where]
-        if is_nothing(part * sizes, whole):  # zero by cancellation: what is left is rounding, and G u its square
+        if not bool(part.any()):
             continue
         own = replace(jacobian, blocks=(replace(block, columns=(piece,)),))
-        _compare(label, own.gram() @ u.reshape(-1), _autograd_mv(function, theta, part, inputs))
-    _compare("the whole model", jacobian.gram() @ u.reshape(-1), _autograd_mv(function, theta, gradient, inputs))
+        _compare(label, own.gram() @ u.reshape(-1), _autograd_mv(function, here.theta, part, inputs))
+    expected = _autograd_mv(function, here.theta, here.theirs, inputs)
+    _compare("the whole model", jacobian.gram() @ u.reshape(-1), expected)
+    return gradient
+
+
+def _is_rounding(here: Gradients, nearby: Iterator[Gradients], where: Tensor | slice, whole: float) -> bool:
+    """Whether a difference is small, and another one close by, as that of two zeros by cancellation is."""
+    off, size = here.off[where], norm(here.off[where])
+    small = size <= SUMMED * torch.finfo(off.dtype).eps ** 0.5 * whole
+    return small and any(norm(off - other.off[where]) > ANOTHER * size for other in nearby)
 
 
 def _compare(name: str, ours: Outputs, theirs: Outputs) -> None:

@@ -4,6 +4,7 @@ At the module's own parameters much looks right that is not: what reads them dur
 from an earlier call, or holds them in a closure, has the right numbers there and nowhere else.
 """
 
+from collections.abc import Iterator
 from typing import Protocol
 
 import torch
@@ -12,14 +13,16 @@ from torch import nn
 from geodescent._errors import JacobianError
 from geodescent._types import Outputs, Theta
 from geodescent.jacobian import BlockJacobian
-from geodescent.linalg import norm
-from geodescent.outputs._autograd import gradient_of, is_nothing, random_rows, sizes_of
+from geodescent.outputs._autograd import gradient_of, random_rows, sizes_of
 from geodescent.outputs._function import ModelFunction
 from geodescent.outputs._inputs import Inputs
-from geodescent.outputs.checks._agreement import check_agreement, disagreeing
+from geodescent.outputs.checks._agreement import Gradients, check_agreement, disagreeing
 from geodescent.outputs.checks._attributes import Attributes
 from geodescent.outputs.checks._probing import near
 from geodescent.outputs.checks._slopes import NAMED, SlopeCheck, point_of_check
+
+CLOSE = (1e-3, -1e-3, 2e-3, -2e-3)
+"""Shares of each parameter by which other points lie off the first, so that rounding is another there."""
 
 
 class FewSamples(Protocol):
@@ -47,14 +50,19 @@ def check_elsewhere(few: FewSamples, before: Attributes) -> bool:
     u = random_rows(outputs.shape, outputs)
     theta = point_of_check(few, own, u)
     _refuse_memory(few, theta, before)
-    gradient, afterwards = _gradients(few, theta, u)
-    check_agreement(function, few.inputs, theta, few.linearise(theta)[1], u, gradient)
+    here, afterwards = _gradients(few, theta, u)
+    way = sizes_of(theta) * random_rows(theta.shape, theta)
+
+    def nearby() -> Iterator[Gradients]:
+        return (_gradients(few, theta + step * way, u)[0] for step in CLOSE)
+
+    gradient = check_agreement(function, few.inputs, here, nearby)
     _refuse_slopes(few, theta, u, gradient)
-    return not disagreeing([("", slice(None))], afterwards, gradient, theta)
+    return not disagreeing([("", slice(None))], afterwards, here.theirs, theta)
 
 
-def _gradients(few: FewSamples, theta: Theta, u: Outputs) -> tuple[Theta, Theta]:
-    """Dᵀu by autograd while the model's parameters are θ, and by the same graph after they are its own again."""
+def _gradients(few: FewSamples, theta: Theta, u: Outputs) -> tuple[Gradients, Theta]:
+    """Dᵀu while the model's parameters are θ, and by the same graph after they are its own again."""
     function = few.function
     leaves = function.leaves(theta)
     wanted = list(leaves.values())
@@ -65,8 +73,9 @@ def _gradients(few: FewSamples, theta: Theta, u: Outputs) -> tuple[Theta, Theta]
         return x, gradient_of(x, wanted, u)
 
     x, gradients = function.standing_at(leaves, inside)
-    flat = torch.cat([g.reshape(-1) for g in gradients])
-    return flat, torch.cat([g.reshape(-1) for g in gradient_of(x, wanted, u)])
+    theirs, afterwards = (torch.cat([g.reshape(-1) for g in found]) for found in (gradients, gradient_of(x, wanted, u)))
+    jacobian = few.linearise(theta)[1]
+    return Gradients(theta, jacobian, u, jacobian.rmv(u), theirs), afterwards
 
 
 def _refuse_memory(few: FewSamples, theta: Theta, before: Attributes) -> None:
@@ -103,7 +112,7 @@ def _refuse_slopes(few: FewSamples, theta: Theta, u: Outputs, gradient: Theta) -
         lambda at: few(torch.where(silent, theta, at)),
         theta,
         u,
-        _without_cancelled(function, theta, gradient),
+        gradient,
         [*(p.offset for p in places), function.n_params],
     )
     wrong = check.wrong()
@@ -116,16 +125,6 @@ def _refuse_slopes(few: FewSamples, theta: Theta, u: Outputs, gradient: Theta) -
         "Torch does not follow these parameters through the forward pass, or a hook changes what goes backwards: keep "
         "them tensors, without .item(), .detach(), .data or no_grad, and give a function of your own its derivative."
     )
-
-
-def _without_cancelled(function: ModelFunction, theta: Theta, gradient: Theta) -> Theta:
-    """The gradient with zeros for parameters in which it is zero by cancellation and rounding is left of it."""
-    sizes, cleaned = sizes_of(theta), gradient.clone()
-    whole = norm(gradient * sizes)
-    for p in function.parameters:
-        if is_nothing(gradient[p.entries] * sizes[p.entries], whole):
-            cleaned[p.entries] = 0.0
-    return cleaned
 
 
 def _silent_by_convention(function: ModelFunction) -> torch.Tensor:
