@@ -5,6 +5,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -42,25 +43,28 @@ DOORS: dict[str, Callable[[nn.Module], object]] = {
 }
 
 
-@pytest.fixture(params=["meta", torch.float16, torch.float64, torch.bfloat16])
-def defaults(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Another default: meta stands for any device that the model is not on."""
+@contextmanager
+def default(kind: str | torch.dtype) -> Iterator[None]:
+    """Another default; meta stands for any device that the model is not on."""
     before = torch.get_default_dtype()
-    if request.param == "meta":
-        torch.set_default_device("meta")
-    else:
-        torch.set_default_dtype(request.param)
-    yield
-    torch.set_default_device(None)
-    torch.set_default_dtype(before)
+    try:
+        if isinstance(kind, str):
+            torch.set_default_device(kind)
+        else:
+            torch.set_default_dtype(kind)
+        yield
+    finally:
+        torch.set_default_device(None)
+        torch.set_default_dtype(before)
 
 
+@pytest.mark.parametrize("kind", ["meta", torch.float16, torch.float64])
 @pytest.mark.parametrize("name", DOORS)
-def test_defaults_change_nothing(name: str, request: pytest.FixtureRequest) -> None:
+def test_defaults_change_nothing(name: str, kind: str | torch.dtype) -> None:
     first, second = net(), net()
     DOORS[name](first)
-    request.getfixturevalue("defaults")
-    DOORS[name](second)
+    with default(kind):
+        DOORS[name](second)
     assert all(torch.equal(p, q) for p, q in zip(first.parameters(), second.parameters(), strict=True))
 
 

@@ -57,7 +57,9 @@ class Gradients:
         return (self.ours - self.theirs) * sizes_of(self.theta)
 
 
-def check_agreement(function: ModelFunction, inputs: Inputs, here: Gradients, nearby: Callable[[], Gradients]) -> Theta:
+def check_agreement(
+    function: ModelFunction, inputs: Inputs, here: Gradients, nearby: Callable[[], Iterator[Gradients]]
+) -> Theta:
     """Compares Dᵀu and G u by layers with autograd's Dᵀu and D(Dᵀu); Dᵀu without what is zero by cancellation.
 
     Args:

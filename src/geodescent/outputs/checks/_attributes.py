@@ -17,7 +17,7 @@ class Attributes:
         modules: name, module, and its attributes.
     """
 
-    modules: tuple[tuple[str, nn.Module, dict[str, Any]], ...]
+    modules: tuple[tuple[str, nn.Module, dict[str, object]], ...]
 
     @classmethod
     def of(cls, model: nn.Module) -> "Attributes":
@@ -52,15 +52,15 @@ class _Entries:
     held: Any
 
 
-def _plain(module: nn.Module) -> dict[str, Any]:
+def _plain(module: nn.Module) -> dict[str, object]:
     return {key: value for key, value in vars(module).items() if key not in OWN}
 
 
-def _copy(value: Any) -> Any:
+def _copy(value: Any) -> object:
     return _Entries(value, value.copy()) if type(value) in (list, dict, set) else value
 
 
-def _same(now: Any, before: Any) -> bool:
+def _same(now: Any, before: object) -> bool:
     if not isinstance(before, _Entries):
         return now is before
     return (
@@ -70,11 +70,11 @@ def _same(now: Any, before: Any) -> bool:
     )
 
 
-def _entries(value: Any) -> list[Any]:
+def _entries(value: Any) -> list[object]:
     return [part for item in value.items() for part in item] if isinstance(value, dict) else list(value)
 
 
-def _filled(before: Any) -> Any:
+def _filled(before: object) -> object:
     """The value as it was: a list or dict is the same object, with its entries of then."""
     if not isinstance(before, _Entries):
         return before
