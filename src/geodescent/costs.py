@@ -77,7 +77,7 @@ class CrossEntropy:
     def hessian(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """`N∇ₓ²C`, (N, Q, Q)."""
         p = torch.softmax(outputs, 1)
-        others = p[:, :, None] * p[:, None, :] * (1.0 - torch.eye(p.shape[1]).to(p))
+        others = p[:, :, None] * p[:, None, :] * (1.0 - torch.eye(p.shape[1], device="cpu").to(p))
         blocks = torch.diag_embed(others.sum(2)) - others  # p − p² as Σ_k≠q p_q p_k: rows add up to zero at p → 1 too
         return targets.sum(1)[:, None, None] * blocks
 

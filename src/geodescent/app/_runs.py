@@ -105,7 +105,7 @@ class Run:
         if not np.isfinite(rows).all():
             raise InputError(f"Raw rows hold {np.count_nonzero(~np.isfinite(rows))} values that are not finite.")
         scaled = Scaling.from_dict(self.config.scalings["inputs"]).apply(rows)
-        return torch.tensor(scaled, dtype=self.config.network.torch_dtype)
+        return torch.tensor(scaled, dtype=self.config.network.torch_dtype, device="cpu")
 
     @cached_property
     def table(self) -> SplitTable:

@@ -4,12 +4,13 @@ import math
 import os
 from pathlib import Path
 
+import torch
 from torch.utils.data import DataLoader
 
 from geodescent._errors import InputError
 from geodescent.descent import Method, Stage, Stages, Stopping
 from geodescent.outputs import Inputs
-from geodescent.problem import Loader
+from geodescent.problem import Loader, Problem
 
 Data = Inputs | Loader
 """Tensors with the samples first, or a DataLoader of pairs (X, y)."""
@@ -52,6 +53,23 @@ def _checked_stages(stages: Stages) -> Stages:
             "example leave=(gd.AfterSteps(10),), or leave it out."
         )
     return stages
+
+
+def require_finite_start(problem: Problem, cost: float) -> None:
+    """Raises InputError where the cost at the start is not finite: there is no step from there."""
+    if math.isfinite(cost):
+        return
+    outputs = problem.outputs(problem.theta)
+    bad = int((~torch.isfinite(outputs)).sum())
+    if bad == 0:
+        raise InputError(
+            f"the cost at the start is {cost}: the outputs are finite, and the squares of x − y are not. Divide the "
+            "outputs and y by the size of y."
+        )
+    raise InputError(
+        f"the cost at the start is {cost}: {bad} of {outputs.numel()} outputs are NaN or infinite. Start at other "
+        "parameters, or keep logarithms, roots, quotients and exponentials in the model where they are finite."
+    )
 
 
 def require_folder(checkpoint: str | os.PathLike[str] | None) -> None:

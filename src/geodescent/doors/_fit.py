@@ -21,7 +21,7 @@ from geodescent.descent import (
     read_state,
     start,
 )
-from geodescent.doors._arguments import Data, checked_stopping, require_folder
+from geodescent.doors._arguments import Data, checked_stopping, require_finite_start, require_folder
 from geodescent.doors._on_demand import on_demand
 from geodescent.doors._plan import FitPlan, plan_fit, target_notes, unit_notes
 from geodescent.doors._results import Solution, history_of
@@ -123,6 +123,7 @@ def _begun(plan: FitPlan, *, initialise: bool, by_validation: bool) -> tuple[Sta
         notes += choose_start(problem, GAINS, MOST_SAMPLES, seed=0).changes
     units = LayerUnits.of(problem)
     state = start(plan.stages, Observer(plan.judge, by_validation=by_validation), units)
+    require_finite_start(problem, state.cost)
     return state, notes or unit_notes(problem, units)
 
 

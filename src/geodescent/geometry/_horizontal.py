@@ -176,7 +176,12 @@ def _velocity(outputs: SampleMap, way: Outputs) -> Velocity:
 
 def _flat_function(outputs: SampleMap) -> Callable[[Theta], Outputs]:
     """`θ ↦ x[θ]`, (m,), differentiable."""
-    return lambda theta: outputs.traced(theta).reshape(-1)
+    traced = outputs.traced
+    if traced is None:
+        raise InputError(
+            "the model reads its parameters in the backward pass, as checkpoints do: call it without these."
+        )
+    return lambda theta: traced(theta).reshape(-1)
 
 
 def _penrose(function: Callable[[Theta], Outputs], theta: Theta) -> Tensor:

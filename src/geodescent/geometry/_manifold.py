@@ -81,7 +81,11 @@ def critical_manifold(
     if point.nullity == 0:
         raise InputError("∇²C has no kernel here: the critical point is isolated.")
     generator = torch.Generator().manual_seed(seed)
-    way = torch.randn(len(theta), generator=generator, dtype=torch.float64) if direction is None else direction.double()
+    way = (
+        torch.randn(len(theta), generator=generator, dtype=torch.float64, device="cpu")
+        if direction is None
+        else direction.double()
+    )
     way, points = way.to(theta.device), [point]
     for _ in range(steps):
         following = _onward(points[-1], way, reach)
@@ -91,9 +95,9 @@ def critical_manifold(
         points.append(following)
     return CriticalPath(
         torch.stack([p.theta for p in points]),
-        torch.tensor([problem.cost(p.theta) for p in points], dtype=torch.float64),
-        torch.tensor([norm(gradient(problem, p.theta)) for p in points], dtype=torch.float64),
-        torch.tensor([p.nullity for p in points]),
+        torch.tensor([problem.cost(p.theta) for p in points], dtype=torch.float64, device="cpu"),
+        torch.tensor([norm(gradient(problem, p.theta)) for p in points], dtype=torch.float64, device="cpu"),
+        torch.tensor([p.nullity for p in points], device="cpu"),
     )
 
 

@@ -90,7 +90,7 @@ def deep_relu(X: Tensor, n_outputs: int, depth: int, *, seed: int = 0) -> nn.Seq
     if not 1 <= depth <= n:
         raise InputError(f"depth = {depth}: from 1 to N = {n}, where every sample has died.")
     generator = torch.Generator().manual_seed(seed)
-    line = torch.randn(m, generator=generator, dtype=torch.float64).to(X)
+    line = torch.randn(m, generator=generator, dtype=torch.float64, device="cpu").to(X)
     places = (X @ line).sort().values
     cuts = torch.cat([0.5 * (places[1:] + places[:-1]), places[-1:] + 1.0])[:depth]
     layers: list[nn.Module] = [nn.Linear(m, 1), nn.ReLU()]
@@ -102,13 +102,13 @@ def deep_relu(X: Tensor, n_outputs: int, depth: int, *, seed: int = 0) -> nn.Seq
         linear[0].weight[0], linear[0].bias[0] = line, -cuts[0]
         for module, step in zip(linear[1:-1], cuts.diff(), strict=True):
             module.weight[:], module.bias[:] = 1.0, -step
-        linear[-1].weight[:] = torch.randn(n_outputs, 1, generator=generator, dtype=torch.float64).to(X)
+        linear[-1].weight[:] = torch.randn(n_outputs, 1, generator=generator, dtype=torch.float64, device="cpu").to(X)
         linear[-1].bias[:] = 0.0
     return net
 
 
 def _checked_units(units: Iterable[int], width: int, layer: str) -> list[int]:
-    numbers = torch.as_tensor(list(units))
+    numbers = torch.as_tensor(list(units), device="cpu")
     chosen = [] if numbers.dtype == torch.bool else [int(unit) for unit in numbers]
     if not chosen or not 0 <= min(chosen) <= max(chosen) < width:
         raise InputError(f"units must be indices from 0 to {width - 1} of {layer}, not {chosen or 'none, or a mask'}.")

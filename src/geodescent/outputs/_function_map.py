@@ -13,10 +13,11 @@ from geodescent._errors import InputError, JacobianError
 from geodescent._types import Outputs, Theta
 from geodescent.jacobian import Jacobian, MatrixJacobian
 from geodescent.linalg import norm, row_dot
-from geodescent.outputs._agreement import AGREES, NAMED, SlopeCheck, as_jacobian, point_of_check
 from geodescent.outputs._autograd import derivative_rows, products, random_rows, value_and_derivative
 from geodescent.outputs._function import Parameters, flat_theta
+from geodescent.outputs._given_jacobian import as_jacobian
 from geodescent.outputs._second_derivative import SecondDerivative, central_difference
+from geodescent.outputs.checks import AGREES, NAMED, SlopeCheck, point_of_check
 
 FORWARD, REVERSE = 2.0, 3.0  # Calls of f that take as many flops as one column of D forward, and one row of D backward.
 

@@ -194,11 +194,13 @@ def part_of(problem: Problem) -> Problem | None:
     if sampled is None:
         return None
     block, outputs = sampled
-    asked = torch.arange(block.n_samples) if block.weights is None else block.weights.cpu().nonzero()[:, 0]
+    asked = (
+        torch.arange(block.n_samples, device="cpu") if block.weights is None else block.weights.cpu().nonzero()[:, 0]
+    )
     n = max(LEAST_PART, math.ceil(PART_ROWS * problem.n_params / block.n_outputs))
     if n > PART_SHARE * len(asked):
         return None
-    order = torch.randperm(len(asked), generator=torch.Generator().manual_seed(0))
+    order = torch.randperm(len(asked), generator=torch.Generator().manual_seed(0), device="cpu")
     chosen = asked[order[:n]].sort().values.to(block.target.device)
     weights = None if block.weights is None else block.weights[chosen]
     return Problem((resampled(block, outputs.at(chosen), block.target[chosen], weights),))
