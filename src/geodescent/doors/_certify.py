@@ -3,6 +3,7 @@
 from torch import Tensor
 
 from geodescent._budget import within
+from geodescent._settings import COST_LEVEL, POSITIVE, RCOND, SECONDS, OrNone
 from geodescent.certificate import Certificate, certificate_of
 from geodescent.doors._arguments import tensors_of
 from geodescent.outputs import Inputs
@@ -34,6 +35,9 @@ def certify(
         lipschitz: a proven Lipschitz constant L of D on the ball of radius σ_min/L.
         max_seconds: parts that would take longer are left out, and the certificate names them; None for all parts.
     """
+    target_cost, rcond = OrNone(COST_LEVEL).of("target_cost", target_cost), OrNone(RCOND).of("rcond", rcond)
+    lipschitz = OrNone(POSITIVE).of("lipschitz", lipschitz)
+    max_seconds = OrNone(SECONDS).of("max_seconds", max_seconds)
     problem = problem_of(model, tensors_of(X, "certify"), y, weights, call="certify")
     with within(max_seconds, remedy="a larger max_seconds computes it."):
         return certificate_of(

@@ -73,7 +73,7 @@ def flow(
     cost0 = problem.cost(problem.theta)
     if not (math.isfinite(cost0) and cost0 > 0.0):
         raise InputError(f"the cost at the start is {cost0}: the flow needs a positive, finite one to fall from.")
-    floor = start_floor(problem, exact)
+    floor = min(start_floor(problem, exact), cost0)
     end = _end(until, target_cost, cost0, floor)
     path = follow(
         problem,
