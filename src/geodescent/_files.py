@@ -1,10 +1,10 @@
 """Files of a run: written whole or not at all, never through a link, and by one run at a time."""
 
+import contextlib
 import os
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from geodescent._errors import InputError
@@ -70,7 +70,7 @@ def require_writable(folder: Path, what: str) -> None:
         ) from error
 
 
-@contextmanager
+@contextlib.contextmanager
 def alone_in(folder: Path) -> Iterator[None]:
     """Keeps other runs out of a folder inside the block; the system ends this with the process.
 
@@ -95,10 +95,8 @@ def alone_in(folder: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        try:
+        with contextlib.suppress(OSError):
             fcntl.flock(descriptor, fcntl.LOCK_UN)  # also for processes that were forked meanwhile
-        except OSError:
-            pass
         os.close(descriptor)
 
 

@@ -1,12 +1,11 @@
 """Checks of the doors' arguments, before any work."""
 
 import math
-import os
-from pathlib import Path
 
 from torch.utils.data import DataLoader
 
 from geodescent._errors import InputError
+from geodescent._record import Callback, no_callback
 from geodescent._settings import COST_LEVEL, SECONDS, Whole
 from geodescent.descent import Method, Stage, Stages, Stopping
 from geodescent.outputs import Inputs
@@ -55,14 +54,14 @@ def _checked_stages(stages: Stages) -> Stages:
     return stages
 
 
-def require_folder(checkpoint: str | os.PathLike[str] | None) -> None:
-    """Raises InputError, before any work, where nothing could be saved."""
-    if checkpoint is None:
-        return
-    try:
-        Path(checkpoint).mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"the checkpoint folder {checkpoint} cannot be made: {error.strerror}.") from error
+def checked_callback(callback: Callback | None) -> Callback:
+    """The callback, or one that does nothing. Raises InputError for what cannot be called."""
+    if callback is not None and not callable(callback):
+        raise InputError(
+            f"callback is a {type(callback).__name__}: a function of the record of a step is needed, for example "
+            "callback=print."
+        )
+    return callback or no_callback
 
 
 def checked_stopping(
