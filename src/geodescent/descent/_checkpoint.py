@@ -145,7 +145,7 @@ def _require_theta(points: Points, problem: Problem) -> None:
         theta = points.get(name, torch.empty(0))
         if theta.shape != (problem.n_params,) or theta.dtype != problem.dtype:
             raise InputError(
-                f"the checkpoint holds {theta.numel()} parameters of {theta.dtype} and the model has "
+                f"the checkpoint holds {' × '.join(map(str, theta.shape))} parameters of {theta.dtype} and the model has "
                 f"{problem.n_params} of {problem.dtype}: it belongs to another run. Choose another folder."
             )
 
@@ -214,7 +214,7 @@ def _text(state: State) -> str:
 def _digest(text: str, points: Points) -> str:
     """Of the numbers and vectors of a state."""
     digest = hashlib.blake2b(text.encode(), digest_size=DIGEST_BYTES)
-    for name in sorted(points):
-        digest.update(name.encode())
-        digest.update(points[name].cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    for name, point in sorted(points.items()):
+        digest.update(f"{name} {tuple(point.shape)} {point.dtype}".encode())
+        digest.update(point.cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()

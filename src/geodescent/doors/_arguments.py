@@ -69,7 +69,7 @@ def checked_stopping(
 ) -> Stopping:
     """When to end. Raises InputError for invalid bounds."""
     if stop is not None and not (isinstance(stop, str) and stop in ("cost", "validation")):
-        raise InputError(f'stop must be "cost" or "validation", not {stop!r}.')
+        raise InputError(f'stop must be "cost" or "validation", not {stop!r}: pass for example stop="cost".')
     target = 0.0 if target_cost is None else COST_LEVEL.of("target_cost", target_cost)
     steps = Whole(500).of("max_steps", max_steps)
     seconds = math.inf if max_seconds is None else SECONDS.of("max_seconds", max_seconds)
