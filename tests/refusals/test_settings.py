@@ -96,6 +96,20 @@ def smoothed(**settings: Any) -> object:
     return costs.smoothed(torch.tensor([0, 1]), **{"n_classes": 3, "smoothing": 0.1, **settings})
 
 
+def combined(**settings: Any) -> object:
+    return gd.geometry.combined_flow(problem(), **{"until": 0.1, "tol": 1e-3, **settings})
+
+
+def refined(**settings: Any) -> object:
+    here = problem()
+    gd.fit(here, target_cost=1e-25) if "highest_cost" in settings else None
+    return gd.geometry.refine(here, **{"highest_cost": 1e6, "max_steps": 1, **settings})
+
+
+def planted(**settings: Any) -> object:
+    return gd.geometry.deep_relu(torch.arange(6.0)[:, None], **{"n_outputs": 2, "depth": 3, **settings})
+
+
 NO_NUMBERS: tuple[Any, ...] = ("1", True, [1.0], PAIR, NAN, {}, 1j, np.ones(2), torch.ones((), device="meta"))
 """What is a number nowhere; NaN neither."""
 MEANINGLESS: list[tuple[Callable[..., object], str, tuple[Any, ...]]] = [
@@ -162,6 +176,16 @@ MEANINGLESS: list[tuple[Callable[..., object], str, tuple[Any, ...]]] = [
     (costs.Huber, "delta", (0.0, -1.0, INF, None)),
     (smoothed, "smoothing", (0.0, 1.0, -0.1, None)),
     (smoothed, "n_classes", (0, -1, 1.5, None)),
+    (combined, "strength", (-1.0, INF, None)),
+    (combined, "until", (0.0, -1.0, INF, None)),
+    (combined, "tol", (0.0, 1.0, None)),
+    (combined, "max_seconds", (-1.0, None)),
+    (refined, "highest_cost", (-1.0, INF, None)),
+    (refined, "max_steps", (-1, 1.5, None)),
+    (refined, "max_seconds", (-1.0, None)),
+    (planted, "n_outputs", (0, -1, 1.5, None)),
+    (planted, "depth", (-1, 1.5, None)),
+    (planted, "seed", (-1, 0.5, None)),
 ]
 TAKE_OTHERS = {
     "stop",
@@ -185,9 +209,9 @@ CASES = [
 
 def way_out(sentence: str, name: str) -> str:
     """The code of the example in a sentence."""
-    (code,) = re.findall(rf"(?<![\w.]){name}=(.+?)[.,]?(?: or None\.|\.)?$", sentence) or [None]
-    assert code, sentence
-    return code
+    found = re.search(rf"(?<![\w.]){name}=(.+?)\.$", sentence) or re.search(r"for example (\(.+\))\.$", sentence)
+    assert found, sentence
+    return found[1]
 
 
 @pytest.mark.parametrize(("call", "name", "values"), CASES)

@@ -145,8 +145,8 @@ def _require_theta(points: Points, problem: Problem) -> None:
         theta = points.get(name, torch.empty(0))
         if theta.shape != (problem.n_params,) or theta.dtype != problem.dtype:
             raise InputError(
-                f"the checkpoint holds {' × '.join(map(str, theta.shape))} parameters of {theta.dtype} and the model has "
-                f"{problem.n_params} of {problem.dtype}: it belongs to another run. Choose another folder."
+                f"the checkpoint holds {' × '.join(map(str, theta.shape))} parameters of {theta.dtype} and the model "
+                f"has {problem.n_params} of {problem.dtype}: it belongs to another run. Choose another folder."
             )
 
 

@@ -82,9 +82,7 @@ class Stage:
         require_part(self.walk, Walk, "walk", WALK)
         require_control(self.control)
         if not isinstance(self.leave, tuple):
-            raise InputError(
-                f"leave = {self.leave!r}: a tuple of rules is needed, for example leave=(gd.AfterSteps(10),)."
-            )
+            raise InputError(f"leave = {self.leave!r}: a tuple of rules is needed, for example (gd.AfterSteps(10),).")
         for rule in self.leave:
             require_part(rule, Leave, "leave", "(gd.AfterSteps(10),)")
         settle(self, solve_dtype=SOLVES_IN)

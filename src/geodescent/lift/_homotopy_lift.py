@@ -1,20 +1,20 @@
 """The lift between ordinary gradient descent and the adapted flow."""
 
+import math
 from dataclasses import dataclass, field, replace
 
 import torch
 
 from geodescent._errors import InputError
-from geodescent._settings import POSITIVE, Number, OrNone, settle
+from geodescent._settings import Number, OrNone, settle
 from geodescent._types import Outputs, Theta
 from geodescent.jacobian import Jacobian
 from geodescent.lift._planned_lift import PlannedLift
 from geodescent.lift._protocols import FULL, Damped, Lift, Lifted, MetricJacobian, Prepared, SolveGoal
 
-HOMOTOPY = Number(
-    "a number from 0, the adapted flow, to 1, the gradient flow, is needed", lambda a: 0.0 <= a <= 1.0, 0.5
-)
+HOMOTOPY = Number("0, the adapted flow, to 1, the gradient flow, is needed", lambda a: 0.0 <= a <= 1.0, 0.5)
 """α."""
+UNIT = Number("the unit of D must be positive and finite, and None takes ‖D‖_F/√m", lambda s: 0.0 < s < math.inf, 1.0)
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class HomotopyLift(Lift):
     name: str = field(default="homotopy", init=False)
 
     def __post_init__(self) -> None:
-        settle(self, alpha=HOMOTOPY, scale=OrNone(POSITIVE))
+        settle(self, alpha=HOMOTOPY, scale=OrNone(UNIT))
         if isinstance(self.lift, type) or not isinstance(self.lift, Lift):
             raise InputError(f"lift is {self.lift!r}, which is no lift: pass for example lift=gd.GramLift().")
 
