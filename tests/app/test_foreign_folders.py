@@ -19,6 +19,7 @@ from geodescent.app.cli import app
 
 RUN_FILES = ("config.json", "split.json", "weights.safetensors", "history.jsonl", "certificate.json", "curve.png")
 QUICK = ("--hidden", "4", "--max-steps", "2")
+FLOW = ("flow", "wine", "--test-size", "0.8", "--hidden", "16", "--until", "0.5", "--tol", "1e-6")
 
 
 def geodescent(*words):
@@ -221,7 +222,7 @@ def full_disk():
     resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-@pytest.mark.parametrize("command", [("fit", "iris", *QUICK), ("flow", "iris", "--hidden", 4, "--until", 0.1)])
+@pytest.mark.parametrize("command", [("fit", "iris", *QUICK), FLOW])
 def test_a_full_disk_costs_the_folder_and_not_the_answer(command, full_disk, tmp_path):
     done, answer = geodescent(*command, "--out", tmp_path / "run")
     assert done.exit_code == 0 and answer["steps"] >= 1 and answer["certificate"]["rank"] is not None
@@ -308,7 +309,7 @@ def lines(text: str, folder: Path) -> list[str]:
     "words",
     [
         ("fit", "iris", *QUICK, "--out", "run"),
-        ("flow", "iris", "--hidden", "4", "--until", "0.1", "--out", "run"),
+        (*FLOW, "--out", "run"),
         ("certify", "breast_cancer", "--hidden", "8"),
         ("certify", "iris", "--hidden", "2"),
         ("fit", "iris", "--hidden", "2000000,2000000"),
