@@ -75,8 +75,11 @@ class Whole:
     def _need(self) -> str:
         if self.most is not None:
             return f"a whole number from {self.least} to {self.most} is needed"
-        least = "which must not be negative" if self.least == 0 else f"which must be at least {self.least}"
-        return f"a whole number is needed, {least}"
+        if self.least == 0:
+            return "a whole number is needed, which must not be negative"
+        return (
+            f"at least {self.least} are needed, a whole number" if self.least > 1 else "a whole number from 1 is needed"
+        )
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ COSTS = (
     ),
     Sabotage(
         "theory.py",
-        "/ (target_cost - floor))",
-        "/ target_cost)",
+        "/ (target - low))",
+        "/ target)",
         "test_theory.py::test_stopping_time_inverts_predicted_cost",
     ),
     Sabotage(
