@@ -17,8 +17,8 @@ COSTS = (
     ),
     Sabotage(
         "theory.py",
-        "(cost0 - floor) * np.exp",
-        "cost0 * np.exp",
+        "(begin - low) * np.exp",
+        "begin * np.exp",
         "theorems/test_critical_sets.py::test_1_5_the_curve_where_rank_is_lost",
     ),
     Sabotage(
