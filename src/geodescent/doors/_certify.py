@@ -5,7 +5,7 @@ from typing import Literal
 from torch import Tensor
 
 from geodescent._budget import within
-from geodescent._errors import InputError
+from geodescent._settings import COST_LEVEL, POSITIVE, RCOND, SECONDS, OrNone
 from geodescent.certificate import Certificate, certificate_of
 from geodescent.doors._arguments import tensors_of
 from geodescent.metric import EUCLIDEAN
@@ -41,8 +41,10 @@ def certify(
             not depend on units, or the Euclidean one of `gd.flow`. For networks on data of order one they are the same.
         max_seconds: parts that would take longer are left out, and the certificate names them; None for all parts.
     """
-    if metric not in ("fit", "flow"):
-        raise InputError(f'metric must be "fit" or "flow", not {metric!r}.')
+    OneOf(("fit", "flow")).of("metric", metric)
+    target_cost, rcond = OrNone(COST_LEVEL).of("target_cost", target_cost), OrNone(RCOND).of("rcond", rcond)
+    lipschitz = OrNone(POSITIVE).of("lipschitz", lipschitz)
+    max_seconds = OrNone(SECONDS).of("max_seconds", max_seconds)
     problem = problem_of(model, tensors_of(X, "certify"), y, weights, call="certify")
     with within(max_seconds, remedy="a larger max_seconds computes it."):
         return certificate_of(

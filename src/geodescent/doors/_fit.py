@@ -7,7 +7,8 @@ from typing import Literal
 
 from torch import Tensor
 
-from geodescent._record import Callback, no_callback
+from geodescent._record import Callback
+from geodescent._settings import OneOf
 from geodescent.descent import (
     Clock,
     Descent,
@@ -19,13 +20,15 @@ from geodescent.descent import (
     Stopping,
     descend,
     read_state,
+    saving_alone,
     start,
 )
-from geodescent.doors._arguments import Data, checked_stopping, require_finite_start, require_folder
+from geodescent.doors._arguments import Data, checked_callback, checked_stopping, require_finite_start
 from geodescent.doors._on_demand import on_demand
 from geodescent.doors._plan import FitPlan, plan_fit, target_notes, unit_notes
 from geodescent.doors._results import Solution, history_of
 from geodescent.doors._stats import stats_of
+from geodescent.doors._termination import as_ctrl_c
 from geodescent.generalisation import GAINS, MOST_SAMPLES, Validation, choose_start
 from geodescent.metric import LayerUnits
 from geodescent.problem import Model
@@ -84,7 +87,8 @@ def fit(
             by a fixed seed and left out of the fit.
         method: lift × walk × control of one stage, or a tuple of stages over the problem; None for the planned ones.
         callback: called with the record of each accepted step; StopIteration ends the run.
-        checkpoint: a folder to save to every 30 s and at the end, and to resume from.
+        checkpoint: a folder to save to every 30 s, at the end, at Ctrl-C and at SIGTERM, and to resume from. Where the
+            disk is full, the notes of `stats` say so, and the solution is complete.
         initialise: suit the start to the data first, as `gd.initialise` does; what it did is said in the notes.
 
     Raises:
@@ -92,16 +96,20 @@ def fit(
     """
     begin = time.perf_counter()
     stopping = checked_stopping(target_cost, max_steps, max_seconds, stop)
-    require_folder(checkpoint)
-    plan = plan_fit(model, X, y, weights, method, validation, by_validation=stopping.by_validation)
-    problem, last_stage = plan.problem, plan.stages[-1]
-    state, notes = read_state(checkpoint, plan.stages), list(plan.notes)
-    if state is None:
-        state, said = _begun(plan, initialise=initialise, by_validation=stopping.by_validation)
-        notes += said
-    notes += target_notes(problem, stopping.target_cost, state.floor)
-    keeper, counts = Keeper(checkpoint, state), Counter[str]()
-    descent = _descended(plan, stopping, callback or no_callback, keeper, counts)
+    called = checked_callback(callback)
+    OneOf((False, True)).of("initialise", initialise)
+    with saving_alone(checkpoint) as folder:
+        plan = plan_fit(model, X, y, weights, method, validation, by_validation=stopping.by_validation)
+        problem, last_stage = plan.problem, plan.stages[-1]
+        state, notes = read_state(folder, plan.stages), list(plan.notes)
+        if state is None:
+            state, said = _begun(plan, initialise=initialise, by_validation=stopping.by_validation)
+            notes += said
+        notes += target_notes(problem, stopping.target_cost, state.floor)
+        keeper, counts = Keeper(folder, state), Counter[str]()
+        with as_ctrl_c(wanted=folder is not None):
+            descent = _descended(plan, stopping, called, keeper, counts)
+    notes += keeper.notes()
     state, last = descent.state, None if descent.last is None else descent.last.jacobian
     return Solution(
         cost=state.best.cost,

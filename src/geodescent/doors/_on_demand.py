@@ -42,8 +42,14 @@ class OnDemand:
         self._made: Certificate | None = None
         self._in_part: Certificate | None = None
         self._problem: Problem | None = problem
-        self._theta, self._make, self._cost = theta, make, problem.cost(theta)
-        self._modules = [_snapshot(problem, block.map) for block in problem.blocks if isinstance(block.map, OfModule)]
+        self._theta, self._make, self._cost = theta, make, math.nan
+        self._modules: list[ModuleSnapshot] = []
+        try:
+            self._cost = problem.cost(theta)
+            maps = [block.map for block in problem.blocks if isinstance(block.map, OfModule)]
+            self._modules = [_snapshot(problem, outputs) for outputs in maps]
+        except Exception as error:  # whatever a module raises, as below
+            self._made = unknown_certificate(problem, self._cost, _failed(error))
 
     def get(self, max_seconds: float | None = None) -> Certificate:
         """The certificate, or what there is time for. Raises InputError where it was not made before pickling."""
@@ -65,7 +71,10 @@ class OnDemand:
         """The certificate as text, with the parts that fit into a tenth of the run's seconds, or into one second."""
         if self._made is None and self._problem is None:
             return UNMADE
-        return str(self.get(max(LEAST_SECONDS, SHARE_OF_RUN * seconds)))
+        try:
+            return str(self.get(max(LEAST_SECONDS, SHARE_OF_RUN * seconds)))
+        except Exception as error:
+            return f"no certificate: {_failed(error)}"
 
     def _restored(self, problem: Problem) -> Certificate:
         """The certificate of the modules as they were, or why there is none."""
@@ -80,7 +89,7 @@ class OnDemand:
                 reason = FAILED
                 return self._make(problem, self._theta)
         except Exception as error:  # whatever a module raises: the run is over, and its result must not be lost
-            return unknown_certificate(problem, self._cost, reason.format(error=f"{type(error).__name__}: {error}"))
+            return unknown_certificate(problem, self._cost, _failed(error, reason))
 
     def __deepcopy__(self, memo: dict[int, object]) -> "OnDemand":
         """Itself: it belongs to the run, of which a copied result tells too."""
@@ -111,6 +120,11 @@ def on_demand(
         )
 
     return OnDemand(problem, theta, make)
+
+
+def _failed(error: Exception, reason: str = FAILED) -> str:
+    """Why there is no certificate."""
+    return reason.format(error=f"{type(error).__name__}: {error}")
 
 
 def _snapshot(problem: Problem, outputs: OfModule) -> ModuleSnapshot:

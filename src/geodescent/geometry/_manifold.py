@@ -7,6 +7,7 @@ from torch import Tensor
 
 from geodescent._budget import budget
 from geodescent._errors import InputError
+from geodescent._settings import ANY_SEED, POSITIVE, Whole
 from geodescent.geometry._critical import CriticalPoint, nearest, walked
 from geodescent.geometry._precision import require_double
 from geodescent.linalg import norm
@@ -65,6 +66,8 @@ def critical_manifold(
     Raises: InputError, where no critical point is near, where no direction is flat, or where K is above 1,500.
     Cost: a Hessian a step, K backward passes, and two to six gradients.
     """
+    steps, seed = Whole(20).of("steps", steps), ANY_SEED.of("seed", seed)
+    step_size = POSITIVE.such_as(0.01).of("step_size", step_size)
     problem = problem_of(model, X, y, weights, call="geometry.critical_manifold")
     require_double(problem.dtype, "critical_manifold")
     theta = problem.theta

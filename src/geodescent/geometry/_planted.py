@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from geodescent._errors import InputError
+from geodescent._settings import ANY_SEED, Whole
 
 
 def kill_units(model: nn.Module, X: Tensor, layer: str, units: Iterable[int]) -> None:
@@ -61,6 +62,7 @@ def repeat_samples(X: Tensor, y: Tensor, n: int) -> tuple[Tensor, Tensor]:
 
     G has n rows twice; where the targets differ, a quarter of the sum of `‖yᵢ − y′ᵢ‖²` over N is the floor for good.
     """
+    n = Whole(1).of("n", n)
     if len(y) != len(X):
         raise InputError(f"X holds {len(X)} samples and y {len(y)}: one target a sample is needed.")
     if not 0 < 2 * n <= len(X):
@@ -80,6 +82,8 @@ def deep_relu(X: Tensor, n_outputs: int, depth: int, *, seed: int = 0) -> nn.Seq
         depth: layers, 1 to N.
         seed: of the line and of the last layer.
     """
+    n_outputs, depth = Whole(1, least=1).of("n_outputs", n_outputs), Whole(1).of("depth", depth)
+    seed = ANY_SEED.of("seed", seed)
     if X.dim() != 2 or not X.dtype.is_floating_point or not bool(torch.isfinite(X).all()):
         raise InputError(
             f"X must be a finite table of floating-point numbers, (N, M): it is {X.dtype} {tuple(X.shape)}."

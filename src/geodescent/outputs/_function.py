@@ -221,9 +221,14 @@ class ModuleMap:
 
 def parameters_of(model: nn.Module, among: Iterable[Tensor] | None = None) -> tuple[Parameter, ...]:
     """The trainable parameters, of these or of all, and their places in θ; those without a number are left out."""
+    if not isinstance(model, nn.Module):
+        raise InputError(f"the model is no torch.nn.Module but {model!r:.60}: pass gd.SampleMap(model, X).")
     for name, tensor in (*model.named_parameters(), *model.named_buffers()):
         require_plain(f"{name} of the model", tensor, f"model.{name}", again="copy.deepcopy(model)")
     places, offset = list[Parameter](), 0
+    among = among if among is None or not isinstance(among, Iterable) else list(among)
+    if among is not None and not (isinstance(among, list) and all(isinstance(p, Tensor) for p in among)):
+        raise InputError(f"parameters = {among!r:.60}: tensors of the model are needed, parameters=model.parameters().")
     wanted = {id(parameter) for parameter in (model.parameters() if among is None else among)}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad and parameter.numel() and id(parameter) in wanted:

@@ -16,6 +16,7 @@ from geodescent.linalg import norm, row_dot
 from geodescent.outputs._autograd import derivative_rows, products, random_rows, value_and_derivative
 from geodescent.outputs._function import Parameters, flat_theta
 from geodescent.outputs._given_jacobian import as_jacobian
+from geodescent.outputs._inputs import require_function
 from geodescent.outputs._second_derivative import SecondDerivative, central_difference
 from geodescent.outputs.checks import AGREES, NAMED, SlopeCheck, point_of_check
 
@@ -57,6 +58,9 @@ class FunctionMap:
         *,
         jacobian: Callable[[Any], Any] | None = None,
     ) -> None:
+        if not callable(function):
+            raise InputError(f"f is a {type(function).__name__}: a function of θ is needed, gd.FunctionMap(f, theta0).")
+        require_function(jacobian, "jacobian", "jacobian=lambda theta: D")
         self.theta, self._places = flat_theta(theta0)
         self._function, self._jacobian = function, jacobian
         self.shape: tuple[int, ...] = self._probed()

@@ -15,6 +15,16 @@ Select = Callable[[Any], Tensor]
 """Picks the outputs from what a model returns."""
 
 
+def require_function(function: object, name: str, example: str) -> None:
+    """Raises InputError for what is neither None nor callable.
+
+    Args:
+        example: of the argument, as it is written.
+    """
+    if function is not None and not callable(function):
+        raise InputError(f"{name} is a {type(function).__name__}: a function is needed, for example {example}.")
+
+
 def as_inputs(inputs: Inputs) -> Inputs:
     """The same, a list converted to a tuple."""
     return tuple(inputs) if isinstance(inputs, list) else inputs

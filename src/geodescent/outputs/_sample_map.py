@@ -11,7 +11,7 @@ from geodescent.outputs._autograd import differentiable
 from geodescent.outputs._capture import Call, apart, cotangents, recording
 from geodescent.outputs._chain import is_last_linear
 from geodescent.outputs._function import ModelFunction, ModuleMap, parameters_of
-from geodescent.outputs._inputs import Inputs, Select, as_inputs, kind_of, n_samples_of, take
+from geodescent.outputs._inputs import Inputs, Select, as_inputs, kind_of, n_samples_of, require_function, take
 from geodescent.outputs._per_sample import PerSample
 from geodescent.outputs._probed_routes import probed_routes
 from geodescent.outputs._routes import Routes
@@ -55,6 +55,7 @@ class SampleMap(ModuleMap):
         parameters: Iterable[Tensor] | None = None,
         check: bool = True,
     ) -> None:
+        require_function(select, "select", "select=lambda out: out[0]")
         self.inputs = as_inputs(inputs)
         places, kind = parameters_of(model, parameters), kind_of(model, self.inputs)
         partial = len(places) < sum(p.requires_grad for p in model.parameters())

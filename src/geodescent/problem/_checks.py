@@ -140,6 +140,8 @@ def checked_weights(weights: Tensor | None, target: Outputs) -> Tensor | None:
     if not isinstance(weights, Tensor):
         raise InputError(f"weights must be a tensor, not {type(weights).__name__}: convert with torch.as_tensor.")
     _require_plain("weights", weights, target.device)
+    if weights.dtype == torch.bool or weights.dtype.is_complex:
+        raise InputError(f"weights is {weights.dtype}: real numbers are needed, weights.to(torch.float64).")
     if weights.shape != (len(target),):
         raise InputError(f"weights has shape {tuple(weights.shape)}; one weight a sample is needed, ({len(target)},).")
     require_finite(weights, "weights")

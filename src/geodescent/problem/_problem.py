@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from geodescent._errors import InputError
+from geodescent._settings import POSITIVE, settle
 from geodescent._types import Outputs, Theta
 from geodescent.jacobian import Jacobian, stacked
 from geodescent.linalg import row_dot, row_total
@@ -49,6 +50,8 @@ class RowBlock:
     weight: float = 1.0
 
     def __post_init__(self) -> None:
+        if not isinstance(self.name, str):
+            raise InputError(f"the name of a block is a {type(self.name).__name__}: pass a text, for example 'data'.")
         if not isinstance(self.map, OutputMap):
             raise InputError(
                 f"block {self.name!r}: {type(self.map).__name__} is no output map, which has theta, shape, dtype, "
@@ -62,8 +65,9 @@ class RowBlock:
         except InputError as error:
             raise error if self.name == "data" else InputError(f"block {self.name!r}: {error}") from None
         require_finite(target, "y" if self.name == "data" else f"the y of block {self.name!r}")
-        if not (math.isfinite(self.weight) and self.weight > 0.0):
-            raise InputError(f"block {self.name!r} has weight {self.weight}: a positive, finite number is needed.")
+        if not POSITIVE.allows(self.weight):
+            raise InputError(f"block {self.name!r} has weight {self.weight}: {POSITIVE.need}, for example weight=1.0.")
+        settle(self, weight=POSITIVE)
         object.__setattr__(self, "target", target)  # as (N, Q)
         object.__setattr__(self, "weights", weights)
 

@@ -55,6 +55,10 @@ class FixedSource:
 
     first: Problem
 
+    def __post_init__(self) -> None:
+        if not isinstance(self.first, Problem):
+            raise InputError(f"a {type(self.first).__name__} is no problem: pass gd.FixedSource(problem).")
+
     def at(self, step: int) -> Problem:
         """The problem."""
         return self.first
@@ -80,6 +84,11 @@ class PartSource:
     drawn: Problem
 
     def __post_init__(self) -> None:
+        if not (isinstance(self.whole, FixedSource) and isinstance(self.drawn, Problem)):
+            raise InputError(
+                f"a {type(self.whole).__name__} and a {type(self.drawn).__name__} are no part of a problem: pass "
+                "gd.PartSource(gd.FixedSource(problem), other)."
+            )
         first, drawn = self.whole.first.blocks[0].map, self.drawn.blocks[0].map
         require_one_theta(first, drawn, first_name="the problem of all samples", other_name="that of the samples drawn")
 
