@@ -5,7 +5,7 @@ from typing import Literal
 from torch import Tensor
 
 from geodescent._budget import within
-from geodescent._settings import COST_LEVEL, POSITIVE, RCOND, SECONDS, OrNone
+from geodescent._settings import COST_LEVEL, POSITIVE, RCOND, SECONDS, OneOf, OrNone
 from geodescent.certificate import Certificate, certificate_of
 from geodescent.doors._arguments import tensors_of
 from geodescent.metric import EUCLIDEAN
