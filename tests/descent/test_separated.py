@@ -104,6 +104,18 @@ def test_steps_see_what_the_linear_parameters_leave() -> None:
     assert torch.allclose(dense @ v, reduced @ v, atol=1e-12) and v[1] == 0.7 and v[3] == -0.2
 
 
+def test_a_parameter_that_the_linear_ones_make_up_for_is_left_alone() -> None:
+    """Of `b₀b₁ exp(−b₂t)` the column of b₁ is a multiple of that of b₀: what is left of it is rounding."""
+    target = 3.0 * torch.exp(-1.7 * T)
+    problem = problem_of(product, [1.0, 2.0, 0.5], target)
+    separated = Separated.of(problem.linearise(problem.theta)[1], torch.tensor([True, False, False]))
+    assert separated is not None and (separated.reduced().dense()[:, 1] == 0.0).all()
+    solution = gd.fit(problem)
+    assert solution.cost < 1e-20 and float(solution.theta[1]) == 2.0
+    noisy = gd.fit(problem_of(product, [1.0, 2.0, 0.5], target + 0.01 * torch.sin(40.0 * T)))
+    assert noisy.result.name == "stationary"
+
+
 def test_the_first_step_solves_for_them_and_every_later_point_has_them_solved() -> None:
     problem, points = problem_of(two_decays, [1.0, 1.0, 2.0, 0.3, 0.0]), list[gd.StepRecord]()
     solution = gd.fit(problem, callback=points.append)

@@ -142,7 +142,7 @@ def _state(path: Path, text: str, points: Points, control_type: type[object]) ->
 def _require_theta(points: Points, problem: Problem) -> None:
     """Raises InputError, where the vectors of a checkpoint are no parameters of the problem."""
     for name in ("theta", "best"):
-        theta = points.get(name, torch.empty(0))
+        theta = points.get(name, torch.empty(0, device="cpu"))
         if theta.shape != (problem.n_params,) or theta.dtype != problem.dtype:
             raise InputError(
                 f"the checkpoint holds {' × '.join(map(str, theta.shape))} parameters of {theta.dtype} and the model "

@@ -8,6 +8,7 @@ from torch import Tensor
 from geodescent._budget import budget
 from geodescent._errors import InputError
 from geodescent._settings import ANY_SEED, POSITIVE, Whole
+from geodescent._types import Theta
 from geodescent.geometry._critical import CriticalPoint, nearest, walked
 from geodescent.geometry._precision import require_double
 from geodescent.linalg import norm
@@ -83,13 +84,7 @@ def critical_manifold(
     point = start
     if point.nullity == 0:
         raise InputError("∇²C has no kernel here: the critical point is isolated.")
-    generator = torch.Generator().manual_seed(seed)
-    way = (
-        torch.randn(len(theta), generator=generator, dtype=torch.float64, device="cpu")
-        if direction is None
-        else direction.double()
-    )
-    way, points = way.to(theta.device), [point]
+    way, points = (_drawn(theta, seed) if direction is None else direction).double().to(theta.device), [point]
     for _ in range(steps):
         following = _onward(points[-1], way, reach)
         if following is None:
@@ -102,6 +97,12 @@ def critical_manifold(
         torch.tensor([norm(gradient(problem, p.theta)) for p in points], dtype=torch.float64, device="cpu"),
         torch.tensor([p.nullity for p in points], device="cpu"),
     )
+
+
+def _drawn(theta: Theta, seed: int) -> Theta:
+    """A random direction."""
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(len(theta), generator=generator, dtype=torch.float64, device="cpu")
 
 
 def _onward(point: CriticalPoint, way: Tensor, reach: float) -> CriticalPoint | None:
