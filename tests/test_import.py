@@ -9,7 +9,18 @@ from statistics import median
 import pytest
 
 ROOT = Path(__file__).parents[1]
-WAITING = ("app", "certificate", "constructive", "costs", "descent", "doors", "generalisation", "geometry", "optim")
+WAITING = (
+    "app",
+    "certificate",
+    "constructive",
+    "costs",
+    "curves",
+    "descent",
+    "doors",
+    "generalisation",
+    "geometry",
+    "optim",
+)
 OTHERS = ("matplotlib", "pandas", "polars", "rich", "scipy", "sklearn", "sympy", "typer")
 
 

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from geodescent import optim as optim
     from geodescent.app import load
     from geodescent.certificate import Certificate
+    from geodescent.curves import CurveFit, LeastSquaresResult, Parameters, curve_fit, least_squares
     from geodescent.descent import (
         AfterSteps,
         Control,
@@ -58,6 +59,7 @@ LAZY = {
     "certificate": ("Certificate",),
     "constructive": (),
     "costs": (),
+    "curves": ("CurveFit", "LeastSquaresResult", "Parameters", "curve_fit", "least_squares"),
     "descent": (
         "AfterSteps",
         "Control",
@@ -87,6 +89,7 @@ __all__ = [
     "ChosenStart",
     "ClosureMap",
     "Control",
+    "CurveFit",
     "DenseColumns",
     "EulerWalk",
     "Field",
@@ -102,6 +105,7 @@ __all__ = [
     "JacobianError",
     "KrylovLift",
     "Layered",
+    "LeastSquaresResult",
     "Lift",
     "MatrixJacobian",
     "MemoryPlanError",
@@ -110,6 +114,7 @@ __all__ = [
     "NormalLift",
     "OpeningEnds",
     "OutputMap",
+    "Parameters",
     "PartEnds",
     "PartSource",
     "Problem",
@@ -130,10 +135,12 @@ __all__ = [
     "certify",
     "constructive",
     "costs",
+    "curve_fit",
     "fit",
     "flow",
     "geometry",
     "initialise",
+    "least_squares",
     "load",
     "optim",
     "predicted_cost",

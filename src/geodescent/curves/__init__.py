@@ -1,0 +1,14 @@
+"""SciPy's idiom: `least_squares` and `curve_fit` for any formula, in torch or in NumPy, with standard errors.
+
+A formula becomes an output map, which `gd.fit` descends on; bounds are kept by a control of their own, robust losses by
+a change of each residual.
+"""
+
+from geodescent.curves._box_control import BoxControl
+from geodescent.curves._parameters import Parameters
+from geodescent.curves._results import CurveFit, LeastSquaresResult
+from geodescent.curves._statistics import Statistics
+from geodescent.curves._curve_fit import curve_fit
+from geodescent.curves._least_squares import least_squares
+
+__all__ = ["BoxControl", "CurveFit", "LeastSquaresResult", "Parameters", "Statistics", "curve_fit", "least_squares"]

@@ -1,0 +1,153 @@
+"""The descent of a fit with few parameters, and how it ended in SciPy's words."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from geodescent._errors import InputError
+from geodescent._record import Result, StepRecord
+from geodescent.curves._box_control import BoxControl, box_step, polished
+from geodescent.curves._rows import Rows
+from geodescent.descent import STATIONARY, EulerWalk, Method
+from geodescent.doors import fit
+
+UNBOUNDED = (Result.stationary, Result.rounding_floor, Result.target_reached, Result.no_progress)
+"""Results after which the point itself says whether it is a minimum."""
+STATUS = {Result.max_steps: 0, Result.max_seconds: 0, Result.stopped: -2, Result.interrupted: -2}
+"""Result → SciPy's status, where the run did not end by itself; −1 for every other failure."""
+AT_MINIMUM = "No direction lowers the cost to first order: this is a minimum, or another point where its slope is zero."
+KEPT = "No direction that the bounds allow lowers the cost to first order."
+EXACT = "The cost is zero to rounding: the formula meets the data."
+SMALL_FALL = "The last step lowered the cost by less than ftol of it."
+ENOUGH_CALLS = "max_nfev calls of the function were made."
+
+
+@dataclass(frozen=True)
+class Limits:
+    """When a fit ends before its minimum.
+
+    Attributes:
+        max_nfev: calls of the user's function, looked at after each step; None for 100 steps' worth of the default.
+        max_steps, max_seconds: of the descent.
+        ftol: share of the cost, the least fall of a step after which the run goes on; 0 for none.
+    """
+
+    max_nfev: int | None = None
+    max_steps: int = 500
+    max_seconds: float | None = None
+    ftol: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.max_nfev is not None and not self.max_nfev > 0:
+            raise InputError(f"max_nfev is {self.max_nfev!r}: a positive number, or None for no bound, is needed.")
+        if not 0.0 <= self.ftol < 1.0:
+            raise InputError(
+                f"ftol is {self.ftol!r}: a share of the cost below 1, or None to go on to rounding, is needed."
+            )
+
+
+@dataclass(frozen=True, eq=False)
+class Solved:
+    """The end of a descent.
+
+    Attributes:
+        u: the free parameters, (k,).
+        residual: whitened, without a loss, (m,).
+        jacobian: of the residual by u, (m, k).
+        status: SciPy's: 1, 2 for a minimum, 0 where calls, steps or seconds ran out, −1 and −2 otherwise.
+        message: what happened, and how derivatives were taken.
+        nfev, njev: calls of the function, and linearisations.
+        steps: of the descent.
+        bounds: −1, 0 or 1 for each free parameter: at its lower bound, free, at its upper one.
+    """
+
+    u: Tensor
+    residual: Tensor
+    jacobian: Tensor
+    status: int
+    message: str
+    nfev: int
+    njev: int
+    steps: int
+    bounds: Tensor
+
+
+def solve(rows: Rows, limits: Limits) -> Solved:
+    """The minimum near the start. Raises InputError, where the residuals at the start are not finite."""
+    formula, layout = rows.formula, rows.formula.layout
+    _require_finite(rows)
+    problem = rows.problem()
+    lower, upper = layout.box
+    method = Method(walk=EulerWalk(), control=BoxControl(lower, upper)) if layout.is_bounded else None
+    watch = _Watch(rows, limits)
+    ended = fit(
+        problem, method=method, max_steps=limits.max_steps, max_seconds=limits.max_seconds, callback=watch.after_step
+    )
+    u = polished(problem, ended.theta, layout.box) if layout.is_bounded else ended.theta
+    outputs, jacobian = problem.linearise(u)
+    residual = rows.residual(u)
+    status, message = _verdict(rows, ended.result, outputs, jacobian.dense(), u)
+    if watch.reason is not None and ended.result is Result.stopped:
+        status, message = watch.reason
+    at = (u >= upper).int() - (u <= lower).int()
+    return Solved(
+        u,
+        residual,
+        rows.of_residual(jacobian.dense(), residual),
+        status,
+        f"{message} ({formula.said})",
+        formula.calls.count,
+        int(str(ended.stats.get("linearisations", 0))) + 1,
+        ended.steps,
+        at,
+    )
+
+
+class _Watch:
+    """Ends a run by `Limits`, after a step."""
+
+    def __init__(self, rows: Rows, limits: Limits) -> None:
+        self._rows, self._limits, self._cost = rows, limits, math.inf
+        self.reason: tuple[int, str] | None = None
+
+    def after_step(self, record: StepRecord) -> None:
+        fell, self._cost = self._cost - record.cost, record.cost
+        if 0.0 <= fell < self._limits.ftol * record.cost:
+            self.reason = (2, SMALL_FALL)
+        most = self._limits.max_nfev
+        if most is not None and self._rows.formula.calls.count >= most:
+            self.reason = (0, ENOUGH_CALLS)
+        if self.reason is not None:
+            raise StopIteration
+
+
+def _require_finite(rows: Rows) -> None:
+    formula = rows.formula
+    residual = rows.residual(formula.layout.first)
+    bad = int((~torch.isfinite(residual)).sum())
+    if bad:
+        start = ", ".join(
+            f"{n} = {v:g}" for n, v in zip(formula.layout.names, formula.layout.start.tolist(), strict=True)
+        )
+        raise InputError(
+            f"{bad} of {len(residual)} residuals are not finite at the start, {start}: pass another start, where "
+            f"{formula.call.name} is defined."
+        )
+
+
+def _verdict(rows: Rows, result: Result, residual: Tensor, jacobian: Tensor, u: Tensor) -> tuple[int, str]:
+    """Status and sentence, by what the linear model promises inside the bounds at the end."""
+    if result not in UNBOUNDED:
+        return STATUS.get(result, -1), result.value
+    cost = float(residual.square().sum())
+    if result is Result.rounding_floor or cost == 0.0:
+        return 2, EXACT if cost == 0.0 else result.value
+    lower, upper = rows.formula.layout.box
+    scale = jacobian.norm(dim=0)
+    step = box_step(jacobian, residual, (lower - u, upper - u), scale, 0.0)
+    promised = cost - float((residual + jacobian @ step).square().sum())
+    if promised <= STATIONARY * cost:
+        return 1, KEPT if rows.formula.layout.is_bounded else AT_MINIMUM
+    return (1, result.value) if result is Result.stationary else (-1, result.value)
