@@ -5,10 +5,10 @@ a change of each residual.
 """
 
 from geodescent.curves._box_control import BoxControl
+from geodescent.curves._curve_fit import curve_fit
+from geodescent.curves._least_squares import least_squares
 from geodescent.curves._parameters import Parameters
 from geodescent.curves._results import CurveFit, LeastSquaresResult
 from geodescent.curves._statistics import Statistics
-from geodescent.curves._curve_fit import curve_fit
-from geodescent.curves._least_squares import least_squares
 
 __all__ = ["BoxControl", "CurveFit", "LeastSquaresResult", "Parameters", "Statistics", "curve_fit", "least_squares"]

@@ -11,16 +11,16 @@ from geodescent._types import Theta
 from geodescent.descent import Control, CostLevels, Damping, Linearised, Trial, Walk
 from geodescent.problem import Problem
 
-FIRST_DAMPING = 1e-3  # Share of the square of each column's norm, which is its unit.
-LEAST_DAMPING = 1e-16  # Share of the same: eps, below which damping is lost in rounding.
-LARGEST_DAMPING_TRIED = 1e20  # Share of the same: a step with more damping does not change θ.
-ENOUGH = 1e-3  # Gain ratio: a step below it is refused.
-RISE = 5.0  # Factor on the damping after a step that was refused.
-LEAST_FACTOR = 0.1  # Factor: the smallest on the damping after a step; Nielsen's 1 − (2ϱ − 1)³ above it.
+FIRST_IN_BOX = 1e-3  # Share of the square of each column's norm, which is its unit.
+LEAST_IN_BOX = 1e-16  # Share of the same: eps, below which damping is lost in rounding.
+LARGEST_IN_BOX = 1e20  # Share of the same: a step with more damping does not change θ.
+LEAST_GAIN = 1e-3  # Gain ratio: a step below it is refused.
+REFUSED_FACTOR = 5.0  # Factor on the damping after a step that was refused.
+LEAST_ON = 0.1  # Factor: the smallest on the damping after a step; Nielsen's 1 − (2ϱ − 1)³ above it.
 
 MOST_POLISHING = 60  # Steps after the descent, each clearly shorter than the last.
-SHORTER = 0.9  # Share of the length of the last polishing step that the next must stay below.
-SAME = 1e-9  # Share of the cost by which a polishing step may raise it: rounding of the cost.
+CLEARLY_SHORTER = 0.9  # Share of the length of the last polishing step that the next must stay below.
+COST_ROUNDING = 1e-9  # Share of the cost by which a polishing step may raise it: rounding of the cost.
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class BoxControl(Control[BoxState]):
         return BoxState
 
     def begin(self, here: Linearised, damping: Damping | None = None) -> BoxState:
-        return BoxState(FIRST_DAMPING, torch.zeros_like(here.theta))
+        return BoxState(FIRST_IN_BOX, torch.zeros_like(here.theta))
 
     def step(self, here: Linearised, walk: Walk, state: BoxState, levels: CostLevels) -> tuple[Trial, BoxState] | None:
         matrix = here.jacobian.dense()
@@ -67,16 +67,16 @@ class BoxControl(Control[BoxState]):
         for _ in range(self.attempts):
             theta, predicted = self._inside(here, matrix, scale, damping)
             fall = here.cost - predicted
-            if not fall > 0.0 or damping > LARGEST_DAMPING_TRIED:
+            if not fall > 0.0 or damping > LARGEST_IN_BOX:
                 return None
             cost = here.cost_of(here.residual_at(theta))
             gain = (here.cost - cost) / fall if math.isfinite(cost) else -math.inf
-            if gain > ENOUGH:
-                following = max(LEAST_DAMPING, damping * max(LEAST_FACTOR, 1.0 - (2.0 * min(gain, 1.0) - 1.0) ** 3))
+            if gain > LEAST_GAIN:
+                following = max(LEAST_IN_BOX, damping * max(LEAST_ON, 1.0 - (2.0 * min(gain, 1.0) - 1.0) ** 3))
                 absolute = damping * here.total_square
                 return Trial(theta, cost, predicted, absolute, absolute), BoxState(following, scale)
             here.tally["rejections"] += 1
-            damping *= RISE
+            damping *= REFUSED_FACTOR
         return None
 
     def restart(self, here: Linearised, count: int) -> BoxState | None:
@@ -94,8 +94,6 @@ def box_step(matrix: Tensor, residual: Tensor, room: tuple[Tensor, Tensor], scal
 
     Cost: some active sets, each a least-squares solve of (m + K) × K.
     """
-    from scipy.optimize import lsq_linear
-
     units = torch.where(scale > 0.0, scale, torch.ones_like(scale)).cpu().numpy()
     low, high = (side.cpu().numpy() * units for side in room)
     movable = high > low
@@ -103,8 +101,19 @@ def box_step(matrix: Tensor, residual: Tensor, room: tuple[Tensor, Tensor], scal
     stacked = np.vstack([rows, math.sqrt(damping) * np.eye(rows.shape[1])])
     wanted = np.concatenate([-residual.cpu().numpy(), np.zeros(rows.shape[1])])
     step = np.zeros(len(units))
-    step[movable] = lsq_linear(stacked, wanted, (low[movable], high[movable]), method="bvls").x / units[movable]
+    step[movable] = _bounded(stacked, wanted, low[movable], high[movable]) / units[movable]
     return torch.from_numpy(step).to(matrix)
+
+
+def _bounded(matrix: np.ndarray, wanted: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
+    """The v of least `‖Av − b‖` with low ≤ v ≤ high: that without bounds, where it keeps them."""
+    free: np.ndarray = np.linalg.lstsq(matrix, wanted, rcond=None)[0]
+    if ((low <= free) & (free <= high)).all():
+        return free
+    from scipy.optimize import lsq_linear
+
+    inside: np.ndarray = lsq_linear(matrix, wanted, (low, high), method="bvls").x
+    return inside
 
 
 def polished(problem: Problem, theta: Theta, box: tuple[Tensor, Tensor]) -> Theta:
@@ -120,7 +129,7 @@ def polished(problem: Problem, theta: Theta, box: tuple[Tensor, Tensor]) -> Thet
         step = box_step(matrix, residual, (lower - theta, upper - theta), scale, 0.0)
         length = float((scale * step).norm())
         moved = torch.clamp(theta + step, lower, upper)
-        if not (length < SHORTER * before and problem.cost(moved) <= best * (1.0 + SAME)):
+        if not (length < CLEARLY_SHORTER * before and problem.cost(moved) <= best * (1.0 + COST_ROUNDING)):
             break
         theta, before = moved, length
     return theta

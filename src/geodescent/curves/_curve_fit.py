@@ -12,9 +12,9 @@ from geodescent._errors import InputError
 from geodescent.curves._data import Data, data_of
 from geodescent.curves._face import UNLIMITED, bounds_of, is_default, limits_of, named, refuse
 from geodescent.curves._finish import result_of, warn_of
-from geodescent.curves._formula import Call, Formula, formula_of
+from geodescent.curves._formula import Formula, UserFunction, formula_of
 from geodescent.curves._losses import Loss, LossName
-from geodescent.curves._parameters import Parameters, layout_of, parameters_of
+from geodescent.curves._parameters import Parameters, arrangement_of, parameters_of
 from geodescent.curves._results import CurveFit
 from geodescent.curves._rows import Rows, real, whitening_of
 from geodescent.curves._solve import solve
@@ -77,9 +77,9 @@ def curve_fit(
     data = data_of(xdata, ydata, sigma, check_finite, nan_policy)
     arguments = arguments_of(f)
     start = start_of(arguments, p0, bounds)
-    layout = layout_of(tuple(start.values), start, x_scale, data.device)
+    arrangement = arrangement_of(tuple(start.values), start, x_scale, data.device)
     given = call_of(jac, data, "jac") if callable(jac) else None
-    formula = formula_of(call_of(f, data, "f"), layout, jac, given, diff_step)
+    formula = formula_of(call_of(f, data, "f"), arrangement, jac, given, diff_step)
     whiten = whitening_of(data.sigma, len(data.y), data.device)
     rows = Rows(formula, data.y, whiten, robust)
     solved = solve(rows, limits)
@@ -93,9 +93,9 @@ def curve_fit(
     return CurveFit(result, result.x, statistics.covariance, result.told, slopes, scatter, full_output)
 
 
-def call_of(function: Callable[..., object], data: Data, name: str) -> Call:
+def call_of(function: Callable[..., object], data: Data, name: str) -> UserFunction:
     """The function at these data."""
-    return Call(lambda p: function(data.x_in_torch, *p.unbind()), lambda p: function(data.x, *p), name)
+    return UserFunction(lambda p: function(data.x_in_torch, *p.unbind()), lambda p: function(data.x, *p), name)
 
 
 def arguments_of(f: Callable[..., object]) -> tuple[str, ...]:
@@ -152,10 +152,10 @@ def slopes_of(
     def at(x: object) -> tuple[Array, Array]:
         elsewhere = data.at(x)
         given = call_of(jac, elsewhere, "jac") if callable(jac) else None
-        layout = replace(fitted.layout, start=fitted.layout.full(u))
-        formula = replace(fitted, call=call_of(f, elsewhere, "f"), given=given, layout=layout)
+        arrangement = replace(fitted.arrangement, start=fitted.arrangement.full(u))
+        formula = replace(fitted, call=call_of(f, elsewhere, "f"), given=given, arrangement=arrangement)
         outputs, jacobian = FunctionMap(formula.rows, u, jacobian=formula.derivative()).linearise(u)
-        back = torch.linalg.pinv(layout.derivative(u))
+        back = torch.linalg.pinv(arrangement.derivative(u))
         return outputs.cpu().numpy(), (jacobian.dense() @ back).cpu().numpy()
 
     return at

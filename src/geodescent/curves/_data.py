@@ -8,6 +8,7 @@ from torch import Tensor
 
 from geodescent._errors import InputError
 from geodescent.curves._rows import real
+from geodescent.curves._statistics import Array
 
 POLICIES = (None, "raise", "omit")
 
@@ -68,13 +69,14 @@ def data_of(xdata: object, ydata: object, sigma: object, check_finite: bool | No
     return Data(xdata if x is None else x, in_torch, torch.from_numpy(y).to(device), errors)
 
 
-def _numbers(values: object, name: str) -> np.ndarray | None:
+def _numbers(values: object, name: str) -> Array | None:
     """As float64, where they are numbers; None for anything else, which f gets as it is."""
-    if isinstance(values, list | tuple | np.ndarray | Tensor):
-        return real(values, name)
-    array = np.asarray(values)
-    is_number = array.ndim > 0 and np.issubdtype(array.dtype, np.number)
-    return real(array, name) if is_number else None
+    if not isinstance(values, list | tuple | np.ndarray | Tensor):
+        values = np.asarray(values)
+        if values.ndim == 0 or values.dtype.kind not in "biufc":
+            return None
+    numbers: Array = real(values, name)
+    return numbers
 
 
 def _tensor(values: object, numbers: np.ndarray | None) -> object:

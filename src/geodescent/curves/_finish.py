@@ -20,12 +20,12 @@ def result_of(rows: Rows, solved: Solved, *, absolute: bool, total_square: float
         absolute: whether the data's errors are known.
         total_square: χ² of the best constant; NaN where there is none.
     """
-    loss, layout = rows.loss, rows.formula.layout
+    loss, arrangement = rows.loss, rows.formula.arrangement
     residual, per_u = solved.residual, solved.jacobian
-    jacobian = per_u / layout.scale
+    jacobian = per_u / arrangement.scale
     gradient = jacobian.T @ (residual * loss.weight(residual))
     scaled = jacobian if loss.is_linear else jacobian * loss.curvature(residual)[:, None]
-    full = layout.full(solved.u)
+    full = arrangement.full(solved.u)
     cost = loss.cost(residual)
     statistics = _statistics(rows, solved.u, full, scaled, cost, absolute=absolute, total_square=total_square)
     return LeastSquaresResult(
@@ -34,7 +34,9 @@ def result_of(rows: Rows, solved: Solved, *, absolute: bool, total_square: float
         fun=residual.cpu().numpy(),
         jac=scaled.cpu().numpy(),
         grad=gradient.cpu().numpy(),
-        optimality=float((gradient * _room(full[list(layout.free)], gradient, layout.lower, layout.upper)).abs().max()),
+        optimality=float(
+            (gradient * _room(full[list(arrangement.free)], gradient, arrangement.lower, arrangement.upper)).abs().max()
+        ),
         active_mask=solved.bounds.cpu().numpy(),
         nfev=solved.nfev,
         njev=solved.njev,
@@ -54,10 +56,10 @@ def _room(x: Tensor, gradient: Tensor, lower: Tensor, upper: Tensor) -> Tensor:
 def _statistics(
     rows: Rows, u: Tensor, full: Tensor, scaled: Tensor, cost: float, *, absolute: bool, total_square: float
 ) -> Statistics:
-    layout = rows.formula.layout
+    arrangement = rows.formula.arrangement
     m, k = scaled.shape
     covariance, unknown = covariance_of(scaled)
-    turn = (layout.derivative(u) / layout.scale).cpu()
+    turn = (arrangement.derivative(u) / arrangement.scale).cpu()
     if unknown:
         moves = turn.abs().amax(1) > 0.0
         covariance = torch.where(moves[:, None] & moves, math.inf, 0.0)
@@ -66,7 +68,7 @@ def _statistics(
         covariance = turn @ covariance.cpu() @ turn.T
         covariance = covariance * variance if math.isfinite(variance) else torch.where(covariance != 0.0, math.inf, 0.0)
     return Statistics(
-        layout.names,
+        arrangement.names,
         full.cpu().numpy(),
         covariance.numpy(),
         m,
@@ -74,24 +76,24 @@ def _statistics(
         2.0 * cost,
         total_square,
         absolute,
-        tuple(layout.names[layout.free[j]] for j in unknown),
+        tuple(arrangement.names[arrangement.free[j]] for j in unknown),
     )
 
 
 def _told(rows: Rows, solved: Solved, statistics: Statistics, full: Tensor) -> Told:
-    layout = rows.formula.layout
-    names = layout.names
-    marks = {name: "fixed" for i, name in enumerate(names) if i not in layout.free}
-    marks |= {names[place]: "tied" for place in layout.ties}
-    for place, side in zip(layout.free, solved.bounds.tolist(), strict=True):
+    arrangement = rows.formula.arrangement
+    names = arrangement.names
+    marks = {name: "fixed" for i, name in enumerate(names) if i not in arrangement.free}
+    marks |= {names[place]: "tied" for place in arrangement.ties}
+    for place, side in zip(arrangement.free, solved.bounds.tolist(), strict=True):
         if side:
             marks[names[place]] = f"at its {'upper' if side > 0 else 'lower'} bound"
-    edges = zip(layout.lower.tolist(), layout.upper.tolist(), strict=True)
+    edges = zip(arrangement.lower.tolist(), arrangement.upper.tolist(), strict=True)
     return Told(
         statistics,
-        {names[i]: float(layout.start[i]) for i in layout.free},
+        {names[i]: float(arrangement.start[i]) for i in arrangement.free},
         marks,
-        dict(zip(layout.free, edges, strict=True)),
+        dict(zip(arrangement.free, edges, strict=True)),
         _Refits(rows, full, statistics.covariance),
         solved.message,
     )
@@ -104,14 +106,14 @@ class _Refits:
         self._rows, self._full, self._covariance = rows, full, torch.as_tensor(covariance).to(full)
 
     def __call__(self, place: int, value: float) -> float:
-        layout, column = self._rows.formula.layout, self._covariance[:, place]
+        arrangement, column = self._rows.formula.arrangement, self._covariance[:, place]
         moved = self._full + column / column[place] * (value - self._full[place])
-        free = list(layout.free)
-        moved[free] = torch.clamp(moved[free], layout.lower, layout.upper)
+        free = list(arrangement.free)
+        moved[free] = torch.clamp(moved[free], arrangement.lower, arrangement.upper)
         formula = self._rows.formula
         least = math.inf
         for at in (moved, self._full):
-            rows = replace(self._rows, formula=replace(formula, layout=layout.without(place, value, at)))
+            rows = replace(self._rows, formula=replace(formula, arrangement=arrangement.without(place, value, at)))
             cost = self._cost(rows)
             if cost < math.inf:
                 least = cost
@@ -119,7 +121,7 @@ class _Refits:
         return 2.0 * least
 
     def _cost(self, rows: Rows) -> float:
-        first = rows.formula.layout.first
+        first = rows.formula.arrangement.first
         residual = rows.residual(first)
         if not bool(torch.isfinite(residual).all()):
             return math.inf
@@ -130,22 +132,23 @@ class _Refits:
 
 def warn_of(result: LeastSquaresResult) -> None:
     """SciPy's OptimizeWarning, where no minimum was reached, or the covariance is not known."""
-    from scipy.optimize import OptimizeWarning
+    sentence = _doubt(result)
+    if sentence is not None:
+        from scipy.optimize import OptimizeWarning
 
+        warnings.warn(sentence, OptimizeWarning, stacklevel=3)
+
+
+def _doubt(result: LeastSquaresResult) -> str | None:
     statistics = result.told.statistics
     if not result.success:
-        warnings.warn(f"no minimum was reached: {result.message}", OptimizeWarning, stacklevel=3)
-    elif statistics.unknown:
+        return f"no minimum was reached: {result.message}"
+    if statistics.unknown:
         names = " and ".join(statistics.unknown)
-        warnings.warn(
-            f"the covariance is not known: the data do not tell {names} apart. Fix one of them.",
-            OptimizeWarning,
-            stacklevel=3,
-        )
-    elif not statistics.absolute and statistics.degrees <= 0:
-        warnings.warn(
+        return f"the covariance is not known: the data do not tell {names} apart. Fix one of them."
+    if not statistics.absolute and statistics.degrees <= 0:
+        return (
             f"the covariance is not known: {statistics.n_rows} data for {statistics.n_free} free parameters leave no "
-            "measure of their scatter. Pass more data, or sigma and absolute_sigma=True.",
-            OptimizeWarning,
-            stacklevel=3,
+            "measure of their scatter. Pass more data, or sigma and absolute_sigma=True."
         )
+    return None

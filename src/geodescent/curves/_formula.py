@@ -10,13 +10,13 @@ from torch import Tensor
 
 from geodescent._errors import InputError
 from geodescent.curves._differences import Differences
-from geodescent.curves._parameters import Layout
+from geodescent.curves._parameters import Arrangement
 
 BY_TORCH = "derivatives by torch"
 
 
 @dataclass(frozen=True)
-class Call:
+class UserFunction:
     """One function of all parameters, called in two ways.
 
     Attributes:
@@ -42,7 +42,7 @@ class Formula:
     """`u ↦ rows`, (m,), of the free parameters u.
 
     Attributes:
-        layout: from u to all parameters.
+        arrangement: from u to all parameters.
         call: the user's function.
         speaks_torch: whether torch differentiates it; its argument is a tensor then, and an array otherwise.
         given: D by the user, (m, K), called as the function is, or None.
@@ -50,10 +50,10 @@ class Formula:
         calls: counts them.
     """
 
-    layout: Layout
-    call: Call
+    arrangement: Arrangement
+    call: UserFunction
     speaks_torch: bool
-    given: Call | None
+    given: UserFunction | None
     differences: Differences | None
     calls: Calls = field(default_factory=Calls)
 
@@ -69,7 +69,7 @@ class Formula:
     def rows(self, u: Tensor) -> Tensor:
         """The rows at u; with a graph where u has one and the function is written in torch."""
         self.calls.count += 1
-        full = self.layout.full(u)
+        full = self.arrangement.full(u)
         if self.speaks_torch:
             returned = self.call.in_torch(full)
             if not isinstance(returned, Tensor):
@@ -89,22 +89,24 @@ class Formula:
     def _by_differences(self, u: Tensor) -> Tensor:
         assert self.differences is not None
         with torch.no_grad():
-            return self.differences(self.rows, u, self.layout.box)
+            return self.differences(self.rows, u, self.arrangement.box)
 
     def _by_hand(self, u: Tensor) -> Tensor:
         assert self.given is not None
-        full = self.layout.full(u).detach()
+        full = self.arrangement.full(u).detach()
         returned = self.given.in_torch(full) if self.speaks_torch else self.given.in_numpy(full.cpu().numpy())
         derivative = as_matrix(returned, "jac").to(full)
         if derivative.shape[1] != len(full):
             raise InputError(
-                f"jac returns shape {tuple(derivative.shape)}: a column for each of {', '.join(self.layout.names)} is "
+                f"jac returns shape {tuple(derivative.shape)}: a column for each of {', '.join(self.arrangement.names)} is "
                 "needed, (m, K)."
             )
-        return derivative @ self.layout.derivative(u)
+        return derivative @ self.arrangement.derivative(u)
 
 
-def formula_of(call: Call, layout: Layout, jac: object, given: Call | None, step: float | None) -> Formula:
+def formula_of(
+    call: UserFunction, arrangement: Arrangement, jac: object, given: UserFunction | None, step: float | None
+) -> Formula:
     """The formula, after one call that shows whether it is written in torch.
 
     Args:
@@ -112,18 +114,18 @@ def formula_of(call: Call, layout: Layout, jac: object, given: Call | None, step
 
     Raises: InputError, where the function runs neither with tensors nor with arrays.
     """
-    reason = "differences are asked for" if isinstance(jac, str) else not_in_torch(call, layout)
+    reason = "differences are asked for" if isinstance(jac, str) else not_in_torch(call, arrangement)
     if jac is None and reason is None:
-        return Formula(layout, call, True, None, None)
-    runs_on_arrays = _runs_on_arrays(call, layout, reason)
+        return Formula(arrangement, call, True, None, None)
+    runs_on_arrays = _runs_on_arrays(call, arrangement, reason)
     scheme = jac if isinstance(jac, str) else "2-point"
     differences = None if given is not None else Differences(scheme, step)
-    return Formula(layout, call, not runs_on_arrays, given, differences)
+    return Formula(arrangement, call, not runs_on_arrays, given, differences)
 
 
-def not_in_torch(call: Call, layout: Layout) -> str | None:
+def not_in_torch(call: UserFunction, arrangement: Arrangement) -> str | None:
     """Why torch does not differentiate the function at the start; None where it does."""
-    leaf = layout.start.clone().requires_grad_()
+    leaf = arrangement.start.clone().requires_grad_()
     with warnings.catch_warnings(), torch.enable_grad():
         warnings.simplefilter("error")  # torch warns where a tensor becomes a number, and NumPy where it takes a tensor
         try:
@@ -137,16 +139,16 @@ def not_in_torch(call: Call, layout: Layout) -> str | None:
     return None if returned.requires_grad else "its outputs do not depend on the parameters through torch"
 
 
-def _runs_on_arrays(call: Call, layout: Layout, reason: str | None) -> bool:
+def _runs_on_arrays(call: UserFunction, arrangement: Arrangement, reason: str | None) -> bool:
     """Whether the function takes arrays; else it takes tensors, of which it returns a tensor."""
     try:
-        as_rows(call.in_numpy(layout.start.cpu().numpy()), call.name)
+        as_rows(call.in_numpy(arrangement.start.cpu().numpy()), call.name)
     except InputError:
         raise
     except Exception as error:
         with torch.no_grad():
             try:
-                takes_tensors = isinstance(call.in_torch(layout.start), Tensor)
+                takes_tensors = isinstance(call.in_torch(arrangement.start), Tensor)
             except Exception:
                 takes_tensors = False
         if takes_tensors:

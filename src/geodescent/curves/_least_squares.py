@@ -10,9 +10,9 @@ from torch import Tensor
 from geodescent._errors import InputError
 from geodescent.curves._face import UNLIMITED, is_default, limits_of, named, refuse
 from geodescent.curves._finish import result_of
-from geodescent.curves._formula import Call, as_rows, formula_of
+from geodescent.curves._formula import UserFunction, as_rows, formula_of
 from geodescent.curves._losses import Loss, LossName
-from geodescent.curves._parameters import Parameters, layout_of, parameters_of
+from geodescent.curves._parameters import Parameters, arrangement_of, parameters_of
 from geodescent.curves._results import LeastSquaresResult
 from geodescent.curves._rows import Rows, Whitening, real
 from geodescent.curves._solve import solve
@@ -75,21 +75,23 @@ def least_squares(
     elif not is_default(bounds):
         raise InputError("bounds stand in the parameters already: leave bounds out.")
     names = tuple(start.values)
-    layout = layout_of(names, start, x_scale, device)
+    arrangement = arrangement_of(names, start, x_scale, device)
 
     def spread(values: Iterable[object]) -> object:
         return dict(zip(names, values, strict=True))
 
-    def call_of(function: Callable[..., object], name: str) -> Call:
-        return Call(
+    def call_of(function: Callable[..., object], name: str) -> UserFunction:
+        return UserFunction(
             lambda x: function(spread(x.unbind()) if by_name else x, *(_tensor(a, device) for a in rest), **words),
             lambda x: function(spread(x) if by_name else x, *rest, **words),
             name,
         )
 
     call, given = call_of(fun, "fun"), call_of(jac, "jac") if callable(jac) else None
-    formula = formula_of(call, layout, jac, given, diff_step)
-    rows = Rows(formula, torch.zeros(_count(formula.rows(layout.first))).to(layout.start), Whitening(), robust)
+    formula = formula_of(call, arrangement, jac, given, diff_step)
+    rows = Rows(
+        formula, torch.zeros(_count(formula.rows(arrangement.first))).to(arrangement.start), Whitening(), robust
+    )
     solved = solve(rows, limits)
     return result_of(rows, solved, absolute=False, total_square=math.nan)
 

@@ -98,7 +98,7 @@ def parameters_of(given: object) -> Parameters | None:
 
 
 @dataclass(frozen=True, eq=False)
-class Layout:
+class Arrangement:
     """How all parameters, (K,), follow from the free ones u, (k,), which are in units of `scale`.
 
     Attributes:
@@ -156,8 +156,8 @@ class Layout:
             rows = [_gradient(value, leaf) for value in self.full(leaf).unbind()]
         return torch.stack(rows)
 
-    def without(self, place: int, value: float, at: Tensor) -> "Layout":
-        """The layout with one free parameter kept at a value, beginning at these values of all."""
+    def without(self, place: int, value: float, at: Tensor) -> "Arrangement":
+        """The arrangement with one free parameter kept at a value, beginning at these values of all."""
         start = at.clone()
         start[place] = value
         stays = [i for i, other in enumerate(self.free) if other != place]
@@ -175,8 +175,8 @@ def _gradient(value: Tensor, leaf: Tensor) -> Tensor:
     return torch.zeros_like(leaf) if gradient is None else gradient
 
 
-def layout_of(names: tuple[str, ...], given: Parameters, x_scale: object, device: torch.device) -> Layout:
-    """The layout of these parameters.
+def arrangement_of(names: tuple[str, ...], given: Parameters, x_scale: object, device: torch.device) -> Arrangement:
+    """The arrangement of these parameters.
 
     Args:
         x_scale: None or "jac" for units found by the descent, else the size of each free parameter, or of all.
@@ -204,7 +204,7 @@ def layout_of(names: tuple[str, ...], given: Parameters, x_scale: object, device
             raise InputError(f"{name} starts at {value:g}, outside of its bounds {low:g} and {high:g}: start inside.")
     places = tuple(names.index(name) for name in free)
     ties = {names.index(name): tie for name, tie in given.tied.items()}
-    return Layout(names, start, places, lower, upper, row(_powers_of_two(x_scale, len(free))), ties)
+    return Arrangement(names, start, places, lower, upper, row(_powers_of_two(x_scale, len(free))), ties)
 
 
 def _powers_of_two(x_scale: object, k: int) -> list[float]:

@@ -98,7 +98,7 @@ class Rows:
 
     def problem(self) -> Problem:
         """The least-squares problem of the free parameters."""
-        first, derivative = self.formula.layout.first, self.formula.derivative()
+        first, derivative = self.formula.arrangement.first, self.formula.derivative()
         jacobian = None if derivative is None else self.jacobian
         target = self.whiten(self.target) if self.loss.is_linear else torch.zeros_like(self.target)
         try:

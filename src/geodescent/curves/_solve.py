@@ -76,16 +76,16 @@ class Solved:
 
 def solve(rows: Rows, limits: Limits) -> Solved:
     """The minimum near the start. Raises InputError, where the residuals at the start are not finite."""
-    formula, layout = rows.formula, rows.formula.layout
+    formula, arrangement = rows.formula, rows.formula.arrangement
     _require_finite(rows)
     problem = rows.problem()
-    lower, upper = layout.box
-    method = Method(walk=EulerWalk(), control=BoxControl(lower, upper)) if layout.is_bounded else None
+    lower, upper = arrangement.box
+    method = Method(walk=EulerWalk(), control=BoxControl(lower, upper)) if arrangement.is_bounded else None
     watch = _Watch(rows, limits)
     ended = fit(
         problem, method=method, max_steps=limits.max_steps, max_seconds=limits.max_seconds, callback=watch.after_step
     )
-    u = polished(problem, ended.theta, layout.box) if layout.is_bounded else ended.theta
+    u = polished(problem, ended.theta, arrangement.box) if arrangement.is_bounded else ended.theta
     outputs, jacobian = problem.linearise(u)
     residual = rows.residual(u)
     status, message = _verdict(rows, ended.result, outputs, jacobian.dense(), u)
@@ -125,11 +125,11 @@ class _Watch:
 
 def _require_finite(rows: Rows) -> None:
     formula = rows.formula
-    residual = rows.residual(formula.layout.first)
+    residual = rows.residual(formula.arrangement.first)
     bad = int((~torch.isfinite(residual)).sum())
     if bad:
         start = ", ".join(
-            f"{n} = {v:g}" for n, v in zip(formula.layout.names, formula.layout.start.tolist(), strict=True)
+            f"{n} = {v:g}" for n, v in zip(formula.arrangement.names, formula.arrangement.start.tolist(), strict=True)
         )
         raise InputError(
             f"{bad} of {len(residual)} residuals are not finite at the start, {start}: pass another start, where "
@@ -144,10 +144,10 @@ def _verdict(rows: Rows, result: Result, residual: Tensor, jacobian: Tensor, u: 
     cost = float(residual.square().sum())
     if result is Result.rounding_floor or cost == 0.0:
         return 2, EXACT if cost == 0.0 else result.value
-    lower, upper = rows.formula.layout.box
+    lower, upper = rows.formula.arrangement.box
     scale = jacobian.norm(dim=0)
     step = box_step(jacobian, residual, (lower - u, upper - u), scale, 0.0)
     promised = cost - float((residual + jacobian @ step).square().sum())
     if promised <= STATIONARY * cost:
-        return 1, KEPT if rows.formula.layout.is_bounded else AT_MINIMUM
+        return 1, KEPT if rows.formula.arrangement.is_bounded else AT_MINIMUM
     return (1, result.value) if result is Result.stationary else (-1, result.value)
