@@ -89,7 +89,8 @@ def _tensor(values: object, numbers: np.ndarray | None) -> object:
 def _kept(errors: np.ndarray | None, keep: np.ndarray) -> np.ndarray | None:
     if errors is None or errors.size == 1:
         return errors
-    return errors[keep] if errors.ndim == 1 else errors[np.ix_(keep, keep)]
+    kept: Array = errors[keep] if errors.ndim == 1 else errors[np.ix_(keep, keep)]
+    return kept
 
 
 def _require_finite(name: str, values: np.ndarray, nan_policy: str | None) -> None:

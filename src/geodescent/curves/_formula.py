@@ -98,8 +98,8 @@ class Formula:
         derivative = as_matrix(returned, "jac").to(full)
         if derivative.shape[1] != len(full):
             raise InputError(
-                f"jac returns shape {tuple(derivative.shape)}: a column for each of {', '.join(self.arrangement.names)} is "
-                "needed, (m, K)."
+                f"jac returns shape {tuple(derivative.shape)}: a column for each of "
+                f"{', '.join(self.arrangement.names)} is needed, (m, K)."
             )
         return derivative @ self.arrangement.derivative(u)
 
