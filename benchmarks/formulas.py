@@ -1,7 +1,6 @@
 """Formulas with known answers, three starts each: `gd.curve_fit` against SciPy's `lm` and `trf`.
 
-    python benchmarks/formulas.py                      # one JSON line for each fit, and a table on standard error
-    python benchmarks/formulas.py --nist FOLDER        # and problems of NIST StRD, whose .dat files lie in FOLDER
+    python benchmarks/formulas.py              # one JSON line for each fit, and a table on standard error
 
 A fit succeeds where its sum of squares is the least that is known, to 1e-6, or without noise 1e-12 of the data's. SciPy
 gets its default settings, with x_scale="jac" for `trf` and 10,000 calls; `gd.curve_fit` nothing but the start.
@@ -17,7 +16,6 @@ import warnings
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from types import ModuleType
 
 import numpy as np
@@ -136,37 +134,6 @@ def cases(names: str) -> Iterator[Case]:
             yield Case(f"{name}, noisy", formula, x, y + noise, answer, starts, False)
 
 
-NIST: dict[str, Formula] = {
-    "Misra1a": lambda m, x, a, b: a * (1 - m.exp(-b * x)),
-    "Misra1b": lambda m, x, a, b: a * (1 - (1 + b * x / 2) ** -2),
-    "Misra1c": lambda m, x, a, b: a * (1 - (1 + 2 * b * x) ** -0.5),
-    "Misra1d": lambda m, x, a, b: a * b * x / (1 + b * x),
-    "MGH17": lambda m, x, a, b, c, d, e: a + b * m.exp(-x * d) + c * m.exp(-x * e),
-    "Rat43": lambda m, x, a, b, c, d: a / (1 + m.exp(b - c * x)) ** (1 / d),
-    "BoxBOD": lambda m, x, a, b: a * (1 - m.exp(-b * x)),
-    "Thurber": lambda m, x, a, b, c, d, e, f, g: (a + b * x + c * x**2 + d * x**3) / (1 + e * x + f * x**2 + g * x**3),
-    "ENSO": lambda m, x, a, b, c, d, e, f, g, h, i: (
-        a
-        + b * m.cos(2 * np.pi * x / 12)
-        + c * m.sin(2 * np.pi * x / 12)
-        + e * m.cos(2 * np.pi * x / d)
-        + f * m.sin(2 * np.pi * x / d)
-        + h * m.cos(2 * np.pi * x / g)
-        + i * m.sin(2 * np.pi * x / g)
-    ),
-}
-
-
-def nist_cases(folder: Path) -> Iterator[Case]:
-    """Those of NIST StRD, as their files give them."""
-    for name, formula in NIST.items():
-        text = (folder / f"{name}.dat").read_text()
-        rows = re.findall(r"^\s*b\d+\s*=\s*(\S+)\s+(\S+)\s+(\S+)\s+\S+\s*$", text, re.MULTILINE)
-        first, second, answer = (tuple(float(row[i]) for row in rows) for i in range(3))
-        numbers = np.array([line.split() for line in text.split("Data:")[-1].splitlines()[1:] if line.strip()], float)
-        yield Case(f"NIST {name}", formula, numbers[:, 1], numbers[:, 0], answer, (first, second), False)
-
-
 def in_module(formula: Formula, module: ModuleType, k: int) -> Formula:
     """The formula with its mathematics from one module, of x and k named parameters."""
     names = ", ".join(f"p{j}" for j in range(k))
@@ -221,11 +188,10 @@ def main() -> None:
     """A line for each fit, and how many succeeded."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("names", nargs="?", default="", help="a pattern of names")
-    parser.add_argument("--nist", type=Path, help="a folder of NIST StRD files")
     chosen = parser.parse_args()
     warnings.simplefilter("ignore")
     reached, fits, seconds = defaultdict[str, int](int), 0, defaultdict[str, float](float)
-    for case in [*cases(chosen.names), *(nist_cases(chosen.nist) if chosen.nist else ())]:
+    for case in cases(chosen.names):
         goal = least_known(case)
         for number, start in enumerate(case.starts, 1):
             fits += 1

@@ -154,8 +154,10 @@ def slopes_of(
         given = call_of(jac, elsewhere, "jac") if callable(jac) else None
         arrangement = replace(fitted.arrangement, start=fitted.arrangement.full(u))
         formula = replace(fitted, call=call_of(f, elsewhere, "f"), given=given, arrangement=arrangement)
-        outputs, jacobian = FunctionMap(formula.rows, u, jacobian=formula.derivative()).linearise(u)
-        back = torch.linalg.pinv(arrangement.derivative(u))
+        derivative, back = formula.derivative(), torch.linalg.pinv(arrangement.derivative(u))
+        if derivative is not None:
+            return formula.rows(u).cpu().numpy(), (derivative(u) @ back).cpu().numpy()
+        outputs, jacobian = FunctionMap(formula.rows, u).linearise(u)
         return outputs.cpu().numpy(), (jacobian.dense() @ back).cpu().numpy()
 
     return at

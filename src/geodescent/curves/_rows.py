@@ -9,6 +9,7 @@ from torch import Tensor
 from geodescent._errors import InputError, JacobianError
 from geodescent.curves._formula import Formula
 from geodescent.curves._losses import Loss
+from geodescent.curves._written_map import WrittenMap
 from geodescent.outputs import FunctionMap
 from geodescent.problem import Problem
 
@@ -101,6 +102,8 @@ class Rows:
         first, derivative = self.formula.arrangement.first, self.formula.derivative()
         jacobian = None if derivative is None else self.jacobian
         target = self.whiten(self.target) if self.loss.is_linear else torch.zeros_like(self.target)
+        if self.formula.differences is not None:
+            return Problem.over(WrittenMap(self._fitted, self.jacobian, first.clone(), tuple(target.shape)), target)
         try:
             outputs = FunctionMap(self._fitted, first, jacobian=jacobian)
         except JacobianError as error:

@@ -1,7 +1,8 @@
 """The descent of a fit with few parameters, and how it ended in SciPy's words."""
 
 import math
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -10,9 +11,11 @@ from geodescent._errors import InputError
 from geodescent._record import Result, StepRecord
 from geodescent.curves._box_control import BoxControl, box_step, polished
 from geodescent.curves._rows import Rows
-from geodescent.descent import STATIONARY, EulerWalk, Method
+from geodescent.descent import STATIONARY, Clock, EulerWalk, Method, Observer, Stopping, descend, start
 from geodescent.doors import fit
+from geodescent.problem import FixedSource, Problem
 
+Box = tuple[Tensor, Tensor]
 UNBOUNDED = (Result.stationary, Result.rounding_floor, Result.target_reached, Result.no_progress)
 """Results after which the point itself says whether it is a minimum."""
 STATUS = {Result.max_steps: 0, Result.max_seconds: 0, Result.stopped: -2, Result.interrupted: -2}
@@ -80,12 +83,9 @@ def solve(rows: Rows, limits: Limits) -> Solved:
     _require_finite(rows)
     problem = rows.problem()
     lower, upper = arrangement.box
-    method = Method(walk=EulerWalk(), control=BoxControl(lower, upper)) if arrangement.is_bounded else None
     watch = _Watch(rows, limits)
-    ended = fit(
-        problem, method=method, max_steps=limits.max_steps, max_seconds=limits.max_seconds, callback=watch.after_step
-    )
-    u = polished(problem, ended.theta, arrangement.box) if arrangement.is_bounded else ended.theta
+    ended = (_inside if arrangement.is_bounded else _anywhere)(problem, limits, watch, (lower, upper))
+    u = ended.theta
     outputs, jacobian = problem.linearise(u)
     residual = rows.residual(u)
     status, message = _verdict(rows, ended.result, outputs, jacobian.dense(), u)
@@ -99,10 +99,46 @@ def solve(rows: Rows, limits: Limits) -> Solved:
         status,
         f"{message} ({formula.said})",
         formula.calls.count,
-        int(str(ended.stats.get("linearisations", 0))) + 1,
+        ended.linearisations + 1,
         ended.steps,
         at,
     )
+
+
+@dataclass(frozen=True)
+class _Ended:
+    """The end of a descent of u."""
+
+    theta: Tensor
+    result: Result
+    steps: int
+    linearisations: int
+
+
+def _anywhere(problem: Problem, limits: Limits, watch: "_Watch", box: Box) -> _Ended:
+    """Without bounds: the door's own descent."""
+    ended = fit(problem, max_steps=limits.max_steps, max_seconds=limits.max_seconds, callback=watch.after_step)
+    return _Ended(ended.theta, ended.result, ended.steps, int(str(ended.stats.get("linearisations", 0))))
+
+
+def _inside(problem: Problem, limits: Limits, watch: "_Watch", box: Box) -> _Ended:
+    """Inside the box. Nothing is solved for linearly on the way, as that solution may lie outside."""
+    control, source = BoxControl(*box), FixedSource(problem)
+    stages, observer = (Method(walk=EulerWalk(), control=control).stage(source, problem),), Observer(seconds=Clock())
+    state, counts = replace(start(stages, observer), linear=None), Counter[str]()
+    seconds = math.inf if limits.max_seconds is None else limits.max_seconds
+    stopping = Stopping(max_steps=limits.max_steps, max_seconds=seconds)
+    ended = descend(
+        stages,
+        state,
+        stopping=stopping,
+        callback=watch.after_step,
+        observer=observer,
+        tally=counts,
+        save=lambda state: None,
+    )
+    best = torch.clamp(ended.state.best.theta, *box)
+    return _Ended(polished(problem, best, box), ended.result, ended.state.step, counts["linearisations"])
 
 
 class _Watch:

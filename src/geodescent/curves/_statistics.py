@@ -105,6 +105,8 @@ def covariance_of(jacobian: Tensor) -> tuple[Tensor, list[int]]:
     Columns are scaled to norm 1 first, so that rank does not depend on the units of parameters.
     """
     k = jacobian.shape[1]
+    if not bool(torch.isfinite(jacobian).all()):
+        return torch.full((k, k), math.inf, dtype=jacobian.dtype), list(range(k))
     norms = jacobian.norm(dim=0)
     units = torch.where(norms > 0.0, norms, torch.ones_like(norms))
     _, sigma, directions = torch.linalg.svd(jacobian / units, full_matrices=True)
