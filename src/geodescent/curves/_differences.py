@@ -41,6 +41,10 @@ class Differences:
         if self.relative is not None and not 0.0 < self.relative < 1.0:
             raise InputError(f"diff_step is {self.relative!r}: a number between 0 and 1 is needed.")
 
+    def share(self, dtype: torch.dtype) -> float:
+        """The relative step, which is also about the relative error of D by two points."""
+        return self.relative or float(torch.finfo(dtype).eps ** POWERS[self.scheme])
+
     def __call__(self, rows: Function, u: Tensor, box: Box) -> Tensor:
         """D at u, (m, k).
 
@@ -51,7 +55,7 @@ class Differences:
         return torch.stack([self._column(rows, u, j, here, box) for j in range(len(u))], 1)
 
     def _column(self, rows: Function, u: Tensor, j: int, here: Tensor, box: Box) -> Tensor:
-        share, value = self.relative or torch.finfo(u.dtype).eps ** POWERS[self.scheme], abs(float(u[j]))
+        share, value = self.share(u.dtype), abs(float(u[j]))
         size = share * (value or 1.0)
         column = self._with_step(rows, u, j, here, box, size)
         moved, wanted = size * float(column.norm()), share * float(here.norm())
@@ -94,7 +98,8 @@ def second_difference(rows: Function, u: Tensor, direction: Tensor) -> Tensor:
     if 0.0 < moved < WEAK * wanted:
         h *= math.sqrt(wanted / moved)
         ahead = rows(u + h * direction)
-    return (ahead - 2.0 * here + rows(u - h * direction)) / h**2
+    curvature: Tensor = (ahead - 2.0 * here + rows(u - h * direction)) / (h * h)
+    return curvature
 
 
 def _at(rows: Function, u: Tensor, j: int, step: float) -> Tensor:

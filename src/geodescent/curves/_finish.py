@@ -58,7 +58,7 @@ def _statistics(
 ) -> Statistics:
     arrangement = rows.formula.arrangement
     m, k = scaled.shape
-    covariance, unknown = covariance_of(scaled)
+    covariance, unknown = covariance_of(scaled, rows.formula.resolution)
     turn = (arrangement.derivative(u) / arrangement.scale).cpu()
     if unknown:
         moves = turn.abs().amax(1) > 0.0

@@ -58,6 +58,12 @@ class Formula:
     calls: Calls = field(default_factory=Calls)
 
     @property
+    def resolution(self) -> float:
+        """The relative error of D."""
+        exact = torch.finfo(self.arrangement.start.dtype).eps
+        return exact if self.differences is None else self.differences.share(self.arrangement.start.dtype)
+
+    @property
     def said(self) -> str:
         """How D is computed."""
         if self.given is not None:

@@ -20,6 +20,11 @@ UNBOUNDED = (Result.stationary, Result.rounding_floor, Result.target_reached, Re
 """Results after which the point itself says whether it is a minimum."""
 STATUS = {Result.max_steps: 0, Result.max_seconds: 0, Result.stopped: -2, Result.interrupted: -2}
 """Result → SciPy's status, where the run did not end by itself; −1 for every other failure."""
+WITHOUT_BEND = (
+    "; the last {} steps were taken along the lines of Levenberg and Marquardt, as the descent found no other"
+)
+UNDETERMINED = 1e-12
+"""Share of the squares of column norms: of a direction whose σ² is below it the derivative by differences is noise."""
 AT_MINIMUM = "No direction lowers the cost to first order: this is a minimum, or another point where its slope is zero."
 KEPT = "No direction that the bounds allow lowers the cost to first order."
 EXACT = "The cost is zero to rounding: the formula meets the data."
@@ -97,7 +102,7 @@ def solve(rows: Rows, limits: Limits) -> Solved:
         residual,
         rows.of_residual(jacobian.dense(), residual),
         status,
-        f"{message} ({formula.said})",
+        f"{message} ({formula.said}{WITHOUT_BEND.format(ended.others) if ended.others else ''})",
         formula.calls.count,
         ended.linearisations + 1,
         ended.steps,
@@ -107,18 +112,29 @@ def solve(rows: Rows, limits: Limits) -> Solved:
 
 @dataclass(frozen=True)
 class _Ended:
-    """The end of a descent of u."""
+    """The end of a descent of u.
+
+    Attributes:
+        others: how many of the steps were those of the box, after the door's descent had found none.
+    """
 
     theta: Tensor
     result: Result
     steps: int
     linearisations: int
+    others: int = 0
 
 
 def _anywhere(problem: Problem, limits: Limits, watch: "_Watch", box: Box) -> _Ended:
-    """Without bounds: the door's own descent."""
+    """Without bounds: the door's own descent; where that finds no step, the steps that a box would allow, all of them."""
     ended = fit(problem, max_steps=limits.max_steps, max_seconds=limits.max_seconds, callback=watch.after_step)
-    return _Ended(ended.theta, ended.result, ended.steps, int(str(ended.stats.get("linearisations", 0))))
+    linearisations = int(str(ended.stats.get("linearisations", 0)))
+    if ended.result is not Result.no_progress:
+        return _Ended(ended.theta, ended.result, ended.steps, linearisations)
+    left = None if limits.max_seconds is None else max(0.0, limits.max_seconds - ended.seconds)
+    again = _inside(problem, replace(limits, max_steps=limits.max_steps - ended.steps, max_seconds=left), watch, box)
+    steps = ended.steps + again.steps
+    return _Ended(again.theta, again.result, steps, linearisations + again.linearisations, again.steps)
 
 
 def _inside(problem: Problem, limits: Limits, watch: "_Watch", box: Box) -> _Ended:
@@ -182,7 +198,7 @@ def _verdict(rows: Rows, result: Result, residual: Tensor, jacobian: Tensor, u: 
         return 2, EXACT if cost == 0.0 else result.value
     lower, upper = rows.formula.arrangement.box
     scale = jacobian.norm(dim=0)
-    step = box_step(jacobian, residual, (lower - u, upper - u), scale, 0.0)
+    step = box_step(jacobian, residual, (lower - u, upper - u), scale, UNDETERMINED)
     promised = cost - float((residual + jacobian @ step).square().sum())
     if promised <= STATIONARY * cost:
         return 1, KEPT if rows.formula.arrangement.is_bounded else AT_MINIMUM

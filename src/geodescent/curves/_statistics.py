@@ -99,10 +99,13 @@ class Statistics:
         return self.n_rows * math.log(max(self.chi_square / self.n_rows, 5e-324))
 
 
-def covariance_of(jacobian: Tensor) -> tuple[Tensor, list[int]]:
+def covariance_of(jacobian: Tensor, resolution: float) -> tuple[Tensor, list[int]]:
     """`(DᵀD)⁻¹`, (k, k), and the columns that are not told apart: then it is infinite.
 
     Columns are scaled to norm 1 first, so that rank does not depend on the units of parameters.
+
+    Args:
+        resolution: the relative error of D.
     """
     k = jacobian.shape[1]
     if not bool(torch.isfinite(jacobian).all()):
@@ -111,7 +114,7 @@ def covariance_of(jacobian: Tensor) -> tuple[Tensor, list[int]]:
     units = torch.where(norms > 0.0, norms, torch.ones_like(norms))
     _, sigma, directions = torch.linalg.svd(jacobian / units, full_matrices=True)
     sigma = torch.cat([sigma, sigma.new_zeros(k - len(sigma))])
-    least = torch.finfo(jacobian.dtype).eps * max(jacobian.shape)
+    least = resolution * math.sqrt(jacobian.numel())
     small = sigma <= least * float(sigma.max())
     if bool(small.any()):
         reach = directions[small].abs().amax(0)
