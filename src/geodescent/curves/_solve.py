@@ -126,7 +126,7 @@ class _Ended:
 
 
 def _anywhere(problem: Problem, limits: Limits, watch: "_Watch", box: Box) -> _Ended:
-    """Without bounds: the door's own descent; where that finds no step, the steps that a box would allow, all of them."""
+    """Without bounds: the door's own descent; where that finds no step, those of a box without walls."""
     ended = fit(problem, max_steps=limits.max_steps, max_seconds=limits.max_seconds, callback=watch.after_step)
     linearisations = int(str(ended.stats.get("linearisations", 0)))
     if ended.result is not Result.no_progress:
