@@ -8,6 +8,7 @@ from sabotage._sabotage import Sabotage, package_with, run
 from sabotage.certificate import CERTIFICATE
 from sabotage.constructive import CONSTRUCTIVE
 from sabotage.costs import COSTS
+from sabotage.curves import CURVES
 from sabotage.descent import DESCENT
 from sabotage.flow import FLOW
 from sabotage.geometry import GEOMETRY
@@ -31,6 +32,7 @@ SABOTAGES = (
     *GEOMETRY,
     *CONSTRUCTIVE,
     *OPTIM,
+    *CURVES,
 )
 
 __all__ = ["SABOTAGES", "Sabotage", "package_with", "run"]

@@ -58,7 +58,8 @@ class Differences:
         share, value = self.share(u.dtype), abs(float(u[j]))
         size = share * (value or 1.0)
         column = self._with_step(rows, u, j, here, box, size)
-        moved, wanted = size * float(column.norm()), share * float(here.norm())
+        rounding = torch.finfo(u.dtype).eps * float(here.norm())
+        moved, wanted = max(size * float(column.norm()), rounding), share * float(here.norm())
         if self.relative is not None or not (0.0 < moved < math.inf and 0.0 < wanted < math.inf):
             return column
         if value == 0.0:

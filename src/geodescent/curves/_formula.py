@@ -174,9 +174,11 @@ def as_rows(returned: object, name: str) -> np.ndarray:
     if np.iscomplexobj(rows):
         raise InputError(complex_outputs(name))
     try:
-        return np.array(rows, dtype=np.float64).reshape(-1)
-    except (TypeError, ValueError) as error:
-        raise InputError(f"{name} returns {type(returned).__name__}, not real numbers: return one array.") from error
+        if rows.dtype.kind in "biufO":
+            return np.array(rows, dtype=np.float64).reshape(-1)
+    except (TypeError, ValueError):
+        pass
+    raise InputError(f"{name} returns {type(returned).__name__}, not real numbers: return one array of them.")
 
 
 def complex_outputs(name: str) -> str:

@@ -16,8 +16,8 @@ from geodescent.doors import fit
 from geodescent.problem import FixedSource, Problem
 
 Box = tuple[Tensor, Tensor]
-UNBOUNDED = (Result.stationary, Result.rounding_floor, Result.target_reached, Result.no_progress)
-"""Results after which the point itself says whether it is a minimum."""
+BY_ITSELF = (Result.stationary, Result.rounding_floor, Result.target_reached, Result.no_progress)
+"""Results of runs that ended by themselves: the point itself says whether it is a minimum."""
 STATUS = {Result.max_steps: 0, Result.max_seconds: 0, Result.stopped: -2, Result.interrupted: -2}
 """Result → SciPy's status, where the run did not end by itself; −1 for every other failure."""
 WITHOUT_BEND = (
@@ -154,7 +154,8 @@ def _inside(problem: Problem, limits: Limits, watch: "_Watch", box: Box) -> _End
         save=lambda state: None,
     )
     best = torch.clamp(ended.state.best.theta, *box)
-    return _Ended(polished(problem, best, box), ended.result, ended.state.step, counts["linearisations"])
+    best = polished(problem, best, box) if ended.result in BY_ITSELF else best
+    return _Ended(best, ended.result, ended.state.step, counts["linearisations"])
 
 
 class _Watch:
@@ -191,7 +192,7 @@ def _require_finite(rows: Rows) -> None:
 
 def _verdict(rows: Rows, result: Result, residual: Tensor, jacobian: Tensor, u: Tensor) -> tuple[int, str]:
     """Status and sentence, by what the linear model promises inside the bounds at the end."""
-    if result not in UNBOUNDED:
+    if result not in BY_ITSELF:
         return STATUS.get(result, -1), result.value
     cost = float(residual.square().sum())
     if result is Result.rounding_floor or cost == 0.0:
