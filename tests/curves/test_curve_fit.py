@@ -154,6 +154,24 @@ def test_the_profile_stops_at_bounds_and_knows_fixed_and_tied_parameters() -> No
     np.testing.assert_array_equal(fixed[2], [0.5, 0.5])
 
 
+@pytest.mark.slow
+def test_the_profile_tells_of_a_better_minimum() -> None:
+    """A sine whose frequency starts at a wrong one."""
+    wave = lambda x, w: torch.sin(w * x)  # noqa: E731
+    y = np.sin(5.0 * X) + 0.02 * NOISE
+    curve = gd.curve_fit(wave, X, y, 8.0)
+    assert abs(curve.popt[0] - 5.0) > 0.5
+    with pytest.warns(scipy.optimize.OptimizeWarning, match="Fit again from there"):
+        curve.profile(0.999999)
+
+
+@pytest.mark.parametrize("bounds", [(-np.inf, np.inf), (0.0, 1e300)])
+def test_a_fit_without_a_minimum_says_so(bounds) -> None:
+    with pytest.warns(scipy.optimize.OptimizeWarning, match="no minimum was reached"):
+        curve = gd.curve_fit(decay_in_torch, X, Y, (9.0, 9.0, 9.0), bounds=bounds, max_nfev=2)
+    assert not curve.success and curve.result.status == 0
+
+
 @BOTH
 def test_bands_are_of_the_covariance(f) -> None:
     at = np.array([0.0, 1.0, 3.0])

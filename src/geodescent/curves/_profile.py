@@ -1,6 +1,7 @@
 """Confidence intervals by the profile of χ²: one parameter is moved and all others are fitted again."""
 
 import math
+import warnings
 from collections.abc import Callable
 
 import numpy as np
@@ -13,6 +14,7 @@ Refit = Callable[[int, float], float]
 CLOSE = 1e-4  # Share of t: how closely the end of an interval is found.
 MOST_REFITS = 40  # Fits for one end of an interval.
 FARTHEST = 1e4  # Standard errors times t: an end that lies farther out is infinite.
+LOWER = 1e-6  # Share of χ²: a fit with one parameter kept that is better by more has found another minimum.
 GROWTH = (1.2, 4.0)
 """Factors: the least and the largest by which the distance grows while the end has not been passed."""
 
@@ -36,10 +38,22 @@ def profile_interval(
     def rise(at: float) -> float:
         """`√((χ²(θ_j) − χ²)/s²)`: |θ_j − value|/stderr for a linear formula."""
         chi_square = refit(place, at)
+        if chi_square < statistics.chi_square * (1.0 - LOWER):
+            _warn_of_lower(f"{statistics.names[place]} = {at:.6g}", chi_square, statistics.chi_square)
         return math.sqrt(max(0.0, chi_square - statistics.chi_square) / variance) if chi_square < math.inf else math.inf
 
     low, high = (_end(rise, value, sign * t * error, t, bound) for sign, bound in zip((-1.0, 1.0), bounds, strict=True))
     return low, high
+
+
+def _warn_of_lower(where: str, found: float, fitted: float) -> None:
+    from scipy.optimize import OptimizeWarning
+
+    warnings.warn(
+        f"the fit is not the best one: χ² is {found:.6g} at {where}, and {fitted:.6g} at the fit. Fit again from there.",
+        OptimizeWarning,
+        stacklevel=2,
+    )
 
 
 def _end(rise: Callable[[float], float], value: float, step: float, t: float, bound: float) -> float:
