@@ -19,6 +19,8 @@ REFUSED_FACTOR = 5.0  # Factor on the damping after a step that was refused.
 LEAST_ON = 0.1  # Factor: the smallest on the damping after a step; Nielsen's 1 − (2ϱ − 1)³ above it.
 
 MOST_POLISHING = 60  # Steps after the descent, each clearly shorter than the last.
+UNDETERMINED = 1e-12
+"""Share of the squares of column norms: of a direction whose σ² is below it the derivative by differences is noise."""
 CLEARLY_SHORTER = 0.9  # Share of the length of the last polishing step that the next must stay below.
 COST_ROUNDING = 1e-9  # Share of the cost by which a polishing step may raise it: rounding of the cost.
 
@@ -126,7 +128,7 @@ def polished(problem: Problem, theta: Theta, box: tuple[Tensor, Tensor]) -> Thet
         residual, jacobian = problem.linearise(theta)
         matrix = jacobian.dense()
         scale = matrix.norm(dim=0)
-        step = box_step(matrix, residual, (lower - theta, upper - theta), scale, 0.0)
+        step = box_step(matrix, residual, (lower - theta, upper - theta), scale, UNDETERMINED)
         length = float((scale * step).norm())
         moved = torch.clamp(theta + step, lower, upper)
         if not (length < CLEARLY_SHORTER * before and problem.cost(moved) <= best * (1.0 + COST_ROUNDING)):

@@ -50,7 +50,7 @@ def _warn_of_lower(where: str, found: float, fitted: float) -> None:
     from scipy.optimize import OptimizeWarning
 
     warnings.warn(
-        f"the fit is not the best one: χ² is {found:.6g} at {where}, and {fitted:.6g} at the fit. Fit again from there.",
+        f"the fit is not the best one: χ² is {found:.6g} at {where} and {fitted:.6g} at the fit. Fit again from there.",
         OptimizeWarning,
         stacklevel=2,
     )

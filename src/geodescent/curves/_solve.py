@@ -9,7 +9,8 @@ from torch import Tensor
 
 from geodescent._errors import InputError
 from geodescent._record import Result, StepRecord
-from geodescent.curves._box_control import BoxControl, box_step, polished
+from geodescent.curves._box_control import UNDETERMINED, BoxControl, box_step, polished
+from geodescent.curves._differences import Differences
 from geodescent.curves._rows import Rows
 from geodescent.descent import STATIONARY, Clock, EulerWalk, Method, Observer, Stopping, descend, start
 from geodescent.doors import fit
@@ -20,11 +21,12 @@ BY_ITSELF = (Result.stationary, Result.rounding_floor, Result.target_reached, Re
 """Results of runs that ended by themselves: the point itself says whether it is a minimum."""
 STATUS = {Result.max_steps: 0, Result.max_seconds: 0, Result.stopped: -2, Result.interrupted: -2}
 """Result → SciPy's status, where the run did not end by itself; −1 for every other failure."""
+FINAL = "3-point"
+"""Scheme of differences at the end, for the last digits: an error of D moves the minimum by as much."""
+AT_THE_END = f", {FINAL} ones at the end"
 WITHOUT_BEND = (
     "; the last {} steps were taken along the lines of Levenberg and Marquardt, as the descent found no other"
 )
-UNDETERMINED = 1e-12
-"""Share of the squares of column norms: of a direction whose σ² is below it the derivative by differences is noise."""
 AT_MINIMUM = "No direction lowers the cost to first order: this is a minimum, or another point where its slope is zero."
 KEPT = "No direction that the bounds allow lowers the cost to first order."
 EXACT = "The cost is zero to rounding: the formula meets the data."
@@ -91,18 +93,24 @@ def solve(rows: Rows, limits: Limits) -> Solved:
     watch = _Watch(rows, limits)
     ended = (_inside if arrangement.is_bounded else _anywhere)(problem, limits, watch, (lower, upper))
     u = ended.theta
+    if formula.differences == Differences() and ended.result in BY_ITSELF:
+        rows = replace(rows, formula=replace(formula, differences=Differences(FINAL)))
+        problem = rows.problem()
+        u = polished(problem, u, (lower, upper))
     outputs, jacobian = problem.linearise(u)
     residual = rows.residual(u)
     status, message = _verdict(rows, ended.result, outputs, jacobian.dense(), u)
     if watch.reason is not None and ended.result is Result.stopped:
         status, message = watch.reason
+    how = formula.said + (AT_THE_END if rows.formula is not formula else "")
+    how += WITHOUT_BEND.format(ended.others) if ended.others else ""
     at = (u >= upper).int() - (u <= lower).int()
     return Solved(
         u,
         residual,
         rows.of_residual(jacobian.dense(), residual),
         status,
-        f"{message} ({formula.said}{WITHOUT_BEND.format(ended.others) if ended.others else ''})",
+        f"{message} ({how})",
         formula.calls.count,
         ended.linearisations + 1,
         ended.steps,
