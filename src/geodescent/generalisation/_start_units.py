@@ -10,9 +10,7 @@ from geodescent.metric import LayerUnits, entries_of, over_weight, target_mean
 from geodescent.outputs import NetworkMap
 from geodescent.problem import Problem
 
-MEAN_STEP = (
-    10.0  # Units of the targets: their mean is taken in steps of this, so that data of order one stay as they are.
-)
+MEAN_STEP = 10.0  # Units of the targets: their mean is taken in steps of this, so that data of order one stay as they are.
 
 
 @dataclass(frozen=True)
