@@ -33,7 +33,15 @@ if TYPE_CHECKING:
     from geodescent import optim as optim
     from geodescent.app import load
     from geodescent.certificate import Certificate
-    from geodescent.curves import BatchedFit, curve_fit_batched
+    from geodescent.curves import (
+        BatchedFit,
+        CurveFit,
+        LeastSquaresResult,
+        Parameters,
+        curve_fit,
+        curve_fit_batched,
+        least_squares,
+    )
     from geodescent.descent import (
         AfterSteps,
         Control,
@@ -59,7 +67,15 @@ LAZY = {
     "certificate": ("Certificate",),
     "constructive": (),
     "costs": (),
-    "curves": ("BatchedFit", "curve_fit_batched"),
+    "curves": (
+        "BatchedFit",
+        "CurveFit",
+        "LeastSquaresResult",
+        "Parameters",
+        "curve_fit",
+        "curve_fit_batched",
+        "least_squares",
+    ),
     "descent": (
         "AfterSteps",
         "Control",
@@ -90,6 +106,7 @@ __all__ = [
     "ChosenStart",
     "ClosureMap",
     "Control",
+    "CurveFit",
     "DenseColumns",
     "EulerWalk",
     "Field",
@@ -105,6 +122,7 @@ __all__ = [
     "JacobianError",
     "KrylovLift",
     "Layered",
+    "LeastSquaresResult",
     "Lift",
     "MatrixJacobian",
     "MemoryPlanError",
@@ -113,6 +131,7 @@ __all__ = [
     "NormalLift",
     "OpeningEnds",
     "OutputMap",
+    "Parameters",
     "PartEnds",
     "PartSource",
     "Problem",
@@ -133,11 +152,13 @@ __all__ = [
     "certify",
     "constructive",
     "costs",
+    "curve_fit",
     "curve_fit_batched",
     "fit",
     "flow",
     "geometry",
     "initialise",
+    "least_squares",
     "load",
     "optim",
     "predicted_cost",

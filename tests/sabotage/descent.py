@@ -127,8 +127,8 @@ DESCENT = (
     ),
     Sabotage(
         "descent/_stopping.py",
-        "if fall <= STATIONARY * here.cost:",
-        "if fall <= 1e-6 * STATIONARY * here.cost:",
+        "if min(fall, _resolved_fall(here)) <= STATIONARY * here.cost:",
+        "if min(fall, _resolved_fall(here)) <= 1e-6 * STATIONARY * here.cost:",
         "theorems/test_few_parameters.py::test_1_4_equilibria_have_a_normal_residual_and_cost_above_zero",
     ),
     Sabotage(

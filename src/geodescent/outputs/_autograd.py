@@ -102,7 +102,8 @@ def second_derivative_of(outputs: Tensor, leaves: list[Tensor], direction: list[
     """
     u = random_rows(outputs.shape, outputs).requires_grad_()
     with torch.enable_grad():
-        slope = _along(torch.autograd.grad([outputs], leaves, [u], create_graph=True, allow_unused=True), direction)
+        along = (outputs * u).sum()
+        slope = _along(torch.autograd.grad(along, leaves, create_graph=True, allow_unused=True), direction)
         first, number = _by(slope, u), float(slope.detach())
         size = row_norm(u.detach()) * row_norm(first) + abs(number)
         if abs(row_dot(u.detach(), first) - number) > math.sqrt(torch.finfo(outputs.dtype).eps) * size:
@@ -162,6 +163,28 @@ def products(function: Callable[[Theta], Tensor], theta: Theta) -> tuple[Callabl
     return forwards, backwards
 
 
+def columns_by_two_passes(function: Callable[[Theta], Tensor], theta: Theta) -> Tensor:
+    """D, (m, K), one column after the other, as the derivative of Dᵀu by u.
+
+    The first forward derivative of a process makes torch load its compiler, which takes a second; these passes do not.
+
+    Raises: NotImplementedError, where an operation can be differentiated only once.
+    Cost: K + 1 backward passes, the K of twice the size.
+    """
+    leaf = theta.detach().clone().requires_grad_()
+    with torch.enable_grad():
+        outputs = function(leaf)
+    u = random_rows(outputs.shape, outputs).requires_grad_()
+    with torch.enable_grad():
+        gradient = torch.autograd.grad((outputs * u).sum(), leaf, create_graph=True)[0]
+    columns = torch.stack([_by(entry, u).reshape(-1) for entry in gradient.unbind()], 1)
+    ours, sizes = columns.T @ u.detach().reshape(-1), columns.norm(dim=0) * row_norm(u.detach())
+    off = (ours - gradient.detach()).abs() > math.sqrt(torch.finfo(theta.dtype).eps) * (sizes + gradient.detach().abs())
+    if bool(off.any()):
+        raise NotImplementedError("an operation can be differentiated only once")
+    return columns
+
+
 def _backward_twice(outputs: Tensor, leaf: Tensor, v: Tensor) -> Tensor:
     """`D v`, as the derivative of `⟨Dᵀu, v⟩` by u, in which it is linear.
 
@@ -169,7 +192,7 @@ def _backward_twice(outputs: Tensor, leaf: Tensor, v: Tensor) -> Tensor:
     """
     u = random_rows(outputs.shape, outputs).requires_grad_()
     with torch.enable_grad():
-        slope = _along(torch.autograd.grad([outputs], [leaf], [u], create_graph=True), [v])
+        slope = _along(torch.autograd.grad((outputs * u).sum(), [leaf], create_graph=True), [v])
     product, number = _by(slope, u), float(slope.detach())
     size = row_norm(u.detach()) * row_norm(product) + abs(number)
     if abs(row_dot(u.detach(), product) - number) > math.sqrt(torch.finfo(v.dtype).eps) * size:
