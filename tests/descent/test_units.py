@@ -124,6 +124,13 @@ def test_the_minimum_of_a_linear_problem_of_lost_rank_is_stationary() -> None:
         assert solution.result.name == "stationary"
 
 
+def test_a_minimum_found_by_products_is_stationary() -> None:
+    """The Krylov solve with the least damping does not converge there; the singular vectors of a small D know."""
+    x = torch.randn(60, 5, generator=torch.Generator().manual_seed(0), dtype=F64)
+    solution = gd.fit(nn.Linear(5, 1).double(), x, torch.sin(x.sum(1)), method=Method(lift=gd.KrylovLift()))
+    assert solution.result.name == "stationary"
+
+
 def test_a_saturated_start_is_named_with_the_way_out() -> None:
     x = torch.linspace(-3, 3, 60, dtype=F64)[:, None]
 

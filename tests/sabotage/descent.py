@@ -126,9 +126,9 @@ DESCENT = (
         "doors/test_fit.py::test_four_rounding_floors_have_arrived",
     ),
     Sabotage(
-        "descent/_stopping.py",
-        "if min(fall, _resolved_fall(here)) <= STATIONARY * here.cost:",
-        "if min(fall, _resolved_fall(here)) <= 1e-6 * STATIONARY * here.cost:",
+        "descent/_control.py",
+        "STATIONARY = 1e-12",
+        "STATIONARY = 1e-30",
         "theorems/test_few_parameters.py::test_1_4_equilibria_have_a_normal_residual_and_cost_above_zero",
     ),
     Sabotage(
@@ -154,5 +154,72 @@ DESCENT = (
         "state = _settled(stages, state, stopping)",
         "pass",
         "problem/test_loader.py::test_a_run_that_ends_within_a_pass_keeps_its_last_point",
+    ),
+    # any units
+    Sabotage(
+        "descent/_stopping.py",
+        "values > max(m, k) * torch.finfo(here.theta.dtype).eps * values[0]",
+        "values > 0.0",
+        "descent/test_units.py::test_the_minimum_of_a_linear_problem_of_lost_rank_is_stationary",
+    ),
+    Sabotage(
+        "descent/_polish.py",
+        "MOST = 60",
+        "MOST = 0",
+        "descent/test_units.py::test_the_last_digits_of_theta_are_those_of_the_minimum",
+    ),
+    Sabotage(
+        "descent/_separated.py",
+        "-self.solve(self.others @ velocity[~self.linear])",
+        "self.solve(self.others @ velocity[~self.linear])",
+        "descent/test_separated.py::test_steps_see_what_the_linear_parameters_leave",
+    ),
+    Sabotage(
+        "descent/_separated.py",
+        "rest = torch.where(rest.norm(dim=0) > rounding, rest, 0.0)",
+        "rest = torch.where(rest.norm(dim=0) > 0.0, rest, 0.0)",
+        "descent/test_separated.py::test_a_parameter_that_the_linear_ones_make_up_for_is_left_alone",
+    ),
+    Sabotage(
+        "descent/_separated.py",
+        "LINEAR = 1e-13",
+        "LINEAR = 10.0",
+        "descent/test_separated.py::test_what_enters_linearly_is_found",
+    ),
+    Sabotage(
+        "descent/_walk.py",
+        "0.5 * here.length(bend)",
+        "0.5 * float(bend.norm())",
+        "descent/test_units.py::test_a_formula_in_other_units_is_fitted_alike",
+    ),
+    Sabotage(
+        "descent/_state.py",
+        '"metric": state.metric.diagonal, ',
+        "",
+        "descent/test_units.py::test_a_run_resumed_in_its_metric_is_the_uninterrupted_one",
+    ),
+    Sabotage(
+        "metric/_metric.py",
+        "self.diagonal.maximum(here)",
+        "here",
+        "metric/test_metric.py::test_the_largest_square_on_the_path_counts",
+    ),
+    Sabotage(
+        "metric/_metric.py",
+        "torch.where(self.diagonal > 0.0, self.diagonal, 1.0)",
+        "self.diagonal",
+        "metric/test_metric.py::test_a_column_of_zeros_has_no_unit_yet",
+    ),
+    Sabotage(
+        "metric/_units.py",
+        "0.5 * (rms.log10() + largest.log10())",
+        "rms.log10()",
+        "metric/test_units.py::test_the_unit_lies_between_the_usual_and_the_largest_value",
+    ),
+    Sabotage(
+        "metric/_layer_units.py",
+        "metric[where] /= self.target**2",
+        "metric[where] /= self.target",
+        "metric/test_metric.py::test_a_network_has_the_units_of_its_columns_and_targets",
     ),
 )

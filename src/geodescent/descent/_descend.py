@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 import torch
 
 from geodescent._record import Callback, Result, StepRecord
-from geodescent._types import Theta
 from geodescent.descent._linearised import Linearised
 from geodescent.descent._polish import ends_at_a_minimum, polished
 from geodescent.descent._round import Observer, Stages, play
@@ -62,11 +61,12 @@ def start(stages: Stages, observer: Observer, units: LayerUnits | None = None) -
     metric, linear = Metric.of(problem, units), None
     if metric.is_by_columns and all(isinstance(stage.source, (FixedSource, PartSource)) for stage in stages):
         linear = linear_entries(problem)
+    solved = cost if linear is None else problem.cost(settled(problem, theta, linear, torch.float64))
     return State(
         theta,
         cost,
         best,
-        reference_cost(problem, theta if linear is None else settled(problem, theta, linear, torch.float64)),
+        reference_cost(solved, problem),
         rounding_floor(problem, theta),
         (record,),
         metric=metric,
@@ -74,15 +74,16 @@ def start(stages: Stages, observer: Observer, units: LayerUnits | None = None) -
     )
 
 
-def reference_cost(problem: Problem, theta: Theta) -> float:
+def reference_cost(cost0: float, problem: Problem) -> float:
     """The scale of costs: C at the start, but at least that of the best constant outputs, and at most
     `WORST_START` times it; a start far from its data says nothing of the size of costs.
 
     Args:
-        theta: the start, the parameters that enter linearly solved for. Its C alone counts where the best constants,
+        cost0: C at the start, the parameters that enter linearly solved for; it alone counts where the best constants,
             the weighted mean of each output of each block, fit the data exactly.
+        problem: whose constants.
     """
-    cost0, of_constants = problem.cost(theta), _cost_of_constants(problem)
+    of_constants = _cost_of_constants(problem)
     return min(max(cost0, of_constants), WORST_START * of_constants) if of_constants > 0.0 else cost0
 
 

@@ -66,11 +66,13 @@ def standstill(here: Linearised, state: State) -> Result:
         return Result.nonfinite
     if state.best.cost <= NEAR_FLOOR * state.floor:
         return Result.rounding_floor
+    if _resolved_fall(here) <= STATIONARY * here.cost:
+        return Result.stationary
     lifted = here.lift(here.damped(here.prepared.least_damping), -here.residual)
     fall = here.cost - here.predicted(lifted)
     if not lifted.converged:
         return Result.no_progress
-    if min(fall, _resolved_fall(here)) <= STATIONARY * here.cost:
+    if fall <= STATIONARY * here.cost:
         return Result.stationary
     noise = 2.0 * math.sqrt(state.floor * here.cost)  # of C: rounding moves x by √(2N·floor), C by ⟨x − y, δx⟩/N
     return Result.rounding_floor if fall <= ROUNDING_NOISE * noise else Result.no_progress

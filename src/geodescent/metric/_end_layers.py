@@ -9,7 +9,16 @@ import torch
 from torch import Tensor, nn
 
 from geodescent._types import Theta
-from geodescent.outputs import NetworkMap, Parametrised, Sampled, left_as_found, map_inputs, n_samples_of, take
+from geodescent.outputs import (
+    NetworkMap,
+    Parametrised,
+    Sampled,
+    alone,
+    left_as_found,
+    map_inputs,
+    n_samples_of,
+    take,
+)
 
 FIRST_KINDS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
@@ -45,7 +54,7 @@ class EndLayers:
                 first.setdefault(name, layers[name])
             returned[name] = output
 
-        with hooked(layers, look), left_as_found(model, theta.device):
+        with alone(model), hooked(layers, look), left_as_found(model, theta.device):
             rows = few.watched(theta)
         last = None
         for name, output in returned.items():
@@ -84,7 +93,7 @@ def input_columns(outputs: NetworkMap, theta: Theta, layers: dict[str, nn.Module
         columns = inputs.detach().movedim(axis, -1).flatten(0, -2)
         seen[name] = columns if name not in seen else torch.cat([seen[name], columns])
 
-    with hooked(layers, look), left_as_found(outputs.model, theta.device), torch.no_grad():
+    with alone(outputs.model), hooked(layers, look), left_as_found(outputs.model, theta.device), torch.no_grad():
         outputs.watched(theta)
     return seen
 

@@ -12,7 +12,7 @@ from geodescent._types import Theta
 from geodescent.jacobian import Jacobian, column_squares
 from geodescent.linalg import norm, row_total
 from geodescent.metric._layer_units import LayerUnits
-from geodescent.outputs import OfModule, Parametrised
+from geodescent.outputs import OfModule, Parametrised, alone
 from geodescent.problem import Problem
 
 CONTAINERS = tuple(kind for kind in vars(container).values() if isinstance(kind, type) and issubclass(kind, nn.Module))
@@ -113,10 +113,13 @@ def _groups(problem: Problem) -> Tensor | None:
     theta, shared = problem.theta, next(_named(problem), None)
     if shared is None:
         return torch.arange(len(theta), device=theta.device)
-    inside = {id(p) for p in _of_layers(shared.model)} if isinstance(shared, OfModule) else set[int]()
+    inside, parameters = set[int](), list(shared.parameters().values())
+    if isinstance(shared, OfModule):
+        with alone(shared.model):
+            inside, parameters = {id(p) for p in _of_layers(shared.model)}, list(shared.parameters().values())
     groups = torch.full((len(theta),), IN_LAYERS, dtype=torch.long, device=theta.device)
-    mixed, offset = any(id(p) in inside for p in shared.parameters().values()), 0
-    for parameter in shared.parameters().values():
+    mixed, offset = any(id(p) in inside for p in parameters), 0
+    for parameter in parameters:
         where = slice(offset, offset + parameter.numel())
         offset += parameter.numel()
         if id(parameter) in inside or (mixed and parameter.numel() > 1):

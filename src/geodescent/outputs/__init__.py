@@ -24,6 +24,7 @@ from geodescent.outputs._protocols import Layered, NetworkMap, OfModule, OutputM
 from geodescent.outputs._rules import RULES, Rule, affine_columns, register_rule
 from geodescent.outputs._sample_map import SampleMap
 from geodescent.outputs._snapshot import ModuleSnapshot
+from geodescent.outputs._standing import alone
 from geodescent.outputs.checks import left_as_found, probe
 
 __all__ = [
@@ -47,6 +48,7 @@ __all__ = [
     "Select",
     "Traced",
     "affine_columns",
+    "alone",
     "as_inputs",
     "kind_of",
     "leaves_of",

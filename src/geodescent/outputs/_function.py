@@ -70,7 +70,8 @@ class ModelFunction:
 
     def own(self) -> dict[str, Tensor]:
         """The module's own parameters that make up θ, by name and in its order."""
-        held = dict(self.model.named_parameters())
+        with alone(self.model):
+            held = dict(self.model.named_parameters())
         return {p.name: held[p.name] for p in self.parameters}
 
     @property

@@ -57,12 +57,17 @@ class SampleMap(ModuleMap):
     ) -> None:
         require_function(select, "select", "select=lambda out: out[0]")
         self.inputs = as_inputs(inputs)
-        places, kind = parameters_of(model, parameters), kind_of(model, self.inputs)
-        partial = len(places) < sum(p.requires_grad for p in model.parameters())
-        self.function = ModelFunction(model, places, select, *kind, partial)
         self.n_samples = n_samples_of(self.inputs)
         self.traced: Callable[[Theta], Outputs] | None = self._attached
-        with alone(model), left_as_found(model, self.device) as attributes:
+        with alone(model):
+            places, kind = parameters_of(model, parameters), kind_of(model, self.inputs)
+            partial = len(places) < sum(p.requires_grad for p in model.parameters())
+            self.function = ModelFunction(model, places, select, *kind, partial)
+            self._look(check=check)
+
+    def _look(self, *, check: bool) -> None:
+        """Finds the outputs' shape and the routes, and compares D with autograd."""
+        with left_as_found(self.model, self.device) as attributes:
             two, three = probe(self.inputs, 2), probe(self.inputs, 3)
             self.output_shape = output_shape(self.function, two, three)
             with differentiable("the model"):

@@ -47,8 +47,8 @@ def alone(model: nn.Module) -> Iterator[None]:
 
 
 def _lock_of(module: nn.Module) -> Any:
-    lock = _locks.get(module)
-    return _locks.setdefault(module, threading.RLock()) if lock is None else lock
+    with _attention.lock:  # two threads must not make two locks
+        return _locks.setdefault(module, threading.RLock())
 
 
 @contextmanager
@@ -68,16 +68,16 @@ class _Shared:
         self.reset()
 
     def reset(self) -> None:
-        self._lock, self._blocks, self._choice = threading.Lock(), 0, ExitStack()
+        self.lock, self._blocks, self._choice = threading.Lock(), 0, ExitStack()
 
     def enter(self) -> None:
-        with self._lock:
+        with self.lock:
             if self._blocks == 0:
                 self._choice.enter_context(sdpa_kernel(SDPBackend.MATH))
             self._blocks += 1
 
     def leave(self) -> None:
-        with self._lock:
+        with self.lock:
             self._blocks -= 1
             if self._blocks == 0:
                 self._choice.close()
