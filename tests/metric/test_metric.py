@@ -243,3 +243,16 @@ def test_a_linearisation_keeps_what_the_metric_has_become() -> None:
     assert here.metric.squares is not None
     assert torch.allclose(here.metric.squares, squares_of(problem))
     assert replace(here.metric, diagonal=None).squares is None
+
+
+@pytest.mark.parametrize("k", [64, 65])
+def test_many_parameters_are_those_of_a_network(k: int) -> None:
+    """Up to 64 each has its own unit; of more the unit is 1, except where a column is a million times another."""
+    columns = torch.ones(k, dtype=F64)
+    columns[1], columns[2], columns[3] = 100.0, 1e7, 1e-7
+    matrix = columns * torch.nn.functional.normalize(normal(80, k), dim=0)
+    problem = gd.Problem.over(gd.FunctionMap(lambda t: matrix @ t, torch.ones(k, dtype=F64)), normal(80))
+    squares = at(problem, Metric.of(problem)).squares
+    assert squares is not None
+    expected = columns.square() if k == 64 else torch.tensor([1.0, 1.0, 1e12, 1e-12] + [1.0] * 61, dtype=F64)
+    assert torch.allclose(squares, expected, rtol=1e-6)

@@ -17,6 +17,8 @@ from geodescent.problem import Problem
 
 CONTAINERS = tuple(kind for kind in vars(container).values() if isinstance(kind, type) and issubclass(kind, nn.Module))
 IN_LAYERS = -1  # The group of entries whose M is fixed by the data.
+MOST_BY_COLUMN = 64  # Parameters: more of them outside of layers are a network written as a formula.
+COARSE = 12.0  # Decades of ‖B_j‖² to which the units of so many parameters are rounded.
 
 
 @dataclass(frozen=True)
@@ -25,7 +27,9 @@ class Metric:
 
     - Of a parameter outside of layers M_j is the largest ‖B_j‖² on the path so far, as in MINPACK: scalars and vectors
       by entry, tensors of more axes by their mean. Beside layers it is counted in the mean ‖B_j‖² of their columns,
-      and only scalars have one.
+      and only scalars have one. More than `MOST_BY_COLUMN` parameters are those of a network, which a unit for each
+      column would slow down: theirs is ‖B_j‖² over the median at the first point, to twelve decades, so that only units
+      that somebody chose count.
     - Of a layer M is fixed by the data: `u(a_d)²` for input column d of a first layer, `u(y − ȳ)⁻²` for the last layer
       where it returns the outputs, u the nearest power of ten; 1 for all other layers, and for data of order one.
 
@@ -57,7 +61,8 @@ class Metric:
         if not bool(outside.any()):
             return cls(fixed)
         diagonal = torch.ones(len(groups), dtype=torch.float64, device=groups.device) if fixed is None else fixed
-        return cls(diagonal.masked_fill(outside, 0.0), groups, 1.0 if bool(outside.all()) else None)
+        metric = cls(diagonal.masked_fill(outside, 0.0), groups, None)
+        return metric if metric.is_coarse or not metric.is_by_columns else replace(metric, unit=1.0)
 
     def following(self, jacobian: Jacobian) -> "Metric":
         """M with what this point adds: the largest ‖B_j‖² so far."""
@@ -67,10 +72,25 @@ class Metric:
         squares = column_squares(jacobian, outside).double()
         count = torch.zeros_like(squares).index_add_(0, self.groups[outside], torch.ones_like(squares[outside]))
         sums = torch.zeros_like(squares).index_add_(0, self.groups[outside], squares[outside])
-        unit = _mean_inside(jacobian, squares, outside) if self.unit is None else self.unit
+        unit = self._first_unit(jacobian, squares[outside]) if self.unit is None else self.unit
         here = (sums / count.clamp_min(1.0))[self.groups.clamp_min(0)] / unit
         known = outside & torch.isfinite(here)
+        if self.is_coarse:
+            known, here = known & (self.diagonal == 0.0), _coarse(here)
         return replace(self, diagonal=torch.where(known, self.diagonal.maximum(here), self.diagonal), unit=unit)
+
+    @property
+    def is_coarse(self) -> bool:
+        """Whether the parameters outside of layers are so many that they are those of a network."""
+        return self.groups is not None and int((self.groups != IN_LAYERS).sum()) > MOST_BY_COLUMN
+
+    def _first_unit(self, jacobian: Jacobian, squares: Tensor) -> float:
+        """The square in which others are counted: the mean of layers' columns, or the median of many parameters'."""
+        assert self.groups is not None
+        if not self.is_by_columns:
+            return _mean_inside(jacobian, self.groups == IN_LAYERS)
+        some = squares[torch.isfinite(squares) & (squares > 0.0)]
+        return float(some.median()) if len(some) else 1.0
 
     @property
     def is_by_columns(self) -> bool:
@@ -145,12 +165,18 @@ def _of_layers(model: nn.Module) -> Iterator[nn.Parameter]:
             yield from module.parameters()
 
 
-def _mean_inside(jacobian: Jacobian, squares: Tensor, outside: Tensor) -> float:
+def _coarse(squares: Tensor) -> Tensor:
+    """The power of 10^12 nearest to each square, 0 for 0: lengths to six decades."""
+    exponent = (squares.log10() / COARSE).round() * COARSE
+    return torch.where(squares > 0.0, 10.0**exponent, 0.0)
+
+
+def _mean_inside(jacobian: Jacobian, inside: Tensor) -> float:
     """The mean ‖B_j‖² of the columns of layers."""
     total = 0.0
     for block in jacobian.blocks:
         for piece in block.columns:
-            if not bool(outside[piece.index].any()):
+            if bool(inside[piece.index].all()):
                 total += row_total(piece.row_squares().reshape(-1))
-    mean = total / max(1, int((~outside).sum()))
+    mean = total / max(1, int(inside.sum()))
     return mean if 0.0 < mean < math.inf else 1.0
