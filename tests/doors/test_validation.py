@@ -25,6 +25,7 @@ def test_the_validation_cost_is_that_of_the_validation_samples() -> None:
         x[:20],
         y[:20],
         validation=(x[20:], y[20:]),
+        stop="cost",
         max_steps=5,
         callback=lambda r: costs.append(r.validation_cost),
     )
@@ -153,7 +154,7 @@ def test_another_problem_over_the_same_parameters_may_judge() -> None:
     model, x, y = diabetes()
     start = cost_of(model, x[20:25], y[20:25]) + 0.5 * cost_of(model, x[25:], y[25:])
     judge = in_two_parts(model, x[20:], y[20:])
-    solution = gd.fit(model, x[:20], y[:20], validation=judge, max_steps=5)
+    solution = gd.fit(model, x[:20], y[:20], validation=judge, stop="cost", max_steps=5)
     end = cost_of(model, x[20:25], y[20:25]) + 0.5 * cost_of(model, x[25:], y[25:])
     costs = solution.history["validation_cost"]
     assert costs[0] == pytest.approx(start, rel=1e-12) and costs[-1] == pytest.approx(end, rel=1e-9)

@@ -3,21 +3,22 @@
 import math
 from collections.abc import Sequence
 
-from torch import Tensor
-
+from geodescent._conversion import Values
 from geodescent._errors import InputError
 from geodescent.doors._arguments import tensors_of
+from geodescent.doors._call import door
 from geodescent.generalisation import GAINS, MOST_SAMPLES, ChosenStart, choose_start
-from geodescent.outputs import Inputs, Select
+from geodescent.outputs import RawInputs, Select
 from geodescent.problem import Model, problem_of
 
 
+@door
 def initialise(
     model: Model,
-    X: Inputs | None = None,
-    y: Tensor | None = None,
+    X: RawInputs | None = None,
+    y: Values | None = None,
     *,
-    weights: Tensor | None = None,
+    weights: Values | None = None,
     select: Select | None = None,
     gains: Sequence[float] = GAINS,
     max_samples: int = MOST_SAMPLES,

@@ -114,7 +114,9 @@ class ModelFunction:
 
     def selected(self, returned: Any, n_samples: int) -> Tensor:
         """The outputs in what the model returned, in the model's own shape."""
-        return require_tensor(returned if self.select is None else self.select(returned), n_samples)
+        if self.select is None:
+            return require_tensor(returned, n_samples)
+        return require_tensor(self.select(returned), n_samples, selected=True)
 
     def outputs(self, parameters: dict[str, Tensor], inputs: Inputs) -> Tensor:
         """The outputs, (N, Q)."""
