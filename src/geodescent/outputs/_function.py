@@ -14,7 +14,7 @@ from geodescent._errors import InputError
 from geodescent._types import Theta
 from geodescent.jacobian import ChainedCotangents
 from geodescent.outputs._chain import along_chain, cotangents_along_chain
-from geodescent.outputs._inputs import Inputs, Select, n_samples_of, require_tensor, take
+from geodescent.outputs._inputs import Inputs, Select, chosen, n_samples_of, require_tensor, take
 from geodescent.outputs._second_derivative import SecondDerivative
 
 Answer = TypeVar("Answer")
@@ -116,7 +116,7 @@ class ModelFunction:
         """The outputs in what the model returned, in the model's own shape."""
         if self.select is None:
             return require_tensor(returned, n_samples)
-        return require_tensor(self.select(returned), n_samples, selected=True)
+        return require_tensor(chosen(self.select, returned), n_samples, selected=True)
 
     def outputs(self, parameters: dict[str, Tensor], inputs: Inputs) -> Tensor:
         """The outputs, (N, Q)."""

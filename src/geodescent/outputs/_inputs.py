@@ -120,6 +120,19 @@ def kind_of(model: nn.Module, inputs: Inputs) -> tuple[torch.dtype, torch.device
     return first.dtype, first.device
 
 
+def chosen(select: Select, returned: object) -> object:
+    """What `select` picks. Raises InputError, where it cannot be applied."""
+    try:
+        return select(returned)
+    except Exception as error:  # whatever a function of other people raises
+        if not callable(select):
+            raise InputError(
+                f"select= is {type(select).__name__}: pass a function of what the model returns."
+            ) from None
+        kind = type(returned).__name__
+        raise InputError(f"select could not be applied to the {kind} that the model returns: {error!r}") from error
+
+
 def require_tensor(outputs: Any, n_samples: int, *, selected: bool = False) -> Tensor:
     """What a model returned, or what was selected of it, if it is one real tensor with the samples first."""
     if not isinstance(outputs, Tensor):
