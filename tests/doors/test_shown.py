@@ -37,9 +37,8 @@ def test_six_lines(door: str) -> None:
 def test_whatever_ends_a_run_something_is_to_do(result: gd.Result) -> None:
     problem = gd.Problem.of(*diabetes(10))
     made = on_demand(problem, problem.theta, target_cost=None)
-    (_, known), (_, notes), (_, following) = lines_of(
-        made, 1.0, result, {"notes": ["A.", "B."], "model_dtype": "float32"}
-    )
+    stats = {"notes": ["A.", "B."], "model_dtype": "float32"}
+    (_, known), (_, notes), (_, following) = lines_of(made, 1.0, result, stats)
     assert notes == "A. B." and following.endswith(".") and known.endswith(".") and "{" not in following
     assert result in NEXT or following == made.get().advice
 
