@@ -1,26 +1,13 @@
 """Callbacks that are ready to use."""
 
 import sys
-from types import ModuleType
 from typing import Any
 
 import pytest
 from support.diabetes import diabetes
+from support.writers import KeptScalars, tensorboard
 
 import geodescent as gd
-
-
-class Writer:
-    """A writer that keeps what it is given."""
-
-    def __init__(self, folder: str = "") -> None:
-        self.folder, self.points, self.flushed = folder, list[tuple[str, float, int]](), 0
-
-    def add_scalar(self, tag: str, scalar_value: float, global_step: int) -> None:
-        self.points.append((tag, scalar_value, global_step))
-
-    def flush(self) -> None:
-        self.flushed += 1
 
 
 def fitted(callback: Any) -> gd.Solution:
@@ -29,7 +16,7 @@ def fitted(callback: Any) -> gd.Solution:
 
 
 def test_every_number_of_a_step_that_is_known_becomes_a_point() -> None:
-    writer = Writer()
+    writer = KeptScalars()
     history = fitted(gd.callbacks.TensorBoard(writer, prefix="mine")).history
     for name in ("cost", "predicted", "validation_cost", "damping", "gain_ratio"):
         assert [p[1:] for p in writer.points if p[0] == f"mine/{name}"] == list(
@@ -40,12 +27,12 @@ def test_every_number_of_a_step_that_is_known_becomes_a_point() -> None:
 
 
 def test_a_folder_is_written_by_torchs_own_writer(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
-    tensorboard = ModuleType("torch.utils.tensorboard")
-    tensorboard.SummaryWriter = Writer  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", tensorboard)
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", tensorboard())
     board = gd.callbacks.TensorBoard(tmp_path / "run")
     fitted(board)
-    assert isinstance(board.writer, Writer) and board.writer.folder == str(tmp_path / "run") and board.writer.points
+    assert (
+        isinstance(board.writer, KeptScalars) and board.writer.folder == str(tmp_path / "run") and board.writer.points
+    )
 
 
 def test_where_tensorboard_is_missing_the_sentence_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
