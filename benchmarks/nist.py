@@ -24,20 +24,25 @@ Formula = Callable[[Tensor, Tensor], Tensor]
 
 
 def hahn(b: Tensor, x: Tensor) -> Tensor:
+    """A quotient of cubics."""
     above = b[0] + b[1] * x + b[2] * x**2 + b[3] * x**3
     return above / (1 + b[4] * x + b[5] * x**2 + b[6] * x**3)
 
 
 def gauss(b: Tensor, x: Tensor) -> Tensor:
+    """A decay and two peaks."""
     first = b[2] * torch.exp(-(((x - b[3]) / b[4]) ** 2))
     return b[0] * torch.exp(-b[1] * x) + first + b[5] * torch.exp(-(((x - b[6]) / b[7]) ** 2))
 
 
 def lanczos(b: Tensor, x: Tensor) -> Tensor:
+    """Three decays."""
     return b[0] * torch.exp(-b[1] * x) + b[2] * torch.exp(-b[3] * x) + b[4] * torch.exp(-b[5] * x)
 
 
 def enso(b: Tensor, x: Tensor) -> Tensor:
+    """A mean and three waves."""
+
     def wave(period: Tensor | float, cosine: Tensor, sine: Tensor) -> Tensor:
         angle = 2.0 * math.pi * x / period
         return cosine * torch.cos(angle) + sine * torch.sin(angle)
@@ -88,6 +93,7 @@ class Certified:
 
     @classmethod
     def read(cls, path: Path) -> "Certified":
+        """From a file of NIST."""
         lines = path.read_text().splitlines()
         rows = [line.split("=")[1].split() for line in lines[40:60] if re.match(r"\s*b\d+ =", line)]
         columns = torch.tensor([[float(number) for number in row] for row in rows], dtype=torch.float64).T
@@ -101,6 +107,7 @@ class Certified:
 
 
 def main() -> None:
+    """A line for each run, and two of the sums."""
     folder, names = Path(sys.argv[1]), sys.argv[2:] or list(FORMULAS)
     squares_right, digits_right, steps = 0, 0, list[int]()
     for name in names:

@@ -66,6 +66,22 @@ def test_a_fit_needs_torch_alone() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("exp", ["np.exp", "torch.exp"])
+def test_the_first_fit_of_a_formula_loads_no_compiler(exp: str) -> None:
+    """torch loads its own, and SymPy, for a second or more, where derivatives are taken in other ways."""
+    code = f"""if True:
+        import sys, numpy as np, torch, geodescent as gd
+        x = np.linspace(0.0, 4.0, 30)
+        y = 2.5 * np.exp(-1.3 * x) + 0.5 + 0.01 * np.sin(40.0 * x)
+        fitted = gd.curve_fit(lambda x, a, b, c: a * {exp}(-b * x) + c, x, y)
+        assert fitted.success
+        loaded = ("torch._dynamo", "sympy", "scipy.optimize")
+        print(*[name for name in loaded if name in sys.modules])
+    """
+    assert printed(code) == ""
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "first", ["gd.flow", "gd.fit", "import geodescent.flow", "from geodescent.flow import integrate", "gd.Certificate"]
 )

@@ -34,7 +34,15 @@ if TYPE_CHECKING:
     from geodescent import optim as optim
     from geodescent.app import load
     from geodescent.certificate import Certificate
-    from geodescent.curves import BatchedFit, curve_fit_batched
+    from geodescent.curves import (
+        BatchedFit,
+        CurveFit,
+        LeastSquaresResult,
+        Parameters,
+        curve_fit,
+        curve_fit_batched,
+        least_squares,
+    )
     from geodescent.descent import (
         AfterSteps,
         Control,
@@ -61,7 +69,15 @@ LAZY = {
     "certificate": ("Certificate",),
     "constructive": (),
     "costs": (),
-    "curves": ("BatchedFit", "curve_fit_batched"),
+    "curves": (
+        "BatchedFit",
+        "CurveFit",
+        "LeastSquaresResult",
+        "Parameters",
+        "curve_fit",
+        "curve_fit_batched",
+        "least_squares",
+    ),
     "descent": (
         "AfterSteps",
         "Control",
@@ -92,6 +108,7 @@ __all__ = [
     "ChosenStart",
     "ClosureMap",
     "Control",
+    "CurveFit",
     "DenseColumns",
     "EulerWalk",
     "Field",
@@ -107,6 +124,7 @@ __all__ = [
     "JacobianError",
     "KrylovLift",
     "Layered",
+    "LeastSquaresResult",
     "Lift",
     "MatrixJacobian",
     "MemoryPlanError",
@@ -115,6 +133,7 @@ __all__ = [
     "NormalLift",
     "OpeningEnds",
     "OutputMap",
+    "Parameters",
     "PartEnds",
     "PartSource",
     "Problem",
@@ -136,11 +155,13 @@ __all__ = [
     "certify",
     "constructive",
     "costs",
+    "curve_fit",
     "curve_fit_batched",
     "fit",
     "flow",
     "geometry",
     "initialise",
+    "least_squares",
     "load",
     "optim",
     "predicted_cost",

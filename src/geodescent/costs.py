@@ -4,6 +4,7 @@ Each is the mean over the samples of a convex function of a sample's Q outputs. 
 real numbers, probabilities of classes, counts, or probabilities of events.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -11,6 +12,10 @@ import torch
 from torch import Tensor
 
 from geodescent._errors import InputError
+from geodescent._settings import BETWEEN, Number, Whole, settle
+
+HUBER_WIDTH = Number("the width of the quadratic part must be positive and finite", lambda x: 0.0 < x < math.inf, 1.0)
+SMOOTHING = BETWEEN.such_as(0.1)
 
 
 class OutputCost(Protocol):
@@ -77,7 +82,7 @@ class CrossEntropy:
     def hessian(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """`N∇ₓ²C`, (N, Q, Q)."""
         p = torch.softmax(outputs, 1)
-        others = p[:, :, None] * p[:, None, :] * (1.0 - torch.eye(p.shape[1]).to(p))
+        others = p[:, :, None] * p[:, None, :] * (1.0 - torch.eye(p.shape[1], device="cpu").to(p))
         blocks = torch.diag_embed(others.sum(2)) - others  # p − p² as Σ_k≠q p_q p_k: rows add up to zero at p → 1 too
         return targets.sum(1)[:, None, None] * blocks
 
@@ -93,8 +98,7 @@ class Huber:
     delta: float = 1.0
 
     def __post_init__(self) -> None:
-        if not self.delta > 0.0:
-            raise InputError(f"delta = {self.delta}: the width of the quadratic part must be positive.")
+        settle(self, delta=HUBER_WIDTH)
 
     def require(self, targets: Tensor) -> None:
         """Any real targets."""
@@ -172,8 +176,7 @@ def smoothed(labels: Tensor, n_classes: int, smoothing: float) -> Tensor:
         n_classes: Q.
         smoothing: ε in (0, 1): without it no finite outputs are a minimum.
     """
-    if not 0.0 < smoothing < 1.0:
-        raise InputError(f"smoothing = {smoothing}: between 0 and 1; at 0 the minimiser's outputs are infinite.")
+    SMOOTHING.of("smoothing", smoothing), Whole(10, least=1).of("n_classes", n_classes)
     if (
         labels.dim() != 1
         or labels.dtype.is_floating_point

@@ -33,7 +33,8 @@ def finished_run(folder, name="wine", dtype="float64"):
     run = RunFolder(folder, config, prepared.split)
     run.append(gd.StepRecord(1, 1.0, 0.5, 0.4, block_rms={"data": 1.0, "size": 3.0}))
     run.append(gd.StepRecord(2, 2.0, float("nan"), 0.3, validation_cost=0.25, block_rms={"data": 0.5, "size": 2.0}))
-    run.finish(model, certificate={"rank": None, "sigma_min": float("inf")}, curve=b"\x89PNG")
+    run.keep(model)
+    run.describe(certificate={"rank": None, "sigma_min": float("inf")}, curve=b"\x89PNG")
     return prepared, config, model
 
 
@@ -160,7 +161,7 @@ def test_raw_rows_of_another_shape_or_with_nan_are_refused(tmp_path):
 
 
 def test_a_file_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
-    prepared, config, model = finished_run(tmp_path)
+    prepared, config, _ = finished_run(tmp_path)
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
 
     def fail(*names):
@@ -168,14 +169,14 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
 
     monkeypatch.setattr("os.replace", fail)
     with pytest.raises(OSError, match="disk full"):
-        RunFolder(tmp_path, config, prepared.split).finish(model, certificate={"rank": 3}, curve=b"another picture")
+        RunFolder(tmp_path, config, prepared.split).describe(certificate={"rank": 3}, curve=b"another picture")
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
 def test_null_is_written_for_what_is_no_number(tmp_path):
-    prepared, config, model = finished_run(tmp_path)
+    prepared, config, _ = finished_run(tmp_path)
     value = {"a": float("nan"), "b": [np.float64("inf"), 1.5], "c": (np.int64(3), np.array([1.0, -np.inf]))}
-    RunFolder(tmp_path, config, prepared.split).finish(model, certificate=value, curve=b"")
+    RunFolder(tmp_path, config, prepared.split).describe(certificate=value, curve=b"")
     written = json.loads((tmp_path / "certificate.json").read_text())
     assert written == {"a": None, "b": [None, 1.5], "c": [3, [1.0, None]]}
 

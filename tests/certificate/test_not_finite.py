@@ -36,8 +36,8 @@ def test_a_cost_that_is_not_finite_is_no_zero_cost_and_no_critical_point(number:
         assert c.point.kind == "unknown" and "not known: the cost is not finite" in c.point.sentence
         assert "the cost is not finite" in c.reason and "rounding unknown" in str(c)
         assert c.as_dict()["rounding_floor"] is None
-    solution = gd.fit(problem)
-    assert solution.result is gd.Result.nonfinite and "the cost is not finite" in " ".join(str(solution).split())
+    with pytest.raises(gd.InputError, match="the cost at the start is"):
+        gd.fit(problem)
 
 
 @pytest.mark.parametrize("number", [NAN, INF])
@@ -103,9 +103,10 @@ class Logarithm(nn.Module):
         return torch.log(x)
 
 
-def test_a_model_with_nan_outputs_ends_as_nonfinite() -> None:
+def test_a_model_with_nan_outputs_is_no_start() -> None:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         model = nn.Sequential(nn.Linear(3, 2), Logarithm()).double()
-    solution = gd.fit(model, normal(9, 3), normal(9, 2))
-    assert solution.result is gd.Result.nonfinite and "the cost is not finite" in " ".join(str(solution).split())
+    with pytest.raises(gd.InputError, match=r"the cost at the start is nan: \d+ of 18 outputs are NaN or infinite"):
+        gd.fit(model, normal(9, 3), normal(9, 2))
+    assert "the cost is not finite" in " ".join(str(gd.certify(model, normal(9, 3), normal(9, 2))).split())

@@ -20,8 +20,13 @@ Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 MOST_FILES, MOST_LINES, MOST_CODE, MOST_ARGUMENTS, MOST_FIELDS = 20, 300, 45, 8, 10
 DOORS, MOST_OF_A_DOOR = {"fit", "flow", "certify"}, 15
-OTHER_IDIOMS = {"app/cli.py", "least_squares.py", "estimators.py"}  # their signatures are other people's
-RESULTS = {"Solution", "Flow", "Certificate"}  # results have as many fields as there is to tell
+OTHER_IDIOMS = {
+    "app/cli.py",
+    "curves/_curve_fit.py",
+    "curves/_least_squares.py",
+    "estimators.py",
+}  # their signatures are other people's
+RESULTS = {"Solution", "Flow", "Certificate", "LeastSquaresResult"}  # results have as many fields as there is to tell
 REPEATED = 8  # identical lines in a row that stand twice
 SUPPRESSIONS, CASTS, ANYS = 5, 8, 110  # at most; of `cast` and `Any` there were as many before the house had rooms
 

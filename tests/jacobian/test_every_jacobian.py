@@ -29,7 +29,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import geodescent as gd
 from geodescent._budget import Budget, spending
-from geodescent._errors import InputError, JacobianError, MemoryPlanError
+from geodescent._errors import JacobianError, MemoryPlanError
 from geodescent.jacobian import Jacobian, MatrixJacobian, stacked
 from geodescent.problem import StreamedMap
 
@@ -231,8 +231,6 @@ def test_a_stream_holds_no_rows_and_says_so() -> None:
         held.gram(jacobian)
     with pytest.raises(JacobianError, match="cannot stand beside other blocks of rows"):
         stacked([held, jacobian])
-    with pytest.raises(InputError, match="a parameter metric cannot be used over a DataLoader"):
-        jacobian.scaled(columns=torch.ones(K, dtype=F64))
 
 
 def test_a_stream_passes_over_its_batches_at_every_product() -> None:

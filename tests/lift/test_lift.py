@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import geodescent as gd
 from geodescent._budget import Budget, spending
-from geodescent._errors import InputError, MemoryPlanError
+from geodescent._errors import MemoryPlanError
 from geodescent.jacobian import MatrixJacobian
 from geodescent.lift import Lift, MetricJacobian, Prepared
 from geodescent.problem import StreamedMap
@@ -235,7 +235,7 @@ def test_two_functions_are_lifted_as_their_matrix_is(lift: Lift, shape: tuple[in
 @pytest.mark.parametrize("damping", [0.0, 1e-2])
 @pytest.mark.parametrize("weighted", [False, True])
 def test_a_stream_is_lifted_batch_by_batch(lift: Lift, damping: float, weighted: bool) -> None:
-    """Through its normal matrix, or by products; a Gram matrix and a metric are refused."""
+    """Through its normal matrix, or by products, in any metric; a Gram matrix is refused."""
     model = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 1)).double()
     x, v = vector(90).view(30, 3), vector(30, 1)
     rows = vector(30, 2).abs() + 0.5 if weighted else torch.ones(30, dtype=F64)
@@ -247,5 +247,7 @@ def test_a_stream_is_lifted_batch_by_batch(lift: Lift, damping: float, weighted:
     assert_close(lifted.velocity, oracle(rows[:, None] * naive_jacobian(model, x), v, damping), 1e-6)
     with pytest.raises(MemoryPlanError, match="not formed over a DataLoader"):
         gd.GramLift().prepare(jacobian)
-    with pytest.raises(InputError, match="parameter metric cannot be used over a DataLoader"):
-        lift.prepare(jacobian, metric=torch.ones(21, dtype=F64))
+    metric = vector(21).square() + 0.1
+    inside = lift.prepare(jacobian, metric=metric).lift(v, damping=damping)
+    dense = rows[:, None] * naive_jacobian(model, x) / metric.sqrt()
+    assert_close(inside.velocity * metric.sqrt(), oracle(dense, v, damping), 1e-6)

@@ -61,7 +61,7 @@ MODELS = [  # models of four inputs
     (lambda: nn.BatchNorm1d(4, track_running_stats=False).eval(), r"^the model \(BatchNorm1d\) uses the statistics"),
     (lambda: nn.Sequential(nn.Linear(4, 3), nn.Dropout(0.2)), r"^1 \(Dropout, p = 0\.2\) is active.*model\.eval\(\)"),
     (lambda: Moody(), "two identical calls gave different outputs"),
-    (lambda: Counting(), r"changes the buffer count: call model\.eval\(\)"),
+    (lambda: Counting(), r"changes the buffer count, .*Take that out of the forward pass, or, .* call model\.eval\(\)"),
 ]
 
 
@@ -124,8 +124,8 @@ def test_half_precision_is_refused(dtype: torch.dtype) -> None:
         SampleMap(nn.Linear(4, 3).to(dtype), normal(5, 4).to(dtype))
 
 
-def test_mixed_devices_are_refused() -> None:
-    with pytest.raises(InputError, match="an input is on meta but parameter weight is on cpu: move them to one device"):
+def test_tensors_without_numbers_are_refused() -> None:
+    with pytest.raises(InputError, match="X is on meta, where tensors hold no numbers"):
         SampleMap(nn.Linear(4, 3), torch.empty(5, 4, device="meta"))
 
 

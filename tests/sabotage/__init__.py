@@ -33,6 +33,7 @@ SABOTAGES = (
     *GEOMETRY,
     *CONSTRUCTIVE,
     *OPTIM,
+    *CURVES,
 )
 
 __all__ = ["SABOTAGES", "Sabotage", "package_with", "run"]

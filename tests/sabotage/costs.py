@@ -11,14 +11,14 @@ COSTS = (
     ),
     Sabotage(
         "theory.py",
-        "/ (target_cost - floor))",
-        "/ target_cost)",
+        "/ (target - low))",
+        "/ target)",
         "test_theory.py::test_stopping_time_inverts_predicted_cost",
     ),
     Sabotage(
         "theory.py",
-        "(cost0 - floor) * np.exp",
-        "cost0 * np.exp",
+        "(begin - low) * np.exp",
+        "begin * np.exp",
         "theorems/test_critical_sets.py::test_1_5_the_curve_where_rank_is_lost",
     ),
     Sabotage(

@@ -61,9 +61,34 @@ OUTPUTS = (
     ),
     # what a model must be
     Sabotage(
-        "outputs/_probing.py",
-        "if not _near(three[:2], two):",
-        "if not _near(two, two):",
+        "outputs/checks/_probing.py",
+        "if not near(three[:2], two):",
+        "if not near(two, two):",
         "outputs/test_refused_models.py::test_outputs_that_are_none",
+    ),
+    # what is looked at off the module's own parameters
+    Sabotage(
+        "outputs/_sample_map.py",
+        "        return self.function.standing_at(leaves, lambda: self._linearised(theta))",
+        "        return self.function.standing_at(self.function.leaves(self.theta), lambda: self._linearised(theta))",
+        "outputs/test_off_theta.py::test_a_checkpoint_has_the_same_d_at_every_theta",
+    ),
+    Sabotage(
+        "outputs/checks/_elsewhere.py",
+        "    if not near(passed, fresh):",
+        "    if not near(passed, passed):",
+        "outputs/test_off_theta.py::test_results_kept_from_an_earlier_call_are_refused",
+    ),
+    Sabotage(
+        "outputs/checks/_elsewhere.py",
+        "    if not near(written, fresh):",
+        "    if not near(written, written):",
+        "outputs/test_off_theta.py::test_parameters_held_elsewhere_are_refused",
+    ),
+    Sabotage(
+        "outputs/_per_sample.py",
+        "        return not math.isfinite(whole) or not any(differ(a, b, whole) for a, b in pairs)",
+        "        return True",
+        "outputs/test_off_theta.py::test_a_batch_of_another_size_is_looked_at_again",
     ),
 )

@@ -3,8 +3,9 @@
 `load` opens a run; the command itself lies in `cli`. What it needs beside torch is imported when it is asked for.
 """
 
+from geodescent.app._load import load
 from geodescent.app._networks import ACTIVATIONS, NetworkChoice, mlp
-from geodescent.app._runs import Config, Run, RunFolder, TableFacts, load
+from geodescent.app._runs import Config, Run, RunFolder, TableFacts
 from geodescent.app._scaling import Scaling
 from geodescent.app._tables import DATA_SETS, Split, SplitTable, Table, load_table, prepare
 

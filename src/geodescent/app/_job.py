@@ -1,8 +1,9 @@
 """A job of the command: a network at its start, its data, and the folder of its run."""
 
 import platform
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -10,20 +11,44 @@ import typer
 from torch import nn
 
 from geodescent._errors import InputError
+from geodescent._record import StepRecord
 from geodescent._version import __version__
 from geodescent.app._networks import Dtype, NetworkChoice
-from geodescent.app._runs import Config, RunFolder, TableFacts, free_folder
+from geodescent.app._runs import Config, RunFolder, TableFacts, named_folder
 from geodescent.app._tables import SplitTable, prepare
 
 
 @dataclass(frozen=True)
 class Job:
-    """A model at its start, with its data and the folder of its run."""
+    """A model at its start, with its data and the folder of its run.
+
+    Attributes:
+        notes: sentences on what could not be saved or shown; none of it ends the run.
+    """
 
     table: SplitTable
     config: Config
     model: nn.Module
     folder: RunFolder
+    notes: list[str] = field(default_factory=list)
+
+    def record(self, record: StepRecord) -> None:
+        """One line of the history, if it can be written."""
+        with self.noting(f"history.jsonl in {self.folder.path} is not whole"):
+            self.folder.append(record)
+
+    @contextmanager
+    def noting(self, what: str) -> Iterator[None]:
+        """Makes a note of an exception inside the block: the work is done, and its result must not be lost.
+
+        Args:
+            what: is lost, as a clause.
+        """
+        try:
+            yield
+        except Exception as error:
+            if not any(note.startswith(what) for note in self.notes):
+                self.notes.append(f"{what} ({type(error).__name__}: {error}).")
 
     @property
     def training(self) -> tuple[torch.Tensor, torch.Tensor]:
@@ -117,5 +142,5 @@ def job_of(command: str, options: JobOptions) -> Job:
         options=dict(options.more),
         versions={"geodescent": __version__, "torch": torch.__version__, "python": platform.python_version()},
     )
-    folder = RunFolder(free_folder(options.out, name=f"{options.data}-{command}"), config, table.split)
+    folder = RunFolder(named_folder(options.out, name=f"{options.data}-{command}"), config, table.split)
     return Job(table, config, config.model().to(options.network.device), folder)

@@ -8,10 +8,12 @@ from typing import Literal
 import torch
 from torch import nn
 
+from geodescent._budget import require
 from geodescent._errors import InputError
 
 Dtype = Literal["float64", "float32"]
 
+PARAMETER_COPIES = 4.0  # Vectors of parameters: the module, θ, the best point and a trial point.
 ACTIVATIONS: dict[str, type[nn.Module]] = {
     "tanh": nn.Tanh,
     "relu": nn.ReLU,
@@ -40,8 +42,12 @@ def mlp(
     if activation not in ACTIVATIONS:
         raise InputError(f"Unknown activation {activation!r}. Available: {', '.join(ACTIVATIONS)}.")
     widths = [d_in, *hidden, d_out]
+    shown = "-".join(map(str, widths))
     if min(widths) < 1:
-        raise InputError(f"Every width must be at least 1: got {'-'.join(map(str, widths))}.")
+        raise InputError(f"Every width must be at least 1: got {shown}.")
+    n_params = sum((a + 1) * b for a, b in itertools.pairwise(widths))
+    need, what = PARAMETER_COPIES * n_params * dtype.itemsize, f"the network {shown}"
+    require(need, torch.device("cpu"), what=what, instead="Choose smaller widths, for example --hidden 64,64.")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         linears = [nn.Linear(a, b, dtype=dtype) for a, b in itertools.pairwise(widths)]

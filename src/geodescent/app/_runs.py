@@ -1,10 +1,11 @@
-"""Run folders: what a run needs to be opened again as an ordinary module, each file written whole or not at all."""
+"""Run folders: what a run needs to be opened again as an ordinary module."""
 
 import dataclasses
 import json
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
@@ -14,15 +15,20 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors.torch import save
 from torch import nn
 
 from geodescent._errors import InputError
+from geodescent._files import alone_in, append_line, require_writable, write_whole
 from geodescent._record import StepRecord
 from geodescent.app._networks import NetworkChoice
 from geodescent.app._scaling import Scaling
 from geodescent.app._tables import Split, SplitTable, load_table
+
+CONFIG, SPLIT, HISTORY = "config.json", "split.json", "history.jsonl"
+WEIGHTS, CERTIFICATE, CURVE = "weights.safetensors", "certificate.json", "curve.png"
+FILES = (CONFIG, SPLIT, HISTORY, WEIGHTS, CERTIFICATE, CURVE)
+"""What the folder of a run holds."""
 
 
 @dataclass(frozen=True)
@@ -105,55 +111,23 @@ class Run:
         if not np.isfinite(rows).all():
             raise InputError(f"Raw rows hold {np.count_nonzero(~np.isfinite(rows))} values that are not finite.")
         scaled = Scaling.from_dict(self.config.scalings["inputs"]).apply(rows)
-        return torch.tensor(scaled, dtype=self.config.network.torch_dtype)
+        return torch.tensor(scaled, dtype=self.config.network.torch_dtype, device="cpu")
 
     @cached_property
     def table(self) -> SplitTable:
-        """The table with this run's split."""
-        return SplitTable(load_table(self.config.table.name), Split(self.train_index, self.test_index))
+        """The table with this run's split. Raises InputError, where the table has not these rows."""
+        table = load_table(self.config.table.name)
+        rows = np.concatenate([self.train_index, self.test_index])
+        if rows.min() < 0 or rows.max() >= len(table.inputs):
+            raise InputError(
+                f"{self.path / SPLIT} names rows from {rows.min()} to {rows.max()}, and {table.name} has "
+                f"{len(table.inputs)} rows: it is of another table. Run the fit again."
+            )
+        return SplitTable(table, Split(self.train_index, self.test_index))
 
     def training_tensors(self) -> tuple[torch.Tensor, torch.Tensor]:
         """X and y that the run was trained on."""
         return self.table.tensors(self.train_index, dtype=self.config.network.torch_dtype)
-
-
-def load(path: str | os.PathLike[str]) -> Run:
-    """The run in that folder, its module on the CPU and in evaluation mode.
-
-    Raises:
-        InputError: no folder, no run in it, or a run that was not finished.
-    """
-    folder = Path(path)
-    if not folder.is_dir():
-        raise InputError(f"No run folder at {folder}.")
-    config, rows = _read_config(folder), _read_json(folder, "split.json")
-    model = config.model()
-    _put_weights(model, folder, config)
-    return Run(
-        path=folder,
-        config=config,
-        model=model.eval(),
-        train_index=np.array(rows["train"], dtype=np.int64),
-        test_index=np.array(rows["test"], dtype=np.int64),
-        history=read_history(folder / "history.jsonl"),
-    )
-
-
-def read_history(path: Path) -> dict[str, NDArray[np.float64]]:
-    """Columns of history.jsonl, NaN where a record says null; a torn last line is dropped.
-
-    What a record says of several blocks of rows becomes a column for each, as `block_rms.data`.
-    """
-    lines = path.read_text().split("\n")[:-1] if path.exists() else []
-    records = [_flat(json.loads(line)) for line in lines]
-    columns = records[0].keys() if records else ()
-    return {name: np.array([record[name] for record in records], dtype=np.float64) for name in columns}
-
-
-def _flat(record: dict[str, Any]) -> dict[str, float]:
-    nested = {name: value for name, value in record.items() if isinstance(value, dict)}
-    plain = {name: value for name, value in record.items() if name not in nested}
-    return plain | {f"{name}.{key}": entry for name, value in nested.items() for key, entry in value.items()}
 
 
 @dataclass(frozen=True)
@@ -164,51 +138,73 @@ class RunFolder:
     config: Config
     split: Split
 
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Keeps other runs out of the folder inside the block; a folder that nothing came into is removed again.
+
+        Raises: InputError, where the folder cannot be written to, another run is in it, or it holds files of a run.
+        """
+        made = not self.path.exists()
+        require_writable(self.path, "the folder of the run")
+        try:
+            with alone_in(self.path):
+                require_fresh(self.path)
+                yield
+        finally:
+            if made:
+                with suppress(OSError):  # something came into it
+                    self.path.rmdir()
+
     def append(self, record: StepRecord) -> None:
         """One line of history.jsonl for an accepted step, a dataclass of numbers."""
         self._begin()
-        with (self.path / "history.jsonl").open("a") as history:
-            history.write(strict_json(dataclasses.asdict(record)) + "\n")
+        append_line(self.path / HISTORY, strict_json(dataclasses.asdict(record)))
 
-    def finish(self, model: nn.Module, *, certificate: Mapping[str, object], curve: bytes) -> None:
-        """The weights, the certificate and the picture; weights last, for they mark the run as finished."""
+    def keep(self, model: nn.Module) -> None:
+        """The weights, with which the run can be opened again."""
         self._begin()
-        write_whole(self.path / "certificate.json", _encode(certificate))
-        write_whole(self.path / "curve.png", curve)
         state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
-        write_whole(self.path / "weights.safetensors", save(state))
+        write_whole(self.path / WEIGHTS, save(state))
+
+    def describe(self, *, certificate: Mapping[str, object], curve: bytes | None) -> None:
+        """The certificate, and the picture where there is one."""
+        self._begin()
+        write_whole(self.path / CERTIFICATE, encoded(certificate))
+        if curve is not None:
+            write_whole(self.path / CURVE, curve)
 
     def _begin(self) -> None:
-        if (self.path / "config.json").exists():
+        if (self.path / CONFIG).exists():
             return
         self.path.mkdir(parents=True, exist_ok=True)
         rows = {"train": self.split.train.tolist(), "test": self.split.test.tolist()}
-        write_whole(self.path / "split.json", _encode(rows))
-        write_whole(self.path / "config.json", _encode(dataclasses.asdict(self.config)))
+        write_whole(self.path / SPLIT, encoded(rows))
+        write_whole(self.path / CONFIG, encoded(dataclasses.asdict(self.config)))
 
 
-def free_folder(out: str | None, *, name: str) -> Path:
+def named_folder(out: str | None, *, name: str) -> Path:
     """The folder asked for, or `runs/NAME-DATE-TIME`.
 
     Raises:
-        InputError: it holds a run already, or is a file.
+        InputError: it holds files of a run already, or is a file.
     """
     wanted = Path(out) if out is not None else Path("runs") / f"{name}-{datetime.now():%Y%m%d-%H%M%S-%f}"
-    if (wanted / "config.json").exists():
-        raise InputError(f"{wanted} holds a run already: remove it or choose another folder with --out.")
     if wanted.exists() and not wanted.is_dir():
         raise InputError(f"{wanted} is a file: choose a folder with --out.")
+    require_fresh(wanted)
     return wanted
 
 
-def write_whole(path: Path, content: bytes) -> None:
-    """The file with this content, or the file as it was: a crash leaves no half of one."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        draft.write_bytes(content)
-        os.replace(draft, path)
-    finally:
-        draft.unlink(missing_ok=True)
+def require_fresh(folder: Path) -> None:
+    """Raises InputError, where the folder holds a run, or anything of the name of one of its files, links too."""
+    if os.path.lexists(folder / CONFIG):
+        raise InputError(f"{folder} holds a run already: remove it or choose another folder with --out.")
+    stray = [name for name in FILES if os.path.lexists(folder / name)]
+    if stray:
+        raise InputError(
+            f"{folder} holds {', '.join(stray)}, which a run would write: remove what is there, or choose another "
+            "folder with --out."
+        )
 
 
 def strict_json(value: object, *, indent: int | None = None) -> str:
@@ -230,43 +226,6 @@ def _plain(value: object) -> object:
             return value
 
 
-def _encode(value: object) -> bytes:
+def encoded(value: object) -> bytes:
+    """The content of a JSON file."""
     return (strict_json(value, indent=1) + "\n").encode()
-
-
-def _read_json(folder: Path, name: str) -> Any:
-    file = folder / name
-    if not file.exists():
-        raise InputError(f"{folder} is no run folder: it has no {name}.")
-    try:
-        return json.loads(file.read_text())
-    except ValueError as error:
-        raise InputError(f"{file} is not valid JSON: {error}.") from error
-
-
-def _read_config(folder: Path) -> Config:
-    entries = _read_json(folder, "config.json")
-    missing = [field.name for field in dataclasses.fields(Config) if field.name not in entries]
-    if missing:
-        raise InputError(f"{folder / 'config.json'} lacks {', '.join(missing)}: it is of another version or not whole.")
-    try:
-        table, network = TableFacts(**entries["table"]), NetworkChoice(**entries["network"])
-        classes, features = tuple(table.class_names), tuple(table.feature_names)
-        table = dataclasses.replace(table, class_names=classes, feature_names=features)
-        network = dataclasses.replace(network, hidden=tuple(network.hidden))
-    except TypeError as error:
-        raise InputError(f"{folder / 'config.json'} is of another version: {error}.") from error
-    rest = {field.name: entries[field.name] for field in dataclasses.fields(Config)}
-    return Config(**(rest | {"table": table, "network": network}))
-
-
-def _put_weights(model: nn.Module, folder: Path, config: Config) -> None:
-    file = folder / "weights.safetensors"
-    if not file.exists():
-        raise InputError(f"{folder} holds a run that was not finished: it has no {file.name}.")
-    try:
-        model.load_state_dict(load_file(file))
-    except SafetensorError as error:
-        raise InputError(f"{file} cannot be read: {error}.") from error
-    except RuntimeError as error:
-        raise InputError(f"{file} does not fit the network {config.widths} of config.json: {error}") from error

@@ -4,19 +4,23 @@ import json
 import resource
 import sys
 import time
+import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
+from matplotlib.figure import Figure
 
 from geodescent import doors
 from geodescent._errors import InputError
 from geodescent._version import __version__
 from geodescent.app._job import Job, JobOptions, job_of, network_choice
+from geodescent.app._load import load
 from geodescent.app._networks import Dtype
-from geodescent.app._runs import Run, load
+from geodescent.app._runs import Run
 from geodescent.app._tables import DATA_SETS
 from geodescent.app.report import Answer, ProgressBar, draw_fit, draw_flow, png, summary
 from geodescent.generalisation import FEWEST, ChosenStart
@@ -90,27 +94,28 @@ def fit(
         options |= {"start": start, "stop": stop}
         choice = network_choice(data, hidden, activation, dtype, device)
         job = job_of("fit", JobOptions(data, choice, seed, test_size, out, options))
-        answer.say(job.opening())
-        chosen = doors.initialise(job.model, *job.training) if start == "data" else None
-        if chosen is not None:
-            answer.say(f"\n{chosen}\n")
-        by_validation = _by_validation(stop, job, chosen, answer)
-        with ProgressBar("C_lin", target_cost) as bar:
-            solution = doors.fit(
-                job.model,
-                *job.training,
-                target_cost=target_cost,
-                max_steps=max_steps,
-                max_seconds=max_seconds,
-                validation=None if by_validation else job.test,
-                stop="validation" if by_validation else "cost",
-                callback=_both(job.folder.append, bar),
-            )
-        title = f"{job.name()} · {solution.result.value}"
-        curve = png(draw_fit(solution.history, cost0=solution.cost0, target_cost=target_cost, title=title))
-        facts: dict[str, Any] = {"cost": solution.cost, "steps": solution.steps, "target_cost": target_cost}
-        facts["start"] = None if chosen is None else chosen.as_dict()
-        _close(job, solution, facts, curve, answer)
+        with job.folder.alone():
+            answer.say(job.opening())
+            chosen = doors.initialise(job.model, *job.training) if start == "data" else None
+            if chosen is not None:
+                answer.say(f"\n{chosen}\n")
+            by_validation = _by_validation(stop, job, chosen, answer)
+            with ProgressBar("C_lin", target_cost) as bar:
+                solution = doors.fit(
+                    job.model,
+                    *job.training,
+                    target_cost=target_cost,
+                    max_steps=max_steps,
+                    max_seconds=max_seconds,
+                    validation=None if by_validation else job.test,
+                    stop="validation" if by_validation else "cost",
+                    callback=_both(job.record, bar),
+                )
+            title = f"{job.name()} · {solution.result.value}"
+            picture = partial(draw_fit, solution.history, cost0=solution.cost0, target_cost=target_cost, title=title)
+            facts: dict[str, Any] = {"cost": solution.cost, "steps": solution.steps, "target_cost": target_cost}
+            facts["start"] = None if chosen is None else chosen.as_dict()
+            _close(job, solution, facts, picture, answer)
 
 
 def _by_validation(stop: str, job: Job, chosen: ChosenStart | None, answer: Answer) -> bool:
@@ -150,27 +155,28 @@ def flow(
         options = {"until": until, "target_cost": target_cost, "tol": tol, "max_seconds": max_seconds}
         choice = network_choice(data, hidden, activation, dtype, device)
         job = job_of("flow", JobOptions(data, choice, seed, test_size, out, options))
-        answer.say(job.opening())
-        with ProgressBar("predicted", target_cost, until or stopping_time(1.0, doors.DEFAULT_FALL)) as bar:
-            path = doors.flow(
-                job.model,
-                *job.training,
-                until=until,
-                target_cost=target_cost,
-                tol=tol,
-                max_seconds=max_seconds,
-                callback=_both(job.folder.append, bar),
-            )
-        title = f"{job.name()} · largest relative deviation {path.max_relative_deviation:.1e}"
-        curve = png(draw_flow(vars(path), floor=path.floor, title=title))
-        facts = {
-            "cost": float(path.cost[-1]),
-            "steps": len(path.time) - 1,
-            "target_cost": target_cost,
-            "max_relative_deviation": path.max_relative_deviation,
-            "points": len(path.time),
-        }
-        _close(job, path, facts, curve, answer)
+        with job.folder.alone():
+            answer.say(job.opening())
+            with ProgressBar("predicted", target_cost, until or stopping_time(1.0, doors.DEFAULT_FALL)) as bar:
+                path = doors.flow(
+                    job.model,
+                    *job.training,
+                    until=until,
+                    target_cost=target_cost,
+                    tol=tol,
+                    max_seconds=max_seconds,
+                    callback=_both(job.record, bar),
+                )
+            title = f"{job.name()} · largest relative deviation {path.max_relative_deviation:.1e}"
+            picture = partial(draw_flow, vars(path), floor=path.floor, title=title)
+            facts = {
+                "cost": float(path.cost[-1]),
+                "steps": len(path.time) - 1,
+                "target_cost": target_cost,
+                "max_relative_deviation": path.max_relative_deviation,
+                "points": len(path.time),
+            }
+            _close(job, path, facts, picture, answer)
 
 
 @app.command()
@@ -196,7 +202,7 @@ def certify(
         else:
             loaded = _run_named(data)
             model, training, run = loaded.model, loaded.training_tensors(), str(loaded.path)
-            target_cost = loaded.config.options["target_cost"] if target_cost is None else target_cost
+            target_cost = loaded.config.options.get("target_cost") if target_cost is None else target_cost
         certificate = doors.certify(model, *training, target_cost=target_cost)
         seconds = time.perf_counter() - started
         answer.say(str(certificate))
@@ -217,13 +223,20 @@ def main() -> None:
 
 @contextmanager
 def _answering(as_json: bool) -> Iterator[Answer]:
+    """What the command answers, also to whatever goes wrong inside the block; SIGTERM is as Ctrl-C there."""
     answer = Answer(as_json)
     try:
-        yield answer
+        with doors.as_ctrl_c():
+            yield answer
+    except (typer.Exit, typer.BadParameter):
+        raise
     except (ValueError, OSError) as error:
         raise answer.fail(str(error), 1) from error
     except KeyboardInterrupt as interrupt:
         raise answer.fail("interrupted", INTERRUPTED) from interrupt
+    except Exception as error:
+        traceback.print_exc()
+        raise answer.fail(f"{type(error).__name__}: {error} (this should not happen: please report it)", 1) from error
 
 
 def _run_named(name: str) -> Run:
@@ -240,11 +253,19 @@ def _both(*callbacks: Callable[[Any], None]) -> Callable[[Any], None]:
     return call
 
 
-def _close(job: Job, outcome: Any, facts: Mapping[str, Any], curve: bytes, answer: Answer) -> None:
-    """Save, sum up, and leave with the status that says how the run ended."""
-    certificate = outcome.certificate.as_dict()
-    job.folder.finish(job.model, certificate=certificate, curve=curve)
-    scores = job.test_scores()
+def _close(job: Job, outcome: Any, facts: Mapping[str, Any], picture: Callable[[], Figure], answer: Answer) -> None:
+    """Save, sum up, and leave with the status that says how the run ended; the weights first."""
+    scores: dict[str, float] = {}
+    curve: bytes | None = None
+    with job.noting(f"the weights are not saved in {job.folder.path}"):
+        job.folder.keep(job.model)
+    certificate = outcome.certificate
+    with job.noting("there is no picture"):
+        curve = png(picture())
+    with job.noting(f"certificate and picture are not saved in {job.folder.path}"):
+        job.folder.describe(certificate=certificate.as_dict(), curve=curve)
+    with job.noting("the test part has no scores"):
+        scores = job.test_scores()
     content = {
         **facts,
         "cost0": outcome.cost0,
@@ -252,11 +273,11 @@ def _close(job: Job, outcome: Any, facts: Mapping[str, Any], curve: bytes, answe
         "seconds": outcome.seconds,
         "peak_mb": _peak_mb(),
         "test": scores,
-        "certificate": certificate,
-        "stats": outcome.stats,
+        "certificate": certificate.as_dict(),
+        "stats": {**outcome.stats, "notes": [*outcome.stats["notes"], *job.notes]},
         "run": str(job.folder.path),
     }
-    answer.say(summary(content, sentence=outcome.result.value, certificate=str(outcome.certificate)))
+    answer.say(summary(content, sentence=outcome.result.value, certificate=str(certificate)))
     answer.give(content)
     if outcome.result.name == "interrupted":
         raise typer.Exit(INTERRUPTED)

@@ -31,8 +31,8 @@ def constant_columns(outputs: WatchedMap, theta: Theta) -> list[tuple[str, list[
         on_inputs = True
         axis = UNIT_AXES[type(modules[layer])]
         columns = _constant(leaf.reshape(len(leaf) * len(inputs), *inputs.shape[1:]).movedim(axis, -1))
-        each = _weight(modules[layer]).numel() // inputs.shape[axis]
         if columns:
+            each = _weight(modules[layer]).numel() // inputs.shape[axis]
             layers.append((layer or "the model", columns, each * len(columns)))
     if on_inputs:
         return layers

@@ -86,7 +86,7 @@ def _unmoved(summary: LayerSummary, layer: str, jacobian: Jacobian | None) -> tu
 def _zero_columns(jacobian: Jacobian) -> Tensor:
     """Which columns of D are zero, (K,), by one product with Dᵀ: exactly zero only if all that is added up is."""
     generator = torch.Generator().manual_seed(0)
-    u = torch.randn(jacobian.n_residuals, generator=generator, dtype=torch.float64)
+    u = torch.randn(jacobian.n_residuals, generator=generator, dtype=torch.float64, device="cpu")
     return jacobian.rmv(u.to(jacobian.device, jacobian.dtype)) == 0.0
 
 

@@ -198,13 +198,14 @@ class LayerWatch:
         self._calls[place] = (layer, axis, returned.detach(), summary)
 
     def _projected(self, a: Tensor) -> tuple[Tensor, Tensor]:
-        h = torch.randn(PROJECTIONS, len(a), generator=self.generator, dtype=torch.float64).to(a.device)
+        h = torch.randn(PROJECTIONS, len(a), generator=self.generator, dtype=torch.float64, device="cpu").to(a.device)
         return h @ a.double(), a.double().square().sum(0)
 
 
 def _by_unit(tensor: Tensor, axis: int) -> Tensor:
-    """`(samples × positions, units)`."""
-    return tensor.detach().movedim(axis, -1).flatten(0, -2)
+    """`(samples × positions, units)`; one row for a layer that is called on a vector."""
+    units_last = tensor.detach().movedim(axis, -1)
+    return units_last.reshape(-1, units_last.shape[-1])
 
 
 def _slope(module: nn.Module, z: Tensor) -> Tensor:

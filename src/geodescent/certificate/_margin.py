@@ -107,7 +107,7 @@ def estimated_lipschitz(
     Cost: two Jacobians a direction, and some twenty products with D, Dᵀ and those of each.
     """
     generator = torch.Generator().manual_seed(0)
-    drawn = [torch.randn(len(theta), generator=generator, dtype=torch.float64) for _ in range(DIRECTIONS)]
+    drawn = [torch.randn(len(theta), generator=generator, dtype=torch.float64, device="cpu") for _ in range(DIRECTIONS)]
     reach = norm(velocity)
     directions = [d.to(theta.device) for d in drawn]
     if reach > 0.0:
@@ -139,7 +139,7 @@ def _difference(
         return there.mv(v) - jacobian.mv(v)
 
     generator = torch.Generator().manual_seed(0)
-    start = torch.randn(jacobian.n_residuals, generator=generator, dtype=torch.float64).to(theta.device)
+    start = torch.randn(jacobian.n_residuals, generator=generator, dtype=torch.float64, device="cpu").to(theta.device)
     change = row_norm(squared(start))
     if change == 0.0 or not math.isfinite(change):
         return 0.0 if change == 0.0 else math.inf

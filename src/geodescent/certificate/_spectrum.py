@@ -188,7 +188,7 @@ def _from_lanczos(jacobian: Jacobian, counted: Tensor | None, why: str) -> Spect
     if not fits(8.0 * (LANCZOS_STEPS + 4) * n, jacobian.device):
         return Spectrum("not computed", reason=f"{LANCZOS_STEPS} vectors of {n} numbers do not fit into memory.")
     generator = torch.Generator().manual_seed(0)
-    start = torch.randn(n, generator=generator, dtype=torch.float64).to(jacobian.device)
+    start = torch.randn(n, generator=generator, dtype=torch.float64, device="cpu").to(jacobian.device)
     if by_rows and counted is not None:
         start = start * counted  # a row of zeros has σ = 0, and says nothing of the others
     space = ROWS if by_rows else PARAMETERS

@@ -111,7 +111,7 @@ def widest_gap(inside: Tensor, outside: Tensor) -> Plane | None:
     scale = float((points - middle).norm(dim=1).mean()) or 1.0
     rows = torch.cat([(points - middle) / scale, torch.full_like(points[:, :1], FREE)], 1) * signs[:, None]
     table = torch.cat([rows, torch.ones_like(rows[:, :1])], 1).T.cpu().numpy()
-    goal = torch.zeros(len(table), dtype=torch.float64)
+    goal = torch.zeros(len(table), dtype=torch.float64, device="cpu")
     goal[-1] = 1.0
     try:
         dual, _ = nnls(table, goal.numpy(), maxiter=20 * table.shape[1])

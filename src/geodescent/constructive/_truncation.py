@@ -111,7 +111,7 @@ class Collapse:
         for _ in range(MOVES):
             if self.attempt == 0 and _independent(torch.cat([self.bases, base[None]])):
                 return base
-            shift = torch.randn(len(base), generator=generator, dtype=base.dtype).to(base.device)
+            shift = torch.randn(len(base), generator=generator, dtype=base.dtype, device="cpu").to(base.device)
             shift -= (plane.normal @ shift) * plane.normal
             moved = base + plane.gap * shift / max(norm(shift), 1e-300)
             if _independent(torch.cat([self.bases, moved[None]])):

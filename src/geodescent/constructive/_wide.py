@@ -71,7 +71,9 @@ def _affine_rank(points: Tensor) -> int:
 def _spreading(points: Tensor) -> Tensor:
     """Of some random directions the one along which the two closest projections lie furthest apart; ‖h‖ = 1."""
     generator = torch.Generator().manual_seed(0)
-    drawn = torch.randn(DRAWN_DIRECTIONS, points.shape[1], generator=generator, dtype=points.dtype).to(points.device)
+    drawn = torch.randn(DRAWN_DIRECTIONS, points.shape[1], generator=generator, dtype=points.dtype, device="cpu").to(
+        points.device
+    )
     drawn /= drawn.norm(dim=1, keepdim=True)
     along = (points @ drawn.T).sort(dim=0).values
     if len(points) == 1:

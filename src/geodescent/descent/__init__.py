@@ -5,7 +5,7 @@ on which samples, by which lift and until when. The loop runs rounds of the stag
 """
 
 from geodescent.descent._best_fraction import best_fraction
-from geodescent.descent._checkpoint import Keeper, read_state, write_state
+from geodescent.descent._checkpoint import Keeper, read_state, saving_alone, write_state
 from geodescent.descent._control import STATIONARY, Control, CostLevels, Damping, Trial, linear_residual
 from geodescent.descent._descend import Clock, Descent, descend, start
 from geodescent.descent._gain_ratio import GainRatio, GainRatioState
@@ -77,6 +77,7 @@ __all__ = [
     "put_together",
     "read_state",
     "require_part",
+    "saving_alone",
     "start",
     "taken_apart",
     "write_state",

@@ -41,7 +41,7 @@ class CostLevels:
 
     Attributes:
         best: the least cost so far.
-        reference: that of the best constant outputs, or the least so far where that is higher.
+        reference: the scale of costs, `reference_cost`, or the least cost so far where that is higher.
     """
 
     best: float
@@ -49,11 +49,8 @@ class CostLevels:
 
     @property
     def highest(self) -> float:
-        """The highest cost that a step may have.
-
-        Crossing a narrow valley raises the cost, but nothing need climb above what a constant gives.
-        """
-        return max(self.best, min(GUARD * self.best, self.reference), GUARD_AT_START * self.reference)
+        """The highest cost that a step may have, since crossing a narrow valley raises the cost."""
+        return max(GUARD * self.best, GUARD_AT_START * self.reference)
 
 
 @dataclass(frozen=True)

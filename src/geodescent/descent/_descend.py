@@ -8,14 +8,17 @@ from dataclasses import dataclass, replace
 import torch
 
 from geodescent._record import Callback, Result, StepRecord
+from geodescent._types import Theta
 from geodescent.descent._linearised import Linearised
 from geodescent.descent._polish import ends_at_a_minimum, polished
 from geodescent.descent._round import Observer, Stages, play
-from geodescent.descent._separated import linear_entries
+from geodescent.descent._separated import linear_entries, settled
 from geodescent.descent._state import Best, State
 from geodescent.descent._stopping import Stopping, ended, in_the_light_of_validation
 from geodescent.metric import LayerUnits, Metric, target_mean
 from geodescent.problem import FixedSource, PartSource, Problem, rounding_floor
+
+WORST_START = 10.0  # Times C of the best constant outputs: a start that costs more is no scale of costs.
 
 
 class Clock:
@@ -56,24 +59,34 @@ def start(stages: Stages, observer: Observer, units: LayerUnits | None = None) -
         0, 0.0, cost, cost, validation_cost=observer.validation_cost(theta), block_rms=problem.block_rms(theta, cost)
     )
     best = Best(theta, cost, stages[0].source.own_cost(theta, cost))
-    fixed, metric = (
-        all(isinstance(stage.source, (FixedSource, PartSource)) for stage in stages),
-        Metric.of(problem, units),
-    )
+    metric, linear = Metric.of(problem, units), None
+    if metric.is_by_columns and all(isinstance(stage.source, (FixedSource, PartSource)) for stage in stages):
+        linear = linear_entries(problem)
     return State(
         theta,
         cost,
         best,
-        cost_of_constants(problem) or cost,
+        reference_cost(problem, theta if linear is None else settled(problem, theta, linear, torch.float64)),
         rounding_floor(problem, theta),
         (record,),
         metric=metric,
-        linear=linear_entries(problem) if fixed and metric.is_by_columns else None,
+        linear=linear,
     )
 
 
-def cost_of_constants(problem: Problem) -> float:
-    """C of the best constant outputs: the weighted mean of each output of each block."""
+def reference_cost(problem: Problem, theta: Theta) -> float:
+    """The scale of costs: C at the start, but at least that of the best constant outputs, and at most
+    `WORST_START` times it; a start far from its data says nothing of the size of costs.
+
+    Args:
+        theta: the start, the parameters that enter linearly solved for. Its C alone counts where the best constants,
+            the weighted mean of each output of each block, fit the data exactly.
+    """
+    cost0, of_constants = problem.cost(theta), _cost_of_constants(problem)
+    return min(max(cost0, of_constants), WORST_START * of_constants) if of_constants > 0.0 else cost0
+
+
+def _cost_of_constants(problem: Problem) -> float:
     rows = [target_mean(block).expand_as(block.target).reshape(-1) for block in problem.blocks]
     return problem.cost_of(problem.residual_of(torch.cat(rows), dtype=torch.float64))
 

@@ -5,6 +5,8 @@ from dataclasses import dataclass, replace
 
 import torch
 
+from geodescent._errors import InputError
+from geodescent._settings import BELOW_ONE, POSITIVE, Number, settle
 from geodescent._types import Outputs, Theta
 from geodescent.descent._best_fraction import best_fraction
 from geodescent.descent._control import STATIONARY, Control, CostLevels, Damping, Trial, linear_residual
@@ -16,6 +18,9 @@ WORTHWHILE = 0.1  # Share of a shortened step's expected fall: it is tried if th
 LESS, MORE = 0.5, 2.0
 """Times the fall of ln C of a shortened step, or of a whole one: the next solve may stop there (docs/decisions.md)."""
 LOST_IN_ROUNDING = 1e-15  # Share of the cost: float64 does not resolve a smaller predicted fall.
+FALL_FACTOR = Number("a factor above 0 and at most 1 is needed", lambda x: 0.0 < x <= 1.0, 0.1)
+RISE_FACTOR = Number("a factor above 1 is needed, so that refusals come to an end", lambda x: 1.0 < x < math.inf, 4.0)
+LONGEST_BEND = Number("a positive number is needed", lambda x: x > 0.0, 0.375)
 RISE_AGAIN = 2.0  # Factor on `rise` after each refusal in a row: 4, 8, 16, … reach the right damping in a few solves.
 
 
@@ -64,6 +69,17 @@ class GainRatio(Control[GainRatioState]):
     fall: float = 0.1
     rise: float = 4.0
     largest_bend: float = 0.375
+
+    def __post_init__(self) -> None:
+        settle(self, initial_damping=POSITIVE.such_as(1e-3), least_damping=POSITIVE.such_as(1e-16))
+        settle(self, largest_damping=POSITIVE.such_as(1e12), accept=BELOW_ONE.such_as(1e-4))
+        settle(self, fall=FALL_FACTOR, rise=RISE_FACTOR, largest_bend=LONGEST_BEND)
+        if not self.least_damping <= self.initial_damping <= self.largest_damping:
+            raise InputError(
+                f"initial_damping = {self.initial_damping} does not lie between least_damping = {self.least_damping} "
+                f"and largest_damping = {self.largest_damping}: pass three numbers in this order, for example "
+                "gd.GainRatio(initial_damping=1e-3, least_damping=1e-16, largest_damping=1e12)."
+            )
 
     @property
     def state_type(self) -> type[GainRatioState]:

@@ -5,10 +5,12 @@ from dataclasses import dataclass, field
 
 import torch
 
+from geodescent._settings import NOT_NEGATIVE, POSITIVE, Whole, settle
 from geodescent._types import Outputs, Theta
 from geodescent.descent._control import Control, CostLevels, Damping, Trial, linear_residual
 from geodescent.descent._gain_ratio import GainRatio, GainRatioState
 from geodescent.descent._linearised import Linearised
+from geodescent.descent._parts import require_part
 from geodescent.descent._walk import Walk
 from geodescent.lift import ROUGH, Damped, Lifted
 
@@ -71,6 +73,12 @@ class NaturalControl(Control[NaturalState]):
     corrections: int = 10
     attempts: int = 6
     descent: GainRatio = field(default_factory=GainRatio)
+
+    def __post_init__(self) -> None:
+        settle(self, initial_damping=POSITIVE.such_as(1e-3), allowance=POSITIVE.such_as(0.5))
+        settle(self, share=NOT_NEGATIVE, patience=NOT_NEGATIVE)
+        settle(self, corrections=Whole(10), attempts=Whole(6, least=1))
+        require_part(self.descent, GainRatio, "descent", "gd.GainRatio()")
 
     @property
     def state_type(self) -> type[NaturalState]:

@@ -54,6 +54,8 @@ class Separated:
     def reduced(self) -> Jacobian:
         """`(I − UUᵀ) B_N`: the derivative of what S leaves of the residual; columns of S are zero."""
         rest = self.others - self.left @ (self.left.T @ self.others)
+        rounding = max(self.others.shape) * torch.finfo(rest.dtype).eps * self.others.norm(dim=0)
+        rest = torch.where(rest.norm(dim=0) > rounding, rest, 0.0)  # no column where S makes up for all of it
         index = (~self.linear).nonzero()[:, 0]
         block = Block((DenseColumns(rest[:, None], index, "the parameters that do not enter linearly"),), len(rest), 1)
         return BlockJacobian((block,), len(self.linear), rest.dtype, rest.device)
@@ -86,14 +88,16 @@ def linear_entries(problem: Problem) -> Tensor | None:
     theta = problem.theta
     if len(theta) > MOST_PARAMS:
         return None
-    generator, linear = torch.Generator().manual_seed(0), torch.zeros(len(theta), dtype=torch.bool)
+    generator, linear = torch.Generator().manual_seed(0), torch.zeros(len(theta), dtype=torch.bool, device="cpu")
     sizes = torch.where(theta == 0.0, 1.0, theta.abs()).double().cpu()
     here = problem.outputs(theta).double()
     for j in range(len(theta)):
         tried = linear.clone()
         tried[j] = True
-        signs = 2.0 * torch.randint(0, 2, (len(theta),), generator=generator) - 1.0
-        lengths = (1.0 + torch.rand(len(theta), generator=generator, dtype=torch.float64)) * sizes * signs
+        signs = 2.0 * torch.randint(0, 2, (len(theta),), generator=generator, device="cpu") - 1.0
+        lengths = (
+            (1.0 + torch.rand(sizes.shape, generator=generator, dtype=sizes.dtype, device=sizes.device)) * sizes * signs
+        )
         direction = torch.where(tried, lengths, 0.0).to(theta)
         if _is_affine(problem, theta, direction, here):
             linear = tried

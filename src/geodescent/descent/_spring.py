@@ -5,10 +5,12 @@ from dataclasses import dataclass, field, replace
 
 import torch
 
+from geodescent._settings import BELOW_ONE, settle
 from geodescent._types import Theta
 from geodescent.descent._control import Control, CostLevels, Damping, Trial
 from geodescent.descent._gain_ratio import GainRatio
 from geodescent.descent._linearised import Linearised
+from geodescent.descent._parts import require_part
 from geodescent.descent._walk import Walk
 
 
@@ -44,6 +46,10 @@ class Spring(Control[SpringState]):
 
     momentum: float = 0.5
     rule: GainRatio = field(default_factory=lambda: GainRatio(least_damping=1e-12, largest_damping=1e6))
+
+    def __post_init__(self) -> None:
+        settle(self, momentum=BELOW_ONE)
+        require_part(self.rule, GainRatio, "rule", "gd.GainRatio()")
 
     @property
     def state_type(self) -> type[SpringState]:

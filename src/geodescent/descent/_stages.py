@@ -6,6 +6,7 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 
 from geodescent._errors import InputError
+from geodescent._settings import NOT_NEGATIVE, SOLVES_IN, Whole, settle
 from geodescent.descent._control import STATIONARY, Control
 from geodescent.descent._gain_ratio import GainRatio
 from geodescent.descent._linearised import Linearised
@@ -20,6 +21,8 @@ from geodescent.problem import FixedSource, PartSource, Problem, Source
 
 VALLEY = 1e-3  # Share of the reference cost: below it exact steps converge fast (docs/decisions.md).
 LONG = 10.0  # Exact steps: the opening ends when the run has cost as much as this many.
+STAGES = Whole(1, least=1)
+"""By how many stages a rule advances a run."""
 LIFT, WALK = "gd.GramLift()", "gd.EulerWalk()"
 """What error sentences give as examples."""
 PART_PATIENCE = 24  # Steps on a part of the samples without progress on all: each costs at most a quarter of a step.
@@ -82,6 +85,7 @@ class Stage:
             raise InputError(f"leave = {self.leave!r}: a tuple of rules is needed, for example (gd.AfterSteps(10),).")
         for rule in self.leave:
             require_part(rule, Leave, "leave", "(gd.AfterSteps(10),)")
+        settle(self, solve_dtype=SOLVES_IN)
 
     @property
     def least_fall(self) -> float:
@@ -110,6 +114,11 @@ class OpeningEnds:
     stages: int = 1
     least_fall: float = SEEN
 
+    def __post_init__(self) -> None:
+        if not isinstance(self.exact, DenseLift):
+            raise InputError(f"exact is {self.exact!r}: a gd.GramLift or gd.NormalLift is needed, exact=gd.GramLift().")
+        settle(self, stages=STAGES, least_fall=NOT_NEGATIVE)
+
     def is_over(self, here: Linearised, state: State) -> bool:
         """Whether exact steps are the better use of the time."""
         if known_by_products(here.jacobian):
@@ -131,6 +140,9 @@ class PartEnds:
     stages: int = 1
     least_fall: float = STATIONARY
 
+    def __post_init__(self) -> None:
+        settle(self, stages=STAGES, least_fall=NOT_NEGATIVE)
+
     def is_over(self, here: Linearised, state: State) -> bool:
         """Whether steps on all samples are the better use of the time."""
         return state.cost < PROGRESS * state.best.own_cost or is_idle(state, PART_PATIENCE)
@@ -147,6 +159,9 @@ class AfterSteps:
     steps: int
     stages: int = 1
     least_fall: float = STATIONARY
+
+    def __post_init__(self) -> None:
+        settle(self, steps=Whole(10), stages=STAGES, least_fall=NOT_NEGATIVE)
 
     def is_over(self, here: Linearised, state: State) -> bool:
         """Whether the run has taken them."""
@@ -179,6 +194,7 @@ class Method:
             require_part(self.walk, Walk, "walk", WALK)
         if self.control is not None:
             require_control(self.control)
+        settle(self, solve_dtype=SOLVES_IN)
 
     def stage(self, source: Source, problem: Problem) -> Stage:
         """The stage for this source.

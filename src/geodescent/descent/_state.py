@@ -52,7 +52,7 @@ class State:
     Attributes:
         theta, cost: the point of the last step, (K,), and C there, of the step's own problem.
         best: the best point.
-        reference: C of the best constant outputs, the scale of costs; that of the start where a constant fits exactly.
+        reference: the scale of costs, `reference_cost`.
         floor: the rounding floor, estimated at the start and again near it.
         records: of the accepted steps, the start first.
         returns: to the best point, since its cost last fell by a tenth.

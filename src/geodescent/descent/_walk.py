@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 from typing import Protocol, runtime_checkable
 
+from geodescent._settings import POSITIVE, settle
 from geodescent._types import Theta
 from geodescent.descent._linearised import Linearised
 from geodescent.lift import Damped, Lifted, SolveGoal
@@ -49,6 +50,9 @@ class EulerWalk:
 
     step_size: float = 1.0
 
+    def __post_init__(self) -> None:
+        settle(self, step_size=POSITIVE)
+
     def sized(self, step_size: float) -> "EulerWalk":
         return replace(self, step_size=step_size)
 
@@ -65,6 +69,9 @@ class GeodesicWalk:
     """
 
     step_size: float = 1.0
+
+    def __post_init__(self) -> None:
+        settle(self, step_size=POSITIVE)
 
     def sized(self, step_size: float) -> "GeodesicWalk":
         return replace(self, step_size=step_size)

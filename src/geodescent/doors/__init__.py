@@ -11,11 +11,13 @@ from geodescent.doors._fit import fit
 from geodescent.doors._flow import DEFAULT_FALL, flow
 from geodescent.doors._initialise import initialise
 from geodescent.doors._results import Flow, Solution
+from geodescent.doors._termination import as_ctrl_c
 
 __all__ = [
     "DEFAULT_FALL",
     "Flow",
     "Solution",
+    "as_ctrl_c",
     "certify",
     "checked_method",
     "door",

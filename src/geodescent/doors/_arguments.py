@@ -1,15 +1,16 @@
 """Checks of the doors' arguments, before any work."""
 
 import math
-import os
-from pathlib import Path
 
+import torch
 from torch.utils.data import DataLoader
 
 from geodescent._errors import InputError
+from geodescent._record import Callback, no_callback
+from geodescent._settings import COST_LEVEL, SECONDS, Whole
 from geodescent.descent import Method, Stage, Stages, Stopping
 from geodescent.outputs import RawInputs
-from geodescent.problem import Loader
+from geodescent.problem import Loader, Problem
 
 Data = RawInputs | Loader
 """Tensors, arrays, lists or frames with the samples first, or a DataLoader of pairs (X, y)."""
@@ -54,25 +55,40 @@ def _checked_stages(stages: Stages) -> Stages:
     return stages
 
 
-def require_folder(checkpoint: str | os.PathLike[str] | None) -> None:
-    """Raises InputError, before any work, where nothing could be saved."""
-    if checkpoint is None:
+def require_finite_start(problem: Problem, cost: float) -> None:
+    """Raises InputError where the cost at the start is not finite: there is no step from there."""
+    if math.isfinite(cost):
         return
-    try:
-        Path(checkpoint).mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"the checkpoint folder {checkpoint} cannot be made: {error.strerror}.") from error
+    outputs = problem.outputs(problem.theta)
+    bad = int((~torch.isfinite(outputs)).sum())
+    if bad == 0:
+        raise InputError(
+            f"the cost at the start is {cost}: the outputs are finite, and the squares of x − y are not. Divide the "
+            "outputs and y by the size of y."
+        )
+    raise InputError(
+        f"the cost at the start is {cost}: {bad} of {outputs.numel()} outputs are NaN or infinite. Start at other "
+        "parameters, or keep logarithms, roots, quotients and exponentials in the model where they are finite."
+    )
+
+
+def checked_callback(callback: Callback | None) -> Callback:
+    """The callback, or one that does nothing. Raises InputError for what cannot be called."""
+    if callback is not None and not callable(callback):
+        raise InputError(
+            f"callback is a {type(callback).__name__}: a function of the record of a step is needed, for example "
+            "callback=print."
+        )
+    return callback or no_callback
 
 
 def checked_stopping(
     target_cost: float | None, max_steps: int, max_seconds: float | None, stop: str | None
 ) -> Stopping:
     """When to end. Raises InputError for invalid bounds."""
-    if stop not in (None, "cost", "validation"):
-        raise InputError(f'stop must be "cost" or "validation", not {stop!r}.')
-    if target_cost is not None and not target_cost >= 0.0:
-        raise InputError(f"target_cost = {target_cost}: a cost of zero or above is needed.")
-    if max_steps < 0 or (max_seconds is not None and not max_seconds >= 0.0):
-        raise InputError(f"max_steps = {max_steps} and max_seconds = {max_seconds} must not be negative.")
-    seconds = math.inf if max_seconds is None else max_seconds
-    return Stopping(target_cost or 0.0, max_steps, seconds, stop == "validation")
+    if stop is not None and not (isinstance(stop, str) and stop in ("cost", "validation")):
+        raise InputError(f'stop must be "cost" or "validation", not {stop!r}: pass for example stop="cost".')
+    target = 0.0 if target_cost is None else COST_LEVEL.of("target_cost", target_cost)
+    steps = Whole(500).of("max_steps", max_steps)
+    seconds = math.inf if max_seconds is None else SECONDS.of("max_seconds", max_seconds)
+    return Stopping(target, steps, seconds, stop == "validation")

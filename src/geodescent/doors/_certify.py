@@ -4,7 +4,7 @@ from typing import Literal
 
 from geodescent._budget import within
 from geodescent._conversion import Values
-from geodescent._errors import InputError
+from geodescent._settings import COST_LEVEL, POSITIVE, RCOND, SECONDS, OneOf, OrNone
 from geodescent.certificate import Certificate, certificate_of
 from geodescent.doors._arguments import tensors_of
 from geodescent.doors._call import door
@@ -44,8 +44,10 @@ def certify(
         max_seconds: parts that would take longer are left out, and the certificate names them; None for all parts.
         select: picks the outputs from what the model returns, where that is a tuple, a dict or an object.
     """
-    if metric not in ("fit", "flow"):
-        raise InputError(f'metric must be "fit" or "flow", not {metric!r}.')
+    OneOf(("fit", "flow")).of("metric", metric)
+    target_cost, rcond = OrNone(COST_LEVEL).of("target_cost", target_cost), OrNone(RCOND).of("rcond", rcond)
+    lipschitz = OrNone(POSITIVE).of("lipschitz", lipschitz)
+    max_seconds = OrNone(SECONDS).of("max_seconds", max_seconds)
     problem = problem_of(model, tensors_of(X, "certify"), y, weights, call="certify", select=select)
     with within(max_seconds, remedy="a larger max_seconds computes it."):
         return certificate_of(

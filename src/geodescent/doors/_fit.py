@@ -8,7 +8,8 @@ from typing import Literal
 from torch.utils.data import DataLoader
 
 from geodescent._conversion import Values
-from geodescent._record import Callback, history_of, no_callback
+from geodescent._record import Callback, history_of
+from geodescent._settings import OneOf
 from geodescent.descent import (
     Clock,
     Descent,
@@ -20,15 +21,17 @@ from geodescent.descent import (
     Stopping,
     descend,
     read_state,
+    saving_alone,
     start,
 )
-from geodescent.doors._arguments import Data, checked_stopping, require_folder
+from geodescent.doors._arguments import Data, checked_callback, checked_stopping, require_finite_start
 from geodescent.doors._call import door
 from geodescent.doors._on_demand import on_demand
 from geodescent.doors._plan import FitPlan, kept_notes, plan_fit, target_notes, unit_notes, watched
 from geodescent.doors._progress import Progress, checked_verbose
 from geodescent.doors._results import Solution
 from geodescent.doors._stats import stats_of
+from geodescent.doors._termination import as_ctrl_c
 from geodescent.generalisation import GAINS, MOST_SAMPLES, Validation, choose_start
 from geodescent.metric import LayerUnits
 from geodescent.outputs import Select
@@ -92,7 +95,8 @@ def fit(
             smoothest fit to the closest, and draws a fifth of the samples by a fixed seed where no data are given.
         method: lift × walk × control of one stage, or a tuple of stages over the problem; None for the planned ones.
         callback: called with the record of each accepted step; StopIteration ends the run.
-        checkpoint: a folder to save to every 30 s and at the end, and to resume from.
+        checkpoint: a folder to save to every 30 s, at the end, at Ctrl-C and at SIGTERM, and to resume from. Where the
+            disk is full, the notes of `stats` say so, and the solution is complete.
         select: picks the outputs from what the model returns, where that is a tuple, a dict or an object.
         initialise: suit the start to the data first, as `gd.initialise` does; what it did is said in the notes.
         verbose: 0 prints nothing, 1 one live line, 2 a line a step; the same goes to the logger "geodescent" as INFO.
@@ -103,17 +107,19 @@ def fit(
     begin, verbose = time.perf_counter(), checked_verbose(verbose)
     stopping = checked_stopping(target_cost, max_steps, max_seconds, stop)
     stopping = watched(stopping, stop, validation, batches=isinstance(X, DataLoader))
-    require_folder(checkpoint)
-    plan = plan_fit(model, X, y, weights, method, validation, select, by_validation=stop == "validation")
-    state, notes = read_state(checkpoint, plan.stages), list(plan.notes)
-    if state is None:
-        state, said = _begun(plan, initialise=initialise, by_validation=stopping.by_validation)
-        notes += said
-    notes += target_notes(plan.problem, stopping.target_cost, state.floor)
-    keeper, counts = Keeper(checkpoint, state), Counter[str]()
-    with Progress(verbose, callback or no_callback, state.records[-1]) as progress:
-        descent = _descended(plan, stopping, progress, keeper, counts)
-    notes += kept_notes(descent.state, stopping)
+    called = checked_callback(callback)
+    OneOf((False, True)).of("initialise", initialise)
+    with saving_alone(checkpoint) as folder:
+        plan = plan_fit(model, X, y, weights, method, validation, select, by_validation=stop == "validation")
+        state, notes = read_state(folder, plan.stages), list(plan.notes)
+        if state is None:
+            state, said = _begun(plan, initialise=initialise, by_validation=stopping.by_validation)
+            notes += said
+        notes += target_notes(plan.problem, stopping.target_cost, state.floor)
+        keeper, counts = Keeper(folder, state), Counter[str]()
+        with as_ctrl_c(wanted=folder is not None), Progress(verbose, called, state.records[-1]) as progress:
+            descent = _descended(plan, stopping, progress, keeper, counts)
+    notes += [*keeper.notes(), *kept_notes(descent.state, stopping)]
     return _solution(plan, descent, counts, notes, target_cost, begin)
 
 
@@ -143,6 +149,7 @@ def _begun(plan: FitPlan, *, initialise: bool, by_validation: bool) -> tuple[Sta
         notes += choose_start(problem, GAINS, MOST_SAMPLES, seed=0).changes
     units = LayerUnits.of(problem)
     state = start(plan.stages, Observer(plan.judge, by_validation=by_validation), units)
+    require_finite_start(problem, state.cost)
     return state, notes or unit_notes(problem, units)
 
 

@@ -8,14 +8,24 @@ import torch
 
 from geodescent._conversion import Values
 from geodescent._errors import InputError
-from geodescent._record import Callback, Result, no_callback
+from geodescent._record import Callback, Result
 from geodescent.descent import require_part
-from geodescent.doors._arguments import checked_stopping, tensors_of
+from geodescent.doors._arguments import checked_callback, checked_stopping, tensors_of
 from geodescent.doors._call import door
 from geodescent.doors._on_demand import on_demand
 from geodescent.doors._results import Flow
 from geodescent.doors._stats import stats_of
-from geodescent.flow import AdaptedField, Field, FlowPath, check_until, follow, notes_of, path_arrays, start_floor
+from geodescent.flow import (
+    AdaptedField,
+    Array,
+    Field,
+    FlowPath,
+    check_until,
+    follow,
+    notes_of,
+    path_arrays,
+    start_floor,
+)
 from geodescent.lift import Lift, PlannedLift
 from geodescent.linalg import row_norm
 from geodescent.metric import EUCLIDEAN
@@ -72,13 +82,13 @@ def flow(
     check_until(until, target_cost, tol)
     require_part(lift or PlannedLift(), Lift, "lift", "gd.GramLift()")
     require_part(field or AdaptedField(), Field, "field", "gd.StraightLineField()")
-    bound = checked_stopping(target_cost, 0, max_seconds, None).max_seconds
+    bound, called = checked_stopping(target_cost, 0, max_seconds, None).max_seconds, checked_callback(callback)
     problem = problem_of(model, tensors_of(X, "flow"), y, weights, call="flow", select=select)
     exact = (lift or PlannedLift()).for_flow()
     cost0 = problem.cost(problem.theta)
     if not (math.isfinite(cost0) and cost0 > 0.0):
         raise InputError(f"the cost at the start is {cost0}: the flow needs a positive, finite one to fall from.")
-    floor = start_floor(problem, exact)
+    floor = min(start_floor(problem, exact), cost0)
     end = _end(until, target_cost, cost0, floor)
     path = follow(
         problem,
@@ -87,7 +97,7 @@ def flow(
         lift=exact,
         tol=tol,
         max_seconds=bound,
-        callback=callback or no_callback,
+        callback=called,
         floor=floor,
     )
     problem.write(path.points[-1].theta)
@@ -111,7 +121,7 @@ def _answer(
     theta = path.points[-1].theta
     return Flow(
         **arrays,
-        max_relative_deviation=float(np.max(np.abs(arrays["cost"] / arrays["predicted_cost"] - 1.0))),
+        max_relative_deviation=_largest_deviation(arrays["cost"], arrays["predicted_cost"]),
         cost0=path.points[0].cost,
         floor=floor,
         result=_result(path, target_cost),
@@ -120,6 +130,12 @@ def _answer(
         theta=theta,
         on_demand=on_demand(problem, theta, target_cost=target_cost, metric=EUCLIDEAN, full_rank_so_far=full),
     )
+
+
+def _largest_deviation(cost: Array, predicted: Array) -> float:
+    """The largest |C/predicted − 1|; NaN where the predicted cost is so small that it is 0 in float64."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return float(np.max(np.abs(cost / predicted - 1.0)))
 
 
 def _end(until: float | None, target_cost: float | None, cost0: float, floor: float) -> float:

@@ -1,15 +1,18 @@
 """`initialise`: a start chosen by the data."""
 
-import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from geodescent._conversion import Values
 from geodescent._errors import InputError
+from geodescent._settings import ANY_SEED, POSITIVE, Whole
 from geodescent.doors._arguments import tensors_of
 from geodescent.doors._call import door
 from geodescent.generalisation import GAINS, MOST_SAMPLES, ChosenStart, choose_start
 from geodescent.outputs import RawInputs, Select
 from geodescent.problem import Model, problem_of
+
+FOLDS = Whole(MOST_SAMPLES, least=2)
+"""Samples that are left out in turn."""
 
 
 @door
@@ -56,9 +59,11 @@ def initialise(
     Cost: for each gain tried, mostly two or three, D or G of a part of the samples and its decomposition: 0.01 to
         0.1 s on the cases measured; the second trial on noisy data 0.15 to 0.2 s.
     """
-    if not gains or not all(math.isfinite(gain) and gain > 0.0 for gain in gains):
-        raise InputError(f"gains = {tuple(gains)}: positive, finite factors are needed, for example (0.5, 1, 2, 4).")
-    if max_samples < 2:
-        raise InputError(f"max_samples = {max_samples}: at least 2 are needed to leave one out.")
+    factors = tuple(gains) if isinstance(gains, Iterable) else ()
+    if not factors or not all(POSITIVE.allows(gain) for gain in factors):
+        shown = factors or gains
+        raise InputError(f"gains = {shown}: positive, finite factors are needed, for example gains=(0.5, 1, 2, 4).")
+    max_samples = FOLDS.of("max_samples", max_samples)
+    seed = ANY_SEED.of("seed", seed)
     problem = problem_of(model, tensors_of(X, "initialise"), y, weights, call="initialise", select=select)
-    return choose_start(problem, gains, max_samples, seed)
+    return choose_start(problem, [float(gain) for gain in factors], max_samples, seed)

@@ -43,8 +43,14 @@ class OnDemand:
         self._made: Certificate | None = None
         self._in_part: Certificate | None = None
         self._problem: Problem | None = problem
-        self._theta, self._make, self._cost = theta, make, problem.cost(theta)
-        self._modules = [_snapshot(problem, block.map) for block in problem.blocks if isinstance(block.map, OfModule)]
+        self._theta, self._make, self._cost = theta, make, math.nan
+        self._modules: list[ModuleSnapshot] = []
+        try:
+            self._cost = problem.cost(theta)
+            maps = [block.map for block in problem.blocks if isinstance(block.map, OfModule)]
+            self._modules = [_snapshot(problem, outputs) for outputs in maps]
+        except Exception as error:  # whatever a module raises, as below
+            self._made = unknown_certificate(problem, self._cost, _failed(error))
 
     def get(self, max_seconds: float | None = None) -> Certificate:
         """The certificate, or what there is time for. Raises InputError where it was not made before pickling."""
@@ -66,7 +72,10 @@ class OnDemand:
         """What the certificate means and what to do, by what fits into a tenth of the run's seconds, or one second."""
         if self._made is None and self._problem is None:
             return "Not computed before the result was pickled.", UNMADE
-        known = self.get(max(LEAST_SECONDS, SHARE_OF_RUN * seconds))
+        try:
+            known = self.get(max(LEAST_SECONDS, SHARE_OF_RUN * seconds))
+        except Exception as error:
+            return f"No certificate: {_failed(error)}", AGAIN
         if known.level == "not computed" and known.reason:
             return f"{known.reason[0].upper()}{known.reason[1:]}", AGAIN
         missing = self._in_part is not None and self._made is None
@@ -85,7 +94,7 @@ class OnDemand:
                 reason = FAILED
                 return self._make(problem, self._theta)
         except Exception as error:  # whatever a module raises: the run is over, and its result must not be lost
-            return unknown_certificate(problem, self._cost, reason.format(error=f"{type(error).__name__}: {error}"))
+            return unknown_certificate(problem, self._cost, _failed(error, reason))
 
     def __deepcopy__(self, memo: dict[int, object]) -> "OnDemand":
         """Itself: it belongs to the run, of which a copied result tells too."""
@@ -116,6 +125,11 @@ def on_demand(
         )
 
     return OnDemand(problem, theta, make)
+
+
+def _failed(error: Exception, reason: str = FAILED) -> str:
+    """Why there is no certificate."""
+    return reason.format(error=f"{type(error).__name__}: {error}")
 
 
 def _snapshot(problem: Problem, outputs: OfModule) -> ModuleSnapshot:

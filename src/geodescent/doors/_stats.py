@@ -24,19 +24,27 @@ def stats_of(
     Args:
         last: where the run ended, or None where it took no step.
     """
-    chosen = chosen_lift(lift, problem, solve_dtype)
-    if isinstance(lift, PlannedLift) and last is not None and last.shape == (problem.n_residuals, problem.n_params):
-        chosen = lift.chosen(last)
+    try:
+        how: dict[str, object] = _lift_of(problem, lift, solve_dtype, last)
+    except Exception as error:  # of a lift or a Jacobian of the user's own: the run is over, and its result stays
+        how = {"lift": None, "lift_settings": None, "routes": []}
+        notes = [*notes, f"The lift and the routes could not be described ({type(error).__name__}: {error})."]
     return {
-        "lift": chosen.name,
-        "lift_settings": str(chosen),
+        **how,
         "solve_dtype": str(solve_dtype).removeprefix("torch."),
         "model_dtype": str(problem.dtype).removeprefix("torch."),
         "float32_matmul_precision": torch.get_float32_matmul_precision(),
         "n_residuals": problem.n_residuals,
         "n_params": problem.n_params,
-        "routes": [] if last is None else last.routes(),
         "threads": torch.get_num_threads(),
         "notes": notes,
         **counts,
     }
+
+
+def _lift_of(problem: Problem, lift: Lift, solve_dtype: torch.dtype, last: Jacobian | None) -> dict[str, object]:
+    """The lift that was used, its settings, and the routes of the parameters."""
+    chosen = chosen_lift(lift, problem, solve_dtype)
+    if isinstance(lift, PlannedLift) and last is not None and last.shape == (problem.n_residuals, problem.n_params):
+        chosen = lift.chosen(last)
+    return {"lift": chosen.name, "lift_settings": str(chosen), "routes": [] if last is None else last.routes()}

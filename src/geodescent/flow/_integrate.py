@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from geodescent._errors import InputError
+from geodescent._settings import SECONDS, Number
 from geodescent._types import Theta
 from geodescent.flow._arrays import Array, Remaining, Velocity, as_arrays, tensor_of
 from geodescent.flow._field import AdaptedField, Field
@@ -17,6 +18,13 @@ from geodescent.problem import Problem
 LEAST_PIECES = 20  # Pieces of the path, at least: each ends with an accepted step.
 PIECE = 0.7  # Time τ of a piece, at most: over it the cost falls fourfold, and the tolerance by half.
 LEAST_TOL = 1e3  # Times eps: a smaller tolerance would be below rounding errors.
+RELATIVE_TOLERANCE = Number("a relative tolerance between 0 and 1 is needed", lambda tol: 0.0 < tol < 1.0, 1e-9)
+TIME = Number("the flow's time τ must be positive and finite", lambda tau: 0.0 < tau < math.inf, 14.0)
+TARGET = Number(
+    "the flow reaches no cost of zero or below in finite time, and a positive one is needed",
+    lambda cost: 0.0 < cost < math.inf,
+    1e-9,
+)
 
 
 def integrate(
@@ -76,8 +84,8 @@ def path_of(
 
     Raises: InputError for invalid times and tolerances; ArithmeticError as `integrate`.
     """
-    check_until(until, None, tol)
-    deadline = clock.perf_counter() + max_seconds
+    until, tol = TIME.of("until", until), RELATIVE_TOLERANCE.of("tol", tol)
+    deadline = clock.perf_counter() + SECONDS.of("max_seconds", max_seconds)
     times, points = [0.0], [problem.theta]
     for time, theta in integrate(problem, velocity, until, tol=tol, remaining=remaining):
         times.append(time)
@@ -89,11 +97,10 @@ def path_of(
 
 def check_until(until: float | None, target: float | None, tol: float) -> None:
     """Raises InputError for invalid times, targets and tolerances."""
-    if not 0.0 < tol < 1.0:
-        raise InputError(f"tol = {tol}: a relative tolerance between 0 and 1 is needed.")
+    RELATIVE_TOLERANCE.of("tol", tol)
     if until is not None and target is not None:
         raise InputError(f"until = {until} and target_cost = {target} both say when to stop: pass one of them.")
-    if until is not None and not (math.isfinite(until) and until > 0.0):
-        raise InputError(f"until = {until}: the flow's time τ must be positive and finite.")
-    if target is not None and not target > 0.0:
-        raise InputError(f"target_cost = {target}: the flow reaches no cost of zero or below in finite time.")
+    if until is not None:
+        TIME.of("until", until)
+    if target is not None:
+        TARGET.of("target_cost", target)

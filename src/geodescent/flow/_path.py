@@ -83,7 +83,7 @@ def path_arrays(points: list[PathPoint], floor: float, residual0: float) -> dict
     return {
         "time": time,
         "cost": np.array([p.cost for p in points]),
-        "predicted_cost": predicted_cost(points[0].cost, time, floor=floor),
+        "predicted_cost": predicted_cost(points[0].cost, time, floor=min(floor, points[0].cost)),
         "rank": np.array([p.rank for p in points]),
         "sigma_min": sigma_min,
         "path_bound": residual0 * _path_integral(-np.expm1(-time), sigma_min),

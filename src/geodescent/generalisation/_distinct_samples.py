@@ -73,7 +73,7 @@ def _weights(block: RowBlock) -> Tensor:
 def _drawn(block: RowBlock, count: int, seed: int) -> RowBlock:
     assert isinstance(block.map, Sampled)
     samples = active(block)
-    order = torch.randperm(len(samples), generator=torch.Generator().manual_seed(seed))
+    order = torch.randperm(len(samples), generator=torch.Generator().manual_seed(seed), device="cpu")
     kept = [samples[i] for i in order[:count].sort().values.tolist()]
     return resampled(block, block.map.at(kept), block.target[kept], _weights(block)[kept])
 

@@ -64,8 +64,8 @@ def _first_entries(units: LayerUnits | None) -> dict[str, Tensor]:
     if units is None:
         return found
     for name, layer in units.layers.first.items():
-        places = [entries_of(units.outputs, p) for p in layer.parameters()]
-        parts = [torch.arange(where.start, where.stop) for where in places if where is not None]
+        places = [(entries_of(units.outputs, p), p.device) for p in layer.parameters()]
+        parts = [torch.arange(at.start, at.stop, device=device) for at, device in places if at is not None]
         if parts:
             found[name] = torch.cat(parts)
     return found

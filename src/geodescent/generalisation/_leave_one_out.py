@@ -101,7 +101,7 @@ def leave_one_out(modes: Modes, residual: Outputs, *, n_samples: float, block: i
     if not modes.largest > 0.0:
         return LeaveOneOut(row_norm(residual) ** 2 / (2.0 * n_samples), LARGEST_RIDGE, 0)
     count = 1 + math.ceil(RIDGES_PER_DECADE * math.log10(LARGEST_RIDGE / modes.least_ridge))
-    ridges = LARGEST_RIDGE * 10.0 ** (-torch.arange(count, dtype=torch.float64) / RIDGES_PER_DECADE)
+    ridges = LARGEST_RIDGE * 10.0 ** (-torch.arange(count, dtype=torch.float64, device="cpu") / RIDGES_PER_DECADE)
     left = left_out(modes, residual, modes.largest * ridges.to(residual), block=block)
     errors = left.square().sum((1, 2)) / (2.0 * n_samples)
     errors = torch.where(torch.isfinite(errors), errors, math.inf)
@@ -134,7 +134,7 @@ def left_out(modes: Modes, residual: Outputs, ridges: Tensor, *, block: int) -> 
         return torch.where(diagonal > lost, solved / diagonal, math.nan)
     residuals: Tensor = torch.linalg.solve_ex(blocks, solved.reshape(len(ridges), -1, block, residual.shape[1])).result
     if lost:
-        _, info = torch.linalg.cholesky_ex(blocks - lost * torch.eye(block).to(blocks))
+        _, info = torch.linalg.cholesky_ex(blocks - lost * torch.eye(block, device="cpu").to(blocks))
         residuals = torch.where((info == 0)[:, :, None, None], residuals, math.nan)
     return residuals.reshape(solved.shape)
 

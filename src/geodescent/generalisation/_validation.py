@@ -79,7 +79,7 @@ def split_off(problem: Problem) -> tuple[Problem, Problem]:
     n = block.n_samples
     if n < FEWEST:
         raise InputError(f"{n} samples are too few to draw a fifth of them for validation: pass validation=(X, y).")
-    order = torch.randperm(n, generator=torch.Generator().manual_seed(0))
+    order = torch.randperm(n, generator=torch.Generator().manual_seed(0), device="cpu")
     n_drawn = round(VALIDATION_SHARE * n)
     drawn, fitted = (part.sort().values.to(block.target.device) for part in torch.split(order, [n_drawn, n - n_drawn]))
     kept = None if block.weights is None else block.weights[fitted]

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from geodescent._budget import budget
 from geodescent._errors import InputError
+from geodescent._settings import ANY_SEED
 from geodescent._types import Theta
 from geodescent.certificate import AT_ZERO, CRITICAL, Spectrum, spectrum_of
 from geodescent.geometry._critical import CriticalPoint, dimension_at, nearest
@@ -90,6 +91,7 @@ def classify(
     Cost: a decomposition of D and two Hessians, 2K backward passes; at critical points mostly some gradients more, and
         some hundred Hessians where the kernel of ∇²C is not the tangent space.
     """
+    seed = ANY_SEED.of("seed", seed)
     problem = problem_of(model, X, y, weights, call="geometry.classify")
     require_double(problem.dtype, "classify")
     theta, k = problem.theta, problem.n_params

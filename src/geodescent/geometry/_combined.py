@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from geodescent._errors import InputError
+from geodescent._settings import Number
 from geodescent._types import Theta
 from geodescent.flow import Array, Velocity, path_of
 from geodescent.geometry._objective import Objective, ObjectiveAt, squared_norm
@@ -15,6 +15,8 @@ from geodescent.lift import PlannedLift
 from geodescent.outputs import Inputs
 from geodescent.problem import Model, Problem, problem_of
 from geodescent.theory import predicted_cost
+
+STRENGTH = Number("η must not be negative, and must be finite", lambda eta: 0.0 <= eta < math.inf, 1.0)
 
 
 @dataclass(frozen=True)
@@ -60,8 +62,7 @@ def combined_flow(
     Raises: ArithmeticError, where no step size keeps the tolerance; the model is then as it was.
     Cost: as of a flow, with a gradient of R and a product with D more an evaluation.
     """
-    if not strength >= 0.0:
-        raise InputError(f"strength = {strength}: η must not be negative.")
+    strength = STRENGTH.of("strength", strength)
     problem = problem_of(model, X, y, call="geometry.combined_flow")
     objective_at = ObjectiveAt(problem, objective)
     end = problem.theta

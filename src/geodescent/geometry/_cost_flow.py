@@ -89,7 +89,7 @@ def cost_flow(
     times, points = path_of(problem, velocity, until, tol=tol, max_seconds=max_seconds, remaining=gradient)
     problem.write(points[-1])
     path = torch.stack([outputs(theta).double() for theta in points])
-    costs = torch.tensor([cost.value(x, targets) for x in path], dtype=torch.float64)
+    costs = torch.tensor([cost.value(x, targets) for x in path], dtype=torch.float64, device="cpu")
     gradients = torch.stack([cost.gradient(x, targets).norm() for x in path])
     return CostPath(times, costs.numpy(), gradients.cpu().numpy(), path.cpu().numpy())
 

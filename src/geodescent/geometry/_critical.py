@@ -42,7 +42,9 @@ class CriticalPoint:
     @classmethod
     def at(cls, problem: Problem, theta: Theta) -> "CriticalPoint":
         """Decomposes ∇²C there and once a little way off. Cost: 2K backward passes and 12K³ flops."""
-        direction = torch.randn(len(theta), generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+        direction = torch.randn(
+            len(theta), generator=torch.Generator().manual_seed(1), dtype=torch.float64, device="cpu"
+        )
         step = REACH * max(1.0, norm(theta)) * (direction / norm(direction)).to(theta)
         nearby = float(torch.linalg.eigvalsh(hessian(problem, theta + step)).abs().max())
         return cls._decomposed(problem, theta, nearby)
@@ -161,12 +163,12 @@ def _spread(point: CriticalPoint, reach: float, generator: torch.Generator) -> i
     """The rank of the displacements from there that survive correction, where the kernel is larger than the set."""
     met = [settled(point, _drawn(point, reach, generator)) for _ in range(point.nullity + WALKS)]
     ways = [(other.theta - point.theta).double() for other in met if other is not None]
-    sigma = torch.linalg.svdvals(torch.stack(ways)) if ways else torch.zeros(1)
+    sigma = torch.linalg.svdvals(torch.stack(ways)) if ways else torch.zeros(1, device="cpu")
     return int((sigma > APART * sigma[0]).sum()) if float(sigma[0]) > RETURNED * reach else 0
 
 
 def _drawn(point: CriticalPoint, reach: float, generator: torch.Generator) -> Theta:
     """A random step of this length in the kernel."""
     kernel = point.kernel
-    direction = torch.randn(kernel.shape[1], generator=generator, dtype=torch.float64).to(kernel.device)
+    direction = torch.randn(kernel.shape[1], generator=generator, dtype=torch.float64, device="cpu").to(kernel.device)
     return reach * (kernel @ (direction / norm(direction)))

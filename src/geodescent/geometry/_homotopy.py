@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from geodescent._settings import UP_TO_ONE
 from geodescent._types import Theta
 from geodescent.flow import Array, Velocity, path_of
 from geodescent.lift import HomotopyLift, PlannedLift
@@ -62,6 +63,7 @@ def homotopy(
 
     Cost: as of a flow; large α are stiff: a mode of σ relative to s falls at the rate σ²/(α + (1 − α)σ²).
     """
+    alpha = alpha if callable(alpha) else UP_TO_ONE.of("alpha", alpha)
     problem = problem_of(model, X, y, weights, call="geometry.homotopy")
     _, rows = problem.linearise(problem.theta, dtype=torch.float64)
     scale = float(rows.row_squares().mean()) ** 0.5

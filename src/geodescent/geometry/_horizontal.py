@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from geodescent._errors import InputError
+from geodescent._settings import BETWEEN, FINITE
 from geodescent._types import Outputs, Theta
 from geodescent.flow import Velocity, as_arrays
 from geodescent.geometry._precision import require_double
@@ -74,6 +75,7 @@ def horizontal_lift(
     """
     from scipy.integrate import DOP853
 
+    tol = BETWEEN.such_as(1e-10).of("tol", tol)
     outputs = SampleMap(model, X)
     require_double(outputs.dtype, "horizontal_lift")
     shape = outputs.target_shape
@@ -121,6 +123,7 @@ def holonomy(
         second: another, of which the part orthogonal to the first is taken, as a unit.
         side: of the square, in the units of the outputs.
     """
+    side = FINITE.such_as(0.01).of("side", side)
     outputs = SampleMap(model, X)
     shape = outputs.target_shape
     start = outputs(outputs.theta).reshape(-1).double()
@@ -176,7 +179,12 @@ def _velocity(outputs: SampleMap, way: Outputs) -> Velocity:
 
 def _flat_function(outputs: SampleMap) -> Callable[[Theta], Outputs]:
     """`θ ↦ x[θ]`, (m,), differentiable."""
-    return lambda theta: outputs.traced(theta).reshape(-1)
+    traced = outputs.traced
+    if traced is None:
+        raise InputError(
+            "the model reads its parameters in the backward pass, as checkpoints do: call it without these."
+        )
+    return lambda theta: traced(theta).reshape(-1)
 
 
 def _penrose(function: Callable[[Theta], Outputs], theta: Theta) -> Tensor:

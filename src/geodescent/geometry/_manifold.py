@@ -7,6 +7,8 @@ from torch import Tensor
 
 from geodescent._budget import budget
 from geodescent._errors import InputError
+from geodescent._settings import ANY_SEED, POSITIVE, Whole
+from geodescent._types import Theta
 from geodescent.geometry._critical import CriticalPoint, nearest, walked
 from geodescent.geometry._precision import require_double
 from geodescent.linalg import norm
@@ -65,6 +67,8 @@ def critical_manifold(
     Raises: InputError, where no critical point is near, where no direction is flat, or where K is above 1,500.
     Cost: a Hessian a step, K backward passes, and two to six gradients.
     """
+    steps, seed = Whole(20).of("steps", steps), ANY_SEED.of("seed", seed)
+    step_size = POSITIVE.such_as(0.01).of("step_size", step_size)
     problem = problem_of(model, X, y, weights, call="geometry.critical_manifold")
     require_double(problem.dtype, "critical_manifold")
     theta = problem.theta
@@ -80,9 +84,7 @@ def critical_manifold(
     point = start
     if point.nullity == 0:
         raise InputError("∇²C has no kernel here: the critical point is isolated.")
-    generator = torch.Generator().manual_seed(seed)
-    way = torch.randn(len(theta), generator=generator, dtype=torch.float64) if direction is None else direction.double()
-    way, points = way.to(theta.device), [point]
+    way, points = (_drawn(theta, seed) if direction is None else direction).double().to(theta.device), [point]
     for _ in range(steps):
         following = _onward(points[-1], way, reach)
         if following is None:
@@ -91,10 +93,16 @@ def critical_manifold(
         points.append(following)
     return CriticalPath(
         torch.stack([p.theta for p in points]),
-        torch.tensor([problem.cost(p.theta) for p in points], dtype=torch.float64),
-        torch.tensor([norm(gradient(problem, p.theta)) for p in points], dtype=torch.float64),
-        torch.tensor([p.nullity for p in points]),
+        torch.tensor([problem.cost(p.theta) for p in points], dtype=torch.float64, device="cpu"),
+        torch.tensor([norm(gradient(problem, p.theta)) for p in points], dtype=torch.float64, device="cpu"),
+        torch.tensor([p.nullity for p in points], device="cpu"),
     )
+
+
+def _drawn(theta: Theta, seed: int) -> Theta:
+    """A random direction."""
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(len(theta), generator=generator, dtype=torch.float64, device="cpu")
 
 
 def _onward(point: CriticalPoint, way: Tensor, reach: float) -> CriticalPoint | None:

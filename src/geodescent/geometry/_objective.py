@@ -16,7 +16,7 @@ Objective = Callable[[nn.Module], Tensor]
 
 def squared_norm(model: nn.Module) -> Tensor:
     """`½‖θ‖²` over the parameters that require grad."""
-    return 0.5 * sum((p.square().sum() for p in model.parameters() if p.requires_grad), torch.zeros(()))
+    return 0.5 * sum((p.square().sum() for p in model.parameters() if p.requires_grad), torch.zeros((), device="cpu"))
 
 
 @dataclass(frozen=True)

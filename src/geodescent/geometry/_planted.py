@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from geodescent._errors import InputError
+from geodescent._settings import ANY_SEED, Whole
 
 
 def kill_units(model: nn.Module, X: Tensor, layer: str, units: Iterable[int]) -> None:
@@ -61,6 +62,7 @@ def repeat_samples(X: Tensor, y: Tensor, n: int) -> tuple[Tensor, Tensor]:
 
     G has n rows twice; where the targets differ, a quarter of the sum of `‖yᵢ − y′ᵢ‖²` over N is the floor for good.
     """
+    n = Whole(1).of("n", n)
     if len(y) != len(X):
         raise InputError(f"X holds {len(X)} samples and y {len(y)}: one target a sample is needed.")
     if not 0 < 2 * n <= len(X):
@@ -80,6 +82,8 @@ def deep_relu(X: Tensor, n_outputs: int, depth: int, *, seed: int = 0) -> nn.Seq
         depth: layers, 1 to N.
         seed: of the line and of the last layer.
     """
+    n_outputs, depth = Whole(1, least=1).of("n_outputs", n_outputs), Whole(1).of("depth", depth)
+    seed = ANY_SEED.of("seed", seed)
     if X.dim() != 2 or not X.dtype.is_floating_point or not bool(torch.isfinite(X).all()):
         raise InputError(
             f"X must be a finite table of floating-point numbers, (N, M): it is {X.dtype} {tuple(X.shape)}."
@@ -90,7 +94,7 @@ def deep_relu(X: Tensor, n_outputs: int, depth: int, *, seed: int = 0) -> nn.Seq
     if not 1 <= depth <= n:
         raise InputError(f"depth = {depth}: from 1 to N = {n}, where every sample has died.")
     generator = torch.Generator().manual_seed(seed)
-    line = torch.randn(m, generator=generator, dtype=torch.float64).to(X)
+    line = torch.randn(m, generator=generator, dtype=torch.float64, device="cpu").to(X)
     places = (X @ line).sort().values
     cuts = torch.cat([0.5 * (places[1:] + places[:-1]), places[-1:] + 1.0])[:depth]
     layers: list[nn.Module] = [nn.Linear(m, 1), nn.ReLU()]
@@ -102,13 +106,13 @@ def deep_relu(X: Tensor, n_outputs: int, depth: int, *, seed: int = 0) -> nn.Seq
         linear[0].weight[0], linear[0].bias[0] = line, -cuts[0]
         for module, step in zip(linear[1:-1], cuts.diff(), strict=True):
             module.weight[:], module.bias[:] = 1.0, -step
-        linear[-1].weight[:] = torch.randn(n_outputs, 1, generator=generator, dtype=torch.float64).to(X)
+        linear[-1].weight[:] = torch.randn(n_outputs, 1, generator=generator, dtype=torch.float64, device="cpu").to(X)
         linear[-1].bias[:] = 0.0
     return net
 
 
 def _checked_units(units: Iterable[int], width: int, layer: str) -> list[int]:
-    numbers = torch.as_tensor(list(units))
+    numbers = torch.as_tensor(list(units), device="cpu")
     chosen = [] if numbers.dtype == torch.bool else [int(unit) for unit in numbers]
     if not chosen or not 0 <= min(chosen) <= max(chosen) < width:
         raise InputError(f"units must be indices from 0 to {width - 1} of {layer}, not {chosen or 'none, or a mask'}.")

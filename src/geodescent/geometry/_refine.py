@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from geodescent._errors import InputError
+from geodescent._settings import NOT_NEGATIVE, SECONDS, Whole
 from geodescent._types import Theta
 from geodescent.descent import Linearised
 from geodescent.geometry._objective import Objective, ObjectiveAt, squared_norm
@@ -112,6 +113,8 @@ def refine(
     Raises: InputError, where the model's cost is above `highest_cost`.
     Cost: a step is a linearisation, its factor, one solve, and two to ten solves and forward passes a trial.
     """
+    highest_cost = NOT_NEGATIVE.such_as(1e-20).of("highest_cost", highest_cost)
+    max_steps, max_seconds = Whole(100).of("max_steps", max_steps), SECONDS.of("max_seconds", max_seconds)
     problem, begin = problem_of(model, X, y, call="geometry.refine"), clock.perf_counter()
     theta = problem.theta
     cost = problem.cost(theta)

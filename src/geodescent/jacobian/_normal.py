@@ -45,7 +45,7 @@ def row_chunks(block: Block, n_params: int, *, like: Tensor) -> Iterator[Tensor]
 def _product(left: Columns, right: Columns, n_samples: int, n_outputs: int) -> Tensor:
     """`Σ_nq D_nq D'_nqᵀ` of two pieces of the columns, (k, k')."""
     (o, d), (o2, d2) = _shape(left), _shape(right)
-    out = torch.zeros(0)
+    out = torch.zeros(0, device="cpu")
     held = n_outputs * (o + o2) + d * d2 + (o * o2 if d * d2 > 1 else 0)  # numbers a sample
     for chunk in chunks(n_samples, budget().rows_numbers // held):
         (g, a), (g2, a2) = _factors(left.samples(chunk)), _factors(right.samples(chunk))

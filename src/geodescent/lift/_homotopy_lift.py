@@ -1,14 +1,20 @@
 """The lift between ordinary gradient descent and the adapted flow."""
 
+import math
 from dataclasses import dataclass, field, replace
 
 import torch
 
 from geodescent._errors import InputError
+from geodescent._settings import Number, OrNone, settle
 from geodescent._types import Outputs, Theta
 from geodescent.jacobian import Jacobian
 from geodescent.lift._planned_lift import PlannedLift
 from geodescent.lift._protocols import FULL, Damped, Lift, Lifted, MetricJacobian, Prepared, SolveGoal
+
+HOMOTOPY = Number("0, the adapted flow, to 1, the gradient flow, is needed", lambda a: 0.0 <= a <= 1.0, 0.5)
+"""α."""
+UNIT = Number("the unit of D must be positive and finite, and None takes ‖D‖_F/√m", lambda s: 0.0 < s < math.inf, 1.0)
 
 
 @dataclass(frozen=True)
@@ -32,10 +38,9 @@ class HomotopyLift(Lift):
     name: str = field(default="homotopy", init=False)
 
     def __post_init__(self) -> None:
-        if not 0.0 <= self.alpha <= 1.0:
-            raise InputError(f"alpha = {self.alpha}: 0, the adapted flow, to 1, the gradient flow.")
-        if self.scale is not None and not self.scale > 0.0:
-            raise InputError(f"scale = {self.scale}: the unit of D must be positive; None takes ‖D‖_F/√m.")
+        settle(self, alpha=HOMOTOPY, scale=OrNone(UNIT))
+        if isinstance(self.lift, type) or not isinstance(self.lift, Lift):
+            raise InputError(f"lift is {self.lift!r}, which is no lift: pass for example lift=gd.GramLift().")
 
     def prepare(self, jacobian: Jacobian, *, metric: Theta | None = None) -> Prepared:
         prepared = self.lift.prepare(jacobian, metric=metric)

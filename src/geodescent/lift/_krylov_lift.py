@@ -6,6 +6,7 @@ from functools import cached_property
 import torch
 
 from geodescent import linalg
+from geodescent._settings import BETWEEN, NOT_NEGATIVE, SOLVES_IN, OrNone, Whole, settle
 from geodescent._types import Outputs, Theta
 from geodescent.jacobian import Jacobian
 from geodescent.lift._layer_factors import LayerFactors
@@ -42,6 +43,11 @@ class KrylovLift(Lift):
     slack: float = 0.0
     products: torch.dtype | None = None
     name: str = field(default="krylov", init=False)
+
+    def __post_init__(self) -> None:
+        iterations = Whole(2000, least=1)
+        settle(self, tol=BETWEEN.such_as(1e-12), max_iterations=iterations, slack=NOT_NEGATIVE)
+        settle(self, products=OrNone(SOLVES_IN))
 
     def prepare(self, jacobian: Jacobian, *, metric: Theta | None = None) -> Prepared:
         inside = MetricJacobian.of(jacobian, metric)

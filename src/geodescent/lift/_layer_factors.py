@@ -117,7 +117,7 @@ def _parted(jacobian: Jacobian) -> tuple[list[list[Columns]], list[Columns]]:
     if len(jacobian.blocks) == 1:
         return [[piece] for piece in jacobian.blocks[0].columns], []
     groups, overlapping = list[list[Columns]](), list[Columns]()
-    taken = torch.zeros(jacobian.n_params, dtype=torch.bool)
+    taken = torch.zeros(jacobian.n_params, dtype=torch.bool, device="cpu")
     pieces = [piece for block in jacobian.blocks for piece in block.columns]
     for piece in sorted(pieces, key=lambda p: not isinstance(p, OuterColumns)):  # layers first
         where = piece.index.reshape(-1).cpu()

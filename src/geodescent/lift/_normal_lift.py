@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 import torch
 
 from geodescent._budget import require
+from geodescent._settings import RCOND, OrNone, settle
 from geodescent._types import Outputs, Theta
 from geodescent.jacobian import Jacobian
 from geodescent.lift._product_lift import DENSE_MATRICES, PreparedProduct, solving_flops
@@ -31,6 +32,9 @@ class NormalLift(Lift):
 
     rcond: float | None = None
     name: str = field(default="normal", init=False)
+
+    def __post_init__(self) -> None:
+        settle(self, rcond=OrNone(RCOND))
 
     def prepare(self, jacobian: Jacobian, *, metric: Theta | None = None) -> Prepared:
         k = jacobian.n_params

@@ -123,7 +123,7 @@ def _by_outputs(jacobian: Jacobian) -> list[tuple[BlockJacobian, Tensor | None]]
     numbers = list(dict.fromkeys(block.n_outputs for block in jacobian.blocks))
     if len(numbers) == 1:
         return [(BlockJacobian(jacobian.blocks, jacobian.n_params, jacobian.dtype, jacobian.device), None)]
-    ends = torch.tensor([0, *(block.n_rows for block in jacobian.blocks)]).cumsum(0).tolist()
+    ends = torch.tensor([0, *(block.n_rows for block in jacobian.blocks)], device="cpu").cumsum(0).tolist()
     parts = list[tuple[BlockJacobian, Tensor | None]]()
     for number in numbers:
         chosen = [i for i, block in enumerate(jacobian.blocks) if block.n_outputs == number]

@@ -46,7 +46,7 @@ class TwoFactors:
             return None
         rows = jacobian.dense() if wide else jacobian.dense().T
         whitened = torch.linalg.solve_triangular(lower, rows, upper=False)
-        inverse = torch.linalg.solve_triangular(lower, torch.eye(len(lower)).to(lower), upper=False)
+        inverse = torch.linalg.solve_triangular(lower, torch.eye(len(lower), device="cpu").to(lower), upper=False)
         return cls(rows, lower, whitened, whitened @ whitened.T, inverse @ inverse.T, wide)
 
     def damped(self, damping: float) -> "TwoFactorSolver | None":

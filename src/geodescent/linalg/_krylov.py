@@ -104,7 +104,7 @@ def lanczos_extremes(
         off.append(beta)
         basis.append(w / beta)
     size = len(diagonal)
-    ritz = torch.diag(torch.tensor(diagonal, dtype=torch.float64))
+    ritz = torch.diag(torch.tensor(diagonal, dtype=torch.float64, device="cpu"))
     for i, beta in enumerate(off[: size - 1]):
         ritz[i, i + 1] = ritz[i + 1, i] = beta
     values = torch.linalg.eigvalsh(ritz)

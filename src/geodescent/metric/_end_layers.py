@@ -59,9 +59,11 @@ class EndLayers:
 def hooked(layers: dict[str, nn.Module], look: Look) -> Iterator[None]:
     """Shows what these layers are called on, and what they return, while the block runs."""
 
-    def hook_of(name: str) -> Callable[[nn.Module, tuple[Any, ...], dict[str, Any], Tensor], None]:
-        def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Tensor) -> None:
-            look(name, args[0] if args else kwargs["input"], output)
+    def hook_of(name: str) -> Callable[[nn.Module, tuple[Any, ...], dict[str, Any], object], None]:
+        def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: object) -> None:
+            given = [value for value in (*args, *kwargs.values()) if isinstance(value, Tensor)]
+            if given and isinstance(output, Tensor):
+                look(name, given[0], output)
 
         return hook
 

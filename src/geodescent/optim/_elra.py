@@ -10,10 +10,12 @@ from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
 from geodescent._errors import InputError
+from geodescent._settings import Number
 from geodescent.optim._rates import CosineRate, ParabolaRate, Products
 
 FIRST_RATE = 1e-5  # In units of θ²/loss: the rate of the first step, as published.
 Rate = CosineRate | ParabolaRate
+RATE = Number("the first rate must be positive and finite", lambda x: 0.0 < x < math.inf, FIRST_RATE)
 VARIANTS: dict[str, type[CosineRate] | type[ParabolaRate]] = {"p2min": ParabolaRate, "c2min": CosineRate}
 
 
@@ -90,12 +92,10 @@ class ELRA(torch.optim.Optimizer):
 
     def _first_rate(self) -> float:
         """The one first rate of all groups: a scheduler may change it later, which does nothing."""
-        rates = {float(g.get("initial_lr", g["lr"])) for g in self.param_groups}
+        rates = {RATE.of("lr", g.get("initial_lr", g["lr"])) for g in self.param_groups}
         if len(rates) > 1:
             raise InputError(f"the groups ask for lr {rates}: all take one step together, of one rate.")
         (rate,) = rates
-        if not (math.isfinite(rate) and rate > 0.0):
-            raise InputError(f"lr = {rate}: the first rate must be positive and finite, such as {FIRST_RATE}.")
         return rate
 
     def _at_start(self, loss: float) -> Rate:

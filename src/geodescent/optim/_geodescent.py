@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from geodescent._conversion import Values
 from geodescent._errors import InputError
 from geodescent._record import Result
+from geodescent._settings import NOT_NEGATIVE
 from geodescent._types import Theta
 from geodescent._wrappers import unwrapped
 from geodescent.descent import (
@@ -160,15 +161,14 @@ class GeoDescent(torch.optim.Optimizer):
 
     def _step_size(self) -> float:
         """h, the one `lr` of the groups that move."""
-        sizes = {float(g["lr"]) for g in self.param_groups if any(p.requires_grad for p in g["params"])}
+        moving = [g for g in self.param_groups if any(p.requires_grad for p in g["params"])]
+        sizes = {NOT_NEGATIVE.such_as(1.0).of("lr", g["lr"]) for g in moving}
         if len(sizes) > 1:
             raise InputError(
                 f"the groups have lr = {sorted(sizes)}: all parameters take one step together, of one size. Give the "
                 "groups one lr; a group stands still where its parameters have requires_grad = False."
             )
         (size,) = sizes
-        if not (size >= 0.0 and math.isfinite(size)):
-            raise InputError(f"lr = {size}: it is the step size, 1.0 for the full step, and must be finite and ≥ 0.")
         return size
 
     def _problem(self, parameters: list[Tensor], closure: Any, y: Values | None) -> Problem:

@@ -18,13 +18,14 @@ from geodescent.outputs._inputs import (
     leaves_of,
     map_inputs,
     n_samples_of,
+    require_plain,
     take,
 )
-from geodescent.outputs._probing import left_as_found, probe
 from geodescent.outputs._protocols import Layered, NetworkMap, OfModule, OutputMap, Parametrised, Sampled, Traced
 from geodescent.outputs._rules import RULES, Rule, affine_columns, register_rule
 from geodescent.outputs._sample_map import SampleMap
 from geodescent.outputs._snapshot import ModuleSnapshot
+from geodescent.outputs.checks import left_as_found, probe
 
 __all__ = [
     "PARTS",
@@ -57,6 +58,7 @@ __all__ = [
     "parameters_of",
     "probe",
     "register_rule",
+    "require_plain",
     "take",
     "value_and_derivative",
 ]

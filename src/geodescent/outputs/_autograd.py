@@ -2,7 +2,8 @@
 
 import math
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
@@ -12,9 +13,11 @@ from torch import Tensor
 from geodescent._budget import budget, require
 from geodescent._errors import JacobianError
 from geodescent._types import Outputs, Theta
-from geodescent.linalg import row_dot, row_norm
+from geodescent.linalg import norm, row_dot, row_norm
 
 SEED = 7919  # Seed: not 0, with which users often draw θ, because a check along θ itself could miss errors.
+
+SUMMED = 10.0  # Times √eps of a part's own size: sums over samples and layers are taken in another order.
 
 
 def value_and_derivative(
@@ -34,7 +37,45 @@ def _load_forward_mode() -> None:
     """Makes torch load forward mode, at which it warns of a deprecated call of its own, once a process."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", category=DeprecationWarning)
-        torch.func.jvp(torch.sin, (torch.zeros(1),), (torch.zeros(1),))
+        torch.func.jvp(torch.sin, (torch.zeros(1, device="cpu"),), (torch.zeros(1, device="cpu"),))
+
+
+@contextmanager
+def differentiable(what: str) -> Iterator[None]:
+    """Says in a JacobianError why torch cannot differentiate the outputs.
+
+    Args:
+        what: the module or the closure, for the message.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        said = " ".join(str(error).split(". ")[0].split())
+        raise JacobianError(
+            f"torch cannot differentiate the outputs of {what}: {said}. Write its forward pass without changing "
+            "tensors in place, and checkpoints with use_reentrant=False."
+        ) from error
+
+
+def sizes_of(theta: Theta) -> Theta:
+    """The size of each parameter, 1 for one that is zero."""
+    return torch.where(theta == 0.0, torch.ones_like(theta), theta.abs())
+
+
+def differ(ours: Tensor, theirs: Tensor, whole: float) -> bool:
+    """`‖a − b‖ > 10 √eps ‖b‖ + eps^¾ ‖whole‖`: by more than rounding.
+
+    Args:
+        whole: the size of what the two are a part of, which may be zero by cancellation of much larger numbers.
+    """
+    eps = torch.finfo(theirs.dtype).eps
+    allowed = SUMMED * eps**0.5 * norm(theirs) + eps**0.75 * whole
+    return not norm(ours - theirs) <= max(allowed, torch.finfo(theirs.dtype).tiny ** 0.5)
+
+
+def is_nothing(part: Tensor, whole: float) -> bool:
+    """Whether a part is zero up to the rounding of the whole, as `differ` takes it."""
+    return not differ(torch.zeros_like(part), part, whole)
 
 
 def gradient_of(outputs: Tensor, leaves: list[Tensor], direction: Tensor) -> list[Tensor]:
@@ -48,7 +89,7 @@ def gradient_of(outputs: Tensor, leaves: list[Tensor], direction: Tensor) -> lis
 def random_rows(shape: torch.Size, like: Tensor) -> Outputs:
     """u, random by a fixed seed, without touching the global generator."""
     generator = torch.Generator().manual_seed(SEED)
-    return torch.randn(shape, generator=generator, dtype=like.dtype).to(like.device)
+    return torch.randn(shape, generator=generator, dtype=like.dtype, device="cpu").to(like.device)
 
 
 def second_derivative_of(outputs: Tensor, leaves: list[Tensor], direction: list[Tensor]) -> Outputs | None:
@@ -61,7 +102,8 @@ def second_derivative_of(outputs: Tensor, leaves: list[Tensor], direction: list[
     """
     u = random_rows(outputs.shape, outputs).requires_grad_()
     with torch.enable_grad():
-        slope = _along(torch.autograd.grad([outputs], leaves, [u], create_graph=True, allow_unused=True), direction)
+        along = (outputs * u).sum()
+        slope = _along(torch.autograd.grad(along, leaves, create_graph=True, allow_unused=True), direction)
         first, number = _by(slope, u), float(slope.detach())
         size = row_norm(u.detach()) * row_norm(first) + abs(number)
         if abs(row_dot(u.detach(), first) - number) > math.sqrt(torch.finfo(outputs.dtype).eps) * size:
@@ -90,6 +132,10 @@ def derivative_rows(outputs: Tensor, leaves: list[Tensor]) -> Tensor:
     for start in range(0, len(flat), chunk):
         part = flat[start : start + chunk]
         derivatives[start : start + len(part)] = _batched(part, leaves)
+    u = random_rows(flat.shape, flat)
+    expected = torch.cat([g.reshape(-1) for g in gradient_of(flat, leaves, u)])
+    if bool(torch.isfinite(expected).all()) and differ(u @ derivatives, expected, norm(expected)):
+        derivatives = _one_by_one(flat, leaves)
     return derivatives.view(*outputs.shape, width)
 
 
@@ -117,6 +163,28 @@ def products(function: Callable[[Theta], Tensor], theta: Theta) -> tuple[Callabl
     return forwards, backwards
 
 
+def columns_by_two_passes(function: Callable[[Theta], Tensor], theta: Theta) -> Tensor:
+    """D, (m, K), one column after the other, as the derivative of Dᵀu by u.
+
+    The first forward derivative of a process makes torch load its compiler, which takes a second; these passes do not.
+
+    Raises: NotImplementedError, where an operation can be differentiated only once.
+    Cost: K + 1 backward passes, the K of twice the size.
+    """
+    leaf = theta.detach().clone().requires_grad_()
+    with torch.enable_grad():
+        outputs = function(leaf)
+    u = random_rows(outputs.shape, outputs).requires_grad_()
+    with torch.enable_grad():
+        gradient = torch.autograd.grad((outputs * u).sum(), leaf, create_graph=True)[0]
+    columns = torch.stack([_by(entry, u).reshape(-1) for entry in gradient.unbind()], 1)
+    ours, sizes = columns.T @ u.detach().reshape(-1), columns.norm(dim=0) * row_norm(u.detach())
+    off = (ours - gradient.detach()).abs() > math.sqrt(torch.finfo(theta.dtype).eps) * (sizes + gradient.detach().abs())
+    if bool(off.any()):
+        raise NotImplementedError("an operation can be differentiated only once")
+    return columns
+
+
 def _backward_twice(outputs: Tensor, leaf: Tensor, v: Tensor) -> Tensor:
     """`D v`, as the derivative of `⟨Dᵀu, v⟩` by u, in which it is linear.
 
@@ -124,7 +192,7 @@ def _backward_twice(outputs: Tensor, leaf: Tensor, v: Tensor) -> Tensor:
     """
     u = random_rows(outputs.shape, outputs).requires_grad_()
     with torch.enable_grad():
-        slope = _along(torch.autograd.grad([outputs], [leaf], [u], create_graph=True), [v])
+        slope = _along(torch.autograd.grad((outputs * u).sum(), [leaf], create_graph=True), [v])
     product, number = _by(slope, u), float(slope.detach())
     size = row_norm(u.detach()) * row_norm(product) + abs(number)
     if abs(row_dot(u.detach(), product) - number) > math.sqrt(torch.finfo(v.dtype).eps) * size:
@@ -156,6 +224,15 @@ def _batched(rows: Tensor, leaves: list[Tensor]) -> Tensor:
     try:
         gradients = torch.autograd.grad(rows, leaves, unit, retain_graph=True, allow_unused=True, is_grads_batched=True)
     except RuntimeError:  # an operation that cannot be batched; the loop gives the same rows
-        return torch.stack([torch.cat([g.reshape(-1) for g in gradient_of(rows, leaves, u)]) for u in unit])
+        return _one_by_one(rows, leaves)
     pairs = zip(leaves, gradients, strict=True)
-    return torch.cat([rows.new_zeros(len(rows), a.numel()) if g is None else g.flatten(1) for a, g in pairs], 1)
+    return torch.cat(
+        [rows.new_zeros(len(rows), a.numel()) if g is None else g.reshape(len(rows), -1) for a, g in pairs], 1
+    )
+
+
+def _one_by_one(rows: Tensor, leaves: list[Tensor]) -> Tensor:
+    """The same by one backward pass a row."""
+    return torch.stack(
+        [torch.cat([g.reshape(-1) for g in gradient_of(row, leaves, torch.ones_like(row))]) for row in rows]
+    )

@@ -105,13 +105,20 @@ def cotangents(outputs: Tensor, calls: list[Call], layouts: list[Layout]) -> lis
             outputs.new_zeros(shape) if g is None else layout.samples_first(g, n)[:, None]
             for g, layout, shape in zip(gradients, layouts, shapes, strict=True)
         ]
-    collected = [outputs.new_zeros(shape) for shape in shapes]
+    collected = [_zeros(call, shape, outputs) for call, shape in zip(calls, shapes, strict=True)]
     for k in range(q):
         gradients = torch.autograd.grad(sums[k], edges, retain_graph=k < q - 1, allow_unused=True)
         for target, gradient, layout in zip(collected, gradients, layouts, strict=True):
             if gradient is not None:
                 target[:, k] = layout.samples_first(gradient, n)
     return collected
+
+
+def _zeros(call: Call, shape: tuple[int, ...], like: Tensor) -> Tensor:
+    """Zeros; the channels of a layer that has positions behind them come last in memory, where rules want them."""
+    if RULES[type(call.module)].any_axis or len(shape) < 5:
+        return like.new_zeros(shape)
+    return like.new_zeros(*shape[:3], *shape[4:], shape[3]).movedim(-1, 3)
 
 
 def _shell(call: Call, like: Tensor) -> Tensor:
@@ -125,11 +132,13 @@ def columns_of(
     """The columns of every call, in the order of the calls.
 
     Args:
+        gradients: the cotangents; each is taken out of the list, so that it is not held beside a copy made of it.
         index: module name → parameter name → where its entries stand in θ; only parameters that go by rule.
     """
     columns = list[Columns]()
     with torch.no_grad():  # a rule may read the parameters of its layer
-        for call, layout, g in zip(calls, layouts, gradients, strict=True):
+        for call, layout in zip(calls, layouts, strict=True):
+            g = gradients.pop(0)
             inputs = layout.samples_first(call.inputs, g.shape[0])
             columns += RULES[type(call.module)].apply(call.module, inputs, g, index[call.name], call.name)
     return columns
@@ -138,7 +147,7 @@ def columns_of(
 def groups_of(columns: list[Columns], n_params: int) -> list[list[int]]:
     """The positions of columns, those that share entries of θ together: shared layers and tied parameters."""
     groups = list[list[int]]()
-    owner = torch.full((n_params,), -1, dtype=torch.long)
+    owner = torch.full((n_params,), -1, dtype=torch.long, device="cpu")
     for position, piece in enumerate(columns):
         where = piece.index.reshape(-1).cpu()
         shared = [g for g in torch.unique(owner[where]).tolist() if g >= 0]
@@ -199,6 +208,8 @@ def _axis(two: torch.Size, three: torch.Size) -> tuple[int, int] | None:
 
 
 def _close(a: Tensor, b: Tensor) -> bool:
+    if a.numel() == 0:
+        return True
     if not a.dtype.is_floating_point:
         return bool(torch.equal(a, b))
     tolerance = torch.finfo(a.dtype).eps ** 0.75

@@ -5,9 +5,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from geodescent._errors import InputError
+from geodescent.outputs._standing import math_attention
 
 Closure = Callable[[], Any]
 
@@ -54,7 +54,7 @@ class BatchClosure:
         return self.value()
 
     def _called(self) -> tuple[Tensor, Tensor | None]:
-        with sdpa_kernel(SDPBackend.MATH):  # the only attention kernel with all kinds of derivatives
+        with math_attention():
             outputs, target = _parts(self._closure())
         self._require_real(outputs)
         if self._first is None:

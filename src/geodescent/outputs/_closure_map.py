@@ -10,16 +10,15 @@ from torch import Tensor, nn
 from geodescent._errors import InputError, JacobianError
 from geodescent._types import Outputs, Theta
 from geodescent.jacobian import Block, BlockJacobian, Columns, DenseColumns
-from geodescent.outputs._agreement import disagreeing
-from geodescent.outputs._autograd import derivative_rows, gradient_of, random_rows, second_derivative_of
+from geodescent.outputs._autograd import derivative_rows, differentiable, gradient_of, random_rows, second_derivative_of
 from geodescent.outputs._capture import Call, apart, cotangents, recording, uses
 from geodescent.outputs._closure import DETACHED, BatchClosure, Closure, rows_of
 from geodescent.outputs._function import ModelFunction, ModuleMap, parameters_of
 from geodescent.outputs._guessed_routes import Signature, fitting_columns, guessed_routes, signature_of
 from geodescent.outputs._inputs import kind_of
-from geodescent.outputs._probing import left_as_found, random_state, refuse_mixing_layers
 from geodescent.outputs._routes import Routes, ruled_modules
 from geodescent.outputs._second_derivative import central_difference
+from geodescent.outputs.checks import disagreeing, left_as_found, or_eval, random_state, refuse_mixing_layers
 
 
 @dataclass
@@ -127,11 +126,13 @@ class ClosureMap(ModuleMap):
             signature = signature_of(outputs, calls)
             routes = self._routes.known.get(signature) or self._guessed(outputs, calls, set())
             u = random_rows(outputs.shape, outputs)
-            gradient = _flat(gradient_of(outputs, list(self._leaves.values()), u))
+            with differentiable("the closure"):
+                gradient = _flat(gradient_of(outputs, list(self._leaves.values()), u))
             parts = [(p.name, p.entries) for p in self.function.parameters]
             while True:
                 jacobian, routes, wrong = self._jacobian(routes, outputs, calls)
-                wrong = (wrong or set(disagreeing(parts, jacobian.rmv(u), gradient))) - set(routes.rest)
+                found = {name for name, _ in disagreeing(parts, jacobian.rmv(u), gradient, theta)}
+                wrong = (wrong or found) - set(routes.rest)
                 if not wrong:
                     break
                 outputs, calls = self._attached(theta)
@@ -189,8 +190,8 @@ class ClosureMap(ModuleMap):
             drawn = not torch.equal(before, random_state(device))
         if drawn:
             raise JacobianError(
-                "the closure draws random numbers, so that it is another function at every call. Call model.eval(), "
-                "and draw noise and batches before the step, outside of the closure."
+                "the closure draws random numbers, so that it is another function at every call. Draw noise and "
+                f"batches before the step, outside of the closure{or_eval(model, 'draws')}."
             )
         return outputs, target, calls
 

@@ -2,22 +2,21 @@
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from geodescent._errors import InputError
 from geodescent._types import Theta
 from geodescent.jacobian import ChainedCotangents
 from geodescent.outputs._chain import along_chain, cotangents_along_chain
-from geodescent.outputs._inputs import Inputs, Select, chosen, n_samples_of, require_tensor, take
+from geodescent.outputs._inputs import Inputs, Select, chosen, n_samples_of, require_plain, require_tensor, take
 from geodescent.outputs._second_derivative import SecondDerivative
+from geodescent.outputs._standing import Answer, alone, standing
 
-Answer = TypeVar("Answer")
 Parameters = Tensor | Mapping[str, Tensor]
 
 COMPARED = 4  # Samples on which two methods for the second derivative are compared.
@@ -77,14 +76,28 @@ class ModelFunction:
     @property
     def theta(self) -> Theta:
         """The module's own parameters, a flat copy (K,)."""
-        return torch.cat([p.detach().reshape(-1) for p in self.own().values()])
+        with alone(self.model):
+            return torch.cat([p.detach().reshape(-1) for p in self.own().values()])
 
     def write(self, theta: Theta) -> None:
         """Copies θ into the module's parameters."""
-        own = self.own()
-        with torch.no_grad():
+        with torch.no_grad(), alone(self.model):
+            own = self.own()
             for p in self.parameters:
                 own[p.name].copy_(theta[p.entries].view(p.shape))
+
+    @contextmanager
+    def written(self, theta: Theta) -> Iterator[None]:
+        """Holds θ in the module's own parameters inside the block, without a trace in graphs that the user keeps."""
+        with alone(self.model):
+            own, stood = self.own(), self.theta
+            try:
+                for p in self.parameters:
+                    own[p.name].data.copy_(theta[p.entries].view(p.shape))
+                yield
+            finally:
+                for p in self.parameters:
+                    own[p.name].data.copy_(stood[p.entries].view(p.shape))
 
     def views(self, theta: Theta) -> dict[str, Tensor]:
         """θ cut into the module's parameters, without a copy."""
@@ -99,18 +112,20 @@ class ModelFunction:
         entries = torch.arange(parameter.entries.start, parameter.entries.stop, device=self.device)
         return entries.view(parameter.shape)
 
-    def call(self, parameters: dict[str, Tensor], inputs: Inputs) -> Any:
-        """What the model returns."""
-        with sdpa_kernel(SDPBackend.MATH):  # the one attention kernel with derivatives of every kind
-            # with tie_weights=True torch would lose the parameters of a module that is registered under two names
-            args, kwargs = ((), inputs) if isinstance(inputs, dict) else (inputs, None)
-            return functional_call(self.model, self._with_ties(parameters), args, kwargs, tie_weights=False)
+    def standing_at(self, parameters: dict[str, Tensor], ask: Callable[[], Answer]) -> Answer:
+        """What `ask` returns while the model's parameters are these."""
+        with alone(self.model):
+            return standing(self.model, self._with_ties(parameters), ask)
 
-    def standing_at(self, theta: Theta, ask: Callable[[], Answer]) -> Answer:
-        """What `ask` returns while the model's parameters are θ."""
-        inside = {f"model.{name}": p for name, p in self._with_ties(self.views(theta)).items()}
-        answer: Answer = functional_call(_Asked(self.model), inside, (ask,), tie_weights=False)
-        return answer
+    def called(self, inputs: Inputs) -> Any:
+        """What the model returns with the parameters that it has now."""
+        if isinstance(inputs, dict):
+            return self.model(**inputs)
+        return self.model(*inputs) if isinstance(inputs, tuple) else self.model(inputs)
+
+    def call(self, parameters: dict[str, Tensor], inputs: Inputs) -> Any:
+        """What the model returns with these parameters."""
+        return self.standing_at(parameters, lambda: self.called(inputs))
 
     def selected(self, returned: Any, n_samples: int) -> Tensor:
         """The outputs in what the model returned, in the model's own shape."""
@@ -118,10 +133,14 @@ class ModelFunction:
             return require_tensor(returned, n_samples)
         return require_tensor(chosen(self.select, returned), n_samples, selected=True)
 
-    def outputs(self, parameters: dict[str, Tensor], inputs: Inputs) -> Tensor:
-        """The outputs, (N, Q)."""
-        outputs = self.selected(self.call(parameters, inputs), n_samples_of(inputs))
+    def rows(self, inputs: Inputs) -> Tensor:
+        """The outputs with the parameters that the model has now, (N, Q)."""
+        outputs = self.selected(self.called(inputs), n_samples_of(inputs))
         return outputs.flatten(1) if outputs.dim() > 1 else outputs[:, None]
+
+    def outputs(self, parameters: dict[str, Tensor], inputs: Inputs) -> Tensor:
+        """The outputs with these parameters, (N, Q)."""
+        return self.standing_at(parameters, lambda: self.rows(inputs))
 
     def cotangents(self, theta: Theta, inputs: Inputs) -> list[tuple[nn.Module, ChainedCotangents]] | None:
         """Each linear layer with the derivative of the outputs by what it returned; None without a chain of layers."""
@@ -134,17 +153,21 @@ class ModelFunction:
         Where an operation has no second derivative, the central difference of length `eps^¼` instead.
         """
 
+        with torch.no_grad():
+            return self.standing_at(self.views(theta), lambda: self._curvature_at(theta, direction, inputs))
+
+    def _curvature_at(self, theta: Theta, direction: Theta, inputs: Inputs) -> Tensor:
+        """The same while the model's parameters are θ."""
+
         def outputs_on(samples: Inputs) -> Callable[[Theta], Tensor]:
             return lambda at: self.outputs(self.views(at), samples)
 
-        with torch.no_grad():
-            curvature = None
-            if self.select is None:
-                curvature = along_chain(self.model, self.views(theta), self.views(direction), inputs)
+        if self.select is None:
+            curvature = along_chain(self.model, self.views(theta), self.views(direction), inputs)
             if curvature is not None:
                 return curvature.flatten(1) if curvature.dim() > 1 else curvature[:, None]
-            few = take(inputs, list(range(min(COMPARED, n_samples_of(inputs)))))
-            return self.curvature(outputs_on(inputs), outputs_on(few), theta, direction)
+        few = take(inputs, list(range(min(COMPARED, n_samples_of(inputs)))))
+        return self.curvature(outputs_on(inputs), outputs_on(few), theta, direction)
 
     def _with_ties(self, parameters: dict[str, Tensor]) -> dict[str, Tensor]:
         """The parameters under all of their names, and the others that require grad as constants."""
@@ -152,17 +175,6 @@ class ModelFunction:
             rest = {name: p.detach() for name, p in _held(self.model) if p.requires_grad}
             parameters = {**rest, **parameters}
         return parameters | {tie: parameters[p.name] for p in self.parameters for tie in p.ties}
-
-
-class _Asked(nn.Module):
-    """A wrapper of a model that calls a given function in place of the model's forward pass."""
-
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, ask: Callable[[], Answer]) -> Answer:
-        return ask()
 
 
 class ModuleMap:
@@ -210,13 +222,22 @@ class ModuleMap:
 
 
 def parameters_of(model: nn.Module, among: Iterable[Tensor] | None = None) -> tuple[Parameter, ...]:
-    """The trainable parameters, of these or of all, and their places in θ."""
+    """The trainable parameters, of these or of all, and their places in θ; those without a number are left out."""
+    if not isinstance(model, nn.Module):
+        raise InputError(f"the model is no torch.nn.Module but {model!r:.60}: pass gd.SampleMap(model, X).")
+    for name, tensor in (*model.named_parameters(), *model.named_buffers()):
+        require_plain(f"{name} of the model", tensor, f"model.{name}", again="copy.deepcopy(model)")
     places, offset = list[Parameter](), 0
+    among = among if among is None or not isinstance(among, Iterable) else list(among)
+    if among is not None and not (isinstance(among, list) and all(isinstance(p, Tensor) for p in among)):
+        raise InputError(f"parameters = {among!r:.60}: tensors of the model are needed, parameters=model.parameters().")
     wanted = {id(parameter) for parameter in (model.parameters() if among is None else among)}
     for name, parameter in model.named_parameters():
-        if parameter.requires_grad and id(parameter) in wanted:
+        if parameter.requires_grad and parameter.numel() and id(parameter) in wanted:
             places.append(Parameter(name, offset, parameter.shape, _ties(model, name, parameter)))
             offset += parameter.numel()
+    if not places and any(parameter.requires_grad for parameter in model.parameters()):
+        raise InputError("the parameters that require grad hold no numbers: give the layers sizes above zero.")
     if not places:
         raise InputError("no parameter of the model requires grad: there is nothing to fit. Call requires_grad_(True).")
     return tuple(places)

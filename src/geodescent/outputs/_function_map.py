@@ -13,11 +13,22 @@ from geodescent._errors import InputError, JacobianError
 from geodescent._types import Outputs, Theta
 from geodescent.jacobian import Jacobian, MatrixJacobian
 from geodescent.linalg import norm, row_dot
-from geodescent.outputs._agreement import AGREES, NAMED, SlopeCheck, as_jacobian, point_of_check
-from geodescent.outputs._autograd import derivative_rows, products, random_rows, value_and_derivative
+from geodescent.outputs._autograd import (
+    columns_by_two_passes,
+    derivative_rows,
+    products,
+    random_rows,
+    value_and_derivative,
+)
 from geodescent.outputs._function import Parameters, flat_theta
+from geodescent.outputs._given_jacobian import as_jacobian
+from geodescent.outputs._inputs import require_function
 from geodescent.outputs._second_derivative import SecondDerivative, central_difference
+from geodescent.outputs.checks import AGREES, NAMED, SlopeCheck, point_of_check
 
+FEW_PARAMETERS = (
+    16  # Parameters: up to here D is formed by columns, without the forward mode of torch, which takes long to load.
+)
 FORWARD, REVERSE = 2.0, 3.0  # Calls of f that take as many flops as one column of D forward, and one row of D backward.
 
 
@@ -56,13 +67,19 @@ class FunctionMap:
         *,
         jacobian: Callable[[Any], Any] | None = None,
     ) -> None:
+        if not callable(function):
+            raise InputError(f"f is a {type(function).__name__}: a function of θ is needed, gd.FunctionMap(f, theta0).")
+        require_function(jacobian, "jacobian", "jacobian=lambda theta: D")
         self.theta, self._places = flat_theta(theta0)
         self._function, self._jacobian = function, jacobian
         self.shape: tuple[int, ...] = self._probed()
-        self._curvature = SecondDerivative()
+        few = len(self.theta) <= FEW_PARAMETERS
+        self._curvature = SecondDerivative(forward=False if few else None)
         self._ways = [self._forward, self._reverse, self._row_by_row]
         if REVERSE * math.prod(self.shape) < FORWARD * len(self.theta):
             self._ways[:2] = [self._reverse, self._forward]
+        if few:
+            self._ways.insert(0, self._by_columns)
         self.traced: Callable[[Theta], Outputs] | None = self._attached if self._is_traceable() else None
 
     @property
@@ -134,6 +151,9 @@ class FunctionMap:
                     raise
                 self._ways.remove(way)  # an operation without this kind of derivative: the next method gives the same D
         raise AssertionError("no way is left")
+
+    def _by_columns(self, theta: Theta) -> Tensor:
+        return columns_by_two_passes(self._attached, theta)
 
     def _forward(self, theta: Theta) -> Tensor:
         units = torch.eye(self.n_params, dtype=self.dtype, device=self.device)
@@ -222,7 +242,7 @@ class FunctionMap:
             with torch.enable_grad():
                 outputs = self._attached(leaf)
                 if outputs.requires_grad:
-                    (gradient,) = torch.autograd.grad(outputs, leaf, u, allow_unused=True)
+                    (gradient,) = torch.autograd.grad((outputs * u).sum(), leaf, allow_unused=True)
         except Exception as error:  # a function that is not written in torch may raise anything
             said = f"{type(error).__name__}, {str(error).split('. ')[0]}"
             raise InputError(

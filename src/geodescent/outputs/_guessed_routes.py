@@ -56,9 +56,9 @@ def fitting_columns(
 ) -> tuple[list[Columns], set[str]]:
     """The columns of the calls, and the parameters of those whose shapes fit no rule."""
     columns, unfit = list[Columns](), set[str]()
-    for call, layout, g in zip(calls, layouts, gradients, strict=True):
+    for call, layout in zip(calls, layouts, strict=True):
         try:
-            columns += columns_of([call], [layout], [g], routes.index)
+            columns += columns_of([call], [layout], [gradients.pop(0)], routes.index)
         except UNFIT:
             unfit |= set(owned(function, call.module).values())
     return columns, unfit

@@ -5,6 +5,7 @@ from typing import Any, TypeGuard
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from geodescent._conversion import Frame, Values, converted_name, tensor_of
 from geodescent._errors import InputError
@@ -15,6 +16,16 @@ RawInputs = Inputs | Values
 """The same as people hold it: arrays, lists, series and frames in the place of tensors too."""
 Select = Callable[[Any], Tensor]
 """Picks the outputs from what a model returns."""
+
+
+def require_function(function: object, name: str, example: str) -> None:
+    """Raises InputError for what is neither None nor callable.
+
+    Args:
+        example: of the argument, as it is written.
+    """
+    if function is not None and not callable(function):
+        raise InputError(f"{name} is a {type(function).__name__}: a function is needed, for example {example}.")
 
 
 def as_inputs(inputs: RawInputs, model: nn.Module) -> Inputs:
@@ -91,8 +102,37 @@ def n_samples_of(inputs: Inputs) -> int:
     return sizes.pop()
 
 
+def require_plain(what: str, tensor: Tensor, name: str, *, again: str) -> None:
+    """Raises InputError for tensors without numbers, or of a kind that derivatives are not made of.
+
+    Args:
+        what: names the tensor at the beginning of a sentence.
+        name: names it in code.
+        again: code for a copy of it that torch can differentiate.
+    """
+    if is_lazy(tensor):
+        raise InputError(f"{what} has no size yet: call the model once before, model(X).")
+    if tensor.is_nested:
+        raise InputError(f"{what} is a nested tensor: pad its parts to one size, {name}.to_padded_tensor(0.0).")
+    if tensor.layout != torch.strided:
+        raise InputError(f"{what} is {str(tensor.layout).removeprefix('torch.')}: make it dense, {name}.to_dense().")
+    if tensor.is_meta:
+        raise InputError(f"{what} is on meta, where tensors hold no numbers: make it on the cpu or another device.")
+    if torch.is_inference_mode_enabled():
+        raise InputError(
+            "under torch.inference_mode() nothing can be differentiated: make this call in a block of "
+            "torch.inference_mode(False)."
+        )
+    if tensor.is_inference():
+        raise InputError(
+            f"{what} was made under torch.inference_mode() and cannot be differentiated: outside of it pass {again}."
+        )
+
+
 def kind_of(model: nn.Module, inputs: Inputs) -> tuple[torch.dtype, torch.device]:
     """The one floating dtype and device of the parameters and inputs."""
+    for tensor in leaves_of(inputs):
+        require_plain("X", tensor, "X", again="X.clone()")
     tensors: list[tuple[str, Tensor]] = [(f"parameter {n}", p) for n, p in model.named_parameters()]
     tensors += [("an input", t) for t in leaves_of(inputs)]
     floating = [(what, t) for what, t in tensors if t.dtype.is_floating_point or t.dtype.is_complex]
@@ -125,10 +165,6 @@ def chosen(select: Select, returned: object) -> object:
     try:
         return select(returned)
     except Exception as error:  # whatever a function of other people raises
-        if not callable(select):
-            raise InputError(
-                f"select= is {type(select).__name__}: pass a function of what the model returns."
-            ) from None
         kind = type(returned).__name__
         raise InputError(f"select could not be applied to the {kind} that the model returns: {error!r}") from error
 
@@ -147,8 +183,9 @@ def require_tensor(outputs: Any, n_samples: int, *, selected: bool = False) -> T
     if outputs.dtype.is_complex:
         raise InputError(f"the model returns {outputs.dtype}: stack real and imaginary parts, torch.view_as_real.")
     if outputs.dim() == 0 or len(outputs) != n_samples:
+        lost = " A squeeze() at its end drops the axis of a single sample: write squeeze(-1)." if n_samples == 1 else ""
         raise InputError(
-            f"the model returns shape {tuple(outputs.shape)} for {n_samples} samples: samples must come first."
+            f"the model returns shape {tuple(outputs.shape)} for {n_samples} samples: samples must come first.{lost}"
         )
     return outputs
 

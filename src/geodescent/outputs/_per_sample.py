@@ -2,6 +2,7 @@
 
 import math
 import warnings
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -10,24 +11,71 @@ from torch.func import jacrev, vmap
 from geodescent._budget import budget, require
 from geodescent._types import Theta
 from geodescent.jacobian import DenseColumns
+from geodescent.linalg import norm
+from geodescent.outputs._autograd import differ, gradient_of, random_rows
 from geodescent.outputs._function import ModelFunction
 from geodescent.outputs._inputs import Inputs, map_inputs, n_samples_of, take
 
 
-def per_sample_columns(
-    function: ModelFunction, theta: Theta, inputs: Inputs, names: list[str], n_outputs: int, *, vectorised: bool
-) -> DenseColumns:
-    """D's columns for the parameters `names`, formed.
+@dataclass
+class PerSample:
+    """D's columns for the parameters that no rule accounts for.
 
-    Raises: MemoryPlanError, where they do not fit.
+    Attributes:
+        names: of the parameters, some.
+        vectorised: whether vmap has given the right numbers so far. It fails for some operations, for others at some
+            sizes, and that of `F.prelu` gives wrong numbers without an error where there are as many samples as
+            outputs: so its first answer for each number of samples is compared with autograd's Dᵀu.
+        verified: the numbers of samples for which it was right.
     """
-    chosen = [p for p in function.parameters if p.name in names]
-    _require_memory(function, sum(math.prod(p.shape) for p in chosen), n_samples_of(inputs) * n_outputs)
-    index = torch.cat([function.entries(p).reshape(-1) for p in chosen])
-    rows = by_vmap if vectorised else by_loop
-    derivatives = rows(function, function.views(theta), inputs, names, n_outputs)
-    values = torch.cat([derivatives[p.name].reshape(*derivatives[p.name].shape[:2], -1) for p in chosen], 2)
-    return DenseColumns(values, index, " + ".join(p.name for p in chosen))
+
+    names: list[str]
+    vectorised: bool = True
+    verified: set[int] = field(default_factory=set)
+
+    def columns(self, function: ModelFunction, theta: Theta, inputs: Inputs, n_outputs: int) -> DenseColumns:
+        """The columns, formed, while the model's parameters are θ.
+
+        Raises: MemoryPlanError, where they do not fit.
+        """
+        chosen = [p for p in function.parameters if p.name in self.names]
+        width = sum(math.prod(p.shape) for p in chosen)
+        _require_memory(function, width, n_samples_of(inputs) * n_outputs)
+        derivatives = self._by_vmap(function, theta, inputs, n_outputs)
+        if derivatives is None:
+            derivatives = by_loop(function, function.views(theta), inputs, self.names, n_outputs)
+        values = torch.cat([derivatives[p.name].reshape(*derivatives[p.name].shape[:2], -1) for p in chosen], 2)
+        index = torch.cat([function.entries(p).reshape(-1) for p in chosen])
+        return DenseColumns(values, index, " + ".join(p.name for p in chosen))
+
+    def _by_vmap(
+        self, function: ModelFunction, theta: Theta, inputs: Inputs, n_outputs: int
+    ) -> dict[str, Tensor] | None:
+        """The derivatives, or None where vmap does not have them."""
+        if not self.vectorised:
+            return None
+        n = n_samples_of(inputs)
+        try:
+            derivatives = by_vmap(function, function.views(theta), inputs, self.names, n_outputs)
+        except Exception:  # vmap refuses in many ways; the loop gives the same numbers
+            self.vectorised = False
+            return None
+        if n not in self.verified:
+            self.vectorised = self._right(function, theta, inputs, derivatives)
+            self.verified.add(n)
+        return derivatives if self.vectorised else None
+
+    def _right(self, function: ModelFunction, theta: Theta, inputs: Inputs, derivatives: dict[str, Tensor]) -> bool:
+        """Whether `Dᵀu` agrees with that of autograd on the whole batch."""
+        leaves = function.leaves(theta)
+        with torch.enable_grad():
+            outputs = function.outputs(leaves, inputs)
+        u = random_rows(outputs.shape, outputs)
+        theirs = [g.reshape(-1) for g in gradient_of(outputs, [leaves[name] for name in self.names], u)]
+        ours = [u.reshape(-1) @ derivatives[name].reshape(u.numel(), -1) for name in self.names]
+        whole = norm(torch.cat(theirs))
+        pairs = zip(ours, theirs, strict=True)
+        return not math.isfinite(whole) or not any(differ(a, b, whole) for a, b in pairs)
 
 
 def by_vmap(
@@ -63,17 +111,8 @@ def by_loop(
             gradients = torch.autograd.grad(outputs[k], chosen, retain_graph=True, allow_unused=True)
             for name, gradient in zip(names, gradients, strict=True):
                 if gradient is not None:
-                    derivatives[name][i, k] = gradient
+                    derivatives[name][i, k] = gradient.to_dense()
     return derivatives
-
-
-def vectorises(function: ModelFunction, inputs: Inputs, names: list[str]) -> bool:
-    """Whether vmap supports the model."""
-    try:
-        by_vmap(function, function.views(function.theta), inputs, names, 1)
-    except Exception:  # vmap refuses in many ways; the loop gives the same numbers
-        return False
-    return True
 
 
 def _require_memory(function: ModelFunction, n_params: int, n_residuals: int) -> None:

@@ -37,7 +37,8 @@ def probed_routes(function: ModelFunction, two_samples: Inputs, three_samples: I
         rest=left_over(function, index, counts),
     )
     kept, places = routes.kept([c for c, _ in calls])
-    columns = columns_of(kept, places, cotangents(outputs, kept, places), routes.index)
+    gradients = function.standing_at(leaves, lambda: cotangents(outputs, kept, places))
+    columns = columns_of(kept, places, gradients, routes.index)
     return routes.grouped(columns, function.n_params)
 
 

@@ -41,19 +41,17 @@ class Rule:
         apply: the rule.
         parameters: the names of the parameters it accounts for.
         any_axis: whether samples may stand on any leading axis (true where the layer acts on the last axes alone).
-        reads: whether it may read the layer's parameters, which are then set to those at which D is taken.
     """
 
     apply: Apply
     parameters: tuple[str, ...] = ("weight", "bias")
     any_axis: bool = False
-    reads: bool = False
 
 
 def linear(module: nn.Linear, inputs: Tensor, cotangents: Tensor, index: Index, label: str) -> list[Columns]:
     """`y = Wa + b`: one outer product with `[a, 1]`."""
     n, q = cotangents.shape[:2]
-    a = inputs.reshape(n, -1, inputs.shape[-1])
+    a = inputs.reshape(n, math.prod(inputs.shape[1:-1]), inputs.shape[-1])  # of no features too
     g = DenseCotangents(cotangents.reshape(n, q, a.shape[1], -1))
     return affine_columns(a, g, index.get("weight"), index.get("bias"), label)
 
@@ -175,7 +173,7 @@ def register_rule(
     """
     if not (isinstance(layer, type) and issubclass(layer, nn.Module) and callable(apply)):
         raise InputError(f"register_rule takes the class of a layer and a function, not {layer!r} and {apply!r}.")
-    RULES[layer] = Rule(apply, parameters, any_axis, reads=True)
+    RULES[layer] = Rule(apply, parameters, any_axis)
 
 
 def affine_columns(

@@ -1,6 +1,6 @@
 """A module and its samples as an output map."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor, nn
@@ -8,8 +8,8 @@ from torch import Tensor, nn
 from geodescent._types import Outputs, Theta
 from geodescent._wrappers import unwrapped
 from geodescent.jacobian import Block, BlockJacobian, Columns
-from geodescent.outputs._agreement import check_agreement
-from geodescent.outputs._capture import Call, Layout, apart, cotangents, recording
+from geodescent.outputs._autograd import differentiable
+from geodescent.outputs._capture import Call, apart, cotangents, recording
 from geodescent.outputs._chain import is_last_linear
 from geodescent.outputs._function import ModelFunction, ModuleMap, parameters_of
 from geodescent.outputs._inputs import (
@@ -19,13 +19,15 @@ from geodescent.outputs._inputs import (
     converted_names,
     kind_of,
     n_samples_of,
+    require_function,
     take,
 )
-from geodescent.outputs._per_sample import per_sample_columns, vectorises
+from geodescent.outputs._per_sample import PerSample
 from geodescent.outputs._probed_routes import probed_routes
-from geodescent.outputs._probing import left_as_found, output_shape, probe
 from geodescent.outputs._routes import Routes
-from geodescent.outputs._rules import RULES, affine_columns
+from geodescent.outputs._rules import affine_columns
+from geodescent.outputs._standing import alone
+from geodescent.outputs.checks import check_elsewhere, left_as_found, output_shape, probe
 
 CHECK_SAMPLES = 8  # Samples of the comparison with autograd: a wrong rule gives wrong numbers on any samples.
 
@@ -43,12 +45,17 @@ class SampleMap(ModuleMap):
         parameters: those that make up θ, in the model's order; None for all that require grad.
         check: compare the Jacobian by layers with autograd on a few samples, once, now.
 
+    Attributes:
+        traced: `θ ↦ x[θ]` with the graph that leads to θ; None where a backward pass reads the module's parameters, as
+            a checkpoint does, so that it is right while they are θ only.
+
     Raises:
         InputError: inputs, dtypes, devices or outputs that cannot be used.
-        JacobianError: outputs that mix samples, or a rule that disagrees with autograd.
+        JacobianError: outputs that mix samples or depend on earlier calls, or derivatives that are not theirs.
 
-    The module keeps its parameter tensors and is left as it was found. `notes` tells what was
-    unwrapped, `converted` which inputs were no tensors.
+    The module keeps its parameter tensors and is left as it was found. `notes` tells what was unwrapped, `converted`
+    which inputs were no tensors. Threads with maps of one module wait for each other; a thread that calls the module
+    itself meanwhile may see other parameters.
     """
 
     def __init__(
@@ -60,6 +67,7 @@ class SampleMap(ModuleMap):
         parameters: Iterable[Tensor] | None = None,
         check: bool = True,
     ) -> None:
+        require_function(select, "select", "select=lambda out: out[0]")
         model, notes = unwrapped(model)
         self.inputs = as_inputs(inputs, model)
         self.notes, self.converted = notes, converted_names(inputs)
@@ -67,15 +75,18 @@ class SampleMap(ModuleMap):
         partial = len(places) < sum(p.requires_grad for p in model.parameters())
         self.function = ModelFunction(model, places, select, *kind, partial)
         self.n_samples = n_samples_of(self.inputs)
-        with left_as_found(model, self.device):
+        self.traced: Callable[[Theta], Outputs] | None = self._attached
+        with alone(model), left_as_found(model, self.device) as attributes:
             two, three = probe(self.inputs, 2), probe(self.inputs, 3)
             self.output_shape = output_shape(self.function, two, three)
-            self.routes: Routes = probed_routes(self.function, two, three)
-            self._vectorised = not self.routes.rest or vectorises(self.function, two, self.routes.rest)
+            with differentiable("the model"):
+                self.routes: Routes = probed_routes(self.function, two, three)
+            self._per_sample = PerSample(self.routes.rest)
             if check:
                 n = min(CHECK_SAMPLES, self.n_samples)
                 few = self.at([i * self.n_samples // n for i in range(n)])
-                check_agreement(self.function, few.inputs, few.linearise()[1])
+                if not check_elsewhere(few, attributes):
+                    self.traced = None
 
     @property
     def target_shape(self) -> tuple[int, ...]:
@@ -109,28 +120,17 @@ class SampleMap(ModuleMap):
         with torch.no_grad():
             return self.function.outputs(self.function.views(theta), self.inputs)
 
-    def traced(self, theta: Theta) -> Outputs:
-        """`x[θ]`, (N, Q), with the graph that leads to θ."""
-        return self.function.outputs(self.function.views(theta), self.inputs)
-
     def watched(self, theta: Theta) -> Outputs:
         """`x[θ]`, (N, Q): one call of the module, recorded by autograd."""
         with torch.enable_grad():
-            return self.traced(theta.detach().clone().requires_grad_())
+            leaf = theta.detach().clone().requires_grad_()
+            return self.function.outputs(self.function.views(leaf), self.inputs)
 
     def linearise(self, theta: Theta | None = None) -> tuple[Outputs, BlockJacobian]:
         """`x[θ]`, (N, Q), and its Jacobian: one forward pass, Q backward passes through activations."""
-        theta, routes = self.theta if theta is None else theta, self.routes
-        with torch.enable_grad(), recording(routes.modules) as calls:
-            outputs = self.function.outputs(self.function.leaves(theta), self.inputs)
-        kept, layouts = routes.kept(apart(calls, [theta]))
-        columns = self._along_chain(theta, kept)
-        if columns is None:
-            columns = self._by_rule(theta, kept, layouts, cotangents(outputs, kept, layouts))
-        if routes.rest:
-            columns.append(self._per_sample(theta))
-        block = Block(tuple(columns), self.n_samples, self.n_outputs)
-        return outputs.detach(), BlockJacobian((block,), self.n_params, self.dtype, self.device)
+        theta = self.theta if theta is None else theta
+        leaves = self.function.leaves(theta)
+        return self.function.standing_at(leaves, lambda: self._linearised(theta))
 
     def second_derivative(self, theta: Theta, direction: Theta) -> Outputs:
         """`d²x[θ + s·direction]/ds²` at s = 0, (N, Q); some six forward passes."""
@@ -148,7 +148,25 @@ class SampleMap(ModuleMap):
         other.notes, other.converted = [], converted_names(inputs)
         kind_of(self.model, other.inputs)
         other.n_samples = n_samples_of(other.inputs)
+        other.traced = None if self.traced is None else other._attached
         return other
+
+    def _attached(self, theta: Theta) -> Outputs:
+        """`x[θ]`, (N, Q), with the graph that leads to θ."""
+        return self.function.outputs(self.function.views(theta), self.inputs)
+
+    def _linearised(self, theta: Theta) -> tuple[Outputs, BlockJacobian]:
+        """The same while the model's parameters are leaves at θ, so that what reads them later reads these."""
+        with torch.enable_grad(), recording(self.routes.modules) as calls:
+            outputs = self.function.rows(self.inputs)
+        kept, layouts = self.routes.kept(apart(calls, [theta]))
+        columns = self._along_chain(theta, kept)
+        if columns is None:
+            columns = self.routes.by_rule(kept, layouts, cotangents(outputs, kept, layouts))
+        if self.routes.rest:
+            columns.append(self._per_sample.columns(self.function, theta, self.inputs, self.n_outputs))
+        block = Block(tuple(columns), self.n_samples, self.n_outputs)
+        return outputs.detach(), BlockJacobian((block,), self.n_params, self.dtype, self.device)
 
     def _along_chain(self, theta: Theta, calls: list[Call]) -> list[Columns] | None:
         """The columns of these calls by rules along the chain, where that is cheaper, with several outputs."""
@@ -160,16 +178,3 @@ class SampleMap(ModuleMap):
             index = self.routes.index[call.name]
             columns += affine_columns(call.inputs[:, None], g, index.get("weight"), index.get("bias"), call.name)
         return self.routes.joined(columns)
-
-    def _by_rule(
-        self, theta: Theta, calls: list[Call], layouts: list[Layout], gradients: list[Tensor]
-    ) -> list[Columns]:
-        """The columns of these calls by their rules."""
-        if not any(RULES[type(call.module)].reads for call in calls):
-            return self.routes.by_rule(calls, layouts, gradients)
-        return self.function.standing_at(theta, lambda: self.routes.by_rule(calls, layouts, gradients))
-
-    def _per_sample(self, theta: Theta) -> Columns:
-        return per_sample_columns(
-            self.function, theta, self.inputs, self.routes.rest, self.n_outputs, vectorised=self._vectorised
-        )

@@ -111,7 +111,9 @@ def near_groups(unit: Tensor) -> list[list[int]]:
 
     Cost: N·d for the line, N·d for every neighbour that is still close on it.
     """
-    line = torch.randn(unit.shape[1], generator=torch.Generator().manual_seed(0), dtype=unit.dtype).to(unit.device)
+    line = torch.randn(unit.shape[1], generator=torch.Generator().manual_seed(0), dtype=unit.dtype, device="cpu").to(
+        unit.device
+    )
     places, order = (unit @ line).sort()
     reach = NEARLY * float(line.abs().sum())
     label = list(range(len(unit)))

@@ -10,7 +10,7 @@ from geodescent._errors import InputError
 from geodescent._types import Outputs, Theta
 from geodescent.jacobian import BlockJacobian, Jacobian
 from geodescent.linalg import row_total
-from geodescent.outputs import OfModule, OutputMap, Sampled
+from geodescent.outputs import OfModule, OutputMap, Sampled, require_plain
 
 
 def require_map(outputs: OutputMap) -> None:
@@ -93,6 +93,7 @@ def checked_target(outputs: OutputMap, given: Values) -> Outputs:
     )
     expected = outputs.target_shape if isinstance(outputs, Sampled) else tuple(outputs.shape)
     n, q = expected[0], math.prod(expected[1:])
+    _require_plain(called, target, outputs.device)
     _require_rows(target, expected, sampled=isinstance(outputs, Sampled | OfModule))
     if not target.dtype.is_floating_point:
         if q > 1 and target.numel() == n and not target.dtype.is_complex:
@@ -148,12 +149,29 @@ def checked_weights(given: Values | None, target: Outputs) -> Tensor | None:
     if given is None:
         return None
     weights = tensor_of(given, target, "weights")
+    _require_plain("weights", weights, target.device)
+    if weights.dtype == torch.bool or weights.dtype.is_complex:
+        raise InputError(f"weights is {weights.dtype}: real numbers are needed, weights.to(torch.float64).")
     if weights.shape != (len(target),):
         raise InputError(f"weights has shape {tuple(weights.shape)}; one weight a sample is needed, ({len(target)},).")
     require_finite(weights, "weights")
+    weights = weights.detach().to(target.device, torch.float64)
     if bool((weights < 0).any()) or not row_total(weights) > 0.0:
         raise InputError(f"weights must be ≥ 0 with a positive sum; the smallest is {float(weights.min()):.3g}.")
-    return weights.detach().to(target.device)
+    largest, kind = float(weights.max()), torch.finfo(target.dtype)
+    if not kind.tiny**0.5 <= largest <= kind.max**0.5:
+        raise InputError(
+            f"the largest of the weights is {largest:.3g}, whose products leave the range of {target.dtype}: pass "
+            "weights.double() / weights.double().max(), which changes no minimum."
+        )
+    return weights
+
+
+def _require_plain(what: str, values: Tensor, device: torch.device) -> None:
+    """Raises InputError for sparse and nested tensors, and for those without numbers where the model has them."""
+    if values.is_meta and device.type != "meta":
+        raise InputError(f"{what} is on {values.device} but the model is on {device}: move them to one device.")
+    require_plain(what, values, what, again=f"{what}.clone()")
 
 
 def require_finite(values: Tensor, what: str) -> None:

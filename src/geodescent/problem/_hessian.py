@@ -39,7 +39,9 @@ def hessian(problem: Problem, theta: Theta) -> Tensor:
 def hessian_extremes(problem: Problem, theta: Theta) -> tuple[float, float]:
     """`(λ_max, an upper bound of λ_min)` of ∇²C, by Lanczos."""
     there = curvature_at(problem, theta)
-    start = torch.randn(len(theta), generator=torch.Generator().manual_seed(0), dtype=torch.float64).to(theta.device)
+    start = torch.randn(len(theta), generator=torch.Generator().manual_seed(0), dtype=torch.float64, device="cpu").to(
+        theta.device
+    )
 
     def operator(v: Tensor) -> Tensor:
         return there.product(v.to(theta.dtype)).double()

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from geodescent._conversion import Values, conversion_note, converted_name
 from geodescent._errors import InputError
+from geodescent._settings import POSITIVE, settle
 from geodescent._types import Outputs, Theta
 from geodescent.jacobian import Jacobian, stacked
 from geodescent.linalg import row_dot, row_total
@@ -53,6 +54,8 @@ class RowBlock:
     notes: tuple[str, ...] = field(default=(), init=False, repr=False)
 
     def __post_init__(self) -> None:
+        if not isinstance(self.name, str):
+            raise InputError(f"the name of a block is a {type(self.name).__name__}: pass a text, for example 'data'.")
         if not isinstance(self.map, OutputMap):
             raise InputError(
                 f"block {self.name!r}: {type(self.map).__name__} is no output map, which has theta, shape, dtype, "
@@ -66,8 +69,9 @@ class RowBlock:
         except InputError as error:
             raise error if self.name == "data" else InputError(f"block {self.name!r}: {error}") from None
         require_finite(target, "y" if self.name == "data" else f"the y of block {self.name!r}")
-        if not (math.isfinite(self.weight) and self.weight > 0.0):
-            raise InputError(f"block {self.name!r} has weight {self.weight}: a positive, finite number is needed.")
+        if not POSITIVE.allows(self.weight):
+            raise InputError(f"block {self.name!r} has weight {self.weight}: {POSITIVE.need}, for example weight=1.0.")
+        settle(self, weight=POSITIVE)
         notes, names = (self.map.notes, self.map.converted) if isinstance(self.map, SampleMap) else ([], [])
         names = [*names, *converted_name("y", self.target), *converted_name("weights", self.weights)]
         notes = [*notes, *conversion_note(names, target)]

@@ -28,7 +28,7 @@ def rounding_floor(problem: Problem, theta: Theta) -> float:
     outputs = problem.outputs(theta)
     moved = 0.0
     for _ in range(DRAWS):
-        u = torch.rand(theta.shape, generator=generator, dtype=torch.float64) - 0.5
+        u = torch.rand(theta.shape, generator=generator, dtype=torch.float64, device="cpu") - 0.5
         nudged = theta * (1.0 + eps * u.to(theta.device)).to(theta.dtype)
         moved += _square(problem, problem.outputs(nudged) - outputs) / DRAWS
     stored = _square(problem, eps * torch.maximum(outputs.abs(), problem.target.abs())) / 12.0

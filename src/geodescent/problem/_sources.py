@@ -56,6 +56,10 @@ class FixedSource:
 
     first: Problem
 
+    def __post_init__(self) -> None:
+        if not isinstance(self.first, Problem):
+            raise InputError(f"a {type(self.first).__name__} is no problem: pass gd.FixedSource(problem).")
+
     def at(self, step: int) -> Problem:
         """The problem."""
         return self.first
@@ -81,6 +85,11 @@ class PartSource:
     drawn: Problem
 
     def __post_init__(self) -> None:
+        if not (isinstance(self.whole, FixedSource) and isinstance(self.drawn, Problem)):
+            raise InputError(
+                f"a {type(self.whole).__name__} and a {type(self.drawn).__name__} are no part of a problem: pass "
+                "gd.PartSource(gd.FixedSource(problem), other)."
+            )
         first, drawn = self.whole.first.blocks[0].map, self.drawn.blocks[0].map
         require_one_theta(first, drawn, first_name="the problem of all samples", other_name="that of the samples drawn")
 
@@ -195,11 +204,13 @@ def part_of(problem: Problem) -> Problem | None:
     if sampled is None:
         return None
     block, outputs = sampled
-    asked = torch.arange(block.n_samples) if block.weights is None else block.weights.cpu().nonzero()[:, 0]
+    asked = (
+        torch.arange(block.n_samples, device="cpu") if block.weights is None else block.weights.cpu().nonzero()[:, 0]
+    )
     n = max(LEAST_PART, math.ceil(PART_ROWS * problem.n_params / block.n_outputs))
     if n > PART_SHARE * len(asked):
         return None
-    order = torch.randperm(len(asked), generator=torch.Generator().manual_seed(0))
+    order = torch.randperm(len(asked), generator=torch.Generator().manual_seed(0), device="cpu")
     chosen = asked[order[:n]].sort().values.to(block.target.device)
     weights = None if block.weights is None else block.weights[chosen]
     return Problem((resampled(block, outputs.at(chosen), block.target[chosen], weights),))

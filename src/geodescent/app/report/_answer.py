@@ -21,7 +21,7 @@ class Answer:
 
     def say(self, text: str) -> None:
         """A text for people."""
-        typer.echo(text, err=self.as_json)
+        typer.echo(wrapped(text), err=self.as_json)
 
     def give(self, content: Mapping[str, object]) -> None:
         """The one object, last."""
@@ -30,9 +30,28 @@ class Answer:
 
     def fail(self, message: str, status: int) -> typer.Exit:
         """The way out after an error."""
-        typer.echo(f"error: {message}", err=True)
+        typer.echo(wrapped(f"error: {message}"), err=True)
         self.give({"error": message})
         return typer.Exit(status)
+
+
+def wrapped(text: str) -> str:
+    """The text in lines of at most 80 columns; what goes on stands under where its line begins."""
+    return "\n".join(_wrapped_line(line) for line in text.split("\n"))
+
+
+def _wrapped_line(line: str) -> str:
+    if len(line) <= COLUMNS:
+        return line
+    indent = " " * (len(line) - len(line.lstrip()))
+    return textwrap.fill(
+        line.strip(),
+        COLUMNS,
+        initial_indent=indent,
+        subsequent_indent=indent,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
 
 
 def summary(content: Mapping[str, Any], *, sentence: str, certificate: str) -> str:

@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 
 from geodescent._errors import InputError
-from geodescent.curves._batched_data import DataSets
-from geodescent.curves._batched_descent import A_STEP, descend
-from geodescent.curves._batched_polish import covariance, polished
-from geodescent.curves._batched_problem import Problems
+from geodescent.curves.batched._data import DataSets
+from geodescent.curves.batched._descent import A_STEP, descend
+from geodescent.curves.batched._polish import covariance, polished
+from geodescent.curves.batched._problem import Problems
 
 UNEXPLAINED = 0.1
 """Share of the variation of the data: where a fit leaves more, it may have ended in a valley beside the lowest."""

@@ -5,9 +5,9 @@ from dataclasses import dataclass, fields, replace
 import torch
 from torch import Tensor
 
-from geodescent.curves._batched_factor import ColumnFactor
-from geodescent.curves._batched_problem import Problems
-from geodescent.curves._batched_step import damped_step, free_gain
+from geodescent.curves.batched._factor import ColumnFactor
+from geodescent.curves.batched._problem import Problems
+from geodescent.curves.batched._step import damped_step, free_gain
 
 INITIAL_DAMPING = 1.0  # Without unit, against columns of length one.
 LEAST_FALL = 0.1  # Factor: the smallest by which a step lowers the damping.

@@ -2,13 +2,16 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from geodescent._errors import InputError, JacobianError
 from geodescent.outputs._function import ModelFunction
-from geodescent.outputs._inputs import Inputs, forward_failed, n_samples_of, take
+from geodescent.outputs._inputs import Inputs, forward_failed, leaves_of, n_samples_of, take
+from geodescent.outputs.checks._attributes import Attributes
 
 
 def probe(inputs: Inputs, n: int) -> Inputs:
@@ -25,25 +28,40 @@ def output_shape(function: ModelFunction, two_samples: Inputs, three_samples: In
     """
     refuse_mixing_layers(function.model)
     views = function.views(function.theta)
+    versions = [leaf._version for leaf in leaves_of(two_samples)]
     with torch.no_grad():
         try:
             returned = function.call(views, two_samples)
         except Exception as error:  # whatever a model raises is taken to be caused by its inputs
             raise InputError(forward_failed(two_samples, function.dtype, error)) from error
+        if [leaf._version for leaf in leaves_of(two_samples)] != versions:
+            raise InputError(
+                "the model changes its input in place, so that a second call sees another one: write x = x - 1 for "
+                "x -= 1 in its forward pass, and inplace=False in a layer that is called on the input."
+            )
         outputs = function.selected(returned, 2)
         if outputs.dtype != function.dtype:
             raise InputError(
                 f"the model returns {outputs.dtype} but its parameters are {function.dtype}: make them one dtype."
+            )
+        if outputs.numel() == 0:
+            raise InputError(
+                f"the model returns shape {tuple(outputs.shape)} for 2 samples, no numbers: at least one output is "
+                "needed."
             )
         _refuse_mixing(function, views, (two_samples, three_samples), outputs.reshape(2, -1))
     return outputs.shape[1:]
 
 
 @contextmanager
-def left_as_found(model: nn.Module, device: torch.device) -> Iterator[None]:
-    """Buffers and the random state are put back afterwards, also after an exception."""
-    with _buffers_kept(model), torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        yield
+def left_as_found(model: nn.Module, device: torch.device) -> Iterator[Attributes]:
+    """Buffers, plain attributes and the random state are put back afterwards, also after an exception."""
+    attributes = Attributes.of(model)
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), _buffers_kept(model):
+        try:
+            yield attributes
+        finally:
+            attributes.put_back()
 
 
 def _refuse_mixing(
@@ -51,13 +69,14 @@ def _refuse_mixing(
 ) -> None:
     state = random_state(function.device)
     again = function.outputs(views, samples[0])
-    if not (_near(again, two) and torch.equal(state, random_state(function.device))):
+    drawn = not torch.equal(state, random_state(function.device)) and _draws(function, views, samples[0])
+    if drawn or not near(again, two):
         raise JacobianError(
-            "the model draws random numbers, or two identical calls gave different outputs. "
-            "Call model.eval(), or take the randomness out of its forward pass."
+            "the model draws random numbers, or two identical calls gave different outputs. Take the randomness out "
+            f"of its forward pass{or_eval(function.model, 'draws')}."
         )
     three = function.outputs(views, samples[1])
-    if not _near(three[:2], two):
+    if not near(three[:2], two):
         shift = float((three[:2] - two).abs().nan_to_num(nan=0.0).max())
         raise JacobianError(
             f"the outputs of a sample change by {shift:.2g} when another sample joins the batch: the model mixes "
@@ -68,16 +87,23 @@ def _refuse_mixing(
 def refuse_mixing_layers(model: nn.Module) -> None:
     """Raises JacobianError for layers that use statistics of the batch, or draw random numbers."""
     for name, module in model.named_modules():
+        label = f"{name or 'the model'} ({type(module).__name__}"
         if isinstance(module, nn.modules.batchnorm._BatchNorm) and (module.training or module.running_mean is None):
+            way = "Use" if module.running_mean is None else "Call model.eval(), or use"
             raise JacobianError(
-                f"{name or 'the model'} ({type(module).__name__}) uses the statistics of the batch, so that the "
-                "outputs of a sample depend on the others. Call model.eval(), or use GroupNorm or LayerNorm."
+                f"{label}) uses the statistics of the batch, so that the outputs of a sample depend on the others. "
+                f"{way} GroupNorm or LayerNorm."
             )
         if isinstance(module, nn.modules.dropout._DropoutNd) and module.training and module.p > 0:
             raise JacobianError(
-                f"{name or 'the model'} ({type(module).__name__}, p = {module.p}) is active: its outputs are random. "
-                "Call model.eval(), or set p = 0."
+                f"{label}, p = {module.p}) is active: its outputs are random. Call model.eval(), or set p = 0."
             )
+
+
+def or_eval(model: nn.Module, does: str) -> str:
+    """The end of a sentence that advises model.eval(), where the model is not in that mode already."""
+    training = any(module.training for module in model.modules())
+    return f", or, where it {does} in training mode alone, call model.eval()" if training else ""
 
 
 @contextmanager
@@ -98,8 +124,27 @@ def _buffers_kept(model: nn.Module) -> Iterator[None]:
             model.get_submodule(owner)._buffers[own] = buffers[name].copy_(old)
     if changed:
         raise JacobianError(
-            f"a forward pass changes the buffer {changed[0]}: call model.eval() so that x[θ] is a function."
+            f"a forward pass changes the buffer {changed[0]}, so that x[θ] is no function of θ. Take that out of the "
+            f"forward pass{or_eval(model, 'does so')}."
         )
+
+
+class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch has no types here
+    """Notices operations that draw random numbers, in this thread alone."""
+
+    drawn = False
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.drawn |= torch.Tag.nondeterministic_seeded in func.tags
+        return func(*args, **(kwargs or {}))
+
+
+def _draws(function: ModelFunction, views: dict[str, Tensor], inputs: Inputs) -> bool:
+    """Whether the model itself draws: the generator's state may have been changed by another thread."""
+    watch: Any = _Watch
+    with watch() as seen:
+        function.outputs(views, inputs)
+    return bool(seen.drawn)
 
 
 def _same(a: Tensor, b: Tensor) -> bool:
@@ -113,7 +158,7 @@ def random_state(device: torch.device) -> Tensor:
     return torch.cat([host, torch.cuda.get_rng_state(device)]) if device.type == "cuda" else host
 
 
-def _near(a: Tensor, b: Tensor) -> bool:
+def near(a: Tensor, b: Tensor) -> bool:
     """Equal up to rounding: the order of sums depends on the batch, and outputs may be zero by cancellation.
 
     NaN equals NaN, and an infinite output itself: whether the outputs are finite is not asked here.

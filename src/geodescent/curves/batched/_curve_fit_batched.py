@@ -11,11 +11,11 @@ from torch import Tensor
 
 from geodescent._budget import budget
 from geodescent._errors import InputError
-from geodescent.curves._batched_data import Given, data_sets, starts
-from geodescent.curves._batched_descent import A_STEP
-from geodescent.curves._batched_formula import BatchedFormula, linear_parameters
-from geodescent.curves._batched_outcome import ENDING_SENTENCES, BatchedStatus, Outcome, best_of_two, fittable, judge
-from geodescent.curves._batched_problem import Problems
+from geodescent.curves.batched._data import Given, data_sets, starts
+from geodescent.curves.batched._descent import A_STEP
+from geodescent.curves.batched._formula import BatchedFormula, linear_parameters
+from geodescent.curves.batched._outcome import ENDING_SENTENCES, BatchedStatus, Outcome, best_of_two, fittable, judge
+from geodescent.curves.batched._problem import Problems
 
 Numbers: TypeAlias = Tensor | NDArray[np.float64] | NDArray[np.int64] | NDArray[np.bool_]
 """Tensors where ydata was one, on its device; else arrays."""

@@ -86,7 +86,7 @@ def linear_parameters(formula: BatchedFormula, theta: Tensor) -> tuple[int, ...]
     draw = torch.Generator().manual_seed(0)
 
     def random(like: Tensor) -> Tensor:
-        return torch.randn(like.shape, generator=draw, dtype=like.dtype).to(like.device)
+        return torch.randn(like.shape, generator=draw, dtype=like.dtype, device="cpu").to(like.device)
 
     formula, theta = formula[:COMPARED_SETS], theta[:COMPARED_SETS]
     theta = torch.where(theta != 0.0, theta * (1.0 + 0.1 * random(theta)), 0.1 * random(theta))

@@ -5,9 +5,9 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from geodescent.curves._batched_box import within_box
-from geodescent.curves._batched_factor import ColumnFactor, factored
-from geodescent.curves._batched_formula import BatchedFormula
+from geodescent.curves.batched._box import within_box
+from geodescent.curves.batched._factor import ColumnFactor, factored
+from geodescent.curves.batched._formula import BatchedFormula
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from geodescent.curves._batched_box import above_zeros, held, restricted, within_box
-from geodescent.curves._batched_factor import ColumnFactor, back_substituted, times
-from geodescent.curves._batched_problem import Problems
+from geodescent.curves.batched._box import above_zeros, held, restricted, within_box
+from geodescent.curves.batched._factor import ColumnFactor, back_substituted, times
+from geodescent.curves.batched._problem import Problems
 
 BEND_STEP = 0.1  # Share of the step: the difference quotient of the bend (Transtrum and Sethna 2012, section 4.2).
 STEEPEST_BEND = 1.0  # ‖a‖/‖v‖: above it the second-order path is no approximation, and the step is refused.

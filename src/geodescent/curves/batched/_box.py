@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from geodescent.curves._batched_factor import ColumnFactor, back_substituted, orthogonalised, times
+from geodescent.curves.batched._factor import ColumnFactor, back_substituted, orthogonalised, times
 
 
 def held(r: Tensor, c: Tensor, low: Tensor, high: Tensor) -> Tensor:

@@ -46,7 +46,9 @@ def as_float64(value: Given, device: torch.device | None, name: str) -> Tensor:
     else:
         try:
             array = np.asarray(value)
-            tensor = torch.as_tensor(array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("=")))
+            tensor = torch.as_tensor(
+                array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("=")), device="cpu"
+            )
         except (TypeError, ValueError, RuntimeError) as error:
             raise InputError(f"{name} is no array of real numbers ({error}): pass an array of floats.") from error
     if tensor.is_complex():

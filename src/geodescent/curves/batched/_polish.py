@@ -5,11 +5,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from geodescent.curves._batched_box import held, restricted
-from geodescent.curves._batched_descent import DESCENDED, EXACT_FIT, Ends
-from geodescent.curves._batched_factor import ColumnFactor, back_substituted
-from geodescent.curves._batched_problem import Problems
-from geodescent.curves._batched_step import free_gain
+from geodescent.curves.batched._box import held, restricted
+from geodescent.curves.batched._descent import DESCENDED, EXACT_FIT, Ends
+from geodescent.curves.batched._factor import ColumnFactor, back_substituted
+from geodescent.curves.batched._problem import Problems
+from geodescent.curves.batched._step import free_gain
 
 SHRINKING = 0.9  # Share of the last undamped step that the next must stay below.
 POLISHES = 30  # Undamped steps at most.

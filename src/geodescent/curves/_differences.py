@@ -1,0 +1,109 @@
+"""Derivatives by differences of the rows, with SciPy's relative steps, never outside of the bounds."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from geodescent._errors import InputError
+
+POWERS = {"2-point": 1.0 / 2.0, "3-point": 1.0 / 3.0}
+"""Scheme → power of eps that is the relative step: SciPy's."""
+SECOND_POWER = 1.0 / 4.0  # Power of eps: the relative step of second differences.
+WEAK = 0.1  # Share of the relative step: rows that change by less of their size are mostly rounding.
+
+Function = Callable[[Tensor], Tensor]
+Box = tuple[Tensor, Tensor]
+
+
+@dataclass(frozen=True)
+class Differences:
+    """Columns `(x[u + h e_j] − x[u])/h`, or over both sides.
+
+    `h = eps^p |u_j|`, with p from the scheme, as MINPACK's `lm` and SciPy's `diff_step` have it. SciPy's own default,
+    `eps^p max(1, |u_j|)`, would depend on the units of a parameter below 1. From 0, and where the rows hardly change,
+    h is lengthened so that they change by more than rounding.
+
+    Attributes:
+        scheme: "2-point" or "3-point".
+        relative: the relative step; None for SciPy's.
+    """
+
+    scheme: str = "2-point"
+    relative: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.scheme not in POWERS:
+            names = " or ".join(map(repr, POWERS))
+            raise InputError(f"jac is {self.scheme!r}: pass a function, {names}, or leave it out.")
+        if self.relative is not None and not 0.0 < self.relative < 1.0:
+            raise InputError(f"diff_step is {self.relative!r}: a number between 0 and 1 is needed.")
+
+    def share(self, dtype: torch.dtype) -> float:
+        """The relative step, which is also about the relative error of D by two points."""
+        return self.relative or float(torch.finfo(dtype).eps ** POWERS[self.scheme])
+
+    def __call__(self, rows: Function, u: Tensor, box: Box) -> Tensor:
+        """D at u, (m, k).
+
+        Args:
+            box: bounds of u: a step that leaves them goes to the other side, or as far as there is room.
+        """
+        here = rows(u)
+        return torch.stack([self._column(rows, u, j, here, box) for j in range(len(u))], 1)
+
+    def _column(self, rows: Function, u: Tensor, j: int, here: Tensor, box: Box) -> Tensor:
+        share, value = self.share(u.dtype), abs(float(u[j]))
+        size = share * (value or 1.0)
+        column = self._with_step(rows, u, j, here, box, size)
+        rounding = torch.finfo(u.dtype).eps * float(here.norm())
+        moved, wanted = max(size * float(column.norm()), rounding), share * float(here.norm())
+        if self.relative is not None or not (0.0 < moved < math.inf and 0.0 < wanted < math.inf):
+            return column
+        if value == 0.0:
+            return self._with_step(rows, u, j, here, box, size * wanted / moved)
+        if moved < WEAK * wanted:  # between the rounding of short steps and the bend of long ones
+            return self._with_step(rows, u, j, here, box, size * math.sqrt(wanted / moved))
+        return column
+
+    def _with_step(self, rows: Function, u: Tensor, j: int, here: Tensor, box: Box, size: float) -> Tensor:
+        value, low, high = (float(v[j]) for v in (u, *box))
+        room = {1.0: high - value, -1.0: value - low}
+        sign = 1.0 if value >= 0.0 else -1.0
+        if size > room[sign] and room[-sign] > room[sign]:
+            sign = -sign
+        made = (value + sign * min(size, room[sign])) - value  # as it is made in floating point
+        if self.scheme == "2-point":
+            return (_at(rows, u, j, made) - here) / made
+        if min(room.values()) >= size:
+            return (_at(rows, u, j, made) - _at(rows, u, j, -made)) / (2.0 * made)
+        half = 0.5 * made
+        return (4.0 * _at(rows, u, j, half) - 3.0 * here - _at(rows, u, j, made)) / made
+
+
+def second_difference(rows: Function, u: Tensor, direction: Tensor) -> Tensor:
+    """`(x[u + hv] − 2x[u] + x[u − hv])/h²`; h moves no entry of u by more than eps^¼ of itself.
+
+    It is longer where the rows would hardly change.
+    """
+    eps, here = torch.finfo(u.dtype).eps, rows(u)
+    share, both = eps**SECOND_POWER, (u != 0.0) & (direction != 0.0)
+    if not bool((direction != 0.0).any()):
+        return torch.zeros_like(here)
+    ratios = (direction / u)[both].abs() if bool(both.any()) else direction.abs()
+    h = share / float(ratios.max())
+    ahead = rows(u + h * direction)
+    moved, wanted = float((ahead - here).norm()), share * float(here.norm())
+    if 0.0 < moved < WEAK * wanted:
+        h *= math.sqrt(wanted / moved)
+        ahead = rows(u + h * direction)
+    curvature: Tensor = (ahead - 2.0 * here + rows(u - h * direction)) / (h * h)
+    return curvature
+
+
+def _at(rows: Function, u: Tensor, j: int, step: float) -> Tensor:
+    moved = u.clone()
+    moved[j] += step
+    return rows(moved)

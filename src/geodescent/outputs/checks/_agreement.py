@@ -1,0 +1,140 @@
+"""The columns by rules of layers against autograd."""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from geodescent._errors import JacobianError
+from geodescent._types import Outputs, Theta
+from geodescent.jacobian import BlockJacobian
+from geodescent.linalg import norm
+from geodescent.outputs._autograd import SUMMED, differ, is_nothing, sizes_of, value_and_derivative
+from geodescent.outputs._function import ModelFunction
+from geodescent.outputs._inputs import Inputs
+
+ANOTHER = 0.1  # Share of a difference by which it changes over a thousandth of θ, if it is rounding.
+
+Part = tuple[str, Tensor | slice]
+"""The name of some entries of θ, and where they stand."""
+
+
+def disagreeing(parts: Iterable[Part], ours: Theta, theirs: Theta, theta: Theta) -> list[Part]:
+    """The parts of θ in which two results for the same Dᵀu differ by more than rounding.
+
+    Parts are compared in units of the parameters' own sizes, so that one of tiny units counts like any other. None
+    where the numbers are not finite.
+    """
+    if not bool(torch.isfinite(theirs).all()):
+        return []
+    sizes = sizes_of(theta)
+    ours, theirs = ours * sizes, theirs * sizes
+    whole = norm(theirs)
+    return [(name, where) for name, where in parts if differ(ours[where], theirs[where], whole)]
+
+
+@dataclass(frozen=True)
+class Gradients:
+    """`Dᵀu` at one θ by two ways.
+
+    Attributes:
+        theta: where.
+        jacobian: D by layers.
+        u: random, (N, Q).
+        ours, theirs: by layers, and by autograd.
+    """
+
+    theta: Theta
+    jacobian: BlockJacobian
+    u: Outputs
+    ours: Theta
+    theirs: Theta
+
+    @property
+    def off(self) -> Theta:
+        """Their difference, in units of the parameters' own sizes."""
+        return (self.ours - self.theirs) * sizes_of(self.theta)
+
+
+def check_agreement(
+    function: ModelFunction, inputs: Inputs, here: Gradients, nearby: Callable[[], Iterator[Gradients]]
+) -> Theta:
+    """Compares Dᵀu and G u by layers with autograd's Dᵀu and D(Dᵀu); Dᵀu without what is zero by cancellation.
+
+    Args:
+        here: at the point of the check.
+        nearby: the same at a few points close by, where rounding is another and a wrong rule as wrong as here.
+
+    Raises: JacobianError, naming the layer that disagrees.
+    """
+    jacobian, u, gradient, sizes = here.jacobian, here.u, here.theirs.clone(), sizes_of(here.theta)
+    (block,), whole = jacobian.blocks, norm(here.theirs * sizes)
+    parts: list[Part] = [(piece.label, piece.index.reshape(-1)) for piece in jacobian.columns]
+    for _, where in parts:
+        if is_nothing((gradient * sizes)[where], whole):
+            gradient[where] = 0.0
+    everything: Part = ("parameters outside every layer", slice(None))
+    for name, where in disagreeing([*parts, everything], here.ours, here.theirs, here.theta):
+        if not _is_rounding(here, nearby(), where, whole):
+            _refuse(name, "Dᵀu", norm(here.ours[where] - here.theirs[where]), norm(here.theirs[where]))
+        gradient[where] = 0.0 if name != everything[0] else gradient[where]
+    for piece, (label, where) in zip(jacobian.columns, parts, strict=True):
+        part = torch.zeros_like(gradient)
+        part[where] = gradient[where]
+        if not bool(part.any()):
+            continue
+        own = replace(jacobian, blocks=(replace(block, columns=(piece,)),))
+        _compare(label, own.gram() @ u.reshape(-1), _autograd_mv(function, here.theta, part, inputs))
+    expected = _autograd_mv(function, here.theta, here.theirs, inputs)
+    _compare("the whole model", jacobian.gram() @ u.reshape(-1), expected)
+    return gradient
+
+
+def _is_rounding(here: Gradients, nearby: Iterator[Gradients], where: Tensor | slice, whole: float) -> bool:
+    """Whether a difference is small, and another one close by, as that of two zeros by cancellation is."""
+    off, size = here.off[where], norm(here.off[where])
+    small = size <= SUMMED * torch.finfo(off.dtype).eps ** 0.5 * whole
+    return small and any(norm(off - other.off[where]) > ANOTHER * size for other in nearby)
+
+
+def _compare(name: str, ours: Outputs, theirs: Outputs) -> None:
+    theirs = theirs.detach().reshape(-1)
+    if bool(torch.isfinite(theirs).all()) and differ(ours, theirs, norm(theirs)):
+        _refuse(name, "G u", norm(ours - theirs), norm(theirs))
+
+
+def _refuse(name: str, what: str, difference: float, size: float) -> None:
+    raise JacobianError(
+        f"{name or 'the model'}: {what} by layers differs from autograd's by {difference:.2g} (of {size:.2g}). "
+        "The layer mixes samples, a hook changes what goes backwards, or the rule does not fit what it computes: use "
+        "layers that act on each sample alone, remove the hook, correct the rule given to gd.register_rule, or write "
+        "the layer as a custom module."
+    )
+
+
+def _autograd_mv(function: ModelFunction, theta: Theta, v: Theta, inputs: Inputs) -> Outputs:
+    """`D v` by autograd: forward mode, or row by row where an operation has no forward derivative.
+
+    Differentiating Dᵀu would give zeros without an error where an operation can be differentiated only once.
+    """
+    views, tangents = function.views(theta), function.views(v)
+    try:
+        return value_and_derivative(lambda p: function.outputs(p, inputs), (views,), (tangents,))[1]
+    except (RuntimeError, NotImplementedError):
+        leaves = function.leaves(theta)
+        return function.standing_at(leaves, lambda: _row_by_row(function, leaves, list(tangents.values()), inputs))
+
+
+def _row_by_row(function: ModelFunction, leaves: dict[str, Tensor], v: list[Tensor], inputs: Inputs) -> Outputs:
+    with torch.enable_grad():
+        x = function.rows(inputs)
+    used = list(leaves.values())
+    rows = [torch.autograd.grad(e, used, retain_graph=True, allow_unused=True) for e in x.reshape(-1)]
+    return torch.stack([_paired(row, v) for row in rows]).view(x.shape)
+
+
+def _paired(gradients: Iterable[Tensor | None], directions: list[Tensor]) -> Tensor:
+    """`⟨gradient, direction⟩` over all parameters; None for a gradient that is zero."""
+    pairs = zip(gradients, directions, strict=True)
+    return sum(((g.to_dense() * t).sum() for g, t in pairs if g is not None), directions[0].new_zeros(()))

@@ -1,0 +1,139 @@
+"""The function that D belongs to, looked at off the module's own parameters: is it the module, and is D its derivative?
+
+At the module's own parameters much looks right that is not: what reads them during the backward pass, or kept them
+from an earlier call, or holds them in a closure, has the right numbers there and nowhere else.
+"""
+
+from collections.abc import Iterator
+from typing import Protocol
+
+import torch
+from torch import nn
+
+from geodescent._errors import JacobianError
+from geodescent._types import Outputs, Theta
+from geodescent.jacobian import BlockJacobian
+from geodescent.outputs._autograd import gradient_of, random_rows, sizes_of
+from geodescent.outputs._function import ModelFunction
+from geodescent.outputs._inputs import Inputs
+from geodescent.outputs.checks._agreement import Gradients, check_agreement, disagreeing
+from geodescent.outputs.checks._attributes import Attributes
+from geodescent.outputs.checks._probing import near
+from geodescent.outputs.checks._slopes import NAMED, SlopeCheck, point_of_check
+
+CLOSE = (1e-3, -1e-3, 2e-3, -2e-3)
+"""Shares of each parameter by which other points lie off the first, so that rounding is another there."""
+
+
+class FewSamples(Protocol):
+    """A map of a module on a few samples."""
+
+    function: ModelFunction
+    inputs: Inputs
+
+    def __call__(self, theta: Theta) -> Outputs: ...
+
+    def linearise(self, theta: Theta) -> tuple[Outputs, BlockJacobian]: ...
+
+
+def check_elsewhere(few: FewSamples, before: Attributes) -> bool:
+    """Whether a graph of the outputs may be differentiated after the call; raises JacobianError where D is not theirs.
+
+    Args:
+        few: the map on a few samples.
+        before: the attributes of the module before its first call.
+
+    Cost: some fifteen forward passes of these samples.
+    """
+    function, own = few.function, few.function.theta
+    outputs = few(own)
+    u = random_rows(outputs.shape, outputs)
+    theta = point_of_check(few, own, u)
+    _refuse_memory(few, theta, before)
+    here, afterwards = _gradients(few, theta, u)
+    way = sizes_of(theta) * random_rows(theta.shape, theta)
+
+    def nearby() -> Iterator[Gradients]:
+        return (_gradients(few, theta + step * way, u)[0] for step in CLOSE)
+
+    gradient = check_agreement(function, few.inputs, here, nearby)
+    _refuse_slopes(few, theta, u, gradient)
+    return not disagreeing([("", slice(None))], afterwards, here.theirs, theta)
+
+
+def _gradients(few: FewSamples, theta: Theta, u: Outputs) -> tuple[Gradients, Theta]:
+    """Dᵀu while the model's parameters are θ, and by the same graph after they are its own again."""
+    function = few.function
+    leaves = function.leaves(theta)
+    wanted = list(leaves.values())
+
+    def inside() -> tuple[Outputs, list[torch.Tensor]]:
+        with torch.enable_grad():
+            x = function.rows(few.inputs)
+        return x, gradient_of(x, wanted, u)
+
+    x, gradients = function.standing_at(leaves, inside)
+    theirs, afterwards = (torch.cat([g.reshape(-1) for g in found]) for found in (gradients, gradient_of(x, wanted, u)))
+    jacobian = few.linearise(theta)[1]
+    return Gradients(theta, jacobian, u, jacobian.rmv(u), theirs), afterwards
+
+
+def _refuse_memory(few: FewSamples, theta: Theta, before: Attributes) -> None:
+    """Raises JacobianError where x[θ] depends on earlier calls, or is not what the module returns at θ."""
+    function, passed = few.function, few(theta)
+    kept = before.changed()
+    before.put_back()
+    fresh = few(theta)
+    if not near(passed, fresh):
+        name = next((name for name in kept if name in before.changed()), kept[0] if kept else "something")
+        raise JacobianError(
+            f"the model keeps {name} from an earlier call: at other parameters its outputs differ by "
+            f"{_apart(passed, fresh):.2g} from those of a first call. Compute it anew in every forward pass."
+        )
+    before.put_back()
+    with torch.no_grad(), function.written(theta):
+        written = function.rows(few.inputs)
+    if not near(written, fresh):
+        raise JacobianError(
+            f"with other parameters written into it the model's outputs differ by {_apart(written, fresh):.2g} from "
+            "those with the same parameters in the place of its own: a closure, a hook or a list holds some of them. "
+            "Read them in the forward pass as attributes, self.weight."
+        )
+
+
+def _apart(a: Outputs, b: Outputs) -> float:
+    return float((a - b).abs().nan_to_num(nan=0.0).max())
+
+
+def _refuse_slopes(few: FewSamples, theta: Theta, u: Outputs, gradient: Theta) -> None:
+    """Raises JacobianError where Dᵀu does not belong to the change of the outputs near θ."""
+    function, places, silent = few.function, few.function.parameters, _silent_by_convention(few.function)
+    check = SlopeCheck(
+        lambda at: few(torch.where(silent, theta, at)),
+        theta,
+        u,
+        gradient,
+        [*(p.offset for p in places), function.n_params],
+    )
+    wrong = check.wrong()
+    if not wrong:
+        return
+    off, size = check.sizes(wrong)
+    names = ", ".join(places[i].name for i in wrong[:NAMED]) + ", …" * (len(wrong) > NAMED)
+    raise JacobianError(
+        f"{names}: D v by torch differs by {off:.2g} (of {size:.2g}) from the change of the model's outputs along v. "
+        "Torch does not follow these parameters through the forward pass, or a hook changes what goes backwards: keep "
+        "them tensors, without .item(), .detach(), .data or no_grad, and give a function of your own its derivative."
+    )
+
+
+def _silent_by_convention(function: ModelFunction) -> torch.Tensor:
+    """Which entries of θ have no derivative by torch's convention: the rows of embeddings for padding."""
+    silent = torch.zeros(function.n_params, dtype=torch.bool, device=function.device)
+    places = {id(tensor): place for tensor, place in zip(function.own().values(), function.parameters, strict=True)}
+    for module in function.model.modules():
+        if isinstance(module, nn.Embedding | nn.EmbeddingBag) and module.padding_idx is not None:
+            place = places.get(id(module.weight))
+            if place is not None:
+                silent[place.entries].view(place.shape)[module.padding_idx] = True
+    return silent

@@ -1,0 +1,112 @@
+"""Parts of the gradient that are zero by cancellation are no disagreement; wrong rules beside them still are."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from support.laws import assert_close
+from support.models import Scaled, normal
+from torch import Tensor, nn
+
+import geodescent as gd
+from geodescent.outputs import RULES, affine_columns
+
+
+class BeforeInstanceNorm(nn.Module):
+    """A bias of a convolution that the norm behind it takes away."""
+
+    def __init__(self, *, frozen: bool) -> None:
+        super().__init__()
+        self.filters, self.norm, self.out = nn.Conv1d(1, 4, 2), nn.InstanceNorm1d(4), nn.Linear(8, 2)
+        self.filters.weight.requires_grad_(not frozen)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.out(self.norm(self.filters(x[:, None])).flatten(1))
+
+
+class Centred(nn.Module):
+    """A shift that is taken away again."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.shift, self.layer, self.out = nn.Parameter(torch.randn(1)), nn.Linear(3, 5), nn.Linear(5, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        z = self.layer(x) + self.shift
+        return self.out(torch.tanh(z - z.mean(1, keepdim=True)))
+
+
+class Softmaxed(nn.Module):
+    """A bias that is the same for all classes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer, self.same = nn.Linear(3, 2), nn.Parameter(torch.randn(1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.softmax(self.layer(x) + 5.0 * self.same, 1)
+
+
+CANCELLED: dict[str, Callable[[], nn.Module]] = {
+    "LayerNorm(1)": lambda: nn.Sequential(nn.Linear(3, 1), nn.LayerNorm(1), nn.Linear(1, 2)),
+    "GroupNorm of one": lambda: nn.Sequential(nn.Linear(3, 4), nn.GroupNorm(4, 4), nn.Linear(4, 2)),
+    "a bias before InstanceNorm": lambda: BeforeInstanceNorm(frozen=True),
+    "a convolution before InstanceNorm": lambda: BeforeInstanceNorm(frozen=False),
+    "a shift": Centred,
+    "softmax": Softmaxed,
+    "all weights behind are zero": lambda: zeroed(nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2))),
+}
+
+
+def zeroed(model: nn.Sequential) -> nn.Module:
+    with torch.no_grad():
+        model[-1].weight.zero_()
+    return model
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+@pytest.mark.parametrize("name", CANCELLED)
+def test_zero_by_cancellation_is_no_disagreement(name: str, dtype: torch.dtype) -> None:
+    for seed in range(5):
+        torch.manual_seed(seed)
+        model, x, y = CANCELLED[name]().to(dtype), normal(9, 3).to(dtype), normal(9, 2).to(dtype)
+        outputs = gd.SampleMap(model, x)
+        if dtype == torch.float64:
+            assert_close(outputs.linearise()[1].dense(), by_autograd(model, x), 1e-12)
+        assert gd.fit(model, x, y, max_steps=2).cost >= 0.0
+
+
+def by_autograd(model: nn.Module, x: Tensor) -> Tensor:
+    """D by one backward pass a row."""
+    moving = [p for p in model.parameters() if p.requires_grad]
+    rows = [torch.autograd.grad(number, moving, retain_graph=True) for number in model(x).reshape(-1)]
+    return torch.stack([torch.cat([g.reshape(-1) for g in row]) for row in rows])
+
+
+@pytest.mark.parametrize("unit", [1.0, 1e-9, 1e9])
+def test_a_wrong_rule_is_found_in_any_units(unit: float) -> None:
+    """A layer whose parameters are of another unit counts like any other: D is compared in their own sizes."""
+    RULES.pop(Scaled, None)
+    gd.register_rule(
+        Scaled,
+        lambda module, a, g, index, label: affine_columns(a, 0.4 * g, index["weight"], None, label),
+        parameters=("weight",),
+        any_axis=True,
+    )
+    try:
+        model = InUnits(unit).double()
+        with pytest.raises(gd.JacobianError, match=r"^layer: .* by layers differs"):
+            gd.SampleMap(model, normal(6, 4))
+    finally:
+        RULES.pop(Scaled)
+
+
+class InUnits(nn.Module):
+    def __init__(self, unit: float) -> None:
+        super().__init__()
+        self.layer, self.out, self.unit = Scaled(4, 5), nn.Linear(5, 2), unit
+        with torch.no_grad():
+            self.layer.weight.mul_(unit)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.out(torch.tanh(self.layer(x) / self.unit))
