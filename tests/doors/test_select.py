@@ -87,9 +87,7 @@ def test_where_nothing_can_be_selected_the_model_is_to_return_it() -> None:
 def test_a_select_that_is_no_way_out_is_refused() -> None:
     with pytest.raises(gd.InputError, match=r"select returns dict, not a tensor: go on to a tensor in it, \['b'\]"):
         gd.fit(model(lambda out: ({"b": out},)), X, Y, select=lambda out: out[0])
-    with pytest.raises(
-        gd.InputError, match=r"select is a str: a function is needed, for example select=lambda out: out\[0\]"
-    ):
+    with pytest.raises(gd.InputError, match=r"select is a str: a function is needed, for example select=lambda"):
         gd.fit(model(lambda out: {"b": out}), X, Y, select="b")
     with pytest.raises(gd.InputError, match=r"select could not be applied to the tuple .*range"):
         gd.fit(model(lambda out: (out,)), X, Y, select=lambda out: out[3])

@@ -14,7 +14,7 @@ from geodescent.linalg import row_dot
 from geodescent.outputs import Parametrised
 from geodescent.problem import Problem
 
-FEW_PARAMETERS = 100  # Parameters: a fit of more is told of by its rank alone, because nobody reads so many names.
+MOST_TOLD_OF = 100  # Parameters: a fit of more is told of by its rank alone, because nobody reads so many names.
 TAKES_PART = 0.01  # Share of a direction that changes no output: an entry below it is rounding or leakage of the cut.
 NAMED_PARAMETERS = 8  # Parameters whose values a sentence names before it breaks off.
 
@@ -71,7 +71,7 @@ def identifiability(
     Cost: 2·m·K², and a decomposition of order K.
     """
     m, k = problem.n_rows_wanted, problem.n_params
-    if not (k <= FEW_PARAMETERS and k < m) or spectrum.rank is None or spectrum.level != "spectrum":
+    if not (k <= MOST_TOLD_OF and k < m) or spectrum.rank is None or spectrum.level != "spectrum":
         return None
     if not in_time(2.0 * m * k**2, "which parameters the data determine", products=min(k, m)):
         return None

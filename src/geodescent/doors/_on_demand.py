@@ -74,12 +74,12 @@ class OnDemand:
             return "Not computed before the result was pickled.", UNMADE
         try:
             known = self.get(max(LEAST_SECONDS, SHARE_OF_RUN * seconds))
-        except Exception as error:
+            if known.level == "not computed" and known.reason:
+                return f"{known.reason[0].upper()}{known.reason[1:]}", AGAIN
+            missing = self._in_part is not None and self._made is None
+            return known.meaning + (f" (In part: {known.reason})" if missing else ""), known.advice
+        except Exception as error:  # whatever it is: the run is over, and its result must not be lost
             return f"No certificate: {_failed(error)}", AGAIN
-        if known.level == "not computed" and known.reason:
-            return f"{known.reason[0].upper()}{known.reason[1:]}", AGAIN
-        missing = self._in_part is not None and self._made is None
-        return known.meaning + (f" (In part: {known.reason})" if missing else ""), known.advice
 
     def _restored(self, problem: Problem) -> Certificate:
         """The certificate of the modules as they were, or why there is none."""

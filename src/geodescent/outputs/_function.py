@@ -129,9 +129,8 @@ class ModelFunction:
 
     def selected(self, returned: Any, n_samples: int) -> Tensor:
         """The outputs in what the model returned, in the model's own shape."""
-        if self.select is None:
-            return require_tensor(returned, n_samples)
-        return require_tensor(chosen(self.select, returned), n_samples, selected=True)
+        picked = returned if self.select is None else chosen(self.select, returned)
+        return require_tensor(picked, n_samples, selected=self.select is not None)
 
     def rows(self, inputs: Inputs) -> Tensor:
         """The outputs with the parameters that the model has now, (N, Q)."""

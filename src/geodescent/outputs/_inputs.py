@@ -34,7 +34,7 @@ def as_inputs(inputs: RawInputs, model: nn.Module) -> Inputs:
     A tuple, a dict, and a list of tensors or frames are several inputs; any other list is one array. Integers stay
     integers where the model looks them up in an embedding.
     """
-    like = next((p for p in model.parameters() if p.dtype.is_floating_point), torch.empty(0))
+    like = next((p for p in model.parameters() if p.dtype.is_floating_point), torch.empty(0, device="cpu"))
     keep = any(isinstance(module, nn.Embedding | nn.EmbeddingBag) for module in model.modules())
 
     def converted(value: object, what: str) -> Tensor:
