@@ -49,6 +49,7 @@ def test_parameters_that_cannot_be_told_apart_are_named(name: str) -> None:
         assert (error is None) == (parameter in undetermined)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FORMULAS)
 def test_nobody_is_told_to_use_more_parameters(name: str) -> None:
     problem = Problem.over(formula(name), normal(60))
@@ -59,6 +60,7 @@ def test_nobody_is_told_to_use_more_parameters(name: str) -> None:
         assert c.meaning in text and c.advice in text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("unit", [1.0, 1e-9, 1e7])
 @pytest.mark.parametrize("small", [False, True], ids=["by D", "by the normal matrix"])
 def test_standard_errors_are_those_of_curve_fit(unit: float, small: bool) -> None:

@@ -78,6 +78,7 @@ DOORS: dict[str, Callable[..., Any]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("door", DOORS)
 def test_whatever_holds_the_numbers_is_fitted_as_tensors_are(door: str, kind: str) -> None:
@@ -85,6 +86,7 @@ def test_whatever_holds_the_numbers_is_fitted_as_tensors_are(door: str, kind: st
     assert torch.allclose(DOORS[door](net(), *KINDS[kind]()), expected, rtol=1e-9)  # a tuple goes by other products
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("door", DOORS)
 def test_weights_too(door: str) -> None:
     w = np.linspace(0.1, 2.0, 6)
@@ -93,6 +95,7 @@ def test_weights_too(door: str) -> None:
         assert torch.equal(DOORS[door](net(), X, Y, weights=weights), expected)
 
 
+@pytest.mark.slow
 def test_validation_and_batches_and_an_optimizer_too() -> None:
     more = RNG.normal(size=(7, 2)), RNG.normal(size=7)
     as_tensors = torch.tensor(more[0]), torch.tensor(more[1])

@@ -67,6 +67,7 @@ def model(wrap: Callable[[Tensor], Any]) -> nn.Module:
     return Returns(wrap).double()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", RETURNED)
 @pytest.mark.parametrize("door", DOORS)
 def test_the_refusal_names_a_select_that_works(door: str, name: str) -> None:

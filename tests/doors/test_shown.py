@@ -61,6 +61,7 @@ def test_the_step_that_validation_kept_is_said() -> None:
     assert solution.cost == solution.history["cost"][kept]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("door", DOORS)
 def test_pictures_and_pages(door: str, tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
     from matplotlib import pyplot

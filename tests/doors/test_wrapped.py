@@ -25,6 +25,7 @@ WRAPPED: dict[str, tuple[Callable[[nn.Module], nn.Module], list[str]]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", WRAPPED)
 def test_the_module_inside_is_fitted_and_said(name: str) -> None:
     wrap, inside = WRAPPED[name]
@@ -37,6 +38,7 @@ def test_the_module_inside_is_fitted_and_said(name: str) -> None:
     assert solution.certificate.rank == expected.certificate.rank
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", WRAPPED)
 def test_at_the_other_doors_too(name: str) -> None:
     wrap, _ = WRAPPED[name]
