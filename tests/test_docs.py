@@ -3,12 +3,15 @@
 import ast
 import importlib
 import re
+import sys
 import warnings
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pytest
 from sabotage import SABOTAGES
+from support.writers import tensorboard
 
 import geodescent
 
@@ -153,6 +156,8 @@ def test_a_pages_code_runs(
     blocks = re.findall(r"^```python\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE)
     namespace: dict[str, Any] = {"__name__": "page"}
     monkeypatch.chdir(tmp_path)
+    if find_spec("tensorboard") is None:
+        monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", tensorboard())
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         for number, block in enumerate(blocks):

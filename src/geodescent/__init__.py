@@ -27,6 +27,7 @@ from geodescent.problem import BatchSource, FixedSource, PartSource, Problem, Ro
 from geodescent.theory import predicted_cost, stopping_time
 
 if TYPE_CHECKING:
+    from geodescent import callbacks as callbacks
     from geodescent import constructive as constructive
     from geodescent import costs as costs
     from geodescent import geometry as geometry
@@ -64,6 +65,7 @@ else:
 
 LAZY = {
     "app": ("load",),
+    "callbacks": (),
     "certificate": ("Certificate",),
     "constructive": (),
     "costs": (),
@@ -149,6 +151,7 @@ __all__ = [
     "Walk",
     "__version__",
     "affine_columns",
+    "callbacks",
     "certify",
     "constructive",
     "costs",

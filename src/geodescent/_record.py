@@ -4,6 +4,10 @@ import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from enum import Enum
+from typing import TypedDict
+
+import numpy as np
+from numpy.typing import NDArray
 
 
 class Result(Enum):
@@ -55,6 +59,47 @@ class StepRecord:
     def as_dict(self) -> dict[str, object]:
         """The record for JSON: None where a number does not exist."""
         return {name: _finite(value) for name, value in asdict(self).items()}
+
+
+class History(TypedDict):
+    """NDArray[np.float64]s of equal length, the fields of `StepRecord`; NaN where a record holds None.
+
+    `block_rms` is a dict of arrays, one for each block of rows.
+    """
+
+    step: NDArray[np.float64]
+    time: NDArray[np.float64]
+    cost: NDArray[np.float64]
+    predicted: NDArray[np.float64]
+    damping: NDArray[np.float64]
+    gain_ratio: NDArray[np.float64]
+    rank: NDArray[np.float64]
+    validation_cost: NDArray[np.float64]
+    seconds: NDArray[np.float64]
+    block_rms: dict[str, NDArray[np.float64]]
+
+
+def history_of(records: tuple[StepRecord, ...]) -> History:
+    """The records as columns."""
+
+    def column(name: str) -> NDArray[np.float64]:
+        values = [getattr(record, name) for record in records]
+        return np.array([np.nan if v is None else v for v in values])
+
+    blocks = dict.fromkeys(name for record in records for name in record.block_rms)
+    rms = {name: np.array([record.block_rms.get(name, np.nan) for record in records]) for name in blocks}
+    return History(
+        step=column("step"),
+        time=column("time"),
+        cost=column("cost"),
+        predicted=column("predicted"),
+        damping=column("damping"),
+        gain_ratio=column("gain_ratio"),
+        rank=column("rank"),
+        validation_cost=column("validation_cost"),
+        seconds=column("seconds"),
+        block_rms=rms,
+    )
 
 
 def _finite(value: object) -> object:

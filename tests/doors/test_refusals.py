@@ -53,7 +53,7 @@ REFUSED = {
     "complex y": (lambda: (M, X, Y.to(torch.complex128)), r"y is torch\.complex128"),
     "None": (lambda: (Returns(lambda y: None).double(), X, Y), "returns NoneType, not a tensor"),
     "tuple": (lambda: (Returns(lambda y: (y, y)).double(), X, Y), "returns tuple, not a tensor"),
-    "no tensor": (lambda: (M, X, Y.tolist()), "y must be a tensor, not list"),
+    "no numbers": (lambda: (M, X, {"y": Y}), "y is dict: pass a tensor, an array, a list, a series or a frame"),
     "nothing to fit": (lambda: (diabetes(8)[0].requires_grad_(False), X, Y), "no parameter .*requires_grad_"),
 }
 

@@ -166,8 +166,9 @@ def test_the_short_form_computes_nothing_and_the_long_one_tells_all(
         patched.setattr(gd.SampleMap, "linearise", None)
         short = repr(solution)
     assert "\n" not in short and solution.result.name in short
-    text = str(solution)
-    assert solution.result.value in text and str(solution.certificate) in text
+    lines = str(solution).splitlines()
+    assert len(lines) == 6 and any(solution.result.value in line for line in lines)
+    assert solution.certificate.meaning in lines[3]
 
 
 @pytest.mark.slow
@@ -219,7 +220,7 @@ def test_what_cannot_be_undone_is_said_and_nothing_is_raised(door: str, since: s
     assert certificate.rank is None and certificate.level == "not computed" and certificate.causes == ()
     assert re.search(sentence, certificate.reason or "")
     assert certificate.cost == pytest.approx(gd.Problem.of(*diabetes(9)).cost(solution.theta), rel=1e-9)
-    assert "nothing was computed" in " ".join(str(solution).split())
+    assert "Nothing was computed" in str(solution)
 
 
 def test_data_changed_in_place_are_noticed() -> None:

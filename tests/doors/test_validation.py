@@ -1,6 +1,7 @@
 """Fits that validation data watch, and fits that they end."""
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,9 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import geodescent as gd
-from geodescent.descent import Observer, Stopping, descend, start
+from geodescent._record import Result, StepRecord
+from geodescent.descent import Observer, Patience, Stopping, descend, start
+from geodescent.descent._stopping import ended
 
 
 def test_the_validation_cost_is_that_of_the_validation_samples() -> None:
@@ -25,6 +28,7 @@ def test_the_validation_cost_is_that_of_the_validation_samples() -> None:
         x[:20],
         y[:20],
         validation=(x[20:], y[20:]),
+        stop="cost",
         max_steps=5,
         callback=lambda r: costs.append(r.validation_cost),
     )
@@ -153,7 +157,7 @@ def test_another_problem_over_the_same_parameters_may_judge() -> None:
     model, x, y = diabetes()
     start = cost_of(model, x[20:25], y[20:25]) + 0.5 * cost_of(model, x[25:], y[25:])
     judge = in_two_parts(model, x[20:], y[20:])
-    solution = gd.fit(model, x[:20], y[:20], validation=judge, max_steps=5)
+    solution = gd.fit(model, x[:20], y[:20], validation=judge, stop="cost", max_steps=5)
     end = cost_of(model, x[20:25], y[20:25]) + 0.5 * cost_of(model, x[25:], y[25:])
     costs = solution.history["validation_cost"]
     assert costs[0] == pytest.approx(start, rel=1e-12) and costs[-1] == pytest.approx(end, rel=1e-9)
@@ -194,3 +198,62 @@ def test_named_parameters_of_the_problem_that_judges_stand_in_the_same_order() -
     turned = gd.FunctionMap(lambda p: torch.func.functional_call(model, p, (x,)), dict(reversed(list(names.items()))))
     with pytest.raises(gd.InputError, match=r"the validation problem has 2\.bias .* where the problem has 0\.weight"):
         gd.fit(model, x, y, max_steps=1, validation=gd.Problem.over(turned, y))
+
+
+# --- validation data without stop -------------------------------------------------------------------------------------
+
+
+def clean(seed: int) -> tuple[nn.Module, Tensor, Tensor]:
+    """A smooth function of two inputs without noise, and a network that can learn it."""
+    generator = torch.Generator().manual_seed(seed)
+    x = 2.0 * torch.rand(160, 2, dtype=torch.float64, generator=generator) - 1.0
+    torch.manual_seed(seed)
+    model = nn.Sequential(nn.Linear(2, 50), nn.Tanh(), nn.Linear(50, 1)).double()
+    return model, x, torch.sin(3.0 * x[:, :1]) * x[:, 1:]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_noise_free_fits_are_not_ended_and_take_the_same_steps(seed: int) -> None:
+    """The path is not monotone: both costs rise and fall together by decades."""
+    model, x, y = clean(seed)
+    plain = gd.fit(clean(seed)[0], x[:120], y[:120], max_steps=60)
+    solution = gd.fit(model, x[:120], y[:120], validation=(x[120:], y[120:]), max_steps=60)
+    assert solution.result is plain.result and solution.steps == plain.steps
+    validation = solution.history["validation_cost"]
+    assert cost_of(model, x[120:], y[120:]) == pytest.approx(float(validation.min()), rel=1e-6)
+
+
+@pytest.mark.slow
+def test_on_noisy_data_the_least_validation_cost_of_the_whole_path_is_kept() -> None:
+    to_the_end, x, y, xt, yt = noisy()
+    path = gd.fit(to_the_end, x, y, validation=(xt, yt), stop="cost", max_steps=100)
+    model = noisy()[0]
+    solution = gd.fit(model, x, y, validation=(xt, yt), max_steps=100)
+    assert solution.result is gd.Result.validation_rose and solution.steps < path.steps
+    assert cost_of(model, xt, yt) <= 1.05 * float(path.history["validation_cost"].min())
+    assert path.cost < solution.cost and path.cost == float(path.history["cost"].min())
+
+
+def test_only_steps_that_fit_better_count_against_the_patience() -> None:
+    """By hand: the least validation cost at step 2, afterwards steps above and below 0.9 times the cost there."""
+    model, x, y = diabetes()
+    source = gd.FixedSource(gd.Problem.of(model, x, y))
+    state = start((gd.Stage(source, gd.GramLift(), gd.EulerWalk(), gd.GainRatio()),), Observer())
+    pairs = [(1.0, 1.0), (0.5, 0.4), (0.2, 0.1), (0.19, 0.3), (0.1, 0.3), (0.5, 0.6), (0.05, 0.2)]
+    records = tuple(StepRecord(i, float(i), c, c, validation_cost=v) for i, (c, v) in enumerate(pairs))
+    later = replace(state, records=records, cost=0.05, best=replace(state.best, cost=0.2), floor=0.0)
+    for steps, result in ((2, Result.validation_rose), (3, None)):
+        stopping = Stopping(by_validation=True, patience=Patience(steps, closer=0.9))
+        assert ended(later, stopping, on_part=False, seconds=0.0) is result
+    every = Stopping(by_validation=True, patience=Patience(4))
+    assert ended(later, every, on_part=False, seconds=0.0) is Result.validation_rose
+    assert ended(later, replace(every, patience=Patience(5)), on_part=False, seconds=0.0) is None
+
+
+def test_over_a_loader_the_least_validation_cost_is_kept_and_nothing_ends_the_run() -> None:
+    model, x, y, xt, yt = noisy(60)
+    loader = DataLoader(TensorDataset(x, y), batch_size=20)
+    solution = gd.fit(model, loader, validation=(xt, yt), max_steps=40)
+    assert solution.result is gd.Result.max_steps and solution.steps == 40
+    assert cost_of(model, xt, yt) == pytest.approx(float(solution.history["validation_cost"].min()), rel=1e-9)

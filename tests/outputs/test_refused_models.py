@@ -50,7 +50,7 @@ CALLED_ON = [  # inputs of a network of five inputs
     (normal(5, 6), "could not be called on two samples of X"),
     (normal(5, 5).float(), r"an input is torch\.float32 but parameter 0\.weight is torch\.float64.*X\.double\(\)"),
     (torch.ones(5, 5, dtype=torch.complex128), r"an input is torch\.complex128"),
-    ([1.0, 2.0], "X must hold tensors, not float"),
+    ([1.0, 2.0], r"X has one axis, \(N,\): as a column it is numpy\.reshape\(X, \(-1, 1\)\)"),
     (normal(0, 5), "at least one"),
     (torch.tensor(1.0).double(), "samples on the first axis"),
     ((normal(5, 5), normal(4, 2)), r"hold \[4, 5\] samples"),

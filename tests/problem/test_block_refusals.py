@@ -38,7 +38,7 @@ Y = torch.zeros(5, 2, dtype=F64)
 GOOD = "data", "rows"
 
 TARGETS: list[tuple[Any, str]] = [  # of a map of five samples with two outputs
-    (Y.tolist(), r"y must be a tensor, not list: convert with torch\.as_tensor"),
+    (None, r"y is NoneType: pass a tensor, an array, a list, a series or a frame"),
     (torch.tensor(1.0, dtype=F64), r"X holds 5 samples and y has shape \(\)"),
     (Y[:4], r"X holds 5 samples and y has shape \(4, 2\): y needs one row for each sample"),
     (torch.zeros(5, dtype=torch.int64), r"5 class labels as numbers \(torch\.int64\).*has 2 outputs.*one_hot\(y, 2\)"),
@@ -94,7 +94,7 @@ def test_what_targets_may_be() -> None:
 
 
 WEIGHTS: list[tuple[Any, str]] = [
-    ([1.0] * 5, r"weights must be a tensor, not list"),
+    ([1.0] * 4, r"weights has shape \(4,\); one weight a sample"),
     (torch.ones(4), r"weights has shape \(4,\); one weight a sample is needed, \(5,\)"),
     (torch.ones(5, 1), r"weights has shape \(5, 1\)"),
     (torch.tensor([1.0, math.inf, 1.0, 1.0, 1.0]), "weights holds 1 NaN or infinite values of 5"),

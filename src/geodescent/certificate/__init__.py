@@ -8,6 +8,7 @@ from geodescent.certificate._causes import Cause, causes_of
 from geodescent.certificate._certificate import Certificate
 from geodescent.certificate._certify import certificate_of
 from geodescent.certificate._forecast import forecast_floor
+from geodescent.certificate._identifiable import Identifiability
 from geodescent.certificate._idle_units import idle_units
 from geodescent.certificate._margin import estimated_lipschitz
 from geodescent.certificate._point import AT_ZERO, CRITICAL, Point
@@ -19,6 +20,7 @@ __all__ = [
     "CRITICAL",
     "Cause",
     "Certificate",
+    "Identifiability",
     "Point",
     "Spectrum",
     "causes_of",

@@ -3,9 +3,6 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
-import torch
-from torch import Tensor
-
 from geodescent._budget import in_time
 from geodescent._types import Theta
 from geodescent.certificate._constant_columns import constant_columns
@@ -19,14 +16,16 @@ from geodescent.problem import (
     Problem,
     RowBlock,
     active,
+    blocks_by_module,
     conflict_cost,
     identical_groups,
-    near_groups,
+    nearly_identical_groups,
     shared_cost,
     shared_groups,
 )
 
 NEARLY_LIMIT = 5e7  # Numbers of inputs, 400 MB, up to which nearly identical samples are looked for.
+NAMED_GROUPS = 5  # Groups of samples that a sentence names before it breaks off.
 
 
 @dataclass(frozen=True)
@@ -50,6 +49,11 @@ class Cause:
     exact: bool = False
     parameters_lost: int = 0
 
+    @property
+    def stands_in_the_way(self) -> bool:
+        """Whether it hinders a classical fit too, which has few parameters on purpose."""
+        return self.kind != "too_few_parameters"
+
     def as_dict(self) -> dict[str, object]:
         """For JSON."""
         return asdict(self)
@@ -69,7 +73,7 @@ def causes_of(
     Cost: a forward pass, a hash of every sample and a sort of the inputs along one line.
     """
     shared = shared_groups(problem)
-    causes = _shared(problem, shared)
+    causes = _shared(problem, shared) + _nearly_shared(problem, shared)
     for block in problem.blocks:
         groups = identical_groups(block)
         elsewhere = {i for group in shared for other, i in group if other is block}
@@ -87,13 +91,10 @@ def causes_of(
 
 def not_looked_for(problem: Problem) -> list[str]:
     """What was left out, and why."""
-    sampled = [inputs for block in problem.blocks if (inputs := _inputs(block)) is not None]
-    sizes = [sum(leaf.numel() for leaf in leaves_of(inputs)) for inputs in sampled]
-    if max(sizes, default=0) <= NEARLY_LIMIT:
+    size = max(_n_numbers([block]) for block in problem.blocks)
+    if size <= NEARLY_LIMIT:
         return []
-    return [
-        f"nearly identical inputs were not looked for: X holds {max(sizes):.2g} numbers, {NEARLY_LIMIT:.0e} at most."
-    ]
+    return [f"nearly identical inputs were not looked for: X holds {size:.2g} numbers, {NEARLY_LIMIT:.0e} at most."]
 
 
 def _inputs(block: RowBlock) -> Inputs | None:
@@ -124,70 +125,96 @@ def _identical(problem: Problem, block: RowBlock, groups: list[list[int]]) -> li
         return []
     costs = [conflict_cost(problem, block, group) for group in groups]
     where = {"block": block.name, "groups": groups}
-    return [_identical_cause(where, groups, costs, f"samples with identical inputs (first {_few(groups[0])})")]
+    return [_identical_cause(where, [_few(group) for group in groups], groups, costs, "samples with identical inputs")]
 
 
 def _shared(problem: Problem, groups: list[list[Place]]) -> list[Cause]:
     """Samples of several blocks of one module with identical inputs, by the name of the block and the row."""
     if not groups:
         return []
+    where, texts = _places_of(groups)
+    what, costs = (
+        "samples of several blocks of rows with identical inputs in one module",
+        _shared_costs(problem, groups),
+    )
+    return [_identical_cause(where, texts, groups, costs, what)]
+
+
+def _places_of(groups: list[list[Place]]) -> tuple[dict[str, object], list[str]]:
+    """Blocks and rows of groups, for machines and for people."""
     named = [[(block.name, i) for block, i in group] for group in groups]
     names = list(dict.fromkeys(name for group in named for name, _ in group))
-    first = ", ".join(f"{name!r} {i}" for name, i in named[0][:5])
-    where = {"blocks": names, "groups": named}
-    what = f"samples of several blocks of rows with identical inputs in one module (first {first})"
-    return [_identical_cause(where, named, [shared_cost(problem, group) for group in groups], what)]
+    return {"blocks": names, "groups": named}, [_few([f"{name!r} {i}" for name, i in group]) for group in named]
+
+
+def _shared_costs(problem: Problem, groups: list[list[Place]]) -> list[float]:
+    return [shared_cost(problem, group) for group in groups]
 
 
 def _identical_cause(
-    where: Mapping[str, object], groups: Sequence[Sequence[object]], costs: list[float], what: str
+    where: Mapping[str, object], texts: list[str], groups: Sequence[Sequence[object]], costs: list[float], what: str
 ) -> Cause:
     conflicts, extra = sum(cost > 0.0 for cost in costs), sum(len(group) - 1 for group in groups)
+    named = _named([text for text, cost in zip(texts, costs, strict=True) if cost > 0.0] or texts)
     text = f"{_count(len(groups), 'group')} of {what}, {extra} too many"
     if conflicts:
         text += (
-            f"; in {conflicts} of them the targets differ, which costs {sum(costs):.3g} that nothing can remove. "
-            "Merge these samples, or add what tells them apart."
+            f"; in {conflicts} of them ({named}) the targets differ, which costs {sum(costs):.3g} that nothing can "
+            "remove. Merge these samples, or add what tells them apart."
         )
     else:
-        text += " with the same targets: they cost nothing. Keep one of each, with its count as its weight."
+        text += f" ({named}) with the same targets: they cost nothing. Keep one of each, with its count as its weight."
     where = {**where, "conflict": [cost > 0.0 for cost in costs], "costs": costs}
     return Cause("identical_inputs", where, sum(costs), text, exact=True)
 
 
+def _named(groups: list[str]) -> str:
+    """Up to `NAMED_GROUPS` groups."""
+    return "; ".join(groups[:NAMED_GROUPS]) + ("; …" if len(groups) > NAMED_GROUPS else "")
+
+
 def _nearly_identical(problem: Problem, block: RowBlock, identical: list[list[int]]) -> list[Cause]:
     """Groups of samples, identical ones counted once, that differ by at most `NEARLY` in every feature."""
-    repeated = {i for group in identical for i in group[1:]}
-    kept = [i for i in active(block) if i not in repeated]
-    inputs = _inputs(block)
-    leaves = [] if inputs is None else leaves_of(inputs)
-    if not leaves or sum(leaf.numel() for leaf in leaves) > NEARLY_LIMIT or len(kept) < 2:
+    if _n_numbers([block]) > NEARLY_LIMIT:
         return []
-    groups = [
-        [kept[i] for i in group] for group in near_groups(torch.cat([_relative(leaf[kept]) for leaf in leaves], 1))
-    ]
+    near = nearly_identical_groups([block], {(block.name, i) for group in identical for i in group[1:]})
+    if not near:
+        return []
+    groups = [[i for _, i in group] for group in near]
+    costs = [conflict_cost(problem, block, group) for group in groups]
+    return [_near_cause({"block": block.name, "groups": groups}, [_few(group) for group in groups], costs, "samples")]
+
+
+def _nearly_shared(problem: Problem, identical: list[list[Place]]) -> list[Cause]:
+    """The same groups where they stand in several blocks of one module."""
+    repeated = {(block.name, i) for group in identical for block, i in group[1:]}
+    together = [blocks for blocks in blocks_by_module(problem) if _n_numbers(blocks) <= NEARLY_LIMIT]
+    near = [group for blocks in together for group in nearly_identical_groups(blocks, repeated)]
+    groups = [group for group in near if len({block.name for block, _ in group}) > 1]
     if not groups:
         return []
-    costs = [conflict_cost(problem, block, group) for group in groups]
-    where = {"block": block.name, "groups": groups, "conflict": [cost > 0.0 for cost in costs], "costs": costs}
+    where, texts = _places_of(groups)
+    return [_near_cause(where, texts, _shared_costs(problem, groups), "samples of several blocks of rows")]
+
+
+def _n_numbers(blocks: list[RowBlock]) -> int:
+    """How many numbers the inputs of these blocks hold."""
+    sampled = [inputs for block in blocks if (inputs := _inputs(block)) is not None]
+    return sum(leaf.numel() for inputs in sampled for leaf in leaves_of(inputs))
+
+
+def _near_cause(where: Mapping[str, object], texts: list[str], costs: list[float], what: str) -> Cause:
+    differing = [text for text, cost in zip(texts, costs, strict=True) if cost > 0.0]
     text = (
-        f"{_count(len(groups), 'group')} of samples differ by less than {NEARLY:g} of the inputs' scale "
-        f"(first {_few(groups[0])}); "
+        f"{_count(len(texts), 'group')} of {what} differ by less than {NEARLY:g} of the inputs' scale "
+        f"({_named(differing or texts)}); "
     )
-    if sum(costs) > 0.0:
+    if differing:
         text += f"their targets differ, which costs {sum(costs):.3g} unless outputs change that steeply. Merge them."
     else:
         text += "their targets agree. Keep one of each."
-    return [Cause("nearly_identical_inputs", where, sum(costs), text)]
-
-
-def _relative(leaf: Tensor) -> Tensor:
-    """One row a sample, each column divided by its largest value; integers as they are."""
-    flat = leaf.detach().reshape(len(leaf), -1)
-    if not flat.dtype.is_floating_point:
-        return flat.double()
-    scale = flat.double().abs().amax(0)
-    return flat.double() / torch.where(scale > 0.0, scale, 1.0)
+    where = {**where, "conflict": [cost > 0.0 for cost in costs], "costs": costs}
+    return Cause("nearly_identical_inputs", where, sum(costs), text)
 
 
 # --- columns, units, parameters --------------------------------------------------------------------------------------
@@ -227,8 +254,8 @@ def _too_few(problem: Problem, floor: float | None) -> list[Cause]:
     if k >= m:
         return []
     text = (
-        f"{k} parameters for {m} residuals: zero cost is out of reach for almost every y{_at_most(floor)}. "
-        f"Use at least {m} parameters."
+        f"{k} parameters for {m} residuals: zero cost is out of reach for almost every y{_at_most(floor)}. A fit ends "
+        f"at a least cost above zero, which is what is wanted of noisy data; zero would take {m} parameters."
     )
     return [Cause("too_few_parameters", {"n_params": k, "n_residuals": m}, floor, text)]
 
@@ -241,5 +268,5 @@ def _count(n: int, what: str) -> str:
     return f"{n} {what}" if n == 1 else f"{n} {what}s"
 
 
-def _few(items: list[int]) -> str:
+def _few(items: Sequence[object]) -> str:
     return ", ".join(map(str, items[:5])) + (" …" if len(items) > 5 else "")

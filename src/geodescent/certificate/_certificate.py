@@ -6,6 +6,8 @@ from dataclasses import dataclass, fields
 from typing import Literal
 
 from geodescent.certificate._causes import Cause
+from geodescent.certificate._identifiable import Identifiability
+from geodescent.certificate._plain_words import in_plain_words
 from geodescent.certificate._point import Point
 from geodescent.certificate._spectrum import Level
 
@@ -39,6 +41,7 @@ class Certificate:
         point: what kind of point this is; asked of finished runs.
         metric: of the parameters, in which σ, rank, rcond and lengths are stated; None for the Euclidean one.
         n_rows_wanted: how many residuals have a positive weight, and count for the rank; None for all of them.
+        identifiable: of a classical fit, few parameters and many rows: what the data say of each parameter, by name.
     """
 
     regime: Literal["overparametrised", "underparametrised"]
@@ -66,6 +69,30 @@ class Certificate:
     point: Point | None = None
     metric: str | None = None
     n_rows_wanted: int | None = None
+    identifiable: Identifiability | None = None
+
+    @property
+    def meaning(self) -> str:
+        """What all this means, in plain words."""
+        return self._plain_words[0]
+
+    @property
+    def advice(self) -> str:
+        """What to do next."""
+        return self._plain_words[1]
+
+    @property
+    def _plain_words(self) -> tuple[str, str]:
+        return in_plain_words(
+            cost=self.cost,
+            rank=self.rank,
+            n_params=self.n_params,
+            n_rows=self._n_counted,
+            floor=self.floor,
+            causes=self.causes,
+            point=self.point,
+            identifiable=self.identifiable,
+        )
 
     @property
     def _n_counted(self) -> int:
@@ -76,21 +103,26 @@ class Certificate:
         """The certificate for JSON: None where a number is unknown or not finite."""
         plain = {f.name: getattr(self, f.name) for f in fields(self)}
         plain |= {"causes": [c.as_dict() for c in self.causes], "point": self.point and self.point.as_dict()}
+        plain |= {"identifiable": self.identifiable and self.identifiable.as_dict()}
         return {name: _strict(value) for name, value in plain.items()}
 
     def __str__(self) -> str:
+        known, ended = self.identifiable, self.point is not None and self.point.has_ended
         rows = [
             ("problem", _problem_sentence(self)),
-            ("guaranteed", _guarantee_sentence(self)),
+            ("guaranteed", None if known else _guarantee_sentence(self)),
+            ("parameters", known and known.sentence),
+            ("estimates", known.estimates if known and ended else None),
             ("rank", _rank_sentence(self)),
             ("spectrum", _sigma_sentence(self)),
             ("metric", self.metric),
-            ("margin", _margin_sentence(self)),
+            ("margin", None if known else _margin_sentence(self)),
             ("cost", f"{self.cost:.4g} now{_target_sentence(self)}"),
             ("floors", f"instant {_number(self.floor)}, rounding {_number(self.rounding_floor, 2)}"),
             ("point", self.point.sentence if self.point else None),
             ("unknown", self.reason),
-            *(("cause", cause.sentence) for cause in self.causes),
+            *(("cause", cause.sentence) for cause in self.causes if not known or cause.stands_in_the_way),
+            ("in short", f"{self.meaning} {self.advice}"),
         ]
         return "\n".join(_wrapped(name, text) for name, text in rows if text)
 
@@ -105,7 +137,8 @@ def _number(value: float | None, digits: int = 4) -> str:
 
 def _problem_sentence(c: Certificate) -> str:
     counted = "" if c._n_counted == c.n_residuals else f", {c._n_counted} of them of positive weight"
-    return f"m = {c.n_residuals} residuals{counted}, K = {c.n_params} parameters: {c.regime}"
+    regime = c.regime if c.identifiable is None else "a classical fit"
+    return f"m = {c.n_residuals} residuals{counted}, K = {c.n_params} parameters: {regime}"
 
 
 def _guarantee_sentence(c: Certificate) -> str:

@@ -11,6 +11,7 @@ from geodescent._types import Outputs, Theta
 from geodescent.certificate._causes import Cause, causes_of, not_looked_for
 from geodescent.certificate._certificate import Certificate
 from geodescent.certificate._forecast import forecast_floor
+from geodescent.certificate._identifiable import Identifiability, identifiability
 from geodescent.certificate._margin import Margin, margin_at
 from geodescent.certificate._point import Point, point_at
 from geodescent.certificate._spectrum import Spectrum, spectrum_of
@@ -85,6 +86,7 @@ def certificate_of(
         level=spectrum.level,
         metric=there.metric.sentence,
         point=point,
+        identifiable=there.identifiable(spectrum),
     )
 
 
@@ -172,6 +174,13 @@ class _Linearised:
         if self.jacobian is None or spectrum.rank is None or spectrum.sigma_min is None:
             return None
         return margin_at(self.problem, self.theta, self.in_metric, spectrum, self.metric, self.residual, lipschitz)
+
+    def identifiable(self, spectrum: Spectrum) -> Identifiability | None:
+        """What the data say of each parameter, in a classical fit."""
+        if self.jacobian is None:
+            return None
+        scale = self.metric.column_scale
+        return identifiability(self.problem, self.theta, self.in_metric, scale, spectrum, self.residual)
 
     def point(self, spectrum: Spectrum, rounding: float) -> Point:
         ratio = _gradient_ratio(None if self.jacobian is None else self.in_metric, spectrum, self.residual)

@@ -46,6 +46,11 @@ class Point:
     saddle: bool | None
     sentence: str
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether no small change of the parameters lowers the cost to first order."""
+        return self.kind in ("critical", "zero_cost")
+
     def as_dict(self) -> dict[str, object]:
         """For JSON: None where a number does not exist."""
         return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in asdict(self).items()}

@@ -26,11 +26,12 @@ from geodescent.descent._stages import (
     planned_stages,
 )
 from geodescent.descent._state import Best, StageState, State, put_together, taken_apart
-from geodescent.descent._stopping import AT_FLOOR, Stopping
+from geodescent.descent._stopping import AT_FLOOR, PROGRESS, Patience, Stopping
 from geodescent.descent._walk import Displacement, EulerWalk, GeodesicWalk, Walk
 
 __all__ = [
     "AT_FLOOR",
+    "PROGRESS",
     "STATIONARY",
     "AfterSteps",
     "Best",
@@ -53,6 +54,7 @@ __all__ = [
     "Observer",
     "OpeningEnds",
     "PartEnds",
+    "Patience",
     "Round",
     "Spring",
     "SpringState",

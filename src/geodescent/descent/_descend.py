@@ -13,7 +13,7 @@ from geodescent.descent._polish import ends_at_a_minimum, polished
 from geodescent.descent._round import Observer, Stages, play
 from geodescent.descent._separated import linear_entries, settled
 from geodescent.descent._state import Best, State
-from geodescent.descent._stopping import Stopping, ended
+from geodescent.descent._stopping import Stopping, ended, in_the_light_of_validation
 from geodescent.metric import LayerUnits, Metric, target_mean
 from geodescent.problem import FixedSource, PartSource, Problem, rounding_floor
 
@@ -126,7 +126,7 @@ def descend(
     if ends_at_a_minimum(stages[-1], result) and not stopping.by_validation:
         state = polished(stages[-1], state, tally)
     save(state)
-    return Descent(state, result, last)
+    return Descent(state, in_the_light_of_validation(result, state, stopping), last)
 
 
 def _ended(stages: Stages, state: State, stopping: Stopping, observer: Observer) -> Result | None:

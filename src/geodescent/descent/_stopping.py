@@ -19,18 +19,38 @@ PROGRESS = 0.9  # Share of the best cost: a fall to a cost above it is no progre
 PATIENCE = 6  # Accepted steps without a lower validation cost, or without progress near the floor.
 
 
+AT_AN_END = (Result.rounding_floor, Result.stationary, Result.no_progress)
+"""Results of paths that lead no further."""
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How long the validation cost may stay above its least value.
+
+    Attributes:
+        steps: accepted steps since that value, which end the run.
+        closer: only steps count whose cost is below this share of the cost there: on a path that is not monotone these
+            alone show that fitting further hurts. Infinite, where all steps count.
+    """
+
+    steps: float = PATIENCE
+    closer: float = math.inf
+
+
 @dataclass(frozen=True)
 class Stopping:
     """When to end: at the target, when steps or seconds run out, or when the validation cost has risen.
 
     Attributes:
-        by_validation: the best point is that of the least validation cost, and the run ends `PATIENCE` steps after it.
+        by_validation: the best point is that of the least validation cost.
+        patience: after which the run then ends.
     """
 
     target_cost: float = 0.0
     max_steps: int = 500
     max_seconds: float = math.inf
     by_validation: bool = False
+    patience: Patience = Patience()
 
 
 def is_idle(state: State, patience: int) -> bool:
@@ -51,13 +71,28 @@ def ended(state: State, stopping: Stopping, *, on_part: bool, seconds: float) ->
     if state.best.cost <= stopping.target_cost:
         return Result.target_reached
     near = not on_part and is_idle(state, PATIENCE)
-    if state.best.cost <= (NEAR_FLOOR if near else AT_FLOOR) * state.floor:
+    least = min(record.cost for record in state.records) if stopping.by_validation else state.best.cost
+    if least <= (NEAR_FLOOR if near else AT_FLOOR) * state.floor:
         return Result.rounding_floor
-    if stopping.by_validation and state.step - state.least_validation()[1] >= PATIENCE:
+    if stopping.by_validation and _steps_too_close(state, stopping.patience) >= stopping.patience.steps:
         return Result.validation_rose
     if state.step >= stopping.max_steps:
         return Result.max_steps
     return Result.max_seconds if seconds >= stopping.max_seconds else None
+
+
+def in_the_light_of_validation(result: Result, state: State, stopping: Stopping) -> Result:
+    """The result, where the point of least validation cost is kept: that fitting further hurt is then what counts."""
+    if not stopping.by_validation or result not in AT_AN_END:
+        return result
+    return Result.validation_rose if _steps_too_close(state, Patience(closer=PROGRESS)) else result
+
+
+def _steps_too_close(state: State, patience: Patience) -> int:
+    """How many steps since the least validation cost count against the patience."""
+    step = state.least_validation()[1]
+    there = next(record.cost for record in state.records if record.step == step)
+    return sum(record.step > step and record.cost < patience.closer * there for record in state.records)
 
 
 def standstill(here: Linearised, state: State) -> Result:

@@ -5,21 +5,22 @@ not reach its target returns, with a `Result` that says why.
 """
 
 from geodescent.doors._arguments import checked_method
+from geodescent.doors._call import door
 from geodescent.doors._certify import certify
 from geodescent.doors._fit import fit
 from geodescent.doors._flow import DEFAULT_FALL, flow
 from geodescent.doors._initialise import initialise
-from geodescent.doors._results import Flow, History, Solution
+from geodescent.doors._results import Flow, Solution
 from geodescent.doors._termination import as_ctrl_c
 
 __all__ = [
     "DEFAULT_FALL",
     "Flow",
-    "History",
     "Solution",
     "as_ctrl_c",
     "certify",
     "checked_method",
+    "door",
     "fit",
     "flow",
     "initialise",

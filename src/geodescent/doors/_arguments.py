@@ -9,14 +9,14 @@ from geodescent._errors import InputError
 from geodescent._record import Callback, no_callback
 from geodescent._settings import COST_LEVEL, SECONDS, Whole
 from geodescent.descent import Method, Stage, Stages, Stopping
-from geodescent.outputs import Inputs
+from geodescent.outputs import RawInputs
 from geodescent.problem import Loader, Problem
 
-Data = Inputs | Loader
-"""Tensors with the samples first, or a DataLoader of pairs (X, y)."""
+Data = RawInputs | Loader
+"""Tensors, arrays, lists or frames with the samples first, or a DataLoader of pairs (X, y)."""
 
 
-def tensors_of(X: Data | None, call: str) -> Inputs | None:
+def tensors_of(X: Data | None, call: str) -> RawInputs | None:
     """X, if it is no DataLoader. Raises InputError for one."""
     if isinstance(X, DataLoader):
         raise InputError(f"gd.{call} takes tensors, not a DataLoader: gd.{call}(model, X, y).")

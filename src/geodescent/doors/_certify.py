@@ -2,28 +2,30 @@
 
 from typing import Literal
 
-from torch import Tensor
-
 from geodescent._budget import within
+from geodescent._conversion import Values
 from geodescent._settings import COST_LEVEL, POSITIVE, RCOND, SECONDS, OneOf, OrNone
 from geodescent.certificate import Certificate, certificate_of
 from geodescent.doors._arguments import tensors_of
+from geodescent.doors._call import door
 from geodescent.metric import EUCLIDEAN
-from geodescent.outputs import Inputs
+from geodescent.outputs import RawInputs, Select
 from geodescent.problem import Model, problem_of
 
 
+@door
 def certify(
     model: Model,
-    X: Inputs | None = None,
-    y: Tensor | None = None,
+    X: RawInputs | None = None,
+    y: Values | None = None,
     *,
-    weights: Tensor | None = None,
+    weights: Values | None = None,
     target_cost: float | None = None,
     rcond: float | None = None,
     lipschitz: float | None = None,
     metric: Literal["fit", "flow"] = "fit",
     max_seconds: float | None = None,
+    select: Select | None = None,
 ) -> Certificate:
     """What is known at the model's parameters: rank, spectrum, guarantee, floors and the causes of rank loss.
 
@@ -40,12 +42,13 @@ def certify(
         metric: of the parameters, in which σ, rank, rcond, L and lengths are stated: that of `gd.fit`, in which they do
             not depend on units, or the Euclidean one of `gd.flow`. For networks on data of order one they are the same.
         max_seconds: parts that would take longer are left out, and the certificate names them; None for all parts.
+        select: picks the outputs from what the model returns, where that is a tuple, a dict or an object.
     """
     OneOf(("fit", "flow")).of("metric", metric)
     target_cost, rcond = OrNone(COST_LEVEL).of("target_cost", target_cost), OrNone(RCOND).of("rcond", rcond)
     lipschitz = OrNone(POSITIVE).of("lipschitz", lipschitz)
     max_seconds = OrNone(SECONDS).of("max_seconds", max_seconds)
-    problem = problem_of(model, tensors_of(X, "certify"), y, weights, call="certify")
+    problem = problem_of(model, tensors_of(X, "certify"), y, weights, call="certify", select=select)
     with within(max_seconds, remedy="a larger max_seconds computes it."):
         return certificate_of(
             problem,

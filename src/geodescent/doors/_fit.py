@@ -5,9 +5,10 @@ import time
 from collections import Counter
 from typing import Literal
 
-from torch import Tensor
+from torch.utils.data import DataLoader
 
-from geodescent._record import Callback
+from geodescent._conversion import Values
+from geodescent._record import Callback, history_of
 from geodescent._settings import OneOf
 from geodescent.descent import (
     Clock,
@@ -24,31 +25,37 @@ from geodescent.descent import (
     start,
 )
 from geodescent.doors._arguments import Data, checked_callback, checked_stopping, require_finite_start
+from geodescent.doors._call import door
 from geodescent.doors._on_demand import on_demand
-from geodescent.doors._plan import FitPlan, plan_fit, target_notes, unit_notes
-from geodescent.doors._results import Solution, history_of
+from geodescent.doors._plan import FitPlan, kept_notes, plan_fit, target_notes, unit_notes, watched
+from geodescent.doors._progress import Progress, checked_verbose
+from geodescent.doors._results import Solution
 from geodescent.doors._stats import stats_of
 from geodescent.doors._termination import as_ctrl_c
 from geodescent.generalisation import GAINS, MOST_SAMPLES, Validation, choose_start
 from geodescent.metric import LayerUnits
+from geodescent.outputs import Select
 from geodescent.problem import Model
 
 
+@door
 def fit(
     model: Model,
     X: Data | None = None,
-    y: Tensor | None = None,
+    y: Values | None = None,
     *,
     target_cost: float | None = None,
     max_steps: int = 500,
     max_seconds: float | None = None,
-    weights: Tensor | None = None,
+    weights: Values | None = None,
     validation: Validation | None = None,
     stop: Literal["cost", "validation"] | None = None,
     method: Method | Stages | None = None,
     callback: Callback | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
+    select: Select | None = None,
     initialise: bool = False,
+    verbose: int = 0,
 ) -> Solution:
     """Trains in place to the least-squares minimum of `C = ‖x[θ] − y‖²/(2N)`; no learning rate.
 
@@ -68,49 +75,60 @@ def fit(
     measured once a pass. With `method=Method(lift=NormalLift())` the steps are those of the full batch, exact, `DᵀD`
     being summed over the batches.
 
-    Noisy data are better not fitted to the end. With `stop="validation"` the model is left at the least validation cost
-    and the run ends when that has not fallen for six steps; the damping then falls gently from 1e4·‖B‖_F²/m, so that
-    the path passes from the smoothest fit to the closest (`GainRatio(initial_damping=1e4, fall=0.3)`).
+    Noisy data are better not fitted to the end: pass `validation=`, and the model is left where that costs least. With
+    `stop="validation"` the damping falls gently from 1e4·‖B‖_F²/m, so that the path passes from the smoothest fit to
+    the closest (`GainRatio(initial_damping=1e4, fall=0.3)`); the run ends six steps after the least validation cost.
 
     Args:
         model: any module whose output for a sample depends on that sample alone, or a whole problem; then X, y and
             weights are absent.
-        X: tensor, tuple or dict of tensors, samples first; or a DataLoader of pairs (X, y).
+        X: tensor, tuple or dict of tensors, samples first; or a DataLoader of pairs (X, y). Arrays, lists, series and
+            frames of pandas or polars become tensors of the model's dtype and device, which the notes say.
         y: targets in exactly the outputs' shape; (N,) for one output.
         target_cost: absolute, in the units of C; None goes on to the rounding floor.
         max_steps: the largest number of accepted steps.
         max_seconds: the longest time that the run may take; None for no bound.
         weights: w ≥ 0, (N,): rows are multiplied by √w, N = Σw.
-        validation: (X, y), or another problem over the same θ, on which the cost is recorded beside each step; never
-            fitted.
-        stop: by the cost, or by the cost of the validation data: where none are given, of a fifth of the samples, drawn
-            by a fixed seed and left out of the fit.
+        validation: (X, y), or another problem over the same θ, never fitted: its cost is recorded beside each step, the
+            model is left where it is least, and the run ends where it has not fallen for long (docs/decisions.md).
+        stop: "cost" goes on to the least cost, whatever the validation cost; "validation" takes gentle steps, from the
+            smoothest fit to the closest, and draws a fifth of the samples by a fixed seed where no data are given.
         method: lift × walk × control of one stage, or a tuple of stages over the problem; None for the planned ones.
         callback: called with the record of each accepted step; StopIteration ends the run.
         checkpoint: a folder to save to every 30 s, at the end, at Ctrl-C and at SIGTERM, and to resume from. Where the
             disk is full, the notes of `stats` say so, and the solution is complete.
+        select: picks the outputs from what the model returns, where that is a tuple, a dict or an object.
         initialise: suit the start to the data first, as `gd.initialise` does; what it did is said in the notes.
+        verbose: 0 prints nothing, 1 one live line, 2 a line a step; the same goes to the logger "geodescent" as INFO.
 
     Raises:
         InputError, JacobianError, MemoryPlanError: before any work, with the numbers and what to do.
     """
-    begin = time.perf_counter()
+    begin, verbose = time.perf_counter(), checked_verbose(verbose)
     stopping = checked_stopping(target_cost, max_steps, max_seconds, stop)
+    stopping = watched(stopping, stop, validation, batches=isinstance(X, DataLoader))
     called = checked_callback(callback)
     OneOf((False, True)).of("initialise", initialise)
     with saving_alone(checkpoint) as folder:
-        plan = plan_fit(model, X, y, weights, method, validation, by_validation=stopping.by_validation)
-        problem, last_stage = plan.problem, plan.stages[-1]
+        plan = plan_fit(model, X, y, weights, method, validation, select, by_validation=stop == "validation")
         state, notes = read_state(folder, plan.stages), list(plan.notes)
         if state is None:
             state, said = _begun(plan, initialise=initialise, by_validation=stopping.by_validation)
             notes += said
-        notes += target_notes(problem, stopping.target_cost, state.floor)
+        notes += target_notes(plan.problem, stopping.target_cost, state.floor)
         keeper, counts = Keeper(folder, state), Counter[str]()
-        with as_ctrl_c(wanted=folder is not None):
-            descent = _descended(plan, stopping, called, keeper, counts)
-    notes += keeper.notes()
-    state, last = descent.state, None if descent.last is None else descent.last.jacobian
+        with as_ctrl_c(wanted=folder is not None), Progress(verbose, called, state.records[-1]) as progress:
+            descent = _descended(plan, stopping, progress, keeper, counts)
+    notes += [*keeper.notes(), *kept_notes(descent.state, stopping)]
+    return _solution(plan, descent, counts, notes, target_cost, begin)
+
+
+def _solution(
+    plan: FitPlan, descent: Descent, counts: Counter[str], notes: list[str], target_cost: float | None, begin: float
+) -> Solution:
+    """The solution of a run that began at `begin`."""
+    problem, last_stage, state = plan.problem, plan.stages[-1], descent.state
+    last = None if descent.last is None else descent.last.jacobian
     return Solution(
         cost=state.best.cost,
         cost0=state.records[0].cost,

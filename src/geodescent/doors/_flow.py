@@ -5,12 +5,13 @@ import time
 
 import numpy as np
 import torch
-from torch import Tensor
 
+from geodescent._conversion import Values
 from geodescent._errors import InputError
 from geodescent._record import Callback, Result
 from geodescent.descent import require_part
 from geodescent.doors._arguments import checked_callback, checked_stopping, tensors_of
+from geodescent.doors._call import door
 from geodescent.doors._on_demand import on_demand
 from geodescent.doors._results import Flow
 from geodescent.doors._stats import stats_of
@@ -28,7 +29,7 @@ from geodescent.flow import (
 from geodescent.lift import Lift, PlannedLift
 from geodescent.linalg import row_norm
 from geodescent.metric import EUCLIDEAN
-from geodescent.outputs import Inputs
+from geodescent.outputs import RawInputs, Select
 from geodescent.problem import Model, Problem, problem_of
 from geodescent.theory import stopping_time
 
@@ -36,19 +37,21 @@ DEFAULT_FALL = 1e-12  # Share of C₀ − F, above F, at which a flow stops that
 TARGET_MARGIN = 1e-6  # Share of the target that the flow's end may miss it by: the integration's own error.
 
 
+@door
 def flow(
     model: Model,
-    X: Inputs | None = None,
-    y: Tensor | None = None,
+    X: RawInputs | None = None,
+    y: Values | None = None,
     *,
     until: float | None = None,
     target_cost: float | None = None,
     tol: float = 1e-9,
     max_seconds: float | None = None,
-    weights: Tensor | None = None,
+    weights: Values | None = None,
     field: Field | None = None,
     lift: Lift | None = None,
     callback: Callback | None = None,
+    select: Select | None = None,
 ) -> Flow:
     """Integrates the adapted flow `dθ/dτ = −D⁺(x − y)` and leaves the model at the end of the path.
 
@@ -70,6 +73,7 @@ def flow(
         field: the velocity of the outputs and its time variable; that of `StraightLineField` is t = 1 − e^{−τ}.
         lift: how D⁺ is applied; None plans it by m, K and memory.
         callback: called with the record of each accepted step; StopIteration ends the run.
+        select: picks the outputs from what the model returns, where that is a tuple, a dict or an object.
 
     Raises:
         InputError: bad input, or a target below the instant floor.
@@ -79,7 +83,7 @@ def flow(
     require_part(lift or PlannedLift(), Lift, "lift", "gd.GramLift()")
     require_part(field or AdaptedField(), Field, "field", "gd.StraightLineField()")
     bound, called = checked_stopping(target_cost, 0, max_seconds, None).max_seconds, checked_callback(callback)
-    problem = problem_of(model, tensors_of(X, "flow"), y, weights, call="flow")
+    problem = problem_of(model, tensors_of(X, "flow"), y, weights, call="flow", select=select)
     exact = (lift or PlannedLift()).for_flow()
     cost0 = problem.cost(problem.theta)
     if not (math.isfinite(cost0) and cost0 > 0.0):
@@ -97,7 +101,7 @@ def flow(
         floor=floor,
     )
     problem.write(path.points[-1].theta)
-    counts, notes = {"evaluations": path.evaluations}, notes_of(path, end)
+    counts, notes = {"evaluations": path.evaluations}, [*problem.notes, *notes_of(path, end)]
     stats = stats_of(problem, exact, torch.float64, last=path.last, counts=counts, notes=notes)
     return _answer(problem, path, floor, target_cost, stats, seconds=time.perf_counter() - begin)
 

@@ -2,25 +2,26 @@
 
 from collections.abc import Iterable, Sequence
 
-from torch import Tensor
-
+from geodescent._conversion import Values
 from geodescent._errors import InputError
 from geodescent._settings import ANY_SEED, POSITIVE, Whole
 from geodescent.doors._arguments import tensors_of
+from geodescent.doors._call import door
 from geodescent.generalisation import GAINS, MOST_SAMPLES, ChosenStart, choose_start
-from geodescent.outputs import Inputs, Select
+from geodescent.outputs import RawInputs, Select
 from geodescent.problem import Model, problem_of
 
 FOLDS = Whole(MOST_SAMPLES, least=2)
 """Samples that are left out in turn."""
 
 
+@door
 def initialise(
     model: Model,
-    X: Inputs | None = None,
-    y: Tensor | None = None,
+    X: RawInputs | None = None,
+    y: Values | None = None,
     *,
-    weights: Tensor | None = None,
+    weights: Values | None = None,
     select: Select | None = None,
     gains: Sequence[float] = GAINS,
     max_samples: int = MOST_SAMPLES,

@@ -26,6 +26,7 @@ GONE = (
     "nothing was computed: since the run the module, or the data, have been changed so that there are no outputs at "
     "the solution ({error}). Read solution.certificate before such a change, or call gd.certify."
 )
+AGAIN = "Call gd.certify with the model and its data, or gd.fit to go on."
 FAILED = "nothing was computed: {error}"
 
 
@@ -67,14 +68,18 @@ class OnDemand:
             self._made = made
         return made
 
-    def in_words(self, seconds: float) -> str:
-        """The certificate as text, with the parts that fit into a tenth of the run's seconds, or into one second."""
+    def in_words(self, seconds: float) -> tuple[str, str]:
+        """What the certificate means and what to do, by what fits into a tenth of the run's seconds, or one second."""
         if self._made is None and self._problem is None:
-            return UNMADE
+            return "Not computed before the result was pickled.", UNMADE
         try:
-            return str(self.get(max(LEAST_SECONDS, SHARE_OF_RUN * seconds)))
-        except Exception as error:
-            return f"no certificate: {_failed(error)}"
+            known = self.get(max(LEAST_SECONDS, SHARE_OF_RUN * seconds))
+            if known.level == "not computed" and known.reason:
+                return f"{known.reason[0].upper()}{known.reason[1:]}", AGAIN
+            missing = self._in_part is not None and self._made is None
+            return known.meaning + (f" (In part: {known.reason})" if missing else ""), known.advice
+        except Exception as error:  # whatever it is: the run is over, and its result must not be lost
+            return f"No certificate: {_failed(error)}", AGAIN
 
     def _restored(self, problem: Problem) -> Certificate:
         """The certificate of the modules as they were, or why there is none."""

@@ -1,56 +1,21 @@
 """What a fit and a flow return."""
 
 from dataclasses import dataclass
-from typing import TypedDict
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from geodescent._record import Result, StepRecord
+from geodescent._record import History, Result
 from geodescent._types import Theta
 from geodescent.certificate import Certificate
+from geodescent.doors._in_words import html_of, lines_of
 from geodescent.doors._on_demand import OnDemand
+from geodescent.doors._plot import html_picture, plotted
 from geodescent.flow import Array
 
-
-class History(TypedDict):
-    """Arrays of equal length, the fields of `StepRecord`; NaN where a record holds None.
-
-    `block_rms` is a dict of arrays, one for each block of rows.
-    """
-
-    step: Array
-    time: Array
-    cost: Array
-    predicted: Array
-    damping: Array
-    gain_ratio: Array
-    rank: Array
-    validation_cost: Array
-    seconds: Array
-    block_rms: dict[str, Array]
-
-
-def history_of(records: tuple[StepRecord, ...]) -> History:
-    """The records as columns."""
-
-    def column(name: str) -> Array:
-        values = [getattr(record, name) for record in records]
-        return np.array([np.nan if v is None else v for v in values])
-
-    blocks = dict.fromkeys(name for record in records for name in record.block_rms)
-    rms = {name: np.array([record.block_rms.get(name, np.nan) for record in records]) for name in blocks}
-    return History(
-        step=column("step"),
-        time=column("time"),
-        cost=column("cost"),
-        predicted=column("predicted"),
-        damping=column("damping"),
-        gain_ratio=column("gain_ratio"),
-        rank=column("rank"),
-        validation_cost=column("validation_cost"),
-        seconds=column("seconds"),
-        block_rms=rms,
-    )
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -61,7 +26,7 @@ class Solution:
         cost, cost0: C at the best point and at the start.
         result: how it ended.
         history: arrays of equal length, the fields of `StepRecord`; `block_rms` a dict of arrays.
-        stats: the lift, its counts, the solve's dtype, routes of the parameters.
+        stats: the lift, its counts, the solve's dtype, routes of the parameters, and notes in sentences.
         steps: accepted steps.
         seconds: of the whole call.
         theta: the best point, (K,).
@@ -86,12 +51,37 @@ class Solution:
         return f"Solution({self.result.name}, cost={self.cost:.4g}, steps={self.steps}, seconds={self.seconds:.3g})"
 
     def __str__(self) -> str:
-        lines = [
-            f"cost        {self.cost0:.4g} → {self.cost:.4g}",
-            f"result      {self.result.value}",
-            f"steps       {self.steps} in {self.seconds:.3g} s",
+        return "\n".join(f"{name:<8} {text}" for name, text in self._rows())
+
+    def _repr_html_(self) -> str:
+        return html_of(self._rows(), html_picture(self._drawn))
+
+    def plot(self) -> "Axes":
+        """Draws the cost over the steps, beside C_lin and the validation cost; `axes.figure.savefig` keeps it.
+
+        Raises: ImportError, where matplotlib is not installed.
+        """
+        return plotted(self._drawn, "solution.plot()", height=4.6)
+
+    def _drawn(self, figure: "Figure | None") -> "Figure":
+        from geodescent.pictures import COST, draw_fit
+
+        return draw_fit(
+            self.history, cost0=self.cost0, target_cost=None, title=self.result.value, y_label=COST, figure=figure
+        )
+
+    def _rows(self) -> list[tuple[str, str]]:
+        """The six lines of a printed result: the name of each, and its text."""
+        validation = self.history["validation_cost"]
+        judged = (
+            "" if bool(np.isnan(validation).all()) else f"; validation cost {np.nanmin(validation):.4g} at its least"
+        )
+        return [
+            ("cost", f"{self.cost0:.4g} → {self.cost:.4g}{judged}"),
+            ("result", self.result.value),
+            ("steps", f"{self.steps} in {self.seconds:.3g} s"),
+            *lines_of(self.on_demand, self.seconds, self.result, self.stats),
         ]
-        return "\n".join([*lines, self.on_demand.in_words(self.seconds)])
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -148,9 +138,28 @@ class Flow:
         return f"Flow({self.result.name}, time={self.time[-1]:.4g}, cost={self.cost[-1]:.4g}, {off})"
 
     def __str__(self) -> str:
-        lines = [
-            f"cost        {self.cost0:.4g} → {self.cost[-1]:.4g} at τ = {self.time[-1]:.4g}; the law is {self.law}",
-            f"deviation   {self.max_relative_deviation:.1e} of the predicted cost at most",
-            f"result      {self.result.value}",
+        return "\n".join(f"{name:<9} {text}" for name, text in self._rows())
+
+    def _repr_html_(self) -> str:
+        return html_of(self._rows(), html_picture(self._drawn))
+
+    def plot(self) -> "Axes":
+        """Draws measured and predicted cost over τ, and below how far the outputs are from the straight line.
+
+        Raises: ImportError, where matplotlib is not installed.
+        """
+        return plotted(self._drawn, "flow.plot()", height=6.2)
+
+    def _drawn(self, figure: "Figure | None") -> "Figure":
+        from geodescent.pictures import COST, draw_flow
+
+        return draw_flow(vars(self), floor=self.floor, title=self.result.value, y_label=COST, figure=figure)
+
+    def _rows(self) -> list[tuple[str, str]]:
+        """The six lines of a printed flow: the name of each, and its text."""
+        return [
+            ("cost", f"{self.cost0:.4g} → {self.cost[-1]:.4g} at τ = {self.time[-1]:.4g}; the law is {self.law}"),
+            ("deviation", f"{self.max_relative_deviation:.1e} of the predicted cost at most"),
+            ("result", self.result.value),
+            *lines_of(self.on_demand, self.seconds, self.result, self.stats),
         ]
-        return "\n".join([*lines, self.on_demand.in_words(self.seconds)])

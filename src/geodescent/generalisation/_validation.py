@@ -1,23 +1,39 @@
 """Validation data: what judges a fit while it runs, and is never fitted."""
 
-from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
-from torch import Tensor
 
+from geodescent._conversion import Values
 from geodescent._errors import InputError
 from geodescent._types import Theta
-from geodescent.outputs import Inputs
+from geodescent.outputs import RawInputs
 from geodescent.problem import Problem, on_samples, require_one_theta, resampled, sampled_block
 
 VALIDATION_SHARE = 0.2  # Share of the samples, where the fit is to end by validation cost and no data were given.
 FEWEST = 10  # Samples: of fewer a fifth says nothing.
 
-Validation = tuple[Inputs, Tensor] | Problem
+Validation = tuple[RawInputs, Values] | Problem
 
 
-def validation_cost(problem: Problem, validation: Validation | None) -> Callable[[Theta], float | None]:
-    """θ ↦ the cost on the validation data, or None without any.
+@dataclass(frozen=True)
+class Judge:
+    """θ ↦ the cost on the validation data, or None without any."""
+
+    problem: Problem | None
+
+    @property
+    def notes(self) -> list[str]:
+        """What of the validation data was converted."""
+        own = () if self.problem is None else self.problem.notes
+        return [f"Validation: {note}" for note in own]
+
+    def __call__(self, theta: Theta) -> float | None:
+        return None if self.problem is None else self.problem.cost(theta)
+
+
+def validation_cost(problem: Problem, validation: Validation | None) -> Judge:
+    """The judge of a fit of this problem.
 
     Args:
         validation: a pair (X, y), or another problem over the same θ.
@@ -25,13 +41,13 @@ def validation_cost(problem: Problem, validation: Validation | None) -> Callable
     Raises: InputError, where the model refuses them.
     """
     if validation is None:
-        return lambda theta: None
+        return Judge(None)
     other = _validation_problem(problem, validation)
     try:
         other.outputs(problem.theta)
     except RuntimeError as error:
         raise InputError(f"the model could not be called on the validation X: {error}") from error
-    return lambda theta: other.cost(theta)
+    return Judge(other)
 
 
 def _validation_problem(problem: Problem, validation: Validation) -> Problem:

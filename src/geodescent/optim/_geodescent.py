@@ -9,10 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from geodescent._conversion import Values
 from geodescent._errors import InputError
 from geodescent._record import Result
 from geodescent._settings import NOT_NEGATIVE
 from geodescent._types import Theta
+from geodescent._wrappers import unwrapped
 from geodescent.descent import (
     AT_FLOOR,
     Linearised,
@@ -26,16 +28,17 @@ from geodescent.descent import (
     polished,
     start,
 )
-from geodescent.doors import checked_method
+from geodescent.doors import checked_method, door
 from geodescent.optim._moving import Moving
 from geodescent.optim._state import kept, on_this_batch, one_record, remembered
 from geodescent.outputs import (
     PARTS,
     ClosureMap,
     ClosureRoutes,
-    Inputs,
     ModelFunction,
+    RawInputs,
     SampleMap,
+    Select,
     as_inputs,
     kind_of,
     leaves_of,
@@ -64,6 +67,7 @@ class GeoDescent(torch.optim.Optimizer):
             grad. `lr` is the step size h of the walk, 1.0: the full step. All groups share one; 0 stands still. Of a
             problem they are the parameters of its first block's module; where that has none, one parameter that shares
             the memory of its θ.
+        select: picks the outputs from what the model returns in `step(X, y)`; a closure picks its own.
         method: as in `fit`; stages only of an optimizer of a problem, over that problem and with steps of one size.
 
     Attributes:
@@ -75,24 +79,27 @@ class GeoDescent(torch.optim.Optimizer):
     schedulers work. `.grad`, buffers and modes are left as found.
     """
 
+    @door
     def __init__(
         self,
         model: nn.Module | Problem,
         params: Iterable[Any] | Tensor | None = None,
         *,
         method: Method | Stages | None = None,
+        select: Select | None = None,
     ) -> None:
         if not isinstance(model, (nn.Module, Problem)):
             raise InputError(
                 f"the first argument is the model, or a problem, not {type(model).__name__}: GeoDescent(model, params)."
             )
-        self.model, self.method = model, _checked(checked_method(method), model)
+        self.model = model if isinstance(model, Problem) else unwrapped(model)[0]
+        self.method, self.select = _checked(checked_method(method), self.model), select
         self.result: Result | None = None
-        self._moving = Moving.of(model, params)
+        self._moving = Moving.of(self.model, params)
         self._forget()
         super().__init__(self._moving.groups(params), {"lr": self._full_step()})
 
-    def step(self, closure: Any = None, y: Tensor | None = None) -> float:  # type: ignore[override]  # X and y too
+    def step(self, closure: Any = None, y: Values | None = None) -> float:  # type: ignore[override]  # X and y too
         """One step on X and y, or on what the closure returns; the cost before it.
 
         Args:
@@ -126,7 +133,13 @@ class GeoDescent(torch.optim.Optimizer):
 
     def __getstate__(self) -> dict[str, Any]:
         """With the model, so that a deep copy steps its own: `copy.deepcopy((model, optimizer))` keeps the two one."""
-        own = {"model": self.model, "method": self.method, "result": self.result, "_moving": self._moving}
+        own = {
+            "model": self.model,
+            "method": self.method,
+            "select": self.select,
+            "result": self.result,
+            "_moving": self._moving,
+        }
         return {**super().__getstate__(), **own}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -158,12 +171,16 @@ class GeoDescent(torch.optim.Optimizer):
         (size,) = sizes
         return size
 
-    def _problem(self, parameters: list[Tensor], closure: Any, y: Tensor | None) -> Problem:
+    def _problem(self, parameters: list[Tensor], closure: Any, y: Values | None) -> Problem:
         if isinstance(self.model, Problem):
             if closure is not None or y is not None:
                 raise InputError("this optimizer is of a problem, which brings its own data: call step().")
             return self.model
         if callable(closure):
+            if self.select is not None:
+                raise InputError(
+                    "select= goes with step(X, y): a closure returns the outputs themselves. Leave it out."
+                )
             if y is not None:
                 raise InputError("step takes a closure alone, or X and y: y was given beside a closure.")
             outputs = ClosureMap(self._closure_routes(self.model, parameters), closure)
@@ -173,16 +190,16 @@ class GeoDescent(torch.optim.Optimizer):
             raise InputError(f"step was called with {passed}: call step(X, y), or step(closure). {PARTS}")
         return Problem.over(self._sample_map(self.model, parameters, closure), y)
 
-    def _sample_map(self, model: nn.Module, parameters: list[Tensor], inputs: Inputs) -> SampleMap:
+    def _sample_map(self, model: nn.Module, parameters: list[Tensor], given: RawInputs) -> SampleMap:
         """The map of this batch, with the routes of the last one where they serve."""
-        inputs = as_inputs(inputs)
+        inputs = as_inputs(given, model)
         shapes = [(t.shape[1:], t.dtype, t.device) for t in leaves_of(inputs)]
         modes = [m.training for m in model.modules()], [p.requires_grad for p in model.parameters()]
         names = list(inputs) if isinstance(inputs, dict) else type(inputs)
         key = _kind(parameters), shapes, modes, names
         if self._map is not None and key == self._map_key:
             return self._map.on(inputs)
-        self._map = SampleMap(model, inputs, parameters=parameters)
+        self._map = SampleMap(model, inputs, parameters=parameters, select=self.select)
         self._map_key = key
         return self._map
 

@@ -11,6 +11,7 @@ from geodescent.outputs._function import ModelFunction, parameters_of
 from geodescent.outputs._function_map import FunctionMap
 from geodescent.outputs._inputs import (
     Inputs,
+    RawInputs,
     Select,
     as_inputs,
     kind_of,
@@ -42,6 +43,7 @@ __all__ = [
     "OfModule",
     "OutputMap",
     "Parametrised",
+    "RawInputs",
     "Rule",
     "SampleMap",
     "Sampled",

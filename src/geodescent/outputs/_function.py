@@ -13,7 +13,7 @@ from geodescent._errors import InputError
 from geodescent._types import Theta
 from geodescent.jacobian import ChainedCotangents
 from geodescent.outputs._chain import along_chain, cotangents_along_chain
-from geodescent.outputs._inputs import Inputs, Select, n_samples_of, require_plain, require_tensor, take
+from geodescent.outputs._inputs import Inputs, Select, chosen, n_samples_of, require_plain, require_tensor, take
 from geodescent.outputs._second_derivative import SecondDerivative
 from geodescent.outputs._standing import Answer, alone, standing
 
@@ -130,7 +130,8 @@ class ModelFunction:
 
     def selected(self, returned: Any, n_samples: int) -> Tensor:
         """The outputs in what the model returned, in the model's own shape."""
-        return require_tensor(returned if self.select is None else self.select(returned), n_samples)
+        picked = returned if self.select is None else chosen(self.select, returned)
+        return require_tensor(picked, n_samples, selected=self.select is not None)
 
     def rows(self, inputs: Inputs) -> Tensor:
         """The outputs with the parameters that the model has now, (N, Q)."""

@@ -1,16 +1,19 @@
 """Inputs of a model: a tensor, tuple or dict of tensors with the samples first; and checks of them."""
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeGuard
 
 import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
+from geodescent._conversion import Frame, Values, converted_name, tensor_of
 from geodescent._errors import InputError
 
 Inputs = Tensor | tuple[Any, ...] | list[Any] | dict[str, Any]
 """A tensor, or tensors as positional or named arguments of the model; samples on the first axis of each."""
+RawInputs = Inputs | Values
+"""The same as people hold it: arrays, lists, series and frames in the place of tensors too."""
 Select = Callable[[Any], Tensor]
 """Picks the outputs from what a model returns."""
 
@@ -25,9 +28,41 @@ def require_function(function: object, name: str, example: str) -> None:
         raise InputError(f"{name} is a {type(function).__name__}: a function is needed, for example {example}.")
 
 
-def as_inputs(inputs: Inputs) -> Inputs:
-    """The same, a list converted to a tuple."""
-    return tuple(inputs) if isinstance(inputs, list) else inputs
+def as_inputs(inputs: RawInputs, model: nn.Module) -> Inputs:
+    """Tensors of the model's dtype and device for whatever holds the numbers; tensors stay as they are.
+
+    A tuple, a dict, and a list of tensors or frames are several inputs; any other list is one array. Integers stay
+    integers where the model looks them up in an embedding.
+    """
+    like = next((p for p in model.parameters() if p.dtype.is_floating_point), torch.empty(0, device="cpu"))
+    keep = any(isinstance(module, nn.Embedding | nn.EmbeddingBag) for module in model.modules())
+
+    def converted(value: object, what: str) -> Tensor:
+        return tensor_of(value, like, what, keep_integers=keep)
+
+    if isinstance(inputs, dict):
+        return {name: converted(value, f"X[{name!r}]") for name, value in inputs.items()}
+    if _are_several(inputs):
+        return tuple(converted(value, f"X[{i}]") for i, value in enumerate(inputs))
+    return converted(inputs, "X")
+
+
+def converted_names(before: RawInputs) -> list[str]:
+    """Which of the inputs were no tensors."""
+    if isinstance(before, dict):
+        named = [(f"X[{name!r}]", value) for name, value in before.items()]
+    elif _are_several(before):
+        named = [(f"X[{i}]", value) for i, value in enumerate(before)]
+    else:
+        named = [("X", before)]
+    return [name for what, value in named for name in converted_name(what, value)]
+
+
+def _are_several(inputs: RawInputs) -> TypeGuard[Sequence[object]]:
+    """Whether these are several positional inputs, and not one array."""
+    if isinstance(inputs, tuple):
+        return True
+    return isinstance(inputs, list) and any(isinstance(value, Tensor | Frame) for value in inputs)
 
 
 def leaves_of(inputs: Inputs) -> list[Tensor]:
@@ -125,13 +160,26 @@ def kind_of(model: nn.Module, inputs: Inputs) -> tuple[torch.dtype, torch.device
     return first.dtype, first.device
 
 
-def require_tensor(outputs: Any, n_samples: int) -> Tensor:
-    """What a model returned, if it is one real tensor with the samples first."""
+def chosen(select: Select, returned: object) -> object:
+    """What `select` picks. Raises InputError, where it cannot be applied."""
+    try:
+        return select(returned)
+    except Exception as error:  # whatever a function of other people raises
+        kind = type(returned).__name__
+        raise InputError(f"select could not be applied to the {kind} that the model returns: {error!r}") from error
+
+
+def require_tensor(outputs: Any, n_samples: int, *, selected: bool = False) -> Tensor:
+    """What a model returned, or what was selected of it, if it is one real tensor with the samples first."""
     if not isinstance(outputs, Tensor):
-        raise InputError(
-            f"the model returns {type(outputs).__name__}, not a tensor. Wrap it, or say which part is meant: "
-            "gd.SampleMap(model, X, select=lambda out: out[0])."
-        )
+        where = _path_of(outputs)
+        way = "return the outputs as one tensor, samples first."
+        if where is not None and not selected:
+            way = f"say which part is meant, gd.fit(model, X, y, select=lambda out: out{where})."
+        elif where is not None:
+            way = f"go on to a tensor in it, {where}."
+        what = "select returns" if selected else "the model returns"
+        raise InputError(f"{what} {type(outputs).__name__}, not a tensor: {way}")
     if outputs.dtype.is_complex:
         raise InputError(f"the model returns {outputs.dtype}: stack real and imaginary parts, torch.view_as_real.")
     if outputs.dim() == 0 or len(outputs) != n_samples:
@@ -142,6 +190,20 @@ def require_tensor(outputs: Any, n_samples: int) -> Tensor:
     return outputs
 
 
+def _path_of(returned: object) -> str | None:
+    """Where the first tensor of floating point stands in what a model returned: `[0]`, `['logits']`, `.logits`."""
+    if isinstance(returned, Tensor):
+        return "" if returned.dtype.is_floating_point and returned.dim() > 0 else None
+    if isinstance(returned, tuple | list):
+        parts = [(f"[{i}]", value) for i, value in enumerate(returned)]
+    elif isinstance(returned, Mapping):
+        parts = [(f"[{key!r}]", value) for key, value in returned.items()]
+    else:
+        parts = [(f".{name}", value) for name, value in getattr(returned, "__dict__", {}).items()]
+    inside = ((part, _path_of(value)) for part, value in parts)
+    return next((part + rest for part, rest in inside if rest is not None), None)
+
+
 def forward_failed(inputs: Inputs, dtype: torch.dtype, error: Exception) -> str:
     """Why the first call of a model failed, in words."""
     integer = [t for t in leaves_of(inputs) if not t.dtype.is_floating_point]
@@ -150,4 +212,6 @@ def forward_failed(inputs: Inputs, dtype: torch.dtype, error: Exception) -> str:
             f"the model could not be called on X of {integer[0].dtype}, and its parameters are {dtype}: "
             f"convert X, for example X.to({dtype}). ({error})"
         )
-    return f"the model could not be called on two samples of X: {error}"
+    columns = [t for t in leaves_of(inputs) if t.dim() == 1 and t.dtype.is_floating_point]
+    way = " X has one axis, (N,): as a column it is numpy.reshape(X, (-1, 1))." if columns else ""
+    return f"the model could not be called on two samples of X: {error}{way}"

@@ -6,12 +6,22 @@ import torch
 from torch import Tensor, nn
 
 from geodescent._types import Outputs, Theta
+from geodescent._wrappers import unwrapped
 from geodescent.jacobian import Block, BlockJacobian, Columns
 from geodescent.outputs._autograd import differentiable
 from geodescent.outputs._capture import Call, apart, cotangents, recording
 from geodescent.outputs._chain import is_last_linear
 from geodescent.outputs._function import ModelFunction, ModuleMap, parameters_of
-from geodescent.outputs._inputs import Inputs, Select, as_inputs, kind_of, n_samples_of, require_function, take
+from geodescent.outputs._inputs import (
+    RawInputs,
+    Select,
+    as_inputs,
+    converted_names,
+    kind_of,
+    n_samples_of,
+    require_function,
+    take,
+)
 from geodescent.outputs._per_sample import PerSample
 from geodescent.outputs._probed_routes import probed_routes
 from geodescent.outputs._routes import Routes
@@ -29,7 +39,8 @@ class SampleMap(ModuleMap):
 
     Args:
         model: any module; its trainable parameters are θ, tied ones once, in the order of `named_parameters`.
-        inputs: a tensor, a tuple (positional arguments) or a dict (keyword arguments) of tensors, samples first.
+        inputs: a tensor, a tuple (positional arguments) or a dict (keyword arguments) of tensors, samples first;
+            arrays, lists, series and frames become tensors of the model's dtype and device.
         select: picks the outputs from what the model returns, where that is not one tensor.
         parameters: those that make up θ, in the model's order; None for all that require grad.
         check: compare the Jacobian by layers with autograd on a few samples, once, now.
@@ -42,21 +53,24 @@ class SampleMap(ModuleMap):
         InputError: inputs, dtypes, devices or outputs that cannot be used.
         JacobianError: outputs that mix samples or depend on earlier calls, or derivatives that are not theirs.
 
-    The module keeps its parameter tensors and is left as it was found. Threads with maps of one module wait for each
-    other; a thread that calls the module itself meanwhile may see other parameters.
+    The module keeps its parameter tensors and is left as it was found. `notes` tells what was unwrapped, `converted`
+    which inputs were no tensors. Threads with maps of one module wait for each other; a thread that calls the module
+    itself meanwhile may see other parameters.
     """
 
     def __init__(
         self,
         model: nn.Module,
-        inputs: Inputs,
+        inputs: RawInputs,
         *,
         select: Select | None = None,
         parameters: Iterable[Tensor] | None = None,
         check: bool = True,
     ) -> None:
         require_function(select, "select", "select=lambda out: out[0]")
-        self.inputs = as_inputs(inputs)
+        model, notes = unwrapped(model)
+        self.inputs = as_inputs(inputs, model)
+        self.notes, self.converted = notes, converted_names(inputs)
         self.n_samples = n_samples_of(self.inputs)
         self.traced: Callable[[Theta], Outputs] | None = self._attached
         with alone(model):
@@ -131,11 +145,12 @@ class SampleMap(ModuleMap):
         """The same map on these of its samples, with the routes already found."""
         return self.on(take(self.inputs, samples))
 
-    def on(self, inputs: Inputs) -> "SampleMap":
+    def on(self, inputs: RawInputs) -> "SampleMap":
         """The same map on other samples, with the routes already found."""
         other = object.__new__(SampleMap)
         other.__dict__.update(self.__dict__)
-        other.inputs = as_inputs(inputs)
+        other.inputs = as_inputs(inputs, self.model)
+        other.notes, other.converted = [], converted_names(inputs)
         kind_of(self.model, other.inputs)
         other.n_samples = n_samples_of(other.inputs)
         other.traced = None if self.traced is None else other._attached

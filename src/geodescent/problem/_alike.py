@@ -35,15 +35,19 @@ def shared_groups(problem: Problem) -> list[list[Place]]:
 
     The maps of these blocks are `SampleMap`s of one module with the same parameters and the same choice of outputs.
     """
+    found = list[list[Place]]()
+    for blocks in blocks_by_module(problem):
+        found += [group for group in _same_inputs(blocks) if len({block.name for block, _ in group}) > 1]
+    return found
+
+
+def blocks_by_module(problem: Problem) -> list[list[RowBlock]]:
+    """The blocks that share a module, its parameters and the choice of outputs, two and more of each."""
     by_function = dict[ModelFunction, list[RowBlock]]()
     for block in problem.blocks:
         if isinstance(block.map, SampleMap):
             by_function.setdefault(block.map.function, []).append(block)
-    found = list[list[Place]]()
-    for blocks in by_function.values():
-        if len(blocks) > 1:
-            found += [group for group in _same_inputs(blocks) if len({block.name for block, _ in group}) > 1]
-    return found
+    return [blocks for blocks in by_function.values() if len(blocks) > 1]
 
 
 def _same_inputs(blocks: list[RowBlock]) -> list[list[Place]]:
@@ -73,6 +77,31 @@ def _spread(problem: Problem, targets: Tensor, weights: Tensor) -> float:
     shifted = targets.double() - targets[:1].double()  # differences first, so that equal targets cost exactly zero
     mean = (weights[:, None] * shifted).sum(0) / weights.sum()
     return float((weights[:, None] * (shifted - mean).square()).sum()) / (2.0 * problem.n_samples)
+
+
+def nearly_identical_groups(blocks: list[RowBlock], repeated: set[tuple[str, int]]) -> list[list[Place]]:
+    """Groups of samples of these blocks of one module that differ by at most `NEARLY` in every feature.
+
+    Args:
+        repeated: names of blocks and samples to leave out, because another has the same inputs.
+    """
+    kept = {block.name: [i for i in active(block) if (block.name, i) not in repeated] for block in blocks}
+    places = [(block, i) for block in blocks for i in kept[block.name]]
+    sampled = [(block.map, kept[block.name]) for block in blocks if isinstance(block.map, Sampled)]
+    leaves = [[leaf.reshape(len(leaf), -1)[rows] for leaf in leaves_of(x.inputs)] for x, rows in sampled]
+    if len(places) < 2 or len(leaves) < len(blocks) or not leaves[0]:
+        return []
+    columns = [_relative(torch.cat(same)) for same in zip(*leaves, strict=True)]
+    return [[places[i] for i in group] for group in near_groups(torch.cat(columns, 1))]
+
+
+def _relative(columns: Tensor) -> Tensor:
+    """Each column divided by its largest value; integers as they are."""
+    columns = columns.detach()
+    if not columns.dtype.is_floating_point:
+        return columns.double()
+    scale = columns.double().abs().amax(0)
+    return columns.double() / torch.where(scale > 0.0, scale, 1.0)
 
 
 def near_groups(unit: Tensor) -> list[list[int]]:

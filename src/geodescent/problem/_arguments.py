@@ -1,9 +1,10 @@
 """The problem of a call: a whole `Problem`, or one made of a module and its data."""
 
-from torch import Tensor, nn
+from torch import nn
 
+from geodescent._conversion import Values
 from geodescent._errors import InputError
-from geodescent.outputs import Inputs, Select
+from geodescent.outputs import RawInputs, Select
 from geodescent.problem._problem import Problem
 
 Model = nn.Module | Problem
@@ -12,9 +13,9 @@ Model = nn.Module | Problem
 
 def problem_of(
     model: Model,
-    X: Inputs | None,
-    y: Tensor | None,
-    weights: Tensor | None = None,
+    X: RawInputs | None,
+    y: Values | None,
+    weights: Values | None = None,
     *,
     call: str,
     select: Select | None = None,

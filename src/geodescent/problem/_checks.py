@@ -5,6 +5,7 @@ import math
 import torch
 from torch import Tensor
 
+from geodescent._conversion import Values, tensor_of
 from geodescent._errors import InputError
 from geodescent._types import Outputs, Theta
 from geodescent.jacobian import BlockJacobian, Jacobian
@@ -81,22 +82,24 @@ def checked_linearisation(outputs: OutputMap, theta: Theta) -> tuple[Outputs, Ja
     return rows, jacobian
 
 
-def checked_target(outputs: OutputMap, target: Tensor) -> Outputs:
+def checked_target(outputs: OutputMap, given: Values) -> Outputs:
     """The targets as (N, Q), if they have that shape or exactly the outputs'; also (N,) for one output.
 
     Raises: InputError, with the shapes and what to do; nothing is ever broadcast.
     """
+    target, called = (
+        _target_tensor(outputs, given),
+        "y" if isinstance(given, Tensor) else "torch.tensor(numpy.array(y))",
+    )
     expected = outputs.target_shape if isinstance(outputs, Sampled) else tuple(outputs.shape)
     n, q = expected[0], math.prod(expected[1:])
-    if not isinstance(target, Tensor):
-        raise InputError(f"y must be a tensor, not {type(target).__name__}: convert with torch.as_tensor.")
-    _require_plain("y", target, outputs.device)
+    _require_plain(called, target, outputs.device)
     _require_rows(target, expected, sampled=isinstance(outputs, Sampled | OfModule))
     if not target.dtype.is_floating_point:
         if q > 1 and target.numel() == n and not target.dtype.is_complex:
             raise InputError(
                 f"y holds {n} class labels as numbers ({target.dtype}) but the model has {q} outputs: "
-                f"pass torch.nn.functional.one_hot(y, {q}).to({outputs.dtype})."
+                f"pass torch.nn.functional.one_hot({called}, {q}).to({outputs.dtype})."
             )
         raise InputError(
             f"y is {target.dtype} but the model computes in {outputs.dtype}: convert, y.to({outputs.dtype})."
@@ -104,7 +107,7 @@ def checked_target(outputs: OutputMap, target: Tensor) -> Outputs:
     if q > 1 and target.shape == (n,):
         raise InputError(
             f"y has shape {tuple(target.shape)} and the outputs have shape {expected}. If y holds class labels, pass "
-            f"torch.nn.functional.one_hot(y.long(), {q}).to({outputs.dtype})."
+            f"torch.nn.functional.one_hot({called}.long(), {q}).to({outputs.dtype})."
         )
     if tuple(target.shape) not in (expected, (n, q)) and not (q == 1 and target.shape == (n,)):
         raise InputError(
@@ -120,6 +123,14 @@ def checked_target(outputs: OutputMap, target: Tensor) -> Outputs:
     return target.detach().reshape(n, q)
 
 
+def _target_tensor(outputs: OutputMap, given: Values) -> Tensor:
+    """The targets as a tensor; what may be class labels stays integers, and is refused as such."""
+    target = tensor_of(given, outputs.theta, "y", keep_integers=True)
+    rows, size = outputs.shape[0], math.prod(outputs.shape)
+    are_labels = size > rows == target.numel()
+    return target if isinstance(given, Tensor) or are_labels else target.to(outputs.dtype)
+
+
 def _require_rows(target: Tensor, expected: tuple[int, ...], *, sampled: bool) -> None:
     """Raises InputError unless there is a row of targets for each sample, or for each output of a formula."""
     if target.dim() > 0 and len(target) == expected[0]:
@@ -133,12 +144,11 @@ def _require_rows(target: Tensor, expected: tuple[int, ...], *, sampled: bool) -
     raise InputError(f"the map returns outputs of shape {expected} and y has shape {found}: pass {way}.")
 
 
-def checked_weights(weights: Tensor | None, target: Outputs) -> Tensor | None:
+def checked_weights(given: Values | None, target: Outputs) -> Tensor | None:
     """The weights w ≥ 0, (N,), on the targets' device; None for ones."""
-    if weights is None:
+    if given is None:
         return None
-    if not isinstance(weights, Tensor):
-        raise InputError(f"weights must be a tensor, not {type(weights).__name__}: convert with torch.as_tensor.")
+    weights = tensor_of(given, target, "weights")
     _require_plain("weights", weights, target.device)
     if weights.dtype == torch.bool or weights.dtype.is_complex:
         raise InputError(f"weights is {weights.dtype}: real numbers are needed, weights.to(torch.float64).")

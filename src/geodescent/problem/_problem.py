@@ -2,19 +2,21 @@
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import combinations
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
+from geodescent._conversion import Values, conversion_note, converted_name
 from geodescent._errors import InputError
 from geodescent._settings import POSITIVE, settle
 from geodescent._types import Outputs, Theta
 from geodescent.jacobian import Jacobian, stacked
 from geodescent.linalg import row_dot, row_total
-from geodescent.outputs import Inputs, OutputMap, SampleMap, Select
+from geodescent.outputs import OutputMap, RawInputs, SampleMap, Select
 from geodescent.problem._checks import (
     checked_linearisation,
     checked_rows,
@@ -36,9 +38,10 @@ class RowBlock:
     Attributes:
         name: for the history, the certificate and statistics.
         map: the output map.
-        target: y, in the shape of the outputs; also (N,) for one output.
+        target: y, in the shape of the outputs; also (N,) for one output. Arrays, lists and frames become tensors.
         weights: w ≥ 0, (N,), of single samples; N = Σw. None for ones, N being the first size of the target.
         weight: λ > 0, of the whole block against the others.
+        notes: what was converted on the way, in sentences.
 
     Raises: InputError, where the target or the weights do not fit the map.
     """
@@ -48,6 +51,7 @@ class RowBlock:
     target: Outputs
     weights: Tensor | None = None
     weight: float = 1.0
+    notes: tuple[str, ...] = field(default=(), init=False, repr=False)
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str):
@@ -68,8 +72,12 @@ class RowBlock:
         if not POSITIVE.allows(self.weight):
             raise InputError(f"block {self.name!r} has weight {self.weight}: {POSITIVE.need}, for example weight=1.0.")
         settle(self, weight=POSITIVE)
+        notes, names = (self.map.notes, self.map.converted) if isinstance(self.map, SampleMap) else ([], [])
+        names = [*names, *converted_name("y", self.target), *converted_name("weights", self.weights)]
+        notes = [*notes, *conversion_note(names, target)]
         object.__setattr__(self, "target", target)  # as (N, Q)
         object.__setattr__(self, "weights", weights)
+        object.__setattr__(self, "notes", tuple(notes))
 
     @property
     def total_weight(self) -> float:
@@ -124,10 +132,10 @@ class Problem:
     def of(
         cls,
         model: nn.Module,
-        inputs: Inputs,
-        target: Tensor,
+        inputs: RawInputs,
+        target: Values,
         *,
-        weights: Tensor | None = None,
+        weights: Values | None = None,
         select: Select | None = None,
         parameters: Iterable[Tensor] | None = None,
         check: bool = True,
@@ -139,9 +147,14 @@ class Problem:
         return cls.over(SampleMap(model, inputs, select=select, parameters=parameters, check=check), target, weights)
 
     @classmethod
-    def over(cls, outputs: OutputMap, target: Tensor, weights: Tensor | None = None) -> "Problem":
+    def over(cls, outputs: OutputMap, target: Values, weights: Values | None = None) -> "Problem":
         """One block `data`: an existing map and its targets."""
-        return cls((RowBlock("data", outputs, target, weights),))
+        return cls((RowBlock("data", outputs, cast(Tensor, target), cast(Tensor | None, weights)),))
+
+    @property
+    def notes(self) -> list[str]:
+        """What was converted or unwrapped, each sentence once."""
+        return list(dict.fromkeys(note for block in self.blocks for note in block.notes))
 
     @cached_property
     def n_samples(self) -> float:

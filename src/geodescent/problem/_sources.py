@@ -3,15 +3,16 @@
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, cast, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from geodescent._conversion import Values
 from geodescent._errors import InputError
 from geodescent._types import Theta
-from geodescent.outputs import Inputs, Sampled
+from geodescent.outputs import Inputs, RawInputs, Sampled, Select
 from geodescent.problem._one_theta import require_one_theta
 from geodescent.problem._problem import Problem, RowBlock
 
@@ -131,10 +132,10 @@ class BatchSource:
     _per_pass: int = field(default=0, init=False)  # counted by `cost`: a loader need not have a length
 
     @classmethod
-    def of(cls, model: nn.Module, loader: Loader) -> "BatchSource":
+    def of(cls, model: nn.Module, loader: Loader, select: Select | None = None) -> "BatchSource":
         """Raises InputError, where the loader is empty or does not yield pairs (X, y)."""
         for batch in loader:
-            return cls(loader, Problem.of(model, *pair(batch)))
+            return cls(loader, Problem.of(model, *pair(batch), select=select))
         raise InputError("the DataLoader yields no batch: it needs at least one pair (X, y).")
 
     def at(self, step: int) -> Problem:
@@ -176,7 +177,7 @@ def sampled_block(problem: Problem) -> tuple[RowBlock, Sampled] | None:
     return block, block.map
 
 
-def on_samples(problem: Problem, inputs: Inputs, target: Tensor, *, name: str | None = None) -> Problem:
+def on_samples(problem: Problem, inputs: RawInputs, target: Values, *, name: str | None = None) -> Problem:
     """The same map on other samples: another batch, or validation data. Raises InputError for a map without samples."""
     sampled = sampled_block(problem)
     if sampled is None:
@@ -185,7 +186,7 @@ def on_samples(problem: Problem, inputs: Inputs, target: Tensor, *, name: str | 
             "gd.Problem over the same parameters."
         )
     block, outputs = sampled
-    return Problem((RowBlock(name or block.name, outputs.on(inputs), target),))
+    return Problem((RowBlock(name or block.name, outputs.on(cast(Inputs, inputs)), cast(Tensor, target)),))
 
 
 def resampled(block: RowBlock, outputs: Sampled, target: Tensor, weights: Tensor | None) -> RowBlock:

@@ -12,7 +12,7 @@ from geodescent._budget import require
 from geodescent._errors import InputError, MemoryPlanError
 from geodescent._types import Gram, Outputs, Theta
 from geodescent.jacobian import Block, Jacobian
-from geodescent.outputs import Inputs, OutputMap, SampleMap, n_samples_of
+from geodescent.outputs import Inputs, OutputMap, SampleMap, Select, n_samples_of
 from geodescent.problem._checks import require_finite
 from geodescent.problem._problem import Problem
 from geodescent.problem._sources import BatchSource, Loader, pair
@@ -26,9 +26,9 @@ class StreamedSource:
     whole: Problem
 
     @classmethod
-    def of(cls, model: nn.Module, loader: Loader) -> "StreamedSource":
+    def of(cls, model: nn.Module, loader: Loader, select: Select | None = None) -> "StreamedSource":
         """Raises InputError, where the loader is empty or does not yield pairs (X, y)."""
-        batches = BatchSource.of(model, in_order(loader))
+        batches = BatchSource.of(model, in_order(loader), select)
         (block,) = batches.first.blocks
         outputs = block.map
         assert isinstance(outputs, SampleMap)  # the map of a module

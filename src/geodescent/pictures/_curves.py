@@ -13,12 +13,13 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from geodescent.doors import History
+from geodescent._record import History
 
 INK, FAINT = "#22272e", "#d5dae0"
 BLUE, ORANGE, GREEN = "#1b5e9e", "#d9730d", "#3a8f5c"
 LINE = 31.0  # Pixels from one name of a curve to the next.
-COST = "cost  C = ‖x − y‖² / 2N  (scaled target units²)"
+COST = "cost  C = ‖x − y‖² / 2N"
+SCALED_COST = f"{COST}  (scaled target units²)"
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,15 @@ class Curve:
     width: float = 1.8
 
 
-def draw_fit(history: History, *, cost0: float, target_cost: float | None, title: str) -> Figure:
+def draw_fit(
+    history: History,
+    *,
+    cost0: float,
+    target_cost: float | None,
+    title: str,
+    y_label: str = SCALED_COST,
+    figure: Figure | None = None,
+) -> Figure:
     """The picture of a descent: log cost over accepted steps.
 
     Args:
@@ -43,6 +52,8 @@ def draw_fit(history: History, *, cost0: float, target_cost: float | None, title
         cost0: the cost at the start, step 0.
         target_cost: drawn as a thin line; None leaves it out.
         title: one line above the picture.
+        y_label: what the cost is measured in.
+        figure: where it is drawn; a new one by default.
     """
     steps = history["step"]
     later = steps > 0
@@ -52,21 +63,30 @@ def draw_fit(history: History, *, cost0: float, target_cost: float | None, title
         Curve("validation cost", steps, history["validation_cost"], GREEN),
         Curve("measured cost", start, np.concatenate([[cost0], history["cost"][later]]), BLUE, marker="o"),
     ]
-    figure = _figure(4.6)
+    figure = _figure(4.6) if figure is None else figure
     axes = figure.add_subplot()
-    _draw(axes, curves, y_label=COST, target_cost=target_cost)
+    _draw(axes, curves, y_label=y_label, target_cost=target_cost)
     axes.set_title(title, loc="left", fontsize=10, color=INK, pad=10)
     axes.set_xlabel("accepted step", color=INK)
     return figure
 
 
-def draw_flow(columns: Mapping[str, NDArray[np.float64]], *, floor: float, title: str) -> Figure:
+def draw_flow(
+    columns: Mapping[str, NDArray[np.float64]],
+    *,
+    floor: float,
+    title: str,
+    y_label: str = SCALED_COST,
+    figure: Figure | None = None,
+) -> Figure:
     """The picture of a flow over time τ: log cost beside the predicted law, and the way off the straight line.
 
     Args:
         columns: equal-length arrays of a Flow: time, cost, predicted_cost, line_deviation, line_deviation_lost.
         floor: of the predicted law; above 0 where the Jacobian lacks rank, and the curve is named so.
         title: one line above the picture.
+        y_label: what the cost is measured in.
+        figure: where it is drawn; a new one by default.
     """
     time = columns["time"]
     name = "predicted cost" if floor == 0.0 else f"predicted cost, floor {floor:.1e}"
@@ -78,9 +98,9 @@ def draw_flow(columns: Mapping[str, NDArray[np.float64]], *, floor: float, title
         Curve("off the line", time, columns["line_deviation"], BLUE),
         Curve("lost with the rank", time, columns["line_deviation_lost"], GREEN, "--"),
     ]
-    figure = _figure(6.2)
+    figure = _figure(6.2) if figure is None else figure
     above, below = figure.subplots(2, sharex=True, height_ratios=(2.2, 1.0))
-    _draw(above, costs, y_label=COST)
+    _draw(above, costs, y_label=y_label)
     _draw(below, off, y_label="off the line, of ‖x₀ − y‖")
     above.set_title(title, loc="left", fontsize=10, color=INK, pad=10)
     below.set_xlabel("time τ  (e-folds of the residual)", color=INK)

@@ -1,0 +1,22 @@
+"""Modules inside wrappers: what `torch.compile` and `DataParallel` return holds the module that is fitted."""
+
+from torch import nn
+
+WRAPPERS = {
+    "OptimizedModule": ("_orig_mod", "torch.compile"),
+    "DataParallel": ("module", "torch.nn.DataParallel"),
+    "DistributedDataParallel": ("module", "torch.nn.parallel.DistributedDataParallel"),
+}
+"""Name of a wrapper's class → where it keeps the module, and what people know it by."""
+
+
+def unwrapped(model: nn.Module) -> tuple[nn.Module, list[str]]:
+    """The module inside all wrappers, and a note of each."""
+    notes = list[str]()
+    while type(model).__name__ in WRAPPERS and type(model).__module__.startswith("torch."):
+        place, known_by = WRAPPERS[type(model).__name__]
+        model = model.get_submodule(place)
+        notes.append(
+            f"The module inside {known_by} is fitted: the wrapper shares its parameters, and plays no part in the fit."
+        )
+    return model, notes

@@ -1,0 +1,45 @@
+"""A result in six lines: what is known, notes, and what to do next."""
+
+import html
+from collections.abc import Iterable, Mapping
+
+from geodescent._record import Result
+from geodescent.doors._on_demand import OnDemand
+
+GO_ON = "Call gd.fit again to go on from here"
+NEXT: dict[Result, str] = {
+    Result.target_reached: "Nothing is left to fit. Judge the model on data that were not fitted.",
+    Result.time_reached: "Nothing is left to do: gd.fit goes on to the least cost from here.",
+    Result.rounding_floor: "Nothing is left to gain in {dtype}. Judge the model on data that were not fitted.",
+    Result.validation_rose: "Use the model as it is: it stands at the least validation cost.",
+    Result.max_steps: f"{GO_ON}, or pass a larger max_steps.",
+    Result.max_seconds: f"{GO_ON}, or pass a larger max_seconds.",
+    Result.stopped: f"{GO_ON}.",
+    Result.interrupted: f"{GO_ON}.",
+    Result.not_integrable: "gd.fit reaches the least cost all the same; gd.certify says what takes the rank.",
+    Result.nonfinite: "Begin with other parameters, or bring X and y to order 1; gd.initialise(model, X, y) does so.",
+}
+"""Result → what to do next; of all others the certificate says it."""
+
+
+def lines_of(on_demand: OnDemand, seconds: float, result: Result, stats: Mapping[str, object]) -> list[tuple[str, str]]:
+    """What is known, notes, and what to do next, each with its name."""
+    meaning, advice = on_demand.in_words(seconds)
+    listed = stats["notes"]
+    notes = " ".join(map(str, listed)) if isinstance(listed, Iterable) else ""
+    following = NEXT.get(result, advice).format(dtype=stats["model_dtype"])
+    return [
+        ("known", meaning),
+        ("notes", notes or "none"),
+        ("next", following),
+    ]
+
+
+def html_of(rows: Iterable[tuple[str, str]], picture: str) -> str:
+    """The lines as a table, and the picture below it."""
+    cells = "".join(
+        f'<tr><th style="text-align: left; vertical-align: top">{html.escape(name)}</th>'
+        f'<td style="text-align: left">{html.escape(text)}</td></tr>'
+        for name, text in rows
+    )
+    return f"<table>{cells}</table>{picture}"

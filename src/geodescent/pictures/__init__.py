@@ -1,0 +1,7 @@
+"""Pictures of costs: the measured one beside the one known beforehand. Matplotlib is imported here, so that other rooms
+import this one on demand.
+"""
+
+from geodescent.pictures._curves import BLUE, COST, FAINT, GREEN, INK, ORANGE, draw_fit, draw_flow, png
+
+__all__ = ["BLUE", "COST", "FAINT", "GREEN", "INK", "ORANGE", "draw_fit", "draw_flow", "png"]
