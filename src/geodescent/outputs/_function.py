@@ -71,8 +71,7 @@ class ModelFunction:
     def own(self) -> dict[str, Tensor]:
         """The module's own parameters that make up θ, by name and in its order."""
         with alone(self.model):
-            held = dict(self.model.named_parameters())
-        return {p.name: held[p.name] for p in self.parameters}
+            return {p.name: self.model.get_parameter(p.name) for p in self.parameters}
 
     @property
     def theta(self) -> Theta:
