@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 import torch
 from torch import Tensor
 
-from geodescent._budget import in_time
+from geodescent._deadline import in_time
 from geodescent._types import Theta
 from geodescent.certificate._constant_columns import constant_columns
 from geodescent.certificate._idle_units import IdleUnits, idle_units

@@ -7,7 +7,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from geodescent._budget import PRODUCT, budget, fits, has_deadline, in_time, measuring
+from geodescent._budget import budget, fits
+from geodescent._deadline import PRODUCT, has_deadline, in_time, measuring
 from geodescent._types import Outputs, Theta
 from geodescent.jacobian import Jacobian, ProductColumns, is_by_rows, order_of, square_of
 from geodescent.linalg import PARAMETERS, ROWS, eigh, lanczos_extremes, reflected

@@ -5,15 +5,17 @@ import os
 import time
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
+from geodescent._deadline import COST, measuring
 from geodescent._errors import InputError
 from geodescent._record import StepRecord
 from geodescent.descent._round import Stages
-from geodescent.descent._state import State, put_together, taken_apart
+from geodescent.descent._state import Numbers, State, put_together, taken_apart
 from geodescent.problem import same_cost
 
 EVERY_SECONDS = 30.0  # Seconds between two savings of a run.
@@ -60,8 +62,12 @@ def write_state(folder: Path, state: State) -> None:
     os.replace(fresh, folder / STATE)
 
 
-def read_state(folder: str | os.PathLike[str] | None, stages: Stages) -> State | None:
+def read_state(folder: str | os.PathLike[str] | None, stages: Stages, *, planned: bool = False) -> State | None:
     """The last whole state in the folder, or None where there is none.
+
+    Args:
+        planned: whether the stages were planned, by the time that is left too: where they are others than those of the
+            saved state, the first of them begins at its point.
 
     Raises: InputError, where it belongs to another problem, another method or another version.
     """
@@ -83,26 +89,38 @@ def read_state(folder: str | os.PathLike[str] | None, stages: Stages) -> State |
             f"the checkpoint holds {len(theta)} parameters of {theta.dtype} and the model has {problem.n_params} of "
             f"{problem.dtype}: it belongs to another run. Choose another folder."
         )
-    cost = source.cost(best)
+    with measuring(COST):
+        cost = source.cost(best)
     if not same_cost(cost, numbers["best_cost"], numbers["floor"]):
         raise InputError(
             f"the checkpoint was saved at cost {numbers['best_cost']:.6g} and has cost {cost:.6g} on these data: "
             "it belongs to another run. Choose another folder."
         )
-    if numbers["stage"] >= len(stages):
-        raise InputError(
-            f"the checkpoint was saved in stage {numbers['stage'] + 1} and this method has {len(stages)}: it belongs "
-            "to another run. Choose another folder, or pass the same method."
-        )
-    state_type, saved = stages[numbers["stage"]].control.state_type, numbers["control_state"]
-    if saved not in (None, state_type.__qualname__):
-        raise InputError(
-            f"the checkpoint holds a {saved} and the control of this method has a {state_type.__qualname__}: it was "
-            "saved with another control. Pass the same method, or choose another folder."
-        )
+    state_type = _control_type(numbers, stages, planned=planned)
     records = tuple(StepRecord(**record) for record in numbers.pop("records"))
     points["theta"] = best if torch.equal(theta, best) else theta
     return put_together(numbers, points, records, state_type)
+
+
+def _control_type(numbers: Numbers, stages: Stages, *, planned: bool) -> type[Any] | None:
+    """The class of the saved control's state. Raises InputError, where the stages are others."""
+    if numbers["stage"] < len(stages):
+        state_type, saved = stages[numbers["stage"]].control.state_type, numbers["control_state"]
+        if saved in (None, state_type.__qualname__):
+            return state_type
+        raise_for = (
+            f"the checkpoint holds a {saved} and the control of this method has a {state_type.__qualname__}: it was "
+            "saved with another control. Pass the same method, or choose another folder."
+        )
+    else:
+        raise_for = (
+            f"the checkpoint was saved in stage {numbers['stage'] + 1} and this method has {len(stages)}: it belongs "
+            "to another run. Choose another folder, or pass the same method."
+        )
+    if not planned:
+        raise InputError(raise_for)
+    numbers["stage"] = 0
+    return None
 
 
 def _newest(folder: Path) -> Path | None:

@@ -4,7 +4,7 @@ from typing import Literal
 
 from torch import Tensor
 
-from geodescent._budget import within
+from geodescent._deadline import within
 from geodescent._errors import InputError
 from geodescent.certificate import Certificate, certificate_of
 from geodescent.doors._arguments import tensors_of

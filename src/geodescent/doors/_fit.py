@@ -7,6 +7,7 @@ from typing import Literal
 
 from torch import Tensor
 
+from geodescent._deadline import left_out, within
 from geodescent._record import Callback, no_callback
 from geodescent.descent import (
     Clock,
@@ -29,6 +30,9 @@ from geodescent.doors._stats import stats_of
 from geodescent.generalisation import GAINS, MOST_SAMPLES, Validation, choose_start
 from geodescent.metric import LayerUnits
 from geodescent.problem import Model
+
+
+REMEDY = "a larger max_seconds leaves time for it."
 
 
 def fit(
@@ -76,7 +80,8 @@ def fit(
         y: targets in exactly the outputs' shape; (N,) for one output.
         target_cost: absolute, in the units of C; None goes on to the rounding floor.
         max_steps: the largest number of accepted steps.
-        max_seconds: the longest time that the run may take; None for no bound.
+        max_seconds: the longest time that the run may take, planning and start included, to a second or to one
+            linearisation, whichever is more; what was cut is said in the notes. None for no bound.
         weights: w ≥ 0, (N,): rows are multiplied by √w, N = Σw.
         validation: (X, y), or another problem over the same θ, on which the cost is recorded beside each step; never
             fitted.
@@ -93,15 +98,17 @@ def fit(
     begin = time.perf_counter()
     stopping = checked_stopping(target_cost, max_steps, max_seconds, stop)
     require_folder(checkpoint)
-    plan = plan_fit(model, X, y, weights, method, validation, by_validation=stopping.by_validation)
-    problem, last_stage = plan.problem, plan.stages[-1]
-    state, notes = read_state(checkpoint, plan.stages), list(plan.notes)
-    if state is None:
-        state, said = _begun(plan, initialise=initialise, by_validation=stopping.by_validation)
-        notes += said
-    notes += target_notes(problem, stopping.target_cost, state.floor)
-    keeper, counts = Keeper(checkpoint, state), Counter[str]()
-    descent = _descended(plan, stopping, callback or no_callback, keeper, counts)
+    with within(max_seconds, remedy=REMEDY):
+        plan = plan_fit(model, X, y, weights, method, validation, by_validation=stopping.by_validation)
+        problem, last_stage = plan.problem, plan.stages[-1]
+        state, notes = read_state(checkpoint, plan.stages, planned=method is None), list(plan.notes)
+        if state is None:
+            state, said = _begun(plan, initialise=initialise, by_validation=stopping.by_validation)
+            notes += said
+        notes += target_notes(problem, stopping.target_cost, state.floor)
+        keeper, counts = Keeper(checkpoint, state), Counter[str]()
+        descent = _descended(plan, stopping, callback or no_callback, keeper, counts)
+        notes += [sentence for sentence in (left_out(),) if sentence]
     state, last = descent.state, None if descent.last is None else descent.last.jacobian
     return Solution(
         cost=state.best.cost,

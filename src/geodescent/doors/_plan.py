@@ -15,6 +15,7 @@ from geodescent.generalisation import Validation, in_units, split_off, validatio
 from geodescent.metric import LayerUnits
 from geodescent.problem import (
     BatchSource,
+    DrawnSource,
     FixedSource,
     Model,
     PartSource,
@@ -101,6 +102,13 @@ def _own_stages(problem: Problem, stages: Stages, validation: Validation | None,
 
 def _opening_notes(stages: Stages) -> list[str]:
     source = stages[0].source
+    if isinstance(source, DrawnSource):
+        n_samples = sum(block.n_samples for block in source.first.blocks)
+        samples = "all" if source.is_whole else f"{source.n_drawn} samples of {n_samples}, drawn anew for each"
+        return [
+            f"The planned steps would take too much of max_seconds: shorter ones are taken, on {samples}, by few "
+            "products with D. A larger max_seconds leaves time for better ones."
+        ]
     if not isinstance(source, PartSource):
         return []
     drawn, n_samples = source.drawn.blocks[0].n_samples, source.first.blocks[0].n_samples

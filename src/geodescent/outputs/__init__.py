@@ -5,6 +5,7 @@ this library. D is computed here: `linearise` uses the rules of layers, and auto
 """
 
 from geodescent.outputs._autograd import value_and_derivative
+from geodescent.outputs._by_products import ByProducts
 from geodescent.outputs._closure import PARTS, Closure
 from geodescent.outputs._closure_map import ClosureMap, ClosureRoutes
 from geodescent.outputs._function import ModelFunction, parameters_of
@@ -26,6 +27,7 @@ from geodescent.outputs._sample_map import SampleMap
 from geodescent.outputs._snapshot import ModuleSnapshot
 
 __all__ = [
+    "ByProducts",
     "PARTS",
     "RULES",
     "Closure",

@@ -1,6 +1,7 @@
 """Derivatives by autograd: along a line by forward mode, and backwards through the graph of the outputs."""
 
 import math
+import time
 import warnings
 from collections.abc import Callable, Sequence
 from functools import cache
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor
 
 from geodescent._budget import budget, require
+from geodescent._deadline import PRODUCT, has_deadline, measuring, require_time
 from geodescent._errors import JacobianError
 from geodescent._types import Outputs, Theta
 from geodescent.linalg import row_dot, row_norm
@@ -63,8 +65,7 @@ def second_derivative_of(outputs: Tensor, leaves: list[Tensor], direction: list[
     with torch.enable_grad():
         slope = _along(torch.autograd.grad([outputs], leaves, [u], create_graph=True, allow_unused=True), direction)
         first, number = _by(slope, u), float(slope.detach())
-        size = row_norm(u.detach()) * row_norm(first) + abs(number)
-        if abs(row_dot(u.detach(), first) - number) > math.sqrt(torch.finfo(outputs.dtype).eps) * size:
+        if not _is_slope(first, u.detach(), number):
             return None
         if not slope.requires_grad:
             return torch.zeros_like(outputs)
@@ -88,6 +89,7 @@ def derivative_rows(outputs: Tensor, leaves: list[Tensor]) -> Tensor:
     flat, derivatives = outputs.reshape(-1), outputs.new_empty(outputs.numel(), width)
     chunk = max(1, budget().batch_bytes // max(1, width * outputs.dtype.itemsize))
     for start in range(0, len(flat), chunk):
+        require_time("a linearisation")
         part = flat[start : start + chunk]
         derivatives[start : start + len(part)] = _batched(part, leaves)
     return derivatives.view(*outputs.shape, width)
@@ -114,7 +116,63 @@ def products(function: Callable[[Theta], Tensor], theta: Theta) -> tuple[Callabl
             return torch.zeros_like(leaf)
         return gradient_of(outputs, [leaf], u.view(outputs.shape))[0]
 
-    return forwards, backwards
+    if not has_deadline():
+        return forwards, backwards
+    faster = _faster(forwards, outputs, leaf)
+    return _timely(faster), _timely(backwards)
+
+
+def _timely(product: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    """The same, not begun after the deadline."""
+
+    def measured(v: Tensor) -> Tensor:
+        require_time("products with D")
+        with measuring(PRODUCT):
+            return product(v)
+
+    return measured
+
+
+def _faster(forwards: Callable[[Tensor], Tensor], outputs: Tensor, leaf: Tensor) -> Callable[[Tensor], Tensor]:
+    """`D v` by forward mode or by a second pass backwards, whichever takes less time: that differs by some factor."""
+    if not outputs.requires_grad:
+        return forwards
+    twice = _kept_twice(outputs, leaf)
+    if twice is None:
+        return forwards
+    v, seconds = leaf.detach(), list[float]()
+    for product in (twice, forwards):
+        begin = time.perf_counter()
+        product(v)
+        seconds.append(time.perf_counter() - begin)
+    return twice if seconds[0] < seconds[1] else forwards
+
+
+def _kept_twice(outputs: Tensor, leaf: Tensor) -> Callable[[Tensor], Tensor] | None:
+    """`v ↦ D v` as the derivative of `⟨Dᵀu, v⟩` by u, whose graph is kept; None where that is not D v."""
+    u = random_rows(outputs.shape, outputs).requires_grad_()
+    try:
+        with torch.enable_grad():
+            (gradient,) = torch.autograd.grad((outputs * u).sum(), [leaf], create_graph=True)
+        v = random_rows(leaf.shape, leaf)
+        product, number = _by((gradient * v).sum(), u), row_dot(gradient.detach(), v)
+    except (RuntimeError, NotImplementedError):
+        return None
+    if not _is_slope(product, u.detach(), number):
+        return None
+
+    def twice(v: Tensor) -> Tensor:
+        with torch.enable_grad():
+            slope = (gradient * v).sum()
+        return _by(slope, u).reshape(-1)
+
+    return twice
+
+
+def _is_slope(product: Tensor, u: Tensor, number: float) -> bool:
+    """Whether `⟨u, D v⟩` is what `⟨Dᵀu, v⟩` is: where x can be differentiated only once, autograd may give zeros."""
+    size = row_norm(u) * row_norm(product) + abs(number)
+    return abs(row_dot(u, product) - number) <= math.sqrt(torch.finfo(u.dtype).eps) * size
 
 
 def _backward_twice(outputs: Tensor, leaf: Tensor, v: Tensor) -> Tensor:
@@ -126,8 +184,7 @@ def _backward_twice(outputs: Tensor, leaf: Tensor, v: Tensor) -> Tensor:
     with torch.enable_grad():
         slope = _along(torch.autograd.grad([outputs], [leaf], [u], create_graph=True), [v])
     product, number = _by(slope, u), float(slope.detach())
-    size = row_norm(u.detach()) * row_norm(product) + abs(number)
-    if abs(row_dot(u.detach(), product) - number) > math.sqrt(torch.finfo(v.dtype).eps) * size:
+    if not _is_slope(product, u.detach(), number):
         raise JacobianError(
             "D is too large to be formed, and torch has no product D v of the function: an operation in it has no "
             "forward derivative and can be differentiated only once. Pass jacobian=, a function that returns "

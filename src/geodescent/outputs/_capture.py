@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge, Node, get_gradient_edge
 
 from geodescent._budget import require
+from geodescent._deadline import require_time
 from geodescent.jacobian import Columns
 from geodescent.outputs._rules import RULES
 
@@ -107,6 +108,7 @@ def cotangents(outputs: Tensor, calls: list[Call], layouts: list[Layout]) -> lis
         ]
     collected = [outputs.new_zeros(shape) for shape in shapes]
     for k in range(q):
+        require_time("a linearisation")
         gradients = torch.autograd.grad(sums[k], edges, retain_graph=k < q - 1, allow_unused=True)
         for target, gradient, layout in zip(collected, gradients, layouts, strict=True):
             if gradient is not None:

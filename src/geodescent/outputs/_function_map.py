@@ -6,9 +6,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.func import vjp, vmap
+from torch.func import vjp
 
 from geodescent._budget import budget, fits
+from geodescent._deadline import FORWARD_PASS, measuring
 from geodescent._errors import InputError, JacobianError
 from geodescent._types import Outputs, Theta
 from geodescent.jacobian import Jacobian, MatrixJacobian
@@ -16,6 +17,7 @@ from geodescent.linalg import norm, row_dot
 from geodescent.outputs._agreement import AGREES, NAMED, SlopeCheck, as_jacobian, point_of_check
 from geodescent.outputs._autograd import derivative_rows, products, random_rows, value_and_derivative
 from geodescent.outputs._function import Parameters, flat_theta
+from geodescent.outputs._in_chunks import in_chunks
 from geodescent.outputs._second_derivative import SecondDerivative, central_difference
 
 FORWARD, REVERSE = 2.0, 3.0  # Calls of f that take as many flops as one column of D forward, and one row of D backward.
@@ -105,12 +107,15 @@ class FunctionMap:
             about two for each product.
         """
         theta = self.theta if theta is None else theta
-        outputs = self(theta)
+        with measuring(FORWARD_PASS):
+            outputs = self(theta)
         if self._jacobian is not None:
             return outputs, self._given(theta)
         m, k = outputs.numel(), self.n_params
         if min(m, k) <= budget().factor_order and fits(m * k * self.dtype.itemsize, self.device):
-            return outputs, MatrixJacobian(self._dense(theta))
+            dense = self._dense(theta)
+            if dense is not None:
+                return outputs, MatrixJacobian(dense)
         mv, rmv = products(self._attached, theta)
         return outputs, MatrixJacobian((mv, rmv), shape=(m, k), dtype=self.dtype, device=self.device)
 
@@ -125,7 +130,8 @@ class FunctionMap:
         """`x[θ]` with its graph, where θ has one."""
         return self._rows(self._function(self._argument(theta)))
 
-    def _dense(self, theta: Theta) -> Tensor:
+    def _dense(self, theta: Theta) -> Tensor | None:
+        """D; None where a deadline leaves too little time to form it."""
         for way in list(self._ways):
             try:
                 return way(theta)
@@ -135,20 +141,18 @@ class FunctionMap:
                 self._ways.remove(way)  # an operation without this kind of derivative: the next method gives the same D
         raise AssertionError("no way is left")
 
-    def _forward(self, theta: Theta) -> Tensor:
+    def _forward(self, theta: Theta) -> Tensor | None:
         units = torch.eye(self.n_params, dtype=self.dtype, device=self.device)
 
         def along(unit: Tensor) -> Tensor:
             return value_and_derivative(self._attached, (theta,), (unit,))[1].reshape(-1)
 
-        columns: Tensor = vmap(along, out_dims=1, chunk_size=self._chunk)(units)
-        return columns
+        return in_chunks(along, units, self._chunk, out_dim=1)
 
-    def _reverse(self, theta: Theta) -> Tensor:
+    def _reverse(self, theta: Theta) -> Tensor | None:
         outputs, pull = vjp(self._attached, theta)[:2]
         units = torch.eye(outputs.numel(), dtype=self.dtype, device=self.device).view(-1, *outputs.shape)
-        rows_of_d: Tensor = vmap(lambda unit: pull(unit)[0], chunk_size=self._chunk)(units)
-        return rows_of_d
+        return in_chunks(lambda unit: pull(unit)[0], units, self._chunk)
 
     def _row_by_row(self, theta: Theta) -> Tensor:
         leaf = theta.detach().clone().requires_grad_()

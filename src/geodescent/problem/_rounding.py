@@ -2,11 +2,13 @@
 
 import torch
 
+from geodescent._deadline import Allowance
 from geodescent._types import Outputs, Theta
 from geodescent.linalg import row_dot
 from geodescent.problem._problem import Problem
 
 DRAWS = 4  # Random roundings of θ that the floor is a mean over.
+SHARE_OF_TIME = 0.05  # Share of the time that is left to a deadline: draws that would begin after it are left out.
 SAME_COST = 1e-6  # Share of a cost: two measurements of it at one point may differ by this.
 SAME_FLOORS = 1e2  # Rounding floors: two measurements may differ by this much in addition.
 
@@ -21,18 +23,19 @@ def rounding_floor(problem: Problem, theta: Theta) -> float:
         problem: with the dtype that decides eps.
         theta: where, (K,).
 
-    Cost: five forward passes.
+    Cost: five forward passes; at least two where time is short.
     """
     eps = torch.finfo(theta.dtype).eps
     generator = torch.Generator().manual_seed(0)
+    moved, drawn, allowed = 0.0, 0, Allowance(SHARE_OF_TIME)
     outputs = problem.outputs(theta)
-    moved = 0.0
-    for _ in range(DRAWS):
+    while drawn == 0 or (drawn < DRAWS and not allowed.is_spent):
         u = torch.rand(theta.shape, generator=generator, dtype=torch.float64) - 0.5
         nudged = theta * (1.0 + eps * u.to(theta.device)).to(theta.dtype)
-        moved += _square(problem, problem.outputs(nudged) - outputs) / DRAWS
+        moved += _square(problem, problem.outputs(nudged) - outputs)
+        drawn += 1
     stored = _square(problem, eps * torch.maximum(outputs.abs(), problem.target.abs())) / 12.0
-    return (moved + stored) / (2.0 * problem.n_samples)
+    return (moved / drawn + stored) / (2.0 * problem.n_samples)
 
 
 def same_cost(cost: float, other: float, floor: float) -> bool:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from geodescent._deadline import Allowance, leave_out
 from geodescent._errors import InputError
 from geodescent._types import Theta
 from geodescent.outputs import Inputs, Sampled
@@ -17,6 +18,7 @@ from geodescent.problem._problem import Problem, RowBlock
 
 PART_ROWS = 8.0  # Rows of a part for each parameter: fewer are overfitted, more cost more (docs/decisions.md).
 LEAST_PART = 500  # Samples of a part: with fewer the rows are not what costs most.
+SHARE_OF_TIME = 0.1  # Share of the time that is left to a deadline which a pass for the cost of all data may take.
 PART_SHARE = 0.25  # Share of all samples that a part may have: a larger one saves little.
 
 Loader = DataLoader[Any]
@@ -120,6 +122,7 @@ class BatchSource:
     first: Problem
     _batches: Iterator[Any] | None = field(default=None, init=False)
     _per_pass: int = field(default=0, init=False)  # counted by `cost`: a loader need not have a length
+    _most: int | None = field(default=None, init=False)  # batches of a pass, where a first one was cut by a deadline
 
     @classmethod
     def of(cls, model: nn.Module, loader: Loader) -> "BatchSource":
@@ -141,9 +144,14 @@ class BatchSource:
         return on_samples(self.first, *pair(batch))
 
     def cost(self, theta: Theta) -> float:
-        """C over one pass."""
-        total, n_samples = 0.0, 0.0
+        """C over one pass, or over as many batches as a first pass could read in its share of the time."""
+        total, n_samples, allowed = 0.0, 0.0, Allowance(SHARE_OF_TIME)
         for count, batch in enumerate(self.loader, 1):
+            if self._most is None and self._per_pass == count - 1 > 0 and allowed.is_spent:
+                self._most = count - 1
+                leave_out(f"the cost of all but the first {self._most} batches")
+            if self._most is not None and count > self._most:
+                break
             self._per_pass = count
             problem = on_samples(self.first, *pair(batch))
             total += problem.n_samples * problem.cost(theta)

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset
 
 from geodescent._budget import require
+from geodescent._deadline import require_time
 from geodescent._errors import InputError, MemoryPlanError
 from geodescent._types import Gram, Outputs, Theta
 from geodescent.jacobian import Block, Jacobian
@@ -274,6 +275,7 @@ class StreamedJacobian:
     def _parts(self) -> Iterator[Jacobian]:
         start = 0
         for part in self.map.parts(self.theta):
+            require_time("a pass over the data")
             scale = None if self.rows is None else self.rows[start : start + part.n_residuals]
             start += part.n_residuals
             yield part.to(self.dtype).scaled(rows=scale, columns=self.columns)
