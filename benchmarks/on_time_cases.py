@@ -134,7 +134,12 @@ def many_rows_wide() -> Case:
 def conv() -> Case:
     """Q = 100."""
     net = nn.Sequential(
-        nn.Conv2d(1, 8, 3, padding=1), nn.Tanh(), nn.Conv2d(8, 8, 3, stride=2), nn.Tanh(), nn.Flatten(), nn.LazyLinear(100)
+        nn.Conv2d(1, 8, 3, padding=1),
+        nn.Tanh(),
+        nn.Conv2d(8, 8, 3, stride=2),
+        nn.Tanh(),
+        nn.Flatten(),
+        nn.LazyLinear(100),
     )
     X = randn(1000, 1, 16, 16)
     net(X[:2])
@@ -171,8 +176,11 @@ def streamed() -> Case:
     X = randn(60_000, 8)
     y = torch.sin(X.sum(1, keepdim=True))
     batches, model = DataLoader(TensorDataset(X, y), batch_size=1000), mlp(8, 30, 30, 1)
-    return (model, batches), {"method": gd.Method(lift=gd.NormalLift())}, lambda: (model(X) - y).square().mean(), list(
-        model.parameters()
+    return (
+        (model, batches),
+        {"method": gd.Method(lift=gd.NormalLift())},
+        lambda: (model(X) - y).square().mean(),
+        list(model.parameters()),
     )
 
 
@@ -230,8 +238,11 @@ def blocks() -> Case:
             gd.RowBlock("edge", gd.SampleMap(model, Z), z, weight=0.1),
         )
     )
-    return (problem,), {}, lambda: (model(X) - y).square().mean() + 0.1 * model(Z).square().mean(), list(
-        model.parameters()
+    return (
+        (problem,),
+        {},
+        lambda: (model(X) - y).square().mean() + 0.1 * model(Z).square().mean(),
+        list(model.parameters()),
     )
 
 
@@ -270,7 +281,25 @@ def autoencoder() -> Case:
 CASES: dict[str, Callable[[], Case]] = {
     made.__name__: made
     for made in (
-        lstm, gru, wide, many_rows, many_rows_wide, conv, huge, transformer, loader, streamed, bag, slow_formula,
-        long_formula, closure, blocks, slow_module, exact_solves, exact_method, suited_start, autoencoder,
+        lstm,
+        gru,
+        wide,
+        many_rows,
+        many_rows_wide,
+        conv,
+        huge,
+        transformer,
+        loader,
+        streamed,
+        bag,
+        slow_formula,
+        long_formula,
+        closure,
+        blocks,
+        slow_module,
+        exact_solves,
+        exact_method,
+        suited_start,
+        autoencoder,
     )
 }

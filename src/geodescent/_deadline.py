@@ -14,7 +14,11 @@ from dataclasses import dataclass, field
 
 FLOPS_A_SECOND = 5e9  # Rate of the slowest decompositions on two CPU cores; where it is higher, work is over earlier.
 
-LINEARISATION, FORWARD_PASS, PRODUCT, COST = "linearisation", "forward pass", "product", "cost of all data"
+SOLVE_SHARE = 0.5  # Share of the time that is left which one iterative solve of a step may take.
+PIECE_SHARE = 0.2  # Share of the time that is left: D of a formula, blocks of G, and what else a step can do without.
+SMALL_SHARE = 0.1  # Share of the time that is left: what is known before the first step, and short solves.
+
+LINEARISATION, FORWARD_PASS, PRODUCT, PASS = "linearisation", "forward pass", "product", "cost of all data"
 """Pieces of work whose seconds are measured, because a model may be slower than its flops say."""
 
 
@@ -80,11 +84,21 @@ def reserving(seconds: float) -> Iterator[None]:
 
 
 @contextmanager
+def unhurried() -> Iterator[None]:
+    """Takes the deadline away inside the block: for checks without which no work may begin."""
+    token = _deadline.set(None)
+    try:
+        yield
+    finally:
+        _deadline.reset(token)
+
+
+@contextmanager
 def measuring(piece: str) -> Iterator[None]:
     """Measures what is done inside the block: `in_time` takes each more of its kind to last as long.
 
     Args:
-        piece: `LINEARISATION`, `FORWARD_PASS`, `COST`, or `PRODUCT`, which is one with D or one with Dᵀ.
+        piece: `LINEARISATION`, `FORWARD_PASS`, `PASS`, or `PRODUCT`, which is one with D or one with Dᵀ.
     """
     begin = time.perf_counter()
     yield

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from geodescent._budget import budget, fits
-from geodescent._deadline import PRODUCT, has_deadline, in_time, measuring
+from geodescent._deadline import PRODUCT, has_deadline, in_time, is_affordable, measuring
 from geodescent._types import Outputs, Theta
 from geodescent.jacobian import Jacobian, ProductColumns, is_by_rows, order_of, square_of
 from geodescent.linalg import PARAMETERS, ROWS, eigh, lanczos_extremes, reflected
@@ -79,7 +79,7 @@ def spectrum_of(
     cut = max(m, k) * torch.finfo(jacobian.dtype).eps if rcond is None else rcond
     doubled = jacobian.to(torch.float64).scaled(columns=columns)
     small, order, limits = min(m, k), order_of(jacobian), budget()
-    if has_deadline():
+    if has_deadline() and is_affordable(jacobian.product_flops()):
         with measuring(PRODUCT):
             doubled.mv(doubled.rmv(residual))
     passes = calls_to_form(jacobian)

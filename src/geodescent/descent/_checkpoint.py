@@ -11,7 +11,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from geodescent._deadline import COST, measuring
+from geodescent._deadline import PASS, measuring
 from geodescent._errors import InputError
 from geodescent._record import StepRecord
 from geodescent.descent._round import Stages
@@ -89,7 +89,7 @@ def read_state(folder: str | os.PathLike[str] | None, stages: Stages, *, planned
             f"the checkpoint holds {len(theta)} parameters of {theta.dtype} and the model has {problem.n_params} of "
             f"{problem.dtype}: it belongs to another run. Choose another folder."
         )
-    with measuring(COST):
+    with measuring(PASS):
         cost = source.cost(best)
     if not same_cost(cost, numbers["best_cost"], numbers["floor"]):
         raise InputError(

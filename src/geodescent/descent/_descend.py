@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from geodescent._deadline import COST, OutOfTime, measuring, reserving, seconds_left, seconds_of
+from geodescent._deadline import PASS, OutOfTime, measuring, reserving, seconds_left, seconds_of
 from geodescent._record import Callback, Result, StepRecord
 from geodescent.descent._linearised import Linearised
 from geodescent.descent._polish import ends_at_a_minimum, polished
@@ -52,7 +52,7 @@ def start(stages: Stages, observer: Observer, units: LayerUnits | None = None) -
     """
     source, problem = stages[-1].source, stages[-1].source.first
     theta = problem.theta
-    with measuring(COST):
+    with measuring(PASS):
         cost = source.cost(theta)
     record = StepRecord(
         0, 0.0, cost, cost, validation_cost=observer.validation_cost(theta), block_rms=problem.block_rms(theta, cost)
@@ -97,7 +97,7 @@ def descend(
     """
     last: Linearised | None = None
     try:
-        with reserving(seconds_of(COST)):
+        with reserving(seconds_of(PASS)):
             while (result := _ended(stages, state, stopping, observer)) is None:
                 played = play(stages, state, observer, tally)
                 if isinstance(played, Result):

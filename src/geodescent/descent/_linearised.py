@@ -15,7 +15,6 @@ from geodescent.linalg import row_dot
 from geodescent.metric import EUCLIDEAN, Metric
 from geodescent.problem import Problem
 
-
 STEP = "a step"
 """What is cut where the time runs out between the parts of a step."""
 

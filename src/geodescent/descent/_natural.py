@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import torch
 
-from geodescent._deadline import Allowance
+from geodescent._deadline import SOLVE_SHARE, Allowance
 from geodescent._types import Outputs, Theta
 from geodescent.descent._control import Control, CostLevels, Damping, Trial, linear_residual
 from geodescent.descent._gain_ratio import GainRatio, GainRatioState
@@ -28,7 +28,6 @@ SHORT_CORRECTION = 0.1  # Share of ‖v‖: a shorter correction lowers the next
 LEAST_FACTOR_ON = 0.01  # Factor: the smallest by which a short correction lowers the next damping.
 LARGEST_DAMPING = 1e2  # Times ‖B‖_F²: a step with more damping hardly moves θ.
 CONTRACTION = 0.8  # Share of the last correction that the next chord correction must stay below.
-SHARE_OF_TIME = 0.5  # Share of the time that is left to a deadline which chord corrections may take.
 NEGLIGIBLE = 1e-3  # Share of ‖v‖: corrections below it end the chord steps.
 RESOLUTION = 1e4  # Times eps²‖B‖_F²: the least damping, with a margin, as D is known to eps·σ_max at best.
 
@@ -163,7 +162,7 @@ class NaturalControl(Control[NaturalState]):
         goal: tuple[Outputs, float],
     ) -> tuple[Theta, Outputs]:
         """Chord steps towards r_lin while each is clearly shorter than the last and not yet negligible."""
-        (linear, length), allowed = goal, Allowance(SHARE_OF_TIME)
+        (linear, length), allowed = goal, Allowance(SOLVE_SHARE)
         for _ in range(self.corrections):
             if here.length(correction) < NEGLIGIBLE * length or allowed.is_spent:
                 break

@@ -5,13 +5,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from geodescent._deadline import FORWARD_PASS, in_time, measuring
+from geodescent._deadline import FORWARD_PASS, SMALL_SHARE, in_time, measuring
 from geodescent._types import Outputs, Theta
 from geodescent.jacobian import Block, BlockJacobian, DenseColumns, Jacobian
 from geodescent.problem import Problem
 
 MOST_PARAMS = 64  # Parameters: each is asked for by two forward passes.
-SHARE_OF_TIME = 0.1  # Share of the time that is left to a deadline which the search for them may take.
 LINEAR = 1e-13  # Share of ‖x‖: second differences below it are rounding.
 NO_RISE = 1e-9  # Share of C: a linear solve whose cost rises by more was none, and is not used.
 
@@ -92,7 +91,7 @@ def linear_entries(problem: Problem) -> Tensor | None:
     sizes = torch.where(theta == 0.0, 1.0, theta.abs()).double().cpu()
     with measuring(FORWARD_PASS):
         here = problem.outputs(theta).double()
-    if not in_time(0.0, "parameters that enter linearly", forward_passes=2.0 * len(theta), share=SHARE_OF_TIME):
+    if not in_time(0.0, "parameters that enter linearly", forward_passes=2.0 * len(theta), share=SMALL_SHARE):
         return None
     for j in range(len(theta)):
         tried = linear.clone()

@@ -5,7 +5,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import torch
 
-from geodescent._deadline import is_affordable
+from geodescent._deadline import PIECE_SHARE, is_affordable
 from geodescent._errors import InputError
 from geodescent.descent._control import STATIONARY, Control
 from geodescent.descent._gain_ratio import GainRatio
@@ -17,13 +17,12 @@ from geodescent.descent._stopping import PROGRESS, is_idle
 from geodescent.descent._walk import EulerWalk, GeodesicWalk, Walk
 from geodescent.lift import INEXACT, DenseLift, KrylovLift, Lift, PacedLift, PlannedLift, known_by_products
 from geodescent.linalg import SEEN, STEP_ITERATIONS
-from geodescent.problem import DrawnSource, FixedSource, PartSource, Problem, Source, timely_source
+from geodescent.problem import FixedSource, PartSource, Problem, Source, timely_source
 
 VALLEY = 1e-3  # Share of the reference cost: below it exact steps converge fast (docs/decisions.md).
 LONG = 10.0  # Exact steps: the opening ends when the run has cost as much as this many.
 LIFT, WALK = "gd.GramLift()", "gd.EulerWalk()"
 """What error sentences give as examples."""
-SHARE_OF_TIME = 0.25  # Share of the time that is left to a deadline which an exact step may take.
 PART_PATIENCE = 24  # Steps on a part of the samples without progress on all: each costs at most a quarter of a step.
 
 
@@ -121,7 +120,7 @@ class OpeningEnds:
         worth = flops / here.jacobian.product_flops()
         if worth <= STEP_ITERATIONS:
             return True
-        if not is_affordable(flops, share=SHARE_OF_TIME):
+        if not is_affordable(flops, share=PIECE_SHARE):
             return False
         return state.stage.work > 0.0 and (state.cost <= VALLEY * state.reference or state.stage.work >= LONG * worth)
 
@@ -219,15 +218,15 @@ def planned_stages(problem: Problem, part: Problem | None = None) -> tuple[Stage
     """The stages of a fit of one problem by the default method.
 
     Where a matrix of the problem can be factorised: an opening with inexact solves, then steps with exact ones.
-    With a part of the samples, both on the part first, and then on all. Where a step takes too long for the time that is
-    left to a deadline, all steps by few products with D, on as many samples, drawn anew, as are in time.
+    With a part of the samples, both on the part first, and then on all. Where a step takes too long for the time
+    that is left to a deadline, all steps by few products with D, on as many samples, drawn anew, as are in time.
 
     Args:
         part: some of the samples, or None.
     """
     timely = timely_source(problem, part)
     if timely is not None:
-        return (Stage(timely, PacedLift(), EulerWalk(), GainRatio()),)
+        return (Stage(timely, PacedLift() if timely.by_products else INEXACT, EulerWalk(), GainRatio()),)
     source = FixedSource(problem)
     chosen = PlannedLift().choice(problem.n_residuals, problem.n_params, dtype=torch.float64, device=problem.device)
     stages = _on(source, chosen, ())

@@ -31,7 +31,6 @@ from geodescent.generalisation import GAINS, MOST_SAMPLES, Validation, choose_st
 from geodescent.metric import LayerUnits
 from geodescent.problem import Model
 
-
 REMEDY = "a larger max_seconds leaves time for it."
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from geodescent._deadline import unhurried
 from geodescent._errors import InputError
 from geodescent._types import Theta
 from geodescent.descent import GainRatio, Method, Spring, Stages, planned_stages
@@ -65,7 +66,8 @@ def plan_fit(
     chosen = checked_method(method)
     if isinstance(X, DataLoader):
         return _over_loader(model, X, y, weights, chosen, validation, by_validation=by_validation)
-    problem = whole = problem_of(model, X, y, weights, call="fit")
+    with unhurried():
+        problem = whole = problem_of(model, X, y, weights, call="fit")
     if isinstance(chosen, tuple):
         return _own_stages(problem, chosen, validation, by_validation=by_validation)
     notes = list[str]()
@@ -105,9 +107,10 @@ def _opening_notes(stages: Stages) -> list[str]:
     if isinstance(source, DrawnSource):
         n_samples = sum(block.n_samples for block in source.first.blocks)
         samples = "all" if source.is_whole else f"{source.n_drawn} samples of {n_samples}, drawn anew for each"
+        products = ", by few products with D" if source.by_products else ""
         return [
-            f"The planned steps would take too much of max_seconds: shorter ones are taken, on {samples}, by few "
-            "products with D. A larger max_seconds leaves time for better ones."
+            f"The planned steps would take too much of max_seconds: shorter ones are taken, on {samples}{products}. A "
+            "larger max_seconds leaves time for better ones."
         ]
     if not isinstance(source, PartSource):
         return []
@@ -137,10 +140,12 @@ def _over_loader(
     chosen = method or Method()
     whole = chosen.lift is not None and chosen.lift.adds_over_batches and not isinstance(chosen.control, Spring)
     if whole:
-        streamed = StreamedSource.of(model, loader)
+        with unhurried():
+            streamed = StreamedSource.of(model, loader)
         stage = chosen.stage(streamed, streamed.whole)
     else:
-        batches = BatchSource.of(model, loader)
+        with unhurried():
+            batches = BatchSource.of(model, loader)
         planned = chosen.stage(batches, batches.first)
         stage = (
             planned

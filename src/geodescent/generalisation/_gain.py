@@ -8,7 +8,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from geodescent._deadline import Allowance, OutOfTime, is_affordable
+from geodescent._deadline import SMALL_SHARE, Allowance, OutOfTime, is_affordable
 from geodescent._types import Outputs, Theta
 from geodescent.generalisation._chosen_start import NOISY, ChosenStart, GainCandidate
 from geodescent.generalisation._distinct_samples import DistinctSamples, affordable, blocks_of_samples, distinct_samples
@@ -29,7 +29,6 @@ LARGEST_DENSE = 1e9  # Of m·K·min(m, K): above it D is not decomposed, and G a
 BLOCK_ROWS = 300  # Rows: with several outputs, the largest G that is decomposed; K̄ answers above it.
 BLOCK_NUMBERS = 1e5  # Numbers of all diagonal blocks together, at one ridge, up to which D is decomposed.
 SMALL_PART = 0.25  # Share of the weight: too few samples make every function look smoother and small gains better.
-SHARE_OF_TIME = 0.1  # Share of the time that is left to a deadline: what one gain, and all of them, may take of it.
 TIE = 1.1  # Times the least error: gains up to it count as equal, and the one nearest to the network's own is kept.
 ROWS_ROUTE, GRAM_ROUTE, MEAN_GRAM_ROUTE = "rows", "gram", "mean gram"
 """What was decomposed."""
@@ -63,7 +62,7 @@ def choose_start(problem: Problem, gains: Sequence[float], max_samples: int, see
 
 def _timely(count: int) -> int:
     """At most so many samples, as many as can be decomposed in the time that is left."""
-    while count > FEWEST_SAMPLES and not is_affordable(EIGH_FLOPS * count**3, share=SHARE_OF_TIME):
+    while count > FEWEST_SAMPLES and not is_affordable(EIGH_FLOPS * count**3, share=SMALL_SHARE):
         count = max(FEWEST_SAMPLES, count // 2)
     return count
 
@@ -141,14 +140,17 @@ def _candidates(
     begin: GainCandidate, at: Callable[[float], GainCandidate], gains: list[float], *, small: bool
 ) -> tuple[GainCandidate, ...]:
     """From the first one upwards, then downwards, each way as long as the error falls: it has one valley."""
-    first, allowed = gains.index(begin.gain), Allowance(SHARE_OF_TIME)
+    first, allowed = gains.index(begin.gain), Allowance(SMALL_SHARE)
     errors = {first: begin}
     for way in (range(first + 1, len(gains)), range(first - 1, -1, -1)):
         least = errors[first].error
         for i in way:
             if (small and gains[i] < 1.0 and math.isfinite(least)) or allowed.is_spent:
                 break
-            errors[i] = at(gains[i])
+            try:
+                errors[i] = at(gains[i])
+            except OutOfTime:
+                break
             if math.isfinite(least) and not errors[i].error < least:
                 break
             least = min(least, errors[i].error)

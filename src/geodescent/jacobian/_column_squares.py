@@ -19,10 +19,11 @@ def column_squares(jacobian: Jacobian, wanted: Tensor) -> Theta:
         try:
             return jacobian.normal().diagonal()
         except MemoryPlanError:
-            count = 0
-            for count, signs in enumerate(random_signs(jacobian.n_residuals, squares), 1):
+            drawn = 0
+            for signs in random_signs(jacobian.n_residuals, squares):
                 squares += jacobian.rmv(signs).square()
-            return squares / count
+                drawn += 1
+            return squares / drawn
     for block in jacobian.blocks:
         for piece in block.columns:
             if bool(wanted[piece.index].any()):

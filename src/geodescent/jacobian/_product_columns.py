@@ -8,14 +8,13 @@ import torch
 from torch import Tensor
 
 from geodescent._budget import budget, fits, require
-from geodescent._deadline import Allowance, is_affordable, require_time
+from geodescent._deadline import PIECE_SHARE, Allowance, is_affordable, require_time
 from geodescent._errors import InputError
 from geodescent.jacobian._columns import Columns, DenseColumns
 from geodescent.jacobian._workspace import Workspace
 
-SHARE_OF_TIME = 0.2  # Share of the time that is left to a deadline which D, or an estimate of a diagonal, may take.
 PROBES = 64  # Products in an estimate of a diagonal: the relative error of its entries is about √(2/64), a fifth.
-FEWEST = 2  # Products in an estimate of a diagonal that is cut by a deadline.
+LEAST_PROBES = 2  # Products in an estimate of a diagonal that is cut by a deadline.
 
 Product = Callable[[Tensor], Tensor]
 
@@ -56,7 +55,7 @@ class ProductColumns:
     def is_formable(self) -> bool:
         lines = 0.5 * min(len(self.row_scale), self.width)
         small = self.unmade <= budget().rows_numbers
-        return small and is_affordable(products=lines, share=SHARE_OF_TIME)
+        return small and is_affordable(products=lines, share=PIECE_SHARE)
 
     @property
     def index(self) -> Tensor:
@@ -152,21 +151,23 @@ class ProductColumns:
     def row_squares(self) -> Tensor:
         if self.is_formable:
             return self._formed.row_squares()
-        squares, count = torch.zeros_like(self.row_scale), 0
-        for count, signs in enumerate(random_signs(self.width, self.row_scale), 1):
+        squares, drawn = torch.zeros_like(self.row_scale), 0
+        for signs in random_signs(self.width, self.row_scale):
             squares += self.mv(signs)[:, 0].square()
-        return (squares / count)[:, None]
+            drawn += 1
+        return (squares / drawn)[:, None]
 
     def add_column_squares(self, out: Tensor) -> None:
         if self.is_formable and fits(self.unmade * self.row_scale.dtype.itemsize, self.row_scale.device):
             self._formed.add_column_squares(out)
             return
-        squares, count = torch.zeros_like(self.column_scale), 0
-        for count, signs in enumerate(random_signs(len(self.row_scale), self.row_scale), 1):
+        squares, drawn = torch.zeros_like(self.column_scale), 0
+        for signs in random_signs(len(self.row_scale), self.row_scale):
             row = torch.zeros_like(self.column_scale)
             self.rmv(signs[:, None], row)
             squares += row.square()
-        out.add_(squares, alpha=1.0 / count)
+            drawn += 1
+        out.add_(squares, alpha=1.0 / drawn)
 
     def add_block(self, other: Columns, out: Tensor, work: Workspace, *, fresh: bool) -> None:
         self._formed.add_block(other, out, work, fresh=fresh)
@@ -179,10 +180,10 @@ class ProductColumns:
 
 
 def random_signs(n: int, like: Tensor) -> Iterator[Tensor]:
-    """`PROBES` vectors of random signs, (n,), always the same ones; fewer where time is short, at least `FEWEST`."""
-    generator, allowed = torch.Generator(like.device).manual_seed(0), Allowance(SHARE_OF_TIME)
+    """`PROBES` vectors of random signs, (n,), always the same ones; where time is short `LEAST_PROBES`."""
+    generator, allowed = torch.Generator(like.device).manual_seed(0), Allowance(PIECE_SHARE)
     for drawn in range(PROBES):
-        if drawn >= FEWEST and allowed.is_spent:
+        if drawn >= LEAST_PROBES and allowed.is_spent:
             return
         signs = torch.randint(0, 2, (n,), generator=generator, device=like.device)
         yield (2 * signs - 1).to(like.dtype)

@@ -7,14 +7,13 @@ import torch
 from torch import Tensor
 
 from geodescent._budget import budget
-from geodescent._deadline import in_time, require_time
+from geodescent._deadline import SMALL_SHARE, in_time, require_time
 from geodescent._types import Theta
 from geodescent.jacobian import Columns, Cotangents, DenseCotangents, DenseInputs, Jacobian, OuterColumns, same_columns
 from geodescent.linalg import EIGH_FLOPS, total
 
 COTANGENTS_A_ROW = 16  # Cotangents for each row of a layer: more of them change neither axes nor diagonal much.
 WIDEST = 1024  # Order of a factor: the eigenvectors of a wider one cost more than the iterations they save.
-SHARE_OF_TIME = 0.05  # Share of the time that is left to a deadline which the eigenvectors of one factor may take.
 
 
 @dataclass(frozen=True)
@@ -149,7 +148,7 @@ def _some(piece: OuterColumns) -> tuple[OuterColumns, float]:
 def _axes(vectors: Sequence[DenseInputs | Cotangents], weights: Sequence[float]) -> Tensor | None:
     """The eigenvectors of the weighted sum of second moments; None where they are too wide."""
     size = vectors[0].size
-    if size > WIDEST or not in_time(EIGH_FLOPS * size**3, "eigenvectors of factors of layers", share=SHARE_OF_TIME):
+    if size > WIDEST or not in_time(EIGH_FLOPS * size**3, "eigenvectors of factors of layers", share=SMALL_SHARE):
         return None
     moments = [v.moment() if weight == 1.0 else v.moment() * weight for v, weight in zip(vectors, weights, strict=True)]
     axes: Tensor = torch.linalg.eigh(_added(moments)).eigenvectors

@@ -7,12 +7,11 @@ import torch
 from torch import Tensor
 
 from geodescent._budget import allowed_bytes
-from geodescent._deadline import in_time, require_time
+from geodescent._deadline import PIECE_SHARE, in_time, require_time
 from geodescent.jacobian import BlockJacobian, Jacobian
 from geodescent.linalg import EighFactor, definite
 
 BLOCKS_BYTES = 5e8  # Bytes of the blocks and their factors: where more outputs would not fit, outputs share blocks.
-SHARE_OF_TIME = 0.2  # Share of the time that is left to a deadline which the blocks and their factors may take.
 FACTOR_SIZES = 1.5  # Matrices of a block's size that it needs: itself, and its factor in float32.
 
 Solver = Callable[[Tensor], Tensor]
@@ -92,7 +91,7 @@ class RowBlocks:
         parts = _by_outputs(jacobian)
         if not parts or not all(_groups(part) for part, _ in parts):
             return None
-        if not in_time(cls.flops(jacobian), "blocks of G as a preconditioner", share=SHARE_OF_TIME):
+        if not in_time(cls.flops(jacobian), "blocks of G as a preconditioner", share=PIECE_SHARE):
             return None
         return cls(tuple(OutputBlocks.rotated(part, rows) for part, rows in parts))
 

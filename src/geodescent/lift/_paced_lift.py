@@ -1,4 +1,4 @@
-"""The lift by few products: conjugate gradients without a preconditioner, for a D that is known by its products alone."""
+"""The lift by few products: conjugate gradients without a preconditioner, for a D known by its products alone."""
 
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -6,14 +6,14 @@ from functools import cached_property
 import torch
 
 from geodescent import linalg
+from geodescent._deadline import SMALL_SHARE
 from geodescent._types import Outputs, Theta
 from geodescent.jacobian import Jacobian
 from geodescent.lift._protocols import FULL, Damped, Lift, Lifted, MetricJacobian, Prepared, SolveGoal
 from geodescent.linalg import norm, row_dot
 
-PROBES = 2  # Products with random signs, of whose squares ‖B‖_F² is the mean.
-SHARE_OF_TIME = 0.125  # Share of the time that is left to a deadline which one solve may take.
-LEAST = 1e-12  # Share of ‖B‖_F²/m: the least damping that so few iterations could tell from none.
+SQUARES = 2  # Products with random signs, of whose squares ‖B‖_F² is the mean.
+LEAST_TOLD = 1e-12  # Share of ‖B‖_F²/m: the least damping that so few iterations could tell from none.
 
 
 @dataclass(frozen=True)
@@ -48,14 +48,14 @@ class _PreparedPaced(Prepared):
         """`‖B‖_F²/m`, estimated."""
         jacobian, generator = self.metric.jacobian, torch.Generator().manual_seed(0)
         total = 0.0
-        for _ in range(PROBES):
+        for _ in range(SQUARES):
             signs = 2 * torch.randint(0, 2, (jacobian.n_residuals,), generator=generator) - 1
-            total += norm(jacobian.rmv(signs.to(jacobian.device, jacobian.dtype))) ** 2 / PROBES
+            total += norm(jacobian.rmv(signs.to(jacobian.device, jacobian.dtype))) ** 2 / SQUARES
         return total / jacobian.n_residuals
 
     @property
     def least_damping(self) -> float:
-        return LEAST * self.mean_square
+        return LEAST_TOLD * self.mean_square
 
     @property
     def exact(self) -> bool:
@@ -82,7 +82,7 @@ class _DampedPaced:
             enough=linalg.Pace(b, row_dot(v, v), enough=goal.fall),
             max_iterations=self.max_iterations,
             near=None if goal.start is None else metric.enter(goal.start),
-            share=SHARE_OF_TIME,
+            share=SMALL_SHARE,
         )
         solved = replace(solved, converged=solved.converged and not solved.cut)
         misfit = jacobian.mv(solved.solution) - v

@@ -7,13 +7,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from geodescent._deadline import Allowance
+from geodescent._deadline import SOLVE_SHARE, Allowance
 from geodescent.linalg._stopping import Enough
 from geodescent.linalg._sums import PARAMETERS, Space
 
 Operator = Callable[[Tensor], Tensor]
 
-SHARE_OF_TIME = 0.5  # Share of the time that is left to a deadline which one solve may take.
 INVARIANT = 1e-12  # Share of ‖A‖: a Lanczos vector shorter than this is rounding, and the subspace is invariant.
 
 
@@ -45,7 +44,7 @@ def conjugate_gradients(
     max_iterations: int,
     near: Tensor | None = None,
     space: Space = PARAMETERS,
-    share: float = SHARE_OF_TIME,
+    share: float = SOLVE_SHARE,
 ) -> Iterations:
     """Solves `A z = b`, A symmetric and positive definite, by preconditioned conjugate gradients.
 
@@ -107,7 +106,7 @@ def lanczos_extremes(
     Source: Golub & Van Loan, *Matrix Computations*, section 10.1.
     """
     dot, norm = space.dot, space.norm
-    basis, diagonal, off, allowed = [start / norm(start)], [], [], Allowance(SHARE_OF_TIME)
+    basis, diagonal, off, allowed = [start / norm(start)], list[float](), list[float](), Allowance(SOLVE_SHARE)
     for _ in range(min(iterations, len(start))):
         if off and allowed.is_spent:
             break

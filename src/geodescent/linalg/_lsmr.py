@@ -6,8 +6,8 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from geodescent._deadline import Allowance
-from geodescent.linalg._krylov import SHARE_OF_TIME, Iterations, Operator
+from geodescent._deadline import SOLVE_SHARE, Allowance
+from geodescent.linalg._krylov import Iterations, Operator
 from geodescent.linalg._sums import norm, row_norm
 
 
@@ -30,7 +30,7 @@ def lsmr(mv: Operator, rmv: Operator, b: Tensor, *, tol: float, max_iterations: 
     h, h_bar = v.clone(), torch.zeros_like(v)
     zeta_bar, alpha_bar, rho, rho_bar, c_bar, s_bar = alpha * beta, alpha, 1.0, 1.0, 1.0, 0.0
     residual, square, count, converged = _ResidualNorm(beta), alpha**2, 0, False
-    steps, allowed = _bidiagonalisation(mv, rmv, u, v, alpha), Allowance(SHARE_OF_TIME)
+    steps, allowed = _bidiagonalisation(mv, rmv, u, v, alpha), Allowance(SOLVE_SHARE)
     while count < max_iterations and not converged and not (count and allowed.is_spent):
         count += 1
         beta_next, alpha, v = next(steps)

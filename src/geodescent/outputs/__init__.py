@@ -4,8 +4,7 @@ Any object with the methods of `OutputMap` can be fitted; `SampleMap`, `ClosureM
 this library. D is computed here: `linearise` uses the rules of layers, and autograd for everything else.
 """
 
-from geodescent.outputs._autograd import value_and_derivative
-from geodescent.outputs._by_products import ByProducts
+from geodescent.outputs._autograd import products, value_and_derivative
 from geodescent.outputs._closure import PARTS, Closure
 from geodescent.outputs._closure_map import ClosureMap, ClosureRoutes
 from geodescent.outputs._function import ModelFunction, parameters_of
@@ -27,7 +26,6 @@ from geodescent.outputs._sample_map import SampleMap
 from geodescent.outputs._snapshot import ModuleSnapshot
 
 __all__ = [
-    "ByProducts",
     "PARTS",
     "RULES",
     "Closure",
@@ -56,6 +54,7 @@ __all__ = [
     "n_samples_of",
     "parameters_of",
     "probe",
+    "products",
     "register_rule",
     "take",
     "value_and_derivative",

@@ -1,7 +1,6 @@
 """Derivatives by autograd: along a line by forward mode, and backwards through the graph of the outputs."""
 
 import math
-import time
 import warnings
 from collections.abc import Callable, Sequence
 from functools import cache
@@ -9,13 +8,26 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.func import vmap
 
 from geodescent._budget import budget, require
-from geodescent._deadline import PRODUCT, has_deadline, measuring, require_time
+from geodescent._deadline import (
+    PIECE_SHARE,
+    PRODUCT,
+    Allowance,
+    has_deadline,
+    is_affordable,
+    measuring,
+    require_time,
+    seconds_of,
+)
 from geodescent._errors import JacobianError
 from geodescent._types import Outputs, Theta
 from geodescent.linalg import row_dot, row_norm
 
+TWICE, FORWARDS = "product by two passes backwards", "product by forward mode"
+"""Pieces of work whose seconds decide by which of them products are taken."""
+GROWTH = 4  # Factor on the vectors of a chunk, as long as it is not known that all of them fit into the time.
 SEED = 7919  # Seed: not 0, with which users often draw θ, because a check along θ itself could miss errors.
 
 
@@ -63,7 +75,8 @@ def second_derivative_of(outputs: Tensor, leaves: list[Tensor], direction: list[
     """
     u = random_rows(outputs.shape, outputs).requires_grad_()
     with torch.enable_grad():
-        slope = _along(torch.autograd.grad([outputs], leaves, [u], create_graph=True, allow_unused=True), direction)
+        gradients = torch.autograd.grad((outputs * u).sum(), leaves, create_graph=True, allow_unused=True)
+        slope = _along(gradients, direction)
         first, number = _by(slope, u), float(slope.detach())
         if not _is_slope(first, u.detach(), number):
             return None
@@ -93,6 +106,41 @@ def derivative_rows(outputs: Tensor, leaves: list[Tensor]) -> Tensor:
         part = flat[start : start + chunk]
         derivatives[start : start + len(part)] = _batched(part, leaves)
     return derivatives.view(*outputs.shape, width)
+
+
+def columns_twice(outputs: Tensor, leaf: Tensor) -> Tensor:
+    """D, (m, K), column by column by two passes backwards, without parts of torch that take a second to load.
+
+    Raises: RuntimeError, where an operation can be differentiated only once.
+    Cost: one graph, and a backward pass through it for each column.
+    """
+    twice = _kept_twice(outputs, leaf)
+    if twice is None:
+        raise RuntimeError("an operation of the function can be differentiated only once.")
+    units = torch.eye(len(leaf), dtype=leaf.dtype, device=leaf.device)
+    return torch.stack([twice(unit) for unit in units], 1)
+
+
+def in_chunks(one: Callable[[Tensor], Tensor], units: Tensor, most: int, *, out_dim: int = 0) -> Tensor | None:
+    """`one(unit)` of every row of `units`, stacked; None where that takes too large a share of the time that is left.
+
+    Where a deadline might come first, the first chunk is one vector, and each next one is `GROWTH` times as large: what
+    takes as long for many vectors as for one is soon over, and what does not is given up before it takes long.
+
+    Args:
+        most: vectors at once, for memory.
+        out_dim: the axis along which results are stacked.
+    """
+    if is_affordable(forward_passes=len(units), share=PIECE_SHARE):
+        whole: Tensor = vmap(one, out_dims=out_dim, chunk_size=most)(units)
+        return whole
+    allowed, parts, start, size = Allowance(PIECE_SHARE), list[Tensor](), 0, 1
+    while start < len(units):
+        if allowed.is_spent:
+            return None
+        parts.append(vmap(one, out_dims=out_dim)(units[start : start + size]))
+        start, size = start + size, min(most, GROWTH * size)
+    return torch.cat(parts, out_dim)
 
 
 def products(function: Callable[[Theta], Tensor], theta: Theta) -> tuple[Callable[[Tensor], Tensor], ...]:
@@ -140,12 +188,11 @@ def _faster(forwards: Callable[[Tensor], Tensor], outputs: Tensor, leaf: Tensor)
     twice = _kept_twice(outputs, leaf)
     if twice is None:
         return forwards
-    v, seconds = leaf.detach(), list[float]()
-    for product in (twice, forwards):
-        begin = time.perf_counter()
-        product(v)
-        seconds.append(time.perf_counter() - begin)
-    return twice if seconds[0] < seconds[1] else forwards
+    if not (seconds_of(TWICE) and seconds_of(FORWARDS)):  # once a run
+        for piece, product in ((TWICE, twice), (FORWARDS, forwards)):
+            with measuring(piece):
+                product(leaf.detach())
+    return twice if seconds_of(TWICE) < seconds_of(FORWARDS) else forwards
 
 
 def _kept_twice(outputs: Tensor, leaf: Tensor) -> Callable[[Tensor], Tensor] | None:

@@ -143,7 +143,8 @@ def groups_of(columns: list[Columns], n_params: int) -> list[list[int]]:
     owner = torch.full((n_params,), -1, dtype=torch.long)
     for position, piece in enumerate(columns):
         where = piece.index.reshape(-1).cpu()
-        shared = [g for g in torch.unique(owner[where]).tolist() if g >= 0]
+        owners = owner[where]
+        shared = torch.unique(owners[owners >= 0]).tolist()
         members = sorted([position, *(i for g in shared for i in groups[g])])
         for g in shared:
             groups[g] = []

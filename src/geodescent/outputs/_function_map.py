@@ -15,11 +15,11 @@ from geodescent._types import Outputs, Theta
 from geodescent.jacobian import Jacobian, MatrixJacobian
 from geodescent.linalg import norm, row_dot
 from geodescent.outputs._agreement import AGREES, NAMED, SlopeCheck, as_jacobian, point_of_check
-from geodescent.outputs._autograd import derivative_rows, products, random_rows, value_and_derivative
+from geodescent.outputs._autograd import columns_twice, derivative_rows, in_chunks, products, random_rows, value_and_derivative
 from geodescent.outputs._function import Parameters, flat_theta
-from geodescent.outputs._in_chunks import in_chunks
-from geodescent.outputs._second_derivative import SecondDerivative, central_difference
+from geodescent.outputs._second_derivative import SecondDerivative, backwards_if_defined, central_difference
 
+FEW = 32  # Parameters: D is computed column by column, and the second derivative backwards; vmap takes long to load.
 FORWARD, REVERSE = 2.0, 3.0  # Calls of f that take as many flops as one column of D forward, and one row of D backward.
 
 
@@ -65,6 +65,8 @@ class FunctionMap:
         self._ways = [self._forward, self._reverse, self._row_by_row]
         if REVERSE * math.prod(self.shape) < FORWARD * len(self.theta):
             self._ways[:2] = [self._reverse, self._forward]
+        if self.n_params <= FEW:
+            self._ways.insert(0, self._twice)
         self.traced: Callable[[Theta], Outputs] | None = self._attached if self._is_traceable() else None
 
     @property
@@ -124,6 +126,9 @@ class FunctionMap:
         with torch.no_grad():
             if self.traced is None:
                 return central_difference(self, theta, direction)
+            curvature = backwards_if_defined(self.traced, theta, direction) if self.n_params <= FEW else None
+            if curvature is not None:
+                return curvature
             return self._curvature(self.traced, self.traced, theta, direction)
 
     def _attached(self, theta: Theta) -> Outputs:
@@ -140,6 +145,12 @@ class FunctionMap:
                     raise
                 self._ways.remove(way)  # an operation without this kind of derivative: the next method gives the same D
         raise AssertionError("no way is left")
+
+    def _twice(self, theta: Theta) -> Tensor:
+        leaf = theta.detach().clone().requires_grad_()
+        with torch.enable_grad():
+            outputs = self._attached(leaf)
+        return columns_twice(outputs.reshape(-1), leaf)
 
     def _forward(self, theta: Theta) -> Tensor | None:
         units = torch.eye(self.n_params, dtype=self.dtype, device=self.device)
@@ -226,7 +237,7 @@ class FunctionMap:
             with torch.enable_grad():
                 outputs = self._attached(leaf)
                 if outputs.requires_grad:
-                    (gradient,) = torch.autograd.grad(outputs, leaf, u, allow_unused=True)
+                    (gradient,) = torch.autograd.grad((outputs * u).sum(), leaf, allow_unused=True)
         except Exception as error:  # a function that is not written in torch may raise anything
             said = f"{type(error).__name__}, {str(error).split('. ')[0]}"
             raise InputError(

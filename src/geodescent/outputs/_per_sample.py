@@ -2,6 +2,7 @@
 
 import math
 import warnings
+from operator import itemgetter
 
 import torch
 from torch import Tensor
@@ -49,8 +50,7 @@ def by_vmap(
         warnings.filterwarnings("ignore", message="There is a performance drop")
         for start in range(0, n, chunk):
             require_time("a linearisation")
-            samples = slice(start, start + chunk)
-            parts.append(derivatives(chosen, map_inputs(lambda t, part=samples: t[part], inputs)))
+            parts.append(derivatives(chosen, map_inputs(itemgetter(slice(start, start + chunk)), inputs)))
     return parts[0] if len(parts) == 1 else {name: torch.cat([part[name] for part in parts]) for name in names}
 
 

@@ -7,19 +7,22 @@ from dataclasses import dataclass, replace
 import torch
 
 from geodescent._deadline import Allowance, OutOfTime, has_deadline, seconds_left
-from geodescent._errors import MemoryPlanError
+from geodescent._errors import JacobianError, MemoryPlanError
 from geodescent._types import Theta
-from geodescent.outputs import ByProducts, Sampled, Traced
+from geodescent.outputs import Sampled, Traced
+from geodescent.problem._by_products import ByProducts
 from geodescent.problem._problem import Problem, RowBlock
 from geodescent.problem._sources import resampled
 
-FIRST_LOOK, GROWTH = 4, 4  # Samples of the first look at what a step takes, and the factor from one look to the next.
+FIRST_LOOK = 4  # Samples of the first look at what a step takes.
+MORE_SAMPLES = 4  # Factor on the samples from one look to the next.
 LOOKING = 0.02  # Share of the time that is left which the looks together may take.
 TELLING = 0.005  # Share of the time that is left: a look that takes less says little of one at many samples.
 LONG_STEP = 0.2  # Share of the time that is left: where a planned step takes more, D is known by its products alone.
 SHORT_STEP = 0.1  # Share of the time that is left which a step by products is to take.
 PRODUCTS = 8  # Pairs of products with D and Dᵀ, with which a step is taken to be over.
-FEWEST = 2  # Samples that are drawn at least.
+PASSES = 5.0  # Forward passes that such a pair takes as long as.
+LEAST_DRAWN = 2  # Samples that are drawn at least.
 
 
 @dataclass(frozen=True)
@@ -31,14 +34,17 @@ class DrawnSource:
     Attributes:
         first: the problem of all samples.
         share: of the samples of each block that has some; other blocks enter whole.
+        by_products: whether D is known by its products alone.
     """
 
     first: Problem
     share: float
+    by_products: bool = True
 
     def at(self, step: int) -> Problem:
         """The problem of the samples drawn for the step after `step`."""
-        return _by_products(drawn(self.first, self.share, seed=step))
+        problem = drawn(self.first, self.share, seed=step)
+        return _by_products(problem) if self.by_products else problem
 
     def cost(self, theta: Theta) -> float:
         """C of all samples."""
@@ -83,7 +89,7 @@ def _drawn(block: RowBlock, share: float, generator: torch.Generator) -> RowBloc
 
 
 def _number(block: RowBlock, share: float) -> int:
-    return min(block.n_samples, max(FEWEST, math.ceil(share * block.n_samples)))
+    return min(block.n_samples, max(LEAST_DRAWN, math.ceil(share * block.n_samples)))
 
 
 def _by_products(problem: Problem) -> Problem:
@@ -98,63 +104,56 @@ def _is_traced(block: RowBlock) -> bool:
 def timely_source(problem: Problem, part: Problem | None) -> DrawnSource | None:
     """A source of short steps; None where the planned ones are short enough for the time that is left.
 
-    Looked at are linearisations and products on few samples, then on more, up to a small share of the time that is
-    left; what a step on all of them takes is extrapolated from the last two looks. D of so many samples that it does
-    not fit into memory counts as too long.
+    How many samples are drawn for a short step follows from what a forward pass over all of them takes.
 
     Args:
         part: the samples that the first planned steps would be taken on, or None for all of them.
     """
-    sizes = [block.n_samples for block in problem.blocks if isinstance(block.map, Sampled)]
-    if not sizes or not has_deadline():
-        return None
-    most = max(block.n_samples for block in (part or problem).blocks if isinstance(block.map, Sampled))
     left = seconds_left()
-    planned = _Looks.of(problem, most)
-    if planned.seconds(most) <= LONG_STEP * left:
+    if not (has_deadline() and left > 0.0 and any(isinstance(block.map, Sampled) for block in problem.blocks)):
         return None
-    short = _Looks.of(_by_products(problem), max(sizes))
-    return DrawnSource(problem, min(1.0, short.samples(SHORT_STEP * left) / max(sizes)))
+    if _seconds_of_planned(part or problem) <= LONG_STEP * left:
+        return None
+    if not _has_products(problem):
+        return DrawnSource(problem, _affordable_share(problem, SHORT_STEP * left), by_products=False)
+    begin = time.perf_counter()
+    problem.outputs(problem.theta)
+    seconds = PRODUCTS * PASSES * (time.perf_counter() - begin)
+    return DrawnSource(problem, min(1.0, SHORT_STEP * left / seconds))
 
 
-@dataclass(frozen=True)
-class _Looks:
-    """What a step on some samples took: `fixed + slope · samples`, by the last two looks.
+def _has_products(problem: Problem) -> bool:
+    """Whether autograd has `D v` and `Dᵀu` of the maps: some operations have neither of the derivatives for `D v`."""
+    try:
+        return math.isfinite(_seconds_of_step(_by_products(drawn(problem, 0.0, seed=0)), 1.0))
+    except (NotImplementedError, RuntimeError, JacobianError):
+        return False
 
-    Attributes:
-        count, last: samples and seconds of the last look.
-        slope: seconds a sample.
+
+def _affordable_share(problem: Problem, seconds: float) -> float:
+    """Of the samples, so many that a step with D formed takes at most so long."""
+    n = max(block.n_samples for block in problem.blocks)
+    count = LEAST_DRAWN
+    while count < n and MORE_SAMPLES * _seconds_of_step(problem, count / n) <= seconds:
+        count = min(MORE_SAMPLES * count, n)
+    return count / n
+
+
+def _seconds_of_planned(problem: Problem) -> float:
+    """What a planned step takes, by looks at few samples, then at more, as long as these take little of the time.
+
+    Extrapolated from the last two looks. D of so many samples that it does not fit into memory counts as too long.
     """
-
-    count: int
-    last: float
-    slope: float
-
-    @classmethod
-    def of(cls, problem: Problem, most: int) -> "_Looks":
-        n, left, allowed = max(b.n_samples for b in problem.blocks), seconds_left(), Allowance(LOOKING)
-        count = min(FIRST_LOOK, most)
-        before, sooner = count, _seconds_of_step(problem, count / n)
-        while True:
-            count = min(GROWTH * before, most)
-            last = _seconds_of_step(problem, count / n)
-            if math.isinf(last):
-                return cls(before, sooner, math.inf)
-            looks = cls(count, last, max(0.0, last - sooner) / max(1, count - before))
-            if count == most or last >= TELLING * left or allowed.is_spent:
-                return looks
-            before, sooner = count, last
-
-    def seconds(self, count: int) -> float:
-        """Of a step on so many samples."""
-        return self.last if count == self.count else self.last + self.slope * (count - self.count)
-
-    def samples(self, seconds: float) -> float:
-        """Of a step that takes so long; or twice as long as one on no samples would, which fewer save little of."""
-        if self.slope == 0.0:
-            return math.inf
-        fixed = max(0.0, self.last - self.slope * self.count)
-        return max(float(FEWEST), max(seconds - fixed, fixed) / self.slope)
+    n, left, allowed = max(block.n_samples for block in problem.blocks), seconds_left(), Allowance(LOOKING)
+    before, sooner = min(FIRST_LOOK, n), _seconds_of_step(problem, min(FIRST_LOOK, n) / n)
+    while sooner <= LONG_STEP * left:
+        count = min(MORE_SAMPLES * before, n)
+        last = _seconds_of_step(problem, count / n)
+        slope = max(0.0, last - sooner) / max(1, count - before)
+        if count == n or math.isinf(last) or last >= TELLING * left or allowed.is_spent:
+            return last + slope * (n - count)
+        before, sooner = count, last
+    return math.inf
 
 
 def _seconds_of_step(problem: Problem, share: float) -> float:

@@ -2,13 +2,12 @@
 
 import torch
 
-from geodescent._deadline import Allowance
+from geodescent._deadline import SMALL_SHARE, Allowance
 from geodescent._types import Outputs, Theta
 from geodescent.linalg import row_dot
 from geodescent.problem._problem import Problem
 
 DRAWS = 4  # Random roundings of θ that the floor is a mean over.
-SHARE_OF_TIME = 0.05  # Share of the time that is left to a deadline: draws that would begin after it are left out.
 SAME_COST = 1e-6  # Share of a cost: two measurements of it at one point may differ by this.
 SAME_FLOORS = 1e2  # Rounding floors: two measurements may differ by this much in addition.
 
@@ -27,7 +26,7 @@ def rounding_floor(problem: Problem, theta: Theta) -> float:
     """
     eps = torch.finfo(theta.dtype).eps
     generator = torch.Generator().manual_seed(0)
-    moved, drawn, allowed = 0.0, 0, Allowance(SHARE_OF_TIME)
+    moved, drawn, allowed = 0.0, 0, Allowance(SMALL_SHARE)
     outputs = problem.outputs(theta)
     while drawn == 0 or (drawn < DRAWS and not allowed.is_spent):
         u = torch.rand(theta.shape, generator=generator, dtype=torch.float64) - 0.5

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from geodescent._deadline import Allowance, leave_out
+from geodescent._deadline import SMALL_SHARE, Allowance, leave_out
 from geodescent._errors import InputError
 from geodescent._types import Theta
 from geodescent.outputs import Inputs, Sampled
@@ -18,7 +18,6 @@ from geodescent.problem._problem import Problem, RowBlock
 
 PART_ROWS = 8.0  # Rows of a part for each parameter: fewer are overfitted, more cost more (docs/decisions.md).
 LEAST_PART = 500  # Samples of a part: with fewer the rows are not what costs most.
-SHARE_OF_TIME = 0.1  # Share of the time that is left to a deadline which a pass for the cost of all data may take.
 PART_SHARE = 0.25  # Share of all samples that a part may have: a larger one saves little.
 
 Loader = DataLoader[Any]
@@ -145,7 +144,7 @@ class BatchSource:
 
     def cost(self, theta: Theta) -> float:
         """C over one pass, or over as many batches as a first pass could read in its share of the time."""
-        total, n_samples, allowed = 0.0, 0.0, Allowance(SHARE_OF_TIME)
+        total, n_samples, allowed = 0.0, 0.0, Allowance(SMALL_SHARE)
         for count, batch in enumerate(self.loader, 1):
             if self._most is None and self._per_pass == count - 1 > 0 and allowed.is_spent:
                 self._most = count - 1

@@ -7,16 +7,15 @@ from torch import Tensor
 
 from geodescent._types import Outputs, Theta
 from geodescent.jacobian import MatrixJacobian
-from geodescent.outputs._autograd import products
-from geodescent.outputs._protocols import OutputMap, Traced
+from geodescent.outputs import OutputMap, Traced, products
 
 
 @dataclass(frozen=True)
 class ByProducts:
     """The same `x[θ]` as of another map, with `D v` and `Dᵀu` by autograd in place of the columns of D.
 
-    A product with D and one with Dᵀ take about as long as two gradients of a loss, whatever Q; D itself takes Q of them,
-    or one for each sample. So this is for many outputs, or layers without a rule, where few products are wanted.
+    A product with D and one with Dᵀ take about as long as two gradients of a loss, whatever Q; D itself takes Q of
+    them, or one for each sample. So this is for many outputs, or layers without a rule, where few products are wanted.
 
     Attributes:
         map: that autograd can differentiate.
