@@ -15,7 +15,14 @@ from geodescent._types import Outputs, Theta
 from geodescent.jacobian import Jacobian, MatrixJacobian
 from geodescent.linalg import norm, row_dot
 from geodescent.outputs._agreement import AGREES, NAMED, SlopeCheck, as_jacobian, point_of_check
-from geodescent.outputs._autograd import columns_twice, derivative_rows, in_chunks, products, random_rows, value_and_derivative
+from geodescent.outputs._autograd import (
+    columns_twice,
+    derivative_rows,
+    in_chunks,
+    products,
+    random_rows,
+    value_and_derivative,
+)
 from geodescent.outputs._function import Parameters, flat_theta
 from geodescent.outputs._second_derivative import SecondDerivative, backwards_if_defined, central_difference
 

@@ -1,7 +1,7 @@
 """Sources give the problem of each step: always the same one, a part of its samples, or batches of a loader."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
@@ -117,14 +117,14 @@ class BatchSource:
     Memory: one batch at a time.
     """
 
-    loader: Loader
+    loader: Iterable[Any]
     first: Problem
     _batches: Iterator[Any] | None = field(default=None, init=False)
     _per_pass: int = field(default=0, init=False)  # counted by `cost`: a loader need not have a length
     _most: int | None = field(default=None, init=False)  # batches of a pass, where a first one was cut by a deadline
 
     @classmethod
-    def of(cls, model: nn.Module, loader: Loader) -> "BatchSource":
+    def of(cls, model: nn.Module, loader: Iterable[Any]) -> "BatchSource":
         """Raises InputError, where the loader is empty or does not yield pairs (X, y)."""
         for batch in loader:
             return cls(loader, Problem.of(model, *pair(batch)))
