@@ -175,7 +175,7 @@ def streamed() -> Case:
     """The exact steps of the full batch, over a loader."""
     X = randn(60_000, 8)
     y = torch.sin(X.sum(1, keepdim=True))
-    batches, model = DataLoader(TensorDataset(X, y), batch_size=1000), mlp(8, 30, 30, 1)
+    batches, model = DataLoader(TensorDataset(X, y), batch_size=1000), mlp(8, 16, 16, 1)
     return (
         (model, batches),
         {"method": gd.Method(lift=gd.NormalLift())},

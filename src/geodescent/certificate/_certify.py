@@ -7,7 +7,16 @@ from typing import TypeVar
 
 import torch
 
-from geodescent._deadline import FORWARD_PASS, LINEARISATION, OutOfTime, has_deadline, in_time, left_out, measuring
+from geodescent._deadline import (
+    FORWARD_PASS,
+    LINEARISATION,
+    OutOfTime,
+    has_deadline,
+    in_time,
+    is_affordable,
+    left_out,
+    measuring,
+)
 from geodescent._errors import InputError, MemoryPlanError
 from geodescent._types import Outputs, Theta
 from geodescent.certificate._causes import Cause, causes_of, not_looked_for
@@ -190,7 +199,8 @@ class _Linearised:
         return margin_at(self.problem, self.theta, self.in_metric, spectrum, self.metric, self.residual, lipschitz)
 
     def point(self, spectrum: Spectrum, rounding: float) -> Point:
-        ratio = _gradient_ratio(None if self.jacobian is None else self.in_metric, spectrum, self.residual)
+        known = self.jacobian is not None and is_affordable(self.jacobian.product_flops())
+        ratio = _gradient_ratio(self.in_metric if known else None, spectrum, self.residual)
         return point_at(self.problem, self.theta, spectrum, ratio, cost=self.cost, rounding_floor=rounding)
 
 

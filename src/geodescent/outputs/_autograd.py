@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.func import vmap
 
 from geodescent._budget import budget, require
 from geodescent._deadline import (
@@ -16,7 +15,6 @@ from geodescent._deadline import (
     PRODUCT,
     Allowance,
     has_deadline,
-    is_affordable,
     measuring,
     require_time,
     seconds_of,
@@ -27,7 +25,6 @@ from geodescent.linalg import row_dot, row_norm
 
 TWICE, FORWARDS = "product by two passes backwards", "product by forward mode"
 """Pieces of work whose seconds decide by which of them products are taken."""
-GROWTH = 4  # Factor on the vectors of a chunk, as long as it is not known that all of them fit into the time.
 SEED = 7919  # Seed: not 0, with which users often draw θ, because a check along θ itself could miss errors.
 
 
@@ -108,8 +105,10 @@ def derivative_rows(outputs: Tensor, leaves: list[Tensor]) -> Tensor:
     return derivatives.view(*outputs.shape, width)
 
 
-def columns_twice(outputs: Tensor, leaf: Tensor) -> Tensor:
+def columns_twice(outputs: Tensor, leaf: Tensor) -> Tensor | None:
     """D, (m, K), column by column by two passes backwards, without parts of torch that take a second to load.
+
+    None where that takes too large a share of the time that is left to a deadline.
 
     Raises: RuntimeError, where an operation can be differentiated only once.
     Cost: one graph, and a backward pass through it for each column.
@@ -117,30 +116,12 @@ def columns_twice(outputs: Tensor, leaf: Tensor) -> Tensor:
     twice = _kept_twice(outputs, leaf)
     if twice is None:
         raise RuntimeError("an operation of the function can be differentiated only once.")
-    units = torch.eye(len(leaf), dtype=leaf.dtype, device=leaf.device)
-    return torch.stack([twice(unit) for unit in units], 1)
-
-
-def in_chunks(one: Callable[[Tensor], Tensor], units: Tensor, most: int, *, out_dim: int = 0) -> Tensor | None:
-    """`one(unit)` of every row of `units`, stacked; None where that takes too large a share of the time that is left.
-
-    Where a deadline might come first, the first chunk is one vector, and each next one is `GROWTH` times as large: what
-    takes as long for many vectors as for one is soon over, and what does not is given up before it takes long.
-
-    Args:
-        most: vectors at once, for memory.
-        out_dim: the axis along which results are stacked.
-    """
-    if is_affordable(forward_passes=len(units), share=PIECE_SHARE):
-        whole: Tensor = vmap(one, out_dims=out_dim, chunk_size=most)(units)
-        return whole
-    allowed, parts, start, size = Allowance(PIECE_SHARE), list[Tensor](), 0, 1
-    while start < len(units):
+    allowed, columns = Allowance(PIECE_SHARE), list[Tensor]()
+    for unit in torch.eye(len(leaf), dtype=leaf.dtype, device=leaf.device):
         if allowed.is_spent:
             return None
-        parts.append(vmap(one, out_dims=out_dim)(units[start : start + size]))
-        start, size = start + size, min(most, GROWTH * size)
-    return torch.cat(parts, out_dim)
+        columns.append(twice(unit))
+    return torch.stack(columns, 1)
 
 
 def products(function: Callable[[Theta], Tensor], theta: Theta) -> tuple[Callable[[Tensor], Tensor], ...]:

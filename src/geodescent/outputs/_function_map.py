@@ -6,10 +6,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.func import vjp
+from torch.func import vjp, vmap
 
 from geodescent._budget import budget, fits
-from geodescent._deadline import FORWARD_PASS, measuring
+from geodescent._deadline import FORWARD_PASS, PIECE_SHARE, has_deadline, is_affordable, measuring
 from geodescent._errors import InputError, JacobianError
 from geodescent._types import Outputs, Theta
 from geodescent.jacobian import Jacobian, MatrixJacobian
@@ -18,7 +18,6 @@ from geodescent.outputs._agreement import AGREES, NAMED, SlopeCheck, as_jacobian
 from geodescent.outputs._autograd import (
     columns_twice,
     derivative_rows,
-    in_chunks,
     products,
     random_rows,
     value_and_derivative,
@@ -69,7 +68,7 @@ class FunctionMap:
         self._function, self._jacobian = function, jacobian
         self.shape: tuple[int, ...] = self._probed()
         self._curvature = SecondDerivative()
-        self._ways = [self._forward, self._reverse, self._row_by_row]
+        self._ways: list[Callable[[Theta], Tensor | None]] = [self._forward, self._reverse, self._row_by_row]
         if REVERSE * math.prod(self.shape) < FORWARD * len(self.theta):
             self._ways[:2] = [self._reverse, self._forward]
         if self.n_params <= FEW:
@@ -133,7 +132,8 @@ class FunctionMap:
         with torch.no_grad():
             if self.traced is None:
                 return central_difference(self, theta, direction)
-            curvature = backwards_if_defined(self.traced, theta, direction) if self.n_params <= FEW else None
+            few = self.n_params <= FEW or has_deadline()  # the first forward mode of a process takes a second to load
+            curvature = backwards_if_defined(self.traced, theta, direction) if few else None
             if curvature is not None:
                 return curvature
             return self._curvature(self.traced, self.traced, theta, direction)
@@ -144,33 +144,39 @@ class FunctionMap:
 
     def _dense(self, theta: Theta) -> Tensor | None:
         """D; None where a deadline leaves too little time to form it."""
-        for way in list(self._ways):
+        ways = list(self._ways)
+        if not is_affordable(forward_passes=FORWARD * self.n_params, share=PIECE_SHARE):
+            ways.insert(0, self._twice)  # the one way that can be cut
+        for way in ways:
             try:
                 return way(theta)
             except (RuntimeError, NotImplementedError):
-                if way == self._ways[-1]:
+                if way == ways[-1]:
                     raise
-                self._ways.remove(way)  # an operation without this kind of derivative: the next method gives the same D
+                # an operation without this kind of derivative: the next method gives the same D
+                self._ways = [other for other in self._ways if other != way]
         raise AssertionError("no way is left")
 
-    def _twice(self, theta: Theta) -> Tensor:
+    def _twice(self, theta: Theta) -> Tensor | None:
         leaf = theta.detach().clone().requires_grad_()
         with torch.enable_grad():
             outputs = self._attached(leaf)
         return columns_twice(outputs.reshape(-1), leaf)
 
-    def _forward(self, theta: Theta) -> Tensor | None:
+    def _forward(self, theta: Theta) -> Tensor:
         units = torch.eye(self.n_params, dtype=self.dtype, device=self.device)
 
         def along(unit: Tensor) -> Tensor:
             return value_and_derivative(self._attached, (theta,), (unit,))[1].reshape(-1)
 
-        return in_chunks(along, units, self._chunk, out_dim=1)
+        columns: Tensor = vmap(along, out_dims=1, chunk_size=self._chunk)(units)
+        return columns
 
-    def _reverse(self, theta: Theta) -> Tensor | None:
+    def _reverse(self, theta: Theta) -> Tensor:
         outputs, pull = vjp(self._attached, theta)[:2]
         units = torch.eye(outputs.numel(), dtype=self.dtype, device=self.device).view(-1, *outputs.shape)
-        return in_chunks(lambda unit: pull(unit)[0], units, self._chunk)
+        rows_of_d: Tensor = vmap(lambda unit: pull(unit)[0], chunk_size=self._chunk)(units)
+        return rows_of_d
 
     def _row_by_row(self, theta: Theta) -> Tensor:
         leaf = theta.detach().clone().requires_grad_()

@@ -225,12 +225,12 @@ class StreamedJacobian:
 
     def normal(self) -> Tensor:
         """`DᵀD`: of the linearisation, or one pass, 2K² numbers. Raises MemoryPlanError where they do not fit."""
-        if self.summed is not None and self.rows is None:
-            known = self.summed.normal.to(self.dtype, copy=True)
-            return known if self.columns is None else known.mul_(self.columns[:, None]).mul_(self.columns)
         k = self.n_params
         size = 2 * k * k * self.dtype.itemsize  # the sum and the part of one batch
         require(size, self.device, what=f"the normal matrix of {k} × {k}", instead="Use gd.KrylovLift().")
+        if self.summed is not None and self.rows is None:
+            known = self.summed.normal.to(self.dtype, copy=True)
+            return known if self.columns is None else known.mul_(self.columns[:, None]).mul_(self.columns)
         out = torch.zeros(k, k, dtype=self.dtype, device=self.device)
         for part in self._parts():
             out += part.normal()
