@@ -9,6 +9,7 @@ from torch import Tensor
 
 from geodescent._deadline import left_out, within
 from geodescent._record import Callback, no_callback
+from geodescent._threads import suited_threads
 from geodescent.descent import (
     Clock,
     Descent,
@@ -106,8 +107,8 @@ def fit(
             notes += said
         notes += target_notes(problem, stopping.target_cost, state.floor)
         keeper, counts = Keeper(checkpoint, state), Counter[str]()
-        descent = _descended(plan, stopping, callback or no_callback, keeper, counts)
-        notes += [sentence for sentence in (left_out(),) if sentence]
+        descent, said = _descended(plan, stopping, callback or no_callback, keeper, counts)
+        notes += said
     state, last = descent.state, None if descent.last is None else descent.last.jacobian
     return Solution(
         cost=state.best.cost,
@@ -132,19 +133,31 @@ def _begun(plan: FitPlan, *, initialise: bool, by_validation: bool) -> tuple[Sta
     return state, notes or unit_notes(problem, units)
 
 
-def _descended(plan: FitPlan, stopping: Stopping, callback: Callback, keeper: Keeper, counts: Counter[str]) -> Descent:
-    """The descent from the keeper's state; also after an exception the model is left at the best point and saved."""
+def _descended(
+    plan: FitPlan, stopping: Stopping, callback: Callback, keeper: Keeper, counts: Counter[str]
+) -> tuple[Descent, list[str]]:
+    """The descent from the keeper's state, and what there is to say of it.
+
+    Also after an exception the model is left at the best point and saved.
+    """
     observer = Observer(plan.judge, Clock(keeper.state.records[-1].seconds), stopping.by_validation)
-    try:
-        return descend(
-            plan.stages,
-            keeper.state,
-            stopping=stopping,
-            callback=callback,
-            observer=observer,
-            tally=counts,
-            save=keeper,
-        )
-    finally:
-        plan.problem.write(keeper.state.best.theta)
-        keeper.write()
+    with suited_threads() as threads:
+
+        def save(state: State) -> None:
+            keeper(state)
+            threads.look()
+
+        try:
+            descent = descend(
+                plan.stages,
+                keeper.state,
+                stopping=stopping,
+                callback=callback,
+                observer=observer,
+                tally=counts,
+                save=save,
+            )
+        finally:
+            plan.problem.write(keeper.state.best.theta)
+            keeper.write()
+    return descent, [sentence for sentence in (threads.sentence, left_out()) if sentence]

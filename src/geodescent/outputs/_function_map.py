@@ -25,7 +25,7 @@ from geodescent.outputs._autograd import (
 from geodescent.outputs._function import Parameters, flat_theta
 from geodescent.outputs._second_derivative import SecondDerivative, backwards_if_defined, central_difference
 
-FEW = 32  # Parameters: D is computed column by column, and the second derivative backwards; vmap takes long to load.
+FEW_PARAMS = 32  # Parameters: up to here all derivatives are taken backwards; vmap takes a second to load.
 FORWARD, REVERSE = 2.0, 3.0  # Calls of f that take as many flops as one column of D forward, and one row of D backward.
 
 
@@ -71,7 +71,7 @@ class FunctionMap:
         self._ways: list[Callable[[Theta], Tensor | None]] = [self._forward, self._reverse, self._row_by_row]
         if REVERSE * math.prod(self.shape) < FORWARD * len(self.theta):
             self._ways[:2] = [self._reverse, self._forward]
-        if self.n_params <= FEW:
+        if self.n_params <= FEW_PARAMS:
             self._ways.insert(0, self._twice)
         self.traced: Callable[[Theta], Outputs] | None = self._attached if self._is_traceable() else None
 
@@ -132,11 +132,9 @@ class FunctionMap:
         with torch.no_grad():
             if self.traced is None:
                 return central_difference(self, theta, direction)
-            few = self.n_params <= FEW or has_deadline()  # the first forward mode of a process takes a second to load
+            few = self.n_params <= FEW_PARAMS or has_deadline()
             curvature = backwards_if_defined(self.traced, theta, direction) if few else None
-            if curvature is not None:
-                return curvature
-            return self._curvature(self.traced, self.traced, theta, direction)
+            return self._curvature(self.traced, self.traced, theta, direction) if curvature is None else curvature
 
     def _attached(self, theta: Theta) -> Outputs:
         """`x[θ]` with its graph, where θ has one."""
@@ -153,8 +151,7 @@ class FunctionMap:
             except (RuntimeError, NotImplementedError):
                 if way == ways[-1]:
                     raise
-                # an operation without this kind of derivative: the next method gives the same D
-                self._ways = [other for other in self._ways if other != way]
+                self._ways = [other for other in self._ways if other != way]  # an operation without this derivative
         raise AssertionError("no way is left")
 
     def _twice(self, theta: Theta) -> Tensor | None:
