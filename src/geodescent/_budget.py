@@ -1,16 +1,15 @@
-"""What a computation may cost: free memory, sizes up to which matrices are formed and factorised, and time.
+"""What a computation may cost: free memory, and sizes up to which matrices are formed and factorised.
 
 Every allocation that grows with m², K² or m·K is held against the budget first. The sizes are those measured on CPUs
 (docs/decisions.md); another device may get another profile here, and nowhere else.
 """
 
-import math
 import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
@@ -19,11 +18,7 @@ import torch
 from geodescent._errors import MemoryPlanError
 
 FRACTION = 0.6  # Share of the free memory that is used; the rest is for what allocations bring with them.
-FLOPS_A_SECOND = 5e9  # Rate of the slowest decompositions on two CPU cores; where it is higher, work is over earlier.
 READ_EVERY = 0.05  # Seconds between readings of the free memory: touching what could matter takes longer.
-
-LINEARISATION, FORWARD_PASS, PRODUCT = "linearisation", "forward pass", "product"
-"""Pieces of work whose seconds are measured, because a model may be slower than its flops say."""
 
 
 @dataclass(frozen=True)
@@ -54,26 +49,8 @@ class Budget:
     hessian_order: int = 1500
 
 
-@dataclass
-class Deadline:
-    """When work is to be over.
-
-    Attributes:
-        at: by `time.perf_counter`.
-        remedy: a sentence that says how people get what was left out.
-        left_out: what was not begun because it would have ended later.
-        seconds: name of a piece of work → how long it took when it was last done, by `measuring`.
-    """
-
-    at: float = math.inf
-    remedy: str = ""
-    left_out: list[str] = field(default_factory=list)
-    seconds: dict[str, float] = field(default_factory=dict)
-
-
 DEFAULT = Budget()
 _current: ContextVar[Budget | None] = ContextVar("budget", default=None)
-_deadline: ContextVar[Deadline | None] = ContextVar("deadline", default=None)
 
 
 def budget() -> Budget:
@@ -89,71 +66,6 @@ def spending(limits: Budget) -> Iterator[None]:
         yield
     finally:
         _current.reset(token)
-
-
-@contextmanager
-def within(seconds: float | None, *, remedy: str = "gd.certify takes the time it needs.") -> Iterator[Deadline]:
-    """Makes a deadline hold inside the block, in this thread or task alone; None for as long as it takes.
-
-    Args:
-        remedy: a sentence that says how people get what is left out for want of time.
-    """
-    deadline = Deadline(math.inf if seconds is None else time.perf_counter() + seconds, remedy)
-    token = _deadline.set(deadline)
-    try:
-        yield deadline
-    finally:
-        _deadline.reset(token)
-
-
-@contextmanager
-def measuring(piece: str) -> Iterator[None]:
-    """Measures what is done inside the block: `in_time` takes each more of its kind to last as long.
-
-    Args:
-        piece: `LINEARISATION`, `FORWARD_PASS`, or `PRODUCT`, which is one with D and one with Dᵀ.
-    """
-    begin = time.perf_counter()
-    yield
-    deadline = _deadline.get()
-    if deadline is not None:
-        deadline.seconds[piece] = time.perf_counter() - begin
-
-
-def in_time(
-    flops: float, what: str, *, linearisations: float = 0.0, forward_passes: float = 0.0, products: float = 0.0
-) -> bool:
-    """Whether work would be over by the deadline; if not, it is noted as left out.
-
-    Args:
-        flops: of the work.
-        what: a name for people, such as "the margin".
-        linearisations, forward_passes, products: how many of these the work takes; a kind that was not measured yet
-            counts as nothing.
-    """
-    deadline = _deadline.get()
-    if deadline is None:
-        return True
-    counts = {LINEARISATION: linearisations, FORWARD_PASS: forward_passes, PRODUCT: products}
-    measured = sum(count * deadline.seconds.get(piece, 0.0) for piece, count in counts.items())
-    if max(flops / FLOPS_A_SECOND, measured) <= deadline.at - time.perf_counter():
-        return True
-    deadline.left_out.append(what)
-    return False
-
-
-def has_deadline() -> bool:
-    """Whether work is to be over at some time, so that it is worth measuring."""
-    deadline = _deadline.get()
-    return deadline is not None and math.isfinite(deadline.at)
-
-
-def left_out() -> str | None:
-    """A sentence that says what was left out so far for want of time, and how to get it."""
-    deadline = _deadline.get()
-    if deadline is None or not deadline.left_out:
-        return None
-    return f"for want of time left out: {', '.join(deadline.left_out)}; {deadline.remedy}"
 
 
 def available_bytes(device: torch.device) -> int:

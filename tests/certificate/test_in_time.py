@@ -9,7 +9,7 @@ from support.given import Given, sines
 
 import geodescent as gd
 from geodescent import Problem
-from geodescent._budget import FORWARD_PASS, LINEARISATION, PRODUCT, in_time, left_out, measuring, within
+from geodescent._deadline import FORWARD_PASS, LINEARISATION, PRODUCT, in_time, left_out, measuring, within
 from geodescent.certificate import certificate_of
 
 

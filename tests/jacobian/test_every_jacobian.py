@@ -245,8 +245,12 @@ def test_a_stream_passes_over_its_batches_at_every_product() -> None:
     loader = DataLoader(Counted(data(7), torch.zeros(7, 2, dtype=F64)), batch_size=3)
     streamed = StreamedMap(gd.SampleMap(network(), data(3)), loader, (7, 2))
     jacobian = streamed.linearise(streamed.theta)[1]
+    assert passes == list(range(7))  # the outputs, DᵀD and Dᵀ(x − y) in one
     passes.clear()
-    for product in (lambda: jacobian.mv(vector(K)), lambda: jacobian.rmv(vector(14)), jacobian.normal):
+    jacobian.normal(), jacobian.rmv(streamed(streamed.theta).reshape(-1))  # y = 0: one for the outputs alone
+    assert passes == list(range(7))
+    passes.clear()
+    for product in (lambda: jacobian.mv(vector(K)), lambda: jacobian.rmv(vector(14))):
         product()
         assert passes == list(range(7))
         passes.clear()

@@ -43,7 +43,7 @@ OUTPUTS = (
     ),
     Sabotage(
         "outputs/_capture.py",
-        "shared = [g for g in torch.unique(owner[where]).tolist() if g >= 0]",
+        "shared = torch.unique(owners[owners >= 0]).tolist()",
         "shared = []",
         "jacobian/test_jacobian.py::test_jacobian_is_that_of_autograd_in_float64",
     ),

@@ -66,8 +66,8 @@ PROBLEM = (
     ),
     Sabotage(
         "problem/_rounding.py",
-        "return (moved + stored) / (2.0 * problem.n_samples)",
-        "return 100.0 * (moved + stored) / (2.0 * problem.n_samples)",
+        "return (moved / drawn + stored) / (2.0 * problem.n_samples)",
+        "return 100.0 * (moved / drawn + stored) / (2.0 * problem.n_samples)",
         "certificate/test_points.py::test_rounding_floor_is_where_descent_ends",
     ),
 )

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
-from geodescent._budget import in_time
+from geodescent._deadline import in_time
 from geodescent._types import Theta
 from geodescent.certificate._constant_columns import constant_columns
 from geodescent.certificate._idle_units import IdleUnits, idle_units
@@ -24,6 +24,7 @@ from geodescent.problem import (
     shared_groups,
 )
 
+SAMPLE_FLOPS = 2e4  # Flops that take as long as comparing one sample with the others.
 NEARLY_LIMIT = 5e7  # Numbers of inputs, 400 MB, up to which nearly identical samples are looked for.
 NAMED_GROUPS = 5  # Groups of samples that a sentence names before it breaks off.
 
@@ -72,13 +73,12 @@ def causes_of(
 
     Cost: a forward pass, a hash of every sample and a sort of the inputs along one line.
     """
-    shared = shared_groups(problem)
-    causes = _shared(problem, shared) + _nearly_shared(problem, shared)
+    n_samples = sum(block.n_samples for block in problem.blocks)
+    compared = in_time(SAMPLE_FLOPS * n_samples, "samples with the same inputs")
+    shared = shared_groups(problem) if compared else []
+    causes = _shared(problem, shared) + (_nearly_shared(problem, shared) if compared else [])
     for block in problem.blocks:
-        groups = identical_groups(block)
-        elsewhere = {i for group in shared for other, i in group if other is block}
-        causes += _identical(problem, block, [group for group in groups if group[0] not in elsewhere])
-        causes += _nearly_identical(problem, block, groups)
+        causes += _alike(problem, block, shared) if compared else []
         watched = _watched(block)
         if watched is not None:
             constant = constant_columns(watched, theta)
@@ -87,6 +87,14 @@ def causes_of(
         if in_time(0.0, "units that do not act", forward_passes=1.0, products=1.0):
             causes += [_unit_cause(units, floor) for units in idle_units(maps, theta, jacobian)]
     return (*causes, *_too_few(problem, floor))
+
+
+def _alike(problem: Problem, block: RowBlock, shared: list[list[Place]]) -> list[Cause]:
+    """Samples of a block with the same inputs, or nearly the same."""
+    groups = identical_groups(block)
+    elsewhere = {i for group in shared for other, i in group if other is block}
+    identical = _identical(problem, block, [group for group in groups if group[0] not in elsewhere])
+    return [*identical, *_nearly_identical(problem, block, groups)]
 
 
 def not_looked_for(problem: Problem) -> list[str]:

@@ -1,11 +1,22 @@
 """How a certificate is made: the spectrum of D, the margin, the floors, the causes, and the kind of point."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import torch
 
-from geodescent._budget import FORWARD_PASS, LINEARISATION, has_deadline, in_time, left_out, measuring
+from geodescent._deadline import (
+    FORWARD_PASS,
+    LINEARISATION,
+    OutOfTime,
+    has_deadline,
+    in_time,
+    is_affordable,
+    left_out,
+    measuring,
+)
 from geodescent._errors import InputError, MemoryPlanError
 from geodescent._types import Outputs, Theta
 from geodescent.certificate._causes import Cause, causes_of, not_looked_for
@@ -22,6 +33,8 @@ from geodescent.linalg import norm, row_dot, row_norm
 from geodescent.metric import EUCLIDEAN, Metric
 from geodescent.problem import Problem, rounding_floor
 from geodescent.theory import stopping_time
+
+Part = TypeVar("Part")
 
 FLOOR_PASSES = 5.0  # Forward passes that a rounding floor takes.
 COST_NOT_FINITE = "the spectrum was not computed: the cost is not finite at this point."
@@ -59,11 +72,12 @@ def certificate_of(
     there = _Linearised.at(problem, problem.theta if theta is None else theta, metric)
     rounding = there.rounding(forecast=theta is None)
     spectrum, floor = there.spectrum(rcond)
-    causes = causes_of(problem, there.theta, jacobian=there.jacobian, floor=floor)
+    none: tuple[Cause, ...] = ()
+    causes = _in_time(lambda: causes_of(problem, there.theta, jacobian=there.jacobian, floor=floor), none)
     lost = _lost(problem, spectrum, causes)
-    margin = None if lost else there.margin(spectrum, lipschitz)
+    margin = None if lost else _in_time(lambda: there.margin(spectrum, lipschitz), None)
     time, why_no_time = _time(there.cost, target_cost, spectrum, lost=bool(lost), rounding=rounding)
-    point = there.point(spectrum, rounding) if describe_point else None
+    point = _in_time(lambda: there.point(spectrum, rounding), None) if describe_point else None
     reason = _joined(spectrum.reason, why_no_time, *not_looked_for(problem), left_out())
     return replace(
         unknown_certificate(problem, there.cost, reason),
@@ -88,6 +102,14 @@ def certificate_of(
         point=point,
         identifiable=there.identifiable(spectrum),
     )
+
+
+def _in_time(part: Callable[[], Part], otherwise: Part) -> Part:
+    """A part of the certificate, or what stands for it where the time runs out in it."""
+    try:
+        return part()
+    except OutOfTime:
+        return otherwise
 
 
 @dataclass(frozen=True)
@@ -116,7 +138,7 @@ class _Linearised:
         try:
             with measuring(LINEARISATION):
                 residual, jacobian = problem.linearise(theta)
-        except MemoryPlanError as error:
+        except (MemoryPlanError, OutOfTime) as error:
             residual = problem.residual(theta, dtype=torch.float64)
             return cls(
                 problem,
@@ -161,7 +183,10 @@ class _Linearised:
         if self.problem.n_rows_wanted < len(self.residual):
             counted = self.problem.weighted(torch.ones_like(self.residual)) > 0.0
         columns = self.metric.column_scale
-        spectrum = spectrum_of(self.jacobian, self.residual, columns=columns, rcond=rcond, counted=counted)
+        try:
+            spectrum = spectrum_of(self.jacobian, self.residual, columns=columns, rcond=rcond, counted=counted)
+        except OutOfTime as error:
+            return Spectrum("not computed", reason=f"the spectrum was not computed: {error}"), None
         return spectrum, _floor(self.problem, spectrum, self.residual)
 
     @property
@@ -183,7 +208,8 @@ class _Linearised:
         return identifiability(self.problem, self.theta, self.in_metric, scale, spectrum, self.residual)
 
     def point(self, spectrum: Spectrum, rounding: float) -> Point:
-        ratio = _gradient_ratio(None if self.jacobian is None else self.in_metric, spectrum, self.residual)
+        known = self.jacobian is not None and is_affordable(self.jacobian.product_flops())
+        ratio = _gradient_ratio(self.in_metric if known else None, spectrum, self.residual)
         return point_at(self.problem, self.theta, spectrum, ratio, cost=self.cost, rounding_floor=rounding)
 
 

@@ -6,7 +6,8 @@ from dataclasses import asdict, dataclass
 import torch
 from torch import Tensor
 
-from geodescent._budget import budget, fits, in_time
+from geodescent._budget import budget, fits
+from geodescent._deadline import in_time
 from geodescent._types import Outputs, Theta
 from geodescent.certificate._spectrum import Spectrum
 from geodescent.jacobian import Jacobian

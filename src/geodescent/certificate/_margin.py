@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from geodescent._budget import in_time
+from geodescent._deadline import in_time
 from geodescent._errors import MemoryPlanError
 from geodescent._types import Outputs, Theta
 from geodescent.certificate._spectrum import Spectrum

@@ -5,7 +5,8 @@ from dataclasses import asdict, dataclass
 
 import torch
 
-from geodescent._budget import budget, in_time
+from geodescent._budget import budget
+from geodescent._deadline import in_time
 from geodescent._types import Theta
 from geodescent.certificate._spectrum import Spectrum
 from geodescent.outputs import Traced

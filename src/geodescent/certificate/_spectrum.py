@@ -2,12 +2,14 @@
 
 import math
 from dataclasses import dataclass
+from functools import cache
 from typing import Literal
 
 import torch
 from torch import Tensor
 
-from geodescent._budget import PRODUCT, budget, fits, has_deadline, in_time, measuring
+from geodescent._budget import budget, fits
+from geodescent._deadline import PRODUCT, has_deadline, in_time, is_affordable, measuring
 from geodescent._types import Outputs, Theta
 from geodescent.jacobian import Jacobian, ProductColumns, is_by_rows, order_of, square_of
 from geodescent.linalg import PARAMETERS, ROWS, eigh, lanczos_extremes, reflected
@@ -76,28 +78,28 @@ def spectrum_of(
     """
     m, k = jacobian.shape
     cut = max(m, k) * torch.finfo(jacobian.dtype).eps if rcond is None else rcond
-    doubled = jacobian.to(torch.float64).scaled(columns=columns)
+    doubled = cache(lambda: jacobian.to(torch.float64).scaled(columns=columns))
     small, order, limits = min(m, k), order_of(jacobian), budget()
-    if has_deadline():
+    if has_deadline() and is_affordable(jacobian.product_flops()):
         with measuring(PRODUCT):
-            doubled.mv(doubled.rmv(residual))
+            doubled().mv(doubled().rmv(residual))
     passes = calls_to_form(jacobian)
     dense = m * k <= limits.spectrum_numbers and m * k * small <= limits.spectrum_flops
     dense = dense and fits(8.0 * WORKING_MATRICES * m * k, jacobian.device)
     if dense and in_time(2.0 * m * k * small + 20.0 * small**3, "the spectrum of D itself", products=passes):
-        return _from_dense(doubled, residual, cut)
+        return _from_dense(doubled(), residual, cut)
     why = f"a matrix of order {order} is too large to be diagonalised here"
     square = order <= limits.spectrum_order and fits(8.0 * WORKING_MATRICES * order**2, jacobian.device)
     if square:
         why = "there was no time for it"
         flops = _square_flops(jacobian) + 9.0 * order**3
         if in_time(flops, "the spectrum through a Gram matrix", products=passes):
-            matrix = square_of(doubled)
+            matrix = square_of(doubled())
             if matrix is not None:
-                return _from_square(doubled, matrix, residual, cut, counted)
+                return _from_square(doubled(), matrix, residual, cut, counted)
             why = "the rows of D do not fit into memory, and are needed for it"
     if in_time(2.0 * LANCZOS_STEPS * jacobian.product_flops(), "bounds of the spectrum", products=LANCZOS_STEPS):
-        return _from_lanczos(doubled, counted, why)
+        return _from_lanczos(doubled(), counted, why)
     return Spectrum("not computed")
 
 

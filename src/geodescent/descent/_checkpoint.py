@@ -99,8 +99,12 @@ def write_state(folder: Path, state: State) -> None:
     put_whole(folder / STATE, write)
 
 
-def read_state(folder: Path | None, stages: Stages) -> State | None:
+def read_state(folder: Path | None, stages: Stages, *, planned: bool = False) -> State | None:
     """The last whole state in the folder, or None where there is none.
+
+    Args:
+        planned: whether the stages were planned, by the time that is left too: where they are others than those of the
+            saved state, the first of them begins at its point.
 
     Raises: InputError, where it belongs to another problem, another method or another version, or was changed.
     """
@@ -112,7 +116,7 @@ def read_state(folder: Path | None, stages: Stages) -> State | None:
     problem = source.first
     points = {name: point.to(problem.device) for name, point in points.items()}
     _require_theta(points, problem)
-    state = _state(path, text, points, _control_type(json.loads(text), stages))
+    state = _state(path, text, points, _control_type(json.loads(text), stages, planned=planned))
     cost = source.cost(state.best.theta)
     if not same_cost(cost, state.best.cost, state.floor):
         raise InputError(
@@ -122,13 +126,18 @@ def read_state(folder: Path | None, stages: Stages) -> State | None:
     return replace(state, theta=state.best.theta) if torch.equal(state.theta, state.best.theta) else state
 
 
-def _state(path: Path, text: str, points: Points, control_type: type[object]) -> State:
-    """The state of a file. Raises InputError where it would not be written as that file again."""
-    numbers = json.loads(text)
+def _state(path: Path, text: str, points: Points, control_type: type[object] | None) -> State:
+    """The state of a file; without a class of its control's state, at the first stage.
+
+    Raises: InputError, where it would not be written as that file again.
+    """
+    numbers, anew = json.loads(text), control_type is None
+    if anew:
+        numbers |= {"stage": 0, "control": None, "control_state": None}
     try:
         records = tuple(StepRecord(**record) for record in numbers["records"])
         state = put_together(numbers, points, records, control_type)
-        same = bool(records) and _text(state) == text
+        same = bool(records) and (anew or _text(state) == text)
     except (AttributeError, IndexError, KeyError, TypeError, ValueError):
         same = False
     if not same:
@@ -150,9 +159,14 @@ def _require_theta(points: Points, problem: Problem) -> None:
             )
 
 
-def _control_type(numbers: Numbers, stages: Stages) -> type[object]:
-    """The class of the control's state. Raises InputError, where these stages have none that goes on from it."""
+def _control_type(numbers: Numbers, stages: Stages, *, planned: bool) -> type[object] | None:
+    """The class of the control's state; None where these stages have none that goes on from it, and were planned.
+
+    Raises: InputError, where they were not.
+    """
     index, saved = numbers.get("stage", 0), numbers.get("control_state")
+    if planned and (index >= len(stages) or saved not in (None, stages[index].control.state_type.__qualname__)):
+        return None
     if index >= len(stages):
         raise InputError(
             f"the checkpoint was saved in stage {index + 1} and this method has {len(stages)}: it belongs "

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
+from geodescent._deadline import PASS, OutOfTime, measuring, reserving, seconds_left, seconds_of
 from geodescent._record import Callback, Result, StepRecord
 from geodescent.descent._linearised import Linearised
 from geodescent.descent._polish import ends_at_a_minimum, polished
@@ -53,7 +54,8 @@ def start(stages: Stages, observer: Observer, units: LayerUnits | None = None) -
     """
     source, problem = stages[-1].source, stages[-1].source.first
     theta = problem.theta
-    cost = source.cost(theta)
+    with measuring(PASS):
+        cost = source.cost(theta)
     record = StepRecord(
         0, 0.0, cost, cost, validation_cost=observer.validation_cost(theta), block_rms=problem.block_rms(theta, cost)
     )
@@ -109,15 +111,18 @@ def descend(
     """
     last: Linearised | None = None
     try:
-        while (result := _ended(stages, state, stopping, observer)) is None:
-            played = play(stages, state, observer, tally)
-            if isinstance(played, Result):
-                result = played
-                break
-            state, last = played.state, played.here
-            if played.stepped:
-                save(state)
-                callback(state.records[-1])
+        with reserving(seconds_of(PASS)):
+            while (result := _ended(stages, state, stopping, observer)) is None:
+                played = play(stages, state, observer, tally)
+                if isinstance(played, Result):
+                    result = played
+                    break
+                state, last = played.state, played.here
+                if played.stepped:
+                    save(state)
+                    callback(state.records[-1])
+    except OutOfTime:
+        result = Result.max_seconds
     except StopIteration:
         result = Result.stopped
     except KeyboardInterrupt:
@@ -131,7 +136,8 @@ def descend(
 
 def _ended(stages: Stages, state: State, stopping: Stopping, observer: Observer) -> Result | None:
     on_part = stages[state.stage.index].source is not stages[-1].source
-    return ended(state, stopping, on_part=on_part, seconds=observer.seconds())
+    result = ended(state, stopping, on_part=on_part, seconds=observer.seconds())
+    return Result.max_seconds if result is None and seconds_left() <= 0.0 else result
 
 
 def _settled(stages: Stages, state: State, stopping: Stopping) -> State:

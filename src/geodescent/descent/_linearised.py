@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
+from geodescent._deadline import LINEARISATION, measuring, require_time
 from geodescent._types import Outputs, Theta
 from geodescent.descent._separated import Separated, settled
 from geodescent.jacobian import Jacobian
@@ -13,6 +14,9 @@ from geodescent.lift import FULL, Damped, Lift, Lifted, Prepared, SolveGoal
 from geodescent.linalg import row_dot
 from geodescent.metric import EUCLIDEAN, Metric
 from geodescent.problem import Problem
+
+STEP = "a step"
+"""What is cut where the time runs out between the parts of a step."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +63,9 @@ class Linearised:
             metric: as it was on the path so far.
             linear: which entries of θ are solved for, a mask (K,).
         """
-        residual, jacobian = problem.linearise(theta, dtype=dtype)
+        require_time(STEP)
+        with measuring(LINEARISATION):
+            residual, jacobian = problem.linearise(theta, dtype=dtype)
         tally = Counter[str]() if tally is None else tally
         tally["linearisations"] += 1
         separated = None if linear is None else Separated.of(jacobian, linear)
@@ -108,11 +114,13 @@ class Linearised:
 
     def damped(self, damping: float) -> Damped:
         """The lift's factor at the absolute damping μ."""
+        require_time(STEP)
         self.tally["factors"] += 1
         return self.prepared.damped(damping)
 
     def lift(self, damped: Damped, velocity: Outputs, goal: SolveGoal = FULL) -> Lifted:
         """One solve."""
+        require_time(STEP)
         lifted = damped.lift(velocity, goal)
         self.tally["solves"] += 1
         self.tally["iterations"] += lifted.iterations

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 import torch
 
+from geodescent._deadline import SOLVE_SHARE, Allowance
 from geodescent._settings import NOT_NEGATIVE, POSITIVE, Whole, settle
 from geodescent._types import Outputs, Theta
 from geodescent.descent._control import Control, CostLevels, Damping, Trial, linear_residual
@@ -169,9 +170,9 @@ class NaturalControl(Control[NaturalState]):
         goal: tuple[Outputs, float],
     ) -> tuple[Theta, Outputs]:
         """Chord steps towards r_lin while each is clearly shorter than the last and not yet negligible."""
-        linear, length = goal
+        (linear, length), allowed = goal, Allowance(SOLVE_SHARE)
         for _ in range(self.corrections):
-            if here.length(correction) < NEGLIGIBLE * length:
+            if here.length(correction) < NEGLIGIBLE * length or allowed.is_spent:
                 break
             nearer = here.settled(theta + correction.to(theta.dtype))
             residual_nearer = here.residual_at(nearer)

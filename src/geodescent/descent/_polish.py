@@ -1,8 +1,10 @@
 """The last digits of θ, which the cost does not show."""
 
 from collections import Counter
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
+from geodescent._deadline import OutOfTime
 from geodescent._record import Result
 from geodescent._types import Theta
 from geodescent.descent._linearised import Linearised
@@ -38,22 +40,31 @@ def polished(stage: Stage, state: State, tally: Counter[str]) -> State:
             linear=state.linear,
         )
 
-    here = at(state.best.theta)
+    theta, cost = state.best.theta, state.best.cost
+    try:
+        for here in _path(at, state.best.theta):
+            theta, cost = here.theta, here.cost
+            tally["polishing steps"] += 1
+    except OutOfTime:
+        pass  # what was polished so far is kept
+    return state if theta is state.best.theta else replace(state, theta=theta, cost=cost, best=Best(theta, cost, cost))
+
+
+def _path(at: Callable[[Theta], Linearised], theta: Theta) -> Iterator[Linearised]:
+    """The points of the polish after the first."""
+    here = at(theta)
     if not here.prepared.exact or not _is_sound(here):
-        return state
+        return
     correction = _least_damped(here)
     for _ in range(MOST):
         following = at(here.settled(here.theta + correction.to(here.theta.dtype)))
         if not (_is_sound(following) and following.cost <= here.cost * (1.0 + HARDLY_MORE)):
-            break
+            return
         next_correction = _least_damped(following)
         if not following.length(next_correction) <= CONTRACTS * here.length(correction):
-            break
+            return
         here, correction = following, next_correction
-        tally["polishing steps"] += 1
-    if here.theta is state.best.theta:
-        return state
-    return replace(state, theta=here.theta, cost=here.cost, best=Best(here.theta, here.cost, here.cost))
+        yield here
 
 
 def _is_sound(here: Linearised) -> bool:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from geodescent._deadline import FORWARD_PASS, SMALL_SHARE, in_time, measuring
 from geodescent._types import Outputs, Theta
 from geodescent.jacobian import Block, BlockJacobian, DenseColumns, Jacobian
 from geodescent.problem import Problem
@@ -90,7 +91,10 @@ def linear_entries(problem: Problem) -> Tensor | None:
         return None
     generator, linear = torch.Generator().manual_seed(0), torch.zeros(len(theta), dtype=torch.bool, device="cpu")
     sizes = torch.where(theta == 0.0, 1.0, theta.abs()).double().cpu()
-    here = problem.outputs(theta).double()
+    with measuring(FORWARD_PASS):
+        here = problem.outputs(theta).double()
+    if not in_time(0.0, "parameters that enter linearly", forward_passes=2.0 * len(theta), share=SMALL_SHARE):
+        return None
     for j in range(len(theta)):
         tried = linear.clone()
         tried[j] = True

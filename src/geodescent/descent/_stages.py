@@ -5,6 +5,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import torch
 
+from geodescent._deadline import PIECE_SHARE, is_affordable
 from geodescent._errors import InputError
 from geodescent._settings import NOT_NEGATIVE, SOLVES_IN, Whole, settle
 from geodescent.descent._control import STATIONARY, Control
@@ -15,9 +16,9 @@ from geodescent.descent._parts import require_part
 from geodescent.descent._state import State
 from geodescent.descent._stopping import PROGRESS, is_idle
 from geodescent.descent._walk import EulerWalk, GeodesicWalk, Walk
-from geodescent.lift import INEXACT, DenseLift, KrylovLift, Lift, PlannedLift, known_by_products
+from geodescent.lift import INEXACT, DenseLift, KrylovLift, Lift, PacedLift, PlannedLift, known_by_products
 from geodescent.linalg import SEEN, STEP_ITERATIONS
-from geodescent.problem import FixedSource, PartSource, Problem, Source
+from geodescent.problem import FixedSource, PartSource, Problem, Source, timely_source
 
 VALLEY = 1e-3  # Share of the reference cost: below it exact steps converge fast (docs/decisions.md).
 LONG = 10.0  # Exact steps: the opening ends when the run has cost as much as this many.
@@ -104,7 +105,8 @@ class OpeningEnds:
     Far from the minimum inexact solves lower the cost as much as exact ones, and take a small part of the time. The
     opening ends at `VALLEY` of the reference cost, below which exact steps converge fast and inexact ones slowly; when
     the run has cost as much as `LONG` exact steps; and where an exact step costs no more than an inexact one. Of a D
-    that is known by its products alone no matrix can be factorised: there it goes on until it finds no step.
+    that is known by its products alone no matrix can be factorised: there it goes on until it finds no step; so it does
+    where an exact step would take too much of the time that is left to a deadline.
 
     Args:
         exact: the lift of the steps that follow.
@@ -123,9 +125,12 @@ class OpeningEnds:
         """Whether exact steps are the better use of the time."""
         if known_by_products(here.jacobian):
             return False
-        worth = self.exact.step_flops(here.jacobian) / here.jacobian.product_flops()
+        flops = self.exact.step_flops(here.jacobian)
+        worth = flops / here.jacobian.product_flops()
         if worth <= STEP_ITERATIONS:
             return True
+        if not is_affordable(flops, share=PIECE_SHARE):
+            return False
         return state.stage.work > 0.0 and (state.cost <= VALLEY * state.reference or state.stage.work >= LONG * worth)
 
 
@@ -229,11 +234,15 @@ def planned_stages(problem: Problem, part: Problem | None = None) -> tuple[Stage
     """The stages of a fit of one problem by the default method.
 
     Where a matrix of the problem can be factorised: an opening with inexact solves, then steps with exact ones.
-    With a part of the samples, both on the part first, and then on all.
+    With a part of the samples, both on the part first, and then on all. Where a step takes too long for the time
+    that is left to a deadline, all steps by few products with D, on as many samples, drawn anew, as are in time.
 
     Args:
         part: some of the samples, or None.
     """
+    timely = timely_source(problem, part)
+    if timely is not None:
+        return (Stage(timely, PacedLift() if timely.by_products else INEXACT, EulerWalk(), GainRatio()),)
     source = FixedSource(problem)
     chosen = PlannedLift().choice(problem.n_residuals, problem.n_params, dtype=torch.float64, device=problem.device)
     stages = _on(source, chosen, ())

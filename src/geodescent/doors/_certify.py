@@ -2,8 +2,8 @@
 
 from typing import Literal
 
-from geodescent._budget import within
 from geodescent._conversion import Values
+from geodescent._deadline import within
 from geodescent._settings import COST_LEVEL, POSITIVE, RCOND, SECONDS, OneOf, OrNone
 from geodescent.certificate import Certificate, certificate_of
 from geodescent.doors._arguments import tensors_of

@@ -8,8 +8,10 @@ from typing import Literal
 from torch.utils.data import DataLoader
 
 from geodescent._conversion import Values
+from geodescent._deadline import left_out, within
 from geodescent._record import Callback, history_of
 from geodescent._settings import OneOf
+from geodescent._threads import suited_threads
 from geodescent.descent import (
     Clock,
     Descent,
@@ -36,6 +38,8 @@ from geodescent.generalisation import GAINS, MOST_SAMPLES, Validation, choose_st
 from geodescent.metric import LayerUnits
 from geodescent.outputs import Select
 from geodescent.problem import Model
+
+REMEDY = "a larger max_seconds leaves time for it."
 
 
 @door
@@ -87,7 +91,8 @@ def fit(
         y: targets in exactly the outputs' shape; (N,) for one output.
         target_cost: absolute, in the units of C; None goes on to the rounding floor.
         max_steps: the largest number of accepted steps.
-        max_seconds: the longest time that the run may take; None for no bound.
+        max_seconds: the longest time that the run may take, planning and start included, to a second or to one
+            linearisation, whichever is more; what was cut is said in the notes. None for no bound.
         weights: w ≥ 0, (N,): rows are multiplied by √w, N = Σw.
         validation: (X, y), or another problem over the same θ, never fitted: its cost is recorded beside each step, the
             model is left where it is least, and the run ends where it has not fallen for long (docs/decisions.md).
@@ -109,16 +114,17 @@ def fit(
     stopping = watched(stopping, stop, validation, batches=isinstance(X, DataLoader))
     called = checked_callback(callback)
     OneOf((False, True)).of("initialise", initialise)
-    with saving_alone(checkpoint) as folder:
+    with saving_alone(checkpoint) as folder, within(max_seconds, remedy=REMEDY):
         plan = plan_fit(model, X, y, weights, method, validation, select, by_validation=stop == "validation")
-        state, notes = read_state(folder, plan.stages), list(plan.notes)
+        state, notes = read_state(folder, plan.stages, planned=method is None), list(plan.notes)
         if state is None:
             state, said = _begun(plan, initialise=initialise, by_validation=stopping.by_validation)
             notes += said
         notes += target_notes(plan.problem, stopping.target_cost, state.floor)
         keeper, counts = Keeper(folder, state), Counter[str]()
         with as_ctrl_c(wanted=folder is not None), Progress(verbose, called, state.records[-1]) as progress:
-            descent = _descended(plan, stopping, progress, keeper, counts)
+            descent, said = _descended(plan, stopping, progress, keeper, counts)
+        notes += said
     notes += [*keeper.notes(), *kept_notes(descent.state, stopping)]
     return _solution(plan, descent, counts, notes, target_cost, begin)
 
@@ -153,19 +159,31 @@ def _begun(plan: FitPlan, *, initialise: bool, by_validation: bool) -> tuple[Sta
     return state, notes or unit_notes(problem, units)
 
 
-def _descended(plan: FitPlan, stopping: Stopping, callback: Callback, keeper: Keeper, counts: Counter[str]) -> Descent:
-    """The descent from the keeper's state; also after an exception the model is left at the best point and saved."""
+def _descended(
+    plan: FitPlan, stopping: Stopping, callback: Callback, keeper: Keeper, counts: Counter[str]
+) -> tuple[Descent, list[str]]:
+    """The descent from the keeper's state, and what there is to say of it.
+
+    Also after an exception the model is left at the best point and saved.
+    """
     observer = Observer(plan.judge, Clock(keeper.state.records[-1].seconds), stopping.by_validation)
-    try:
-        return descend(
-            plan.stages,
-            keeper.state,
-            stopping=stopping,
-            callback=callback,
-            observer=observer,
-            tally=counts,
-            save=keeper,
-        )
-    finally:
-        plan.problem.write(keeper.state.best.theta)
-        keeper.write()
+    with suited_threads() as threads:
+
+        def save(state: State) -> None:
+            keeper(state)
+            threads.look()
+
+        try:
+            descent = descend(
+                plan.stages,
+                keeper.state,
+                stopping=stopping,
+                callback=callback,
+                observer=observer,
+                tally=counts,
+                save=save,
+            )
+        finally:
+            plan.problem.write(keeper.state.best.theta)
+            keeper.write()
+    return descent, [sentence for sentence in (threads.sentence, left_out()) if sentence]

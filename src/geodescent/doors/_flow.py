@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from geodescent._conversion import Values
+from geodescent._deadline import within
 from geodescent._errors import InputError
 from geodescent._record import Callback, Result
 from geodescent.descent import require_part
@@ -90,16 +91,17 @@ def flow(
         raise InputError(f"the cost at the start is {cost0}: the flow needs a positive, finite one to fall from.")
     floor = min(start_floor(problem, exact), cost0)
     end = _end(until, target_cost, cost0, floor)
-    path = follow(
-        problem,
-        end,
-        field=field or AdaptedField(),
-        lift=exact,
-        tol=tol,
-        max_seconds=bound,
-        callback=called,
-        floor=floor,
-    )
+    with within(max_seconds):
+        path = follow(
+            problem,
+            end,
+            field=field or AdaptedField(),
+            lift=exact,
+            tol=tol,
+            max_seconds=bound,
+            callback=called,
+            floor=floor,
+        )
     problem.write(path.points[-1].theta)
     counts, notes = {"evaluations": path.evaluations}, [*problem.notes, *notes_of(path, end)]
     stats = stats_of(problem, exact, torch.float64, last=path.last, counts=counts, notes=notes)

@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable
 from contextlib import ExitStack
 
-from geodescent._budget import within
+from geodescent._deadline import within
 from geodescent._errors import InputError
 from geodescent._types import Theta
 from geodescent.certificate import Certificate, certificate_of, unknown_certificate

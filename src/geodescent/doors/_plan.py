@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from geodescent._conversion import Values
+from geodescent._deadline import unhurried
 from geodescent._errors import InputError
 from geodescent._types import Theta
 from geodescent.descent import PROGRESS, GainRatio, Method, Patience, Spring, Stages, State, Stopping, planned_stages
@@ -18,6 +19,7 @@ from geodescent.metric import LayerUnits
 from geodescent.outputs import Select
 from geodescent.problem import (
     BatchSource,
+    DrawnSource,
     FixedSource,
     Model,
     PartSource,
@@ -76,7 +78,8 @@ def plan_fit(
         if y is not None or weights is not None:
             raise InputError("a DataLoader brings its own targets and no weights: pass fit(model, loader).")
         return _over_loader(model, X, select, chosen, validation, by_validation=by_validation)
-    problem = whole = problem_of(model, X, y, weights, call="fit", select=select)
+    with unhurried():
+        problem = whole = problem_of(model, X, y, weights, call="fit", select=select)
     if isinstance(chosen, tuple):
         return _own_stages(problem, chosen, validation, by_validation=by_validation)
     notes = whole.notes
@@ -115,6 +118,14 @@ def _own_stages(problem: Problem, stages: Stages, validation: Validation | None,
 
 def _opening_notes(stages: Stages) -> list[str]:
     source = stages[0].source
+    if isinstance(source, DrawnSource):
+        n_samples = sum(block.n_samples for block in source.first.blocks)
+        samples = "all" if source.is_whole else f"{source.n_drawn} samples of {n_samples}, drawn anew for each"
+        products = ", by few products with D" if source.by_products else ""
+        return [
+            f"The planned steps would take too much of max_seconds: shorter ones are taken, on {samples}{products}. A "
+            "larger max_seconds leaves time for better ones."
+        ]
     if not isinstance(source, PartSource):
         return []
     drawn, n_samples = source.drawn.blocks[0].n_samples, source.first.blocks[0].n_samples
@@ -140,10 +151,12 @@ def _over_loader(
     chosen = method or Method()
     whole = chosen.lift is not None and chosen.lift.adds_over_batches and not isinstance(chosen.control, Spring)
     if whole:
-        streamed = StreamedSource.of(model, loader, select)
+        with unhurried():
+            streamed = StreamedSource.of(model, loader, select)
         stage = chosen.stage(streamed, streamed.whole)
     else:
-        batches = BatchSource.of(model, loader, select)
+        with unhurried():
+            batches = BatchSource.of(model, loader, select)
         planned = chosen.stage(batches, batches.first)
         stage = (
             planned

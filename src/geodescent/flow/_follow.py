@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
+from geodescent._deadline import OutOfTime, unhurried
 from geodescent._errors import InputError
 from geodescent._record import Callback, Result, StepRecord
 from geodescent._types import Outputs
@@ -57,7 +58,8 @@ def follow(
     theta, begin = problem.theta, clock.perf_counter()
     residual0 = problem.residual(theta, dtype=torch.float64)
     velocity = Counted(lifted_velocity(problem, field, lift, residual0), max_seconds)
-    point, last = path_point(problem, lift, theta, 0.0, residual0)
+    with unhurried():
+        point, last = path_point(problem, lift, theta, 0.0, residual0)
     points, cost0 = [point], point.cost
 
     def ended(result: Result) -> FlowPath:
@@ -74,7 +76,7 @@ def follow(
             points.append(point)
             law = predicted_cost(cost0, tau, floor=floor)
             callback(_record(problem, points, law, clock.perf_counter() - begin))
-    except TimeoutError:
+    except (TimeoutError, OutOfTime):
         return ended(Result.max_seconds)
     except ArithmeticError:
         return ended(Result.not_integrable)

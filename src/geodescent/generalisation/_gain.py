@@ -8,12 +8,14 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from geodescent._deadline import SMALL_SHARE, Allowance, OutOfTime, is_affordable
 from geodescent._types import Outputs, Theta
 from geodescent.generalisation._chosen_start import NOISY, ChosenStart, GainCandidate
 from geodescent.generalisation._distinct_samples import DistinctSamples, affordable, blocks_of_samples, distinct_samples
 from geodescent.generalisation._leave_one_out import LeaveOneOut, leave_one_out, modes_of_gram, modes_of_rows
 from geodescent.generalisation._start_units import in_units
 from geodescent.jacobian import Jacobian
+from geodescent.linalg import EIGH_FLOPS
 from geodescent.metric import LayerUnits, Metric, entries_of
 from geodescent.problem import Problem, active
 
@@ -45,10 +47,10 @@ def choose_start(problem: Problem, gains: Sequence[float], max_samples: int, see
     whole, units = Problem(tuple(blocks)), LayerUnits.of(problem)
     theta, changed = in_units(problem, problem.theta, units)
     first = _first_entries(units)
-    tried, count = sorted(set(gains)), min(max_samples, affordable(whole))
+    tried, count = sorted(set(gains)), _timely(min(max_samples, affordable(whole)))
     start = _looked(whole, theta, first, tried, count, seed)
     more = min(NOISE_SAMPLES, sum(len(active(block)) for block in blocks))
-    if max_samples >= more > count and _asks_for_more(start):
+    if max_samples >= more > count and _timely(more) == more and _asks_for_more(start):
         start = _looked(whole, theta, first, tried, more, seed)
     if start.reason is None:
         theta = _scaled(theta, torch.cat(list(first.values())), start.gain)
@@ -56,6 +58,13 @@ def choose_start(problem: Problem, gains: Sequence[float], max_samples: int, see
         return start
     problem.write(theta)
     return replace(start, units=changed)
+
+
+def _timely(count: int) -> int:
+    """At most so many samples, as many as can be decomposed in the time that is left."""
+    while count > FEWEST_SAMPLES and not is_affordable(EIGH_FLOPS * count**3, share=SMALL_SHARE):
+        count = max(FEWEST_SAMPLES, count // 2)
+    return count
 
 
 def _first_entries(units: LayerUnits | None) -> dict[str, Tensor]:
@@ -91,7 +100,10 @@ def _looked(
     def at(gain: float, *, by_rows: bool) -> GainCandidate:
         return _candidate(part, _scaled(theta, entries, gain), gain, metric, by_rows=by_rows)
 
-    begin = at(_nearest(gains), by_rows=False)
+    try:
+        begin = at(_nearest(gains), by_rows=False)
+    except OutOfTime:
+        return ChosenStart(1.0, (), (), math.nan, n, n_given, "the time ran out before one gain was tried.")
     noisy = begin.error > NOISY * part.cost_of_mean and begin.route != MEAN_GRAM_ROUTE and count >= NOISE_SAMPLES
     small = part.problem.n_samples < SMALL_PART * problem.n_samples and not noisy
     candidates = _candidates(begin, partial(at, by_rows=begin.route == ROWS_ROUTE), gains, small=small)
@@ -128,14 +140,17 @@ def _candidates(
     begin: GainCandidate, at: Callable[[float], GainCandidate], gains: list[float], *, small: bool
 ) -> tuple[GainCandidate, ...]:
     """From the first one upwards, then downwards, each way as long as the error falls: it has one valley."""
-    first = gains.index(begin.gain)
+    first, allowed = gains.index(begin.gain), Allowance(SMALL_SHARE)
     errors = {first: begin}
     for way in (range(first + 1, len(gains)), range(first - 1, -1, -1)):
         least = errors[first].error
         for i in way:
-            if small and gains[i] < 1.0 and math.isfinite(least):
+            if (small and gains[i] < 1.0 and math.isfinite(least)) or allowed.is_spent:
                 break
-            errors[i] = at(gains[i])
+            try:
+                errors[i] = at(gains[i])
+            except OutOfTime:
+                break
             if math.isfinite(least) and not errors[i].error < least:
                 break
             least = min(least, errors[i].error)

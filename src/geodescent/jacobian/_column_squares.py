@@ -6,7 +6,7 @@ from torch import Tensor
 from geodescent._errors import MemoryPlanError
 from geodescent._types import Theta
 from geodescent.jacobian._jacobian import Jacobian
-from geodescent.jacobian._product_columns import PROBES, random_signs
+from geodescent.jacobian._product_columns import random_signs
 
 
 def column_squares(jacobian: Jacobian, wanted: Tensor) -> Theta:
@@ -19,9 +19,11 @@ def column_squares(jacobian: Jacobian, wanted: Tensor) -> Theta:
         try:
             return jacobian.normal().diagonal()
         except MemoryPlanError:
+            drawn = 0
             for signs in random_signs(jacobian.n_residuals, squares):
-                squares.add_(jacobian.rmv(signs).square(), alpha=1.0 / PROBES)
-            return squares
+                squares += jacobian.rmv(signs).square()
+                drawn += 1
+            return squares / drawn
     for block in jacobian.blocks:
         for piece in block.columns:
             if bool(wanted[piece.index].any()):

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from geodescent._budget import budget
+from geodescent._deadline import require_time
 from geodescent.jacobian._columns import Columns, DenseColumns, same_columns
 from geodescent.jacobian._outer_columns import OuterColumns
 from geodescent.jacobian._workspace import Workspace
@@ -126,6 +127,7 @@ def _tiles(
     q, q2, height = block.n_outputs, other.n_outputs, budget().tile_rows
     p, p2 = _positions(pairs[0][0]), _positions(pairs[0][1])
     for rows in chunks(block.n_samples, height // (q * p)):
+        require_time("a Gram matrix")
         left = [a.samples(rows) for a, _ in pairs]
         for columns in chunks(rows.stop if lower else other.n_samples, ASPECT * height // (q2 * p2)):
             tile = out[rows.start * q : rows.stop * q, columns.start * q2 : columns.stop * q2]

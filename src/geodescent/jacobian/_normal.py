@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from geodescent._budget import budget
+from geodescent._deadline import require_time
 from geodescent.jacobian._columns import Columns
 from geodescent.jacobian._gram import Block, chunks
 from geodescent.jacobian._outer_columns import OuterColumns
@@ -35,6 +36,7 @@ def add_normal(block: Block, out: Tensor) -> None:
 def row_chunks(block: Block, n_params: int, *, like: Tensor) -> Iterator[Tensor]:
     """The rows of D, (n·Q, K), in chunks of whole samples."""
     for chunk in chunks(block.n_samples, budget().rows_numbers // max(1, block.n_outputs * n_params)):
+        require_time("the rows of D")
         part = block.samples(chunk)
         rows = like.new_zeros(part.n_rows, n_params)
         for piece in part.columns:
@@ -48,6 +50,7 @@ def _product(left: Columns, right: Columns, n_samples: int, n_outputs: int) -> T
     out = torch.zeros(0, device="cpu")
     held = n_outputs * (o + o2) + d * d2 + (o * o2 if d * d2 > 1 else 0)  # numbers a sample
     for chunk in chunks(n_samples, budget().rows_numbers // held):
+        require_time("the normal matrix")
         (g, a), (g2, a2) = _factors(left.samples(chunk)), _factors(right.samples(chunk))
         if a is None and a2 is None:
             part = g.flatten(0, 1).T @ g2.flatten(0, 1)

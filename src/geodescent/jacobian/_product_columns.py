@@ -8,11 +8,13 @@ import torch
 from torch import Tensor
 
 from geodescent._budget import budget, fits, require
+from geodescent._deadline import PIECE_SHARE, Allowance, is_affordable, require_time
 from geodescent._errors import InputError
 from geodescent.jacobian._columns import Columns, DenseColumns
 from geodescent.jacobian._workspace import Workspace
 
 PROBES = 64  # Products in an estimate of a diagonal: the relative error of its entries is about √(2/64), a fifth.
+LEAST_PROBES = 2  # Products in an estimate of a diagonal that is cut by a deadline.
 
 Product = Callable[[Tensor], Tensor]
 
@@ -51,7 +53,9 @@ class ProductColumns:
 
     @property
     def is_formable(self) -> bool:
-        return self.unmade <= budget().rows_numbers
+        lines = 0.5 * min(len(self.row_scale), self.width)
+        small = self.unmade <= budget().rows_numbers
+        return small and is_affordable(products=lines, share=PIECE_SHARE)
 
     @property
     def index(self) -> Tensor:
@@ -77,6 +81,7 @@ class ProductColumns:
         """The columns of D one by one, or its rows, whichever are fewer."""
         scale = self.column_scale if self._by_columns else self.row_scale
         for i in range(len(scale)):
+            require_time("D from its products")
             unit = torch.zeros_like(scale)
             unit[i] = 1.0
             if self._by_columns:
@@ -146,19 +151,23 @@ class ProductColumns:
     def row_squares(self) -> Tensor:
         if self.is_formable:
             return self._formed.row_squares()
-        squares = torch.zeros_like(self.row_scale)
+        squares, drawn = torch.zeros_like(self.row_scale), 0
         for signs in random_signs(self.width, self.row_scale):
             squares += self.mv(signs)[:, 0].square()
-        return (squares / PROBES)[:, None]
+            drawn += 1
+        return (squares / drawn)[:, None]
 
     def add_column_squares(self, out: Tensor) -> None:
         if self.is_formable and fits(self.unmade * self.row_scale.dtype.itemsize, self.row_scale.device):
             self._formed.add_column_squares(out)
             return
+        squares, drawn = torch.zeros_like(self.column_scale), 0
         for signs in random_signs(len(self.row_scale), self.row_scale):
             row = torch.zeros_like(self.column_scale)
             self.rmv(signs[:, None], row)
-            out.add_(row.square(), alpha=1.0 / PROBES)
+            squares += row.square()
+            drawn += 1
+        out.add_(squares, alpha=1.0 / drawn)
 
     def add_block(self, other: Columns, out: Tensor, work: Workspace, *, fresh: bool) -> None:
         self._formed.add_block(other, out, work, fresh=fresh)
@@ -171,8 +180,10 @@ class ProductColumns:
 
 
 def random_signs(n: int, like: Tensor) -> Iterator[Tensor]:
-    """`PROBES` vectors of random signs, (n,), always the same ones."""
-    generator = torch.Generator(like.device).manual_seed(0)
-    for _ in range(PROBES):
+    """`PROBES` vectors of random signs, (n,), always the same ones; where time is short `LEAST_PROBES`."""
+    generator, allowed = torch.Generator(like.device).manual_seed(0), Allowance(PIECE_SHARE)
+    for drawn in range(PROBES):
+        if drawn >= LEAST_PROBES and allowed.is_spent:
+            return
         signs = torch.randint(0, 2, (n,), generator=generator, device=like.device)
         yield (2 * signs - 1).to(like.dtype)

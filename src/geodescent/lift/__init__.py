@@ -10,6 +10,7 @@ from geodescent.lift._krylov_lift import KrylovLift
 from geodescent.lift._layer_factors import LayerFactor, LayerFactors
 from geodescent.lift._normal_lift import NormalLift
 from geodescent.lift._output_blocks import OutputBlocks, RowBlocks
+from geodescent.lift._paced_lift import PacedLift
 from geodescent.lift._planned_lift import INEXACT, DenseLift, PlannedLift, known_by_products
 from geodescent.lift._product_lift import PRODUCT_DAMPING
 from geodescent.lift._protocols import FULL, ROUGH, Damped, Lift, Lifted, MetricJacobian, Prepared, SolveGoal
@@ -34,6 +35,7 @@ __all__ = [
     "MetricJacobian",
     "NormalLift",
     "OutputBlocks",
+    "PacedLift",
     "PlannedLift",
     "Prepared",
     "RefinedFactor",

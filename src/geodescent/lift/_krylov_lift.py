@@ -140,6 +140,8 @@ class _DampedKrylov:
             max_iterations=min(prepared.patience, prepared.method.max_iterations),
             near=None if goal.start is None else prepared.metric.enter(goal.start),
         )
+        if solved.cut:
+            return solved
         return replace(solved, converged=True) if solved.converged or pace.seen else None
 
     def _by_rows(self, v: Outputs, residual: float) -> Iterations | None:
@@ -159,7 +161,7 @@ class _DampedKrylov:
             max_iterations=method.max_iterations,
             space=ROWS,
         )
-        if not solved.converged and damping == 0.0:
+        if not (solved.converged or solved.cut) and damping == 0.0:
             return None
         return replace(solved, solution=self.prepared.metric.jacobian.rmv(solved.solution))
 

@@ -7,9 +7,10 @@ import torch
 from torch import Tensor
 
 from geodescent._budget import budget
+from geodescent._deadline import SMALL_SHARE, in_time, require_time
 from geodescent._types import Theta
 from geodescent.jacobian import Columns, Cotangents, DenseCotangents, DenseInputs, Jacobian, OuterColumns, same_columns
-from geodescent.linalg import total
+from geodescent.linalg import EIGH_FLOPS, total
 
 COTANGENTS_A_ROW = 16  # Cotangents for each row of a layer: more of them change neither axes nor diagonal much.
 WIDEST = 1024  # Order of a factor: the eigenvectors of a wider one cost more than the iterations they save.
@@ -91,7 +92,7 @@ class LayerFactors:
         if not jacobian.holds_rows:
             return None
         groups, overlapping = _parted(jacobian)
-        parts = tuple(LayerFactor.of(group) for group in groups)
+        parts = tuple(map(_in_time, groups))
         if not overlapping:
             return cls(parts)
         rest = torch.zeros(jacobian.n_params, dtype=jacobian.dtype, device=jacobian.device)
@@ -110,6 +111,11 @@ class LayerFactors:
             return out
 
         return solve
+
+
+def _in_time(group: Sequence[Columns]) -> LayerFactor:
+    require_time("the factors of the layers")
+    return LayerFactor.of(group)
 
 
 def _parted(jacobian: Jacobian) -> tuple[list[list[Columns]], list[Columns]]:
@@ -141,7 +147,8 @@ def _some(piece: OuterColumns) -> tuple[OuterColumns, float]:
 
 def _axes(vectors: Sequence[DenseInputs | Cotangents], weights: Sequence[float]) -> Tensor | None:
     """The eigenvectors of the weighted sum of second moments; None where they are too wide."""
-    if vectors[0].size > WIDEST:
+    size = vectors[0].size
+    if size > WIDEST or not in_time(EIGH_FLOPS * size**3, "eigenvectors of factors of layers", share=SMALL_SHARE):
         return None
     moments = [v.moment() if weight == 1.0 else v.moment() * weight for v, weight in zip(vectors, weights, strict=True)]
     axes: Tensor = torch.linalg.eigh(_added(moments)).eigenvectors

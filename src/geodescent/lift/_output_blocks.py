@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from geodescent._budget import allowed_bytes
+from geodescent._deadline import PIECE_SHARE, in_time, require_time
 from geodescent.jacobian import BlockJacobian, Jacobian
 from geodescent.linalg import EighFactor, definite
 
@@ -61,6 +62,7 @@ class OutputBlocks:
         """
         factors = []
         for block in self.blocks:
+            require_time("blocks of G as a preconditioner")
             factor = definite(block, damping=damping)
             if isinstance(factor, EighFactor) and damping == 0.0:
                 return None
@@ -88,6 +90,8 @@ class RowBlocks:
         """None where the Jacobian cannot form its rows, or the blocks do not fit."""
         parts = _by_outputs(jacobian)
         if not parts or not all(_groups(part) for part, _ in parts):
+            return None
+        if not in_time(cls.flops(jacobian), "blocks of G as a preconditioner", share=PIECE_SHARE):
             return None
         return cls(tuple(OutputBlocks.rotated(part, rows) for part, rows in parts))
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from geodescent._deadline import require_time
 from geodescent._types import Outputs, Theta
 from geodescent.jacobian import Jacobian
 
@@ -44,8 +45,10 @@ class TwoFactors:
         lower = _shifted_cholesky(product)
         if lower is None:
             return None
+        require_time("a factor of D")
         rows = jacobian.dense() if wide else jacobian.dense().T
         whitened = torch.linalg.solve_triangular(lower, rows, upper=False)
+        require_time("a factor of D")
         inverse = torch.linalg.solve_triangular(lower, torch.eye(len(lower), device="cpu").to(lower), upper=False)
         return cls(rows, lower, whitened, whitened @ whitened.T, inverse @ inverse.T, wide)
 

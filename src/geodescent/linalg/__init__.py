@@ -5,6 +5,7 @@ so that rows could be spread over several processes.
 """
 
 from geodescent.linalg._factors import (
+    EIGH_FLOPS,
     CholeskyFactor,
     EighFactor,
     Factor,
@@ -30,6 +31,7 @@ from geodescent.linalg._stopping import (
 from geodescent.linalg._sums import PARAMETERS, ROWS, Space, dot, norm, row_dot, row_norm, row_total, total
 
 __all__ = [
+    "EIGH_FLOPS",
     "PARAMETERS",
     "ROWS",
     "SEEN",

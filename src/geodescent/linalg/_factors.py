@@ -6,7 +6,10 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from geodescent._deadline import require_time
 from geodescent.linalg._sums import total
+
+EIGH_FLOPS = 9.0  # Times n³: flops of eigenvalues and eigenvectors.
 
 # --- the orthogonal factor of a tall matrix --------------------------------------------------------------------------
 
@@ -149,7 +152,7 @@ def eigh(matrix: Tensor, *, damping: float = 0.0, rcond: float | None = None) ->
 
     Cost: about 9 n³ flops, two n × n buffers.
     """
-    values, vectors = torch.linalg.eigh(matrix)
+    values, vectors = _decomposed(matrix)
     largest = float(values[-1].clamp(min=0.0))
     level = len(matrix) * torch.finfo(matrix.dtype).eps
     cut = max(level, (rcond or 0.0) ** 2) * largest
@@ -167,10 +170,17 @@ def definite(matrix: Tensor, *, damping: float) -> Factor:
         lower = cholesky(matrix, damping=damping + 2.0 * unresolved)
     if lower is not None:
         return lower
-    values, vectors = torch.linalg.eigh(matrix)
+    values, vectors = _decomposed(matrix)
     precision = torch.finfo(matrix.dtype)
     level = max(len(matrix) * precision.eps * float(values[-1]), precision.tiny)
     return EighFactor(values.clamp(min=0.0), vectors, max(damping, level), math.sqrt(level))
+
+
+def _decomposed(matrix: Tensor) -> tuple[Tensor, Tensor]:
+    """Eigenvalues and eigenvectors: begun only where there is time for them."""
+    require_time("an eigendecomposition", flops=EIGH_FLOPS * len(matrix) ** 3)
+    values, vectors = torch.linalg.eigh(matrix)
+    return values, vectors
 
 
 def factor(matrix: Tensor, *, damping: float = 0.0, rcond: float | None = None) -> Factor:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from geodescent._deadline import SOLVE_SHARE, Allowance
 from geodescent.linalg._stopping import Enough
 from geodescent.linalg._sums import PARAMETERS, Space
 
@@ -17,12 +18,21 @@ INVARIANT = 1e-12  # Share of ‖A‖: a Lanczos vector shorter than this is rou
 
 @dataclass(frozen=True)
 class Iterations:
-    """The result of an iterative solve: solution, number of iterations, relative residual, and whether it converged."""
+    """The result of an iterative solve.
+
+    Attributes:
+        solution: the best so far.
+        count: of iterations.
+        relative_residual: of the solution.
+        converged: whether it is as good as was asked for.
+        cut: whether it is not, because the time ran out.
+    """
 
     solution: Tensor
     count: int
     relative_residual: float
     converged: bool
+    cut: bool = False
 
 
 def conjugate_gradients(
@@ -34,6 +44,7 @@ def conjugate_gradients(
     max_iterations: int,
     near: Tensor | None = None,
     space: Space = PARAMETERS,
+    share: float = SOLVE_SHARE,
 ) -> Iterations:
     """Solves `A z = b`, A symmetric and positive definite, by preconditioned conjugate gradients.
 
@@ -43,6 +54,7 @@ def conjugate_gradients(
         enough: where to stop: `residual_test`, `gap_test` or `Pace`.
         near: a vector; the iteration starts at its multiple that minimises `½⟨z, Az⟩ − ⟨b, z⟩`. None starts at zero.
         space: that of z: PARAMETERS or ROWS.
+        share: of the time that is left to a deadline, after which the iteration ends.
 
     Source: Golub & Van Loan, *Matrix Computations*, algorithm 11.5.1, with the Polak–Ribière quotient, which
     still converges where the preconditioner is applied inexactly.
@@ -60,7 +72,8 @@ def conjugate_gradients(
     s = preconditioner(r)
     p, rho = s.clone(), dot(r, s)
     best, best_norm, count, done = z, norm(r), 0, enough(z, r, rho)
-    while not done and count < max_iterations:
+    allowed = Allowance(share)
+    while not done and count < max_iterations and not (count and allowed.is_spent):
         q = operator(p)
         curvature = dot(p, q)
         if not (curvature > 0.0 and rho > 0.0 and math.isfinite(rho)):
@@ -77,7 +90,8 @@ def conjugate_gradients(
         done = enough(z, r, rho)
         if done or size < best_norm:
             best, best_norm = z, size
-    return Iterations(best, count, best_norm / scale, done)
+    cut = not done and allowed.is_spent  # then the last: `½⟨z, Az⟩ − ⟨b, z⟩` falls at every iteration, ‖r‖ need not
+    return Iterations(z if cut else best, count, (norm(r) if cut else best_norm) / scale, done, cut)
 
 
 def lanczos_extremes(
@@ -92,8 +106,10 @@ def lanczos_extremes(
     Source: Golub & Van Loan, *Matrix Computations*, section 10.1.
     """
     dot, norm = space.dot, space.norm
-    basis, diagonal, off = [start / norm(start)], [], []
+    basis, diagonal, off, allowed = [start / norm(start)], list[float](), list[float](), Allowance(SOLVE_SHARE)
     for _ in range(min(iterations, len(start))):
+        if off and allowed.is_spent:
+            break
         w = operator(basis[-1])
         diagonal.append(dot(basis[-1], w))
         for vector in basis + basis:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from geodescent._deadline import SOLVE_SHARE, Allowance
 from geodescent.linalg._krylov import Iterations, Operator
 from geodescent.linalg._sums import norm, row_norm
 
@@ -29,8 +30,8 @@ def lsmr(mv: Operator, rmv: Operator, b: Tensor, *, tol: float, max_iterations: 
     h, h_bar = v.clone(), torch.zeros_like(v)
     zeta_bar, alpha_bar, rho, rho_bar, c_bar, s_bar = alpha * beta, alpha, 1.0, 1.0, 1.0, 0.0
     residual, square, count, converged = _ResidualNorm(beta), alpha**2, 0, False
-    steps = _bidiagonalisation(mv, rmv, u, v, alpha)
-    while count < max_iterations and not converged:
+    steps, allowed = _bidiagonalisation(mv, rmv, u, v, alpha), Allowance(SOLVE_SHARE)
+    while count < max_iterations and not converged and not (count and allowed.is_spent):
         count += 1
         beta_next, alpha, v = next(steps)
         rho_old, rho = rho, math.hypot(alpha_bar, beta_next)
@@ -51,7 +52,7 @@ def lsmr(mv: Operator, rmv: Operator, b: Tensor, *, tol: float, max_iterations: 
         square += alpha**2
         small = abs(zeta_bar) <= tol * frobenius * residual.value or residual.value <= tol * beta
         converged = small or alpha == 0.0
-    return Iterations(x, count, residual.value / beta, converged)
+    return Iterations(x, count, residual.value / beta, converged, cut=not converged and allowed.is_spent)
 
 
 def _bidiagonalisation(

@@ -4,7 +4,7 @@ Any object with the methods of `OutputMap` can be fitted; `SampleMap`, `ClosureM
 this library. D is computed here: `linearise` uses the rules of layers, and autograd for everything else.
 """
 
-from geodescent.outputs._autograd import value_and_derivative
+from geodescent.outputs._autograd import products, value_and_derivative
 from geodescent.outputs._closure import PARTS, Closure
 from geodescent.outputs._closure_map import ClosureMap, ClosureRoutes
 from geodescent.outputs._function import ModelFunction, parameters_of
@@ -59,6 +59,7 @@ __all__ = [
     "n_samples_of",
     "parameters_of",
     "probe",
+    "products",
     "register_rule",
     "require_plain",
     "take",

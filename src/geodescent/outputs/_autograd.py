@@ -11,10 +11,21 @@ import torch
 from torch import Tensor
 
 from geodescent._budget import budget, require
+from geodescent._deadline import (
+    PIECE_SHARE,
+    PRODUCT,
+    Allowance,
+    has_deadline,
+    measuring,
+    require_time,
+    seconds_of,
+)
 from geodescent._errors import JacobianError
 from geodescent._types import Outputs, Theta
 from geodescent.linalg import norm, row_dot, row_norm
 
+TWICE, FORWARDS = "product by two passes backwards", "product by forward mode"
+"""Pieces of work whose seconds decide by which of them products are taken."""
 SEED = 7919  # Seed: not 0, with which users often draw θ, because a check along θ itself could miss errors.
 
 SUMMED = 10.0  # Times √eps of a part's own size: sums over samples and layers are taken in another order.
@@ -105,8 +116,7 @@ def second_derivative_of(outputs: Tensor, leaves: list[Tensor], direction: list[
         along = (outputs * u).sum()
         slope = _along(torch.autograd.grad(along, leaves, create_graph=True, allow_unused=True), direction)
         first, number = _by(slope, u), float(slope.detach())
-        size = row_norm(u.detach()) * row_norm(first) + abs(number)
-        if abs(row_dot(u.detach(), first) - number) > math.sqrt(torch.finfo(outputs.dtype).eps) * size:
+        if not _is_slope(first, u.detach(), number):
             return None
         if not slope.requires_grad:
             return torch.zeros_like(outputs)
@@ -130,6 +140,7 @@ def derivative_rows(outputs: Tensor, leaves: list[Tensor]) -> Tensor:
     flat, derivatives = outputs.reshape(-1), outputs.new_empty(outputs.numel(), width)
     chunk = max(1, budget().batch_bytes // max(1, width * outputs.dtype.itemsize))
     for start in range(0, len(flat), chunk):
+        require_time("a linearisation")
         part = flat[start : start + chunk]
         derivatives[start : start + len(part)] = _batched(part, leaves)
     u = random_rows(flat.shape, flat)
@@ -137,6 +148,25 @@ def derivative_rows(outputs: Tensor, leaves: list[Tensor]) -> Tensor:
     if bool(torch.isfinite(expected).all()) and differ(u @ derivatives, expected, norm(expected)):
         derivatives = _one_by_one(flat, leaves)
     return derivatives.view(*outputs.shape, width)
+
+
+def columns_twice(outputs: Tensor, leaf: Tensor) -> Tensor | None:
+    """D, (m, K), column by column by two passes backwards, without parts of torch that take a second to load.
+
+    None where that takes too large a share of the time that is left to a deadline.
+
+    Raises: RuntimeError, where an operation can be differentiated only once.
+    Cost: one graph, and a backward pass through it for each column.
+    """
+    twice = _kept_twice(outputs, leaf)
+    if twice is None:
+        raise RuntimeError("an operation of the function can be differentiated only once.")
+    allowed, columns = Allowance(PIECE_SHARE), list[Tensor]()
+    for unit in torch.eye(len(leaf), dtype=leaf.dtype, device=leaf.device):
+        if allowed.is_spent:
+            return None
+        columns.append(twice(unit))
+    return torch.stack(columns, 1)
 
 
 def products(function: Callable[[Theta], Tensor], theta: Theta) -> tuple[Callable[[Tensor], Tensor], ...]:
@@ -160,29 +190,62 @@ def products(function: Callable[[Theta], Tensor], theta: Theta) -> tuple[Callabl
             return torch.zeros_like(leaf)
         return gradient_of(outputs, [leaf], u.view(outputs.shape))[0]
 
-    return forwards, backwards
+    if not has_deadline():
+        return forwards, backwards
+    faster = _faster(forwards, outputs, leaf)
+    return _timely(faster), _timely(backwards)
 
 
-def columns_by_two_passes(function: Callable[[Theta], Tensor], theta: Theta) -> Tensor:
-    """D, (m, K), one column after the other, as the derivative of Dᵀu by u.
+def _timely(product: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    """The same, not begun after the deadline."""
 
-    The first forward derivative of a process makes torch load its compiler, which takes a second; these passes do not.
+    def measured(v: Tensor) -> Tensor:
+        require_time("products with D")
+        with measuring(PRODUCT):
+            return product(v)
 
-    Raises: NotImplementedError, where an operation can be differentiated only once.
-    Cost: K + 1 backward passes, the K of twice the size.
-    """
-    leaf = theta.detach().clone().requires_grad_()
-    with torch.enable_grad():
-        outputs = function(leaf)
+    return measured
+
+
+def _faster(forwards: Callable[[Tensor], Tensor], outputs: Tensor, leaf: Tensor) -> Callable[[Tensor], Tensor]:
+    """`D v` by forward mode or by a second pass backwards, whichever takes less time: that differs by some factor."""
+    if not outputs.requires_grad:
+        return forwards
+    twice = _kept_twice(outputs, leaf)
+    if twice is None:
+        return forwards
+    if not (seconds_of(TWICE) and seconds_of(FORWARDS)):  # once a run
+        for piece, product in ((TWICE, twice), (FORWARDS, forwards)):
+            with measuring(piece):
+                product(leaf.detach())
+    return twice if seconds_of(TWICE) < seconds_of(FORWARDS) else forwards
+
+
+def _kept_twice(outputs: Tensor, leaf: Tensor) -> Callable[[Tensor], Tensor] | None:
+    """`v ↦ D v` as the derivative of `⟨Dᵀu, v⟩` by u, whose graph is kept; None where that is not D v."""
     u = random_rows(outputs.shape, outputs).requires_grad_()
-    with torch.enable_grad():
-        gradient = torch.autograd.grad((outputs * u).sum(), leaf, create_graph=True)[0]
-    columns = torch.stack([_by(entry, u).reshape(-1) for entry in gradient.unbind()], 1)
-    ours, sizes = columns.T @ u.detach().reshape(-1), columns.norm(dim=0) * row_norm(u.detach())
-    off = (ours - gradient.detach()).abs() > math.sqrt(torch.finfo(theta.dtype).eps) * (sizes + gradient.detach().abs())
-    if bool(off.any()):
-        raise NotImplementedError("an operation can be differentiated only once")
-    return columns
+    try:
+        with torch.enable_grad():
+            (gradient,) = torch.autograd.grad((outputs * u).sum(), [leaf], create_graph=True)
+        v = random_rows(leaf.shape, leaf)
+        product, number = _by((gradient * v).sum(), u), row_dot(gradient.detach(), v)
+    except (RuntimeError, NotImplementedError):
+        return None
+    if not _is_slope(product, u.detach(), number):
+        return None
+
+    def twice(v: Tensor) -> Tensor:
+        with torch.enable_grad():
+            slope = (gradient * v).sum()
+        return _by(slope, u).reshape(-1)
+
+    return twice
+
+
+def _is_slope(product: Tensor, u: Tensor, number: float) -> bool:
+    """Whether `⟨u, D v⟩` is what `⟨Dᵀu, v⟩` is: where x can be differentiated only once, autograd may give zeros."""
+    size = row_norm(u) * row_norm(product) + abs(number)
+    return abs(row_dot(u, product) - number) <= math.sqrt(torch.finfo(u.dtype).eps) * size
 
 
 def _backward_twice(outputs: Tensor, leaf: Tensor, v: Tensor) -> Tensor:
@@ -194,8 +257,7 @@ def _backward_twice(outputs: Tensor, leaf: Tensor, v: Tensor) -> Tensor:
     with torch.enable_grad():
         slope = _along(torch.autograd.grad((outputs * u).sum(), [leaf], create_graph=True), [v])
     product, number = _by(slope, u), float(slope.detach())
-    size = row_norm(u.detach()) * row_norm(product) + abs(number)
-    if abs(row_dot(u.detach(), product) - number) > math.sqrt(torch.finfo(v.dtype).eps) * size:
+    if not _is_slope(product, u.detach(), number):
         raise JacobianError(
             "D is too large to be formed, and torch has no product D v of the function: an operation in it has no "
             "forward derivative and can be differentiated only once. Pass jacobian=, a function that returns "

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge, Node, get_gradient_edge
 
 from geodescent._budget import require
+from geodescent._deadline import require_time
 from geodescent.jacobian import Columns
 from geodescent.outputs._rules import RULES
 
@@ -107,6 +108,7 @@ def cotangents(outputs: Tensor, calls: list[Call], layouts: list[Layout]) -> lis
         ]
     collected = [_zeros(call, shape, outputs) for call, shape in zip(calls, shapes, strict=True)]
     for k in range(q):
+        require_time("a linearisation")
         gradients = torch.autograd.grad(sums[k], edges, retain_graph=k < q - 1, allow_unused=True)
         for target, gradient, layout in zip(collected, gradients, layouts, strict=True):
             if gradient is not None:
@@ -150,7 +152,8 @@ def groups_of(columns: list[Columns], n_params: int) -> list[list[int]]:
     owner = torch.full((n_params,), -1, dtype=torch.long, device="cpu")
     for position, piece in enumerate(columns):
         where = piece.index.reshape(-1).cpu()
-        shared = [g for g in torch.unique(owner[where]).tolist() if g >= 0]
+        owners = owner[where]
+        shared = torch.unique(owners[owners >= 0]).tolist()
         members = sorted([position, *(i for g in shared for i in groups[g])])
         for g in shared:
             groups[g] = []

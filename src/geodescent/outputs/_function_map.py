@@ -9,12 +9,13 @@ from torch import Tensor
 from torch.func import vjp, vmap
 
 from geodescent._budget import budget, fits
+from geodescent._deadline import FORWARD_PASS, PIECE_SHARE, has_deadline, is_affordable, measuring
 from geodescent._errors import InputError, JacobianError
 from geodescent._types import Outputs, Theta
 from geodescent.jacobian import Jacobian, MatrixJacobian
 from geodescent.linalg import norm, row_dot
 from geodescent.outputs._autograd import (
-    columns_by_two_passes,
+    columns_twice,
     derivative_rows,
     products,
     random_rows,
@@ -23,12 +24,10 @@ from geodescent.outputs._autograd import (
 from geodescent.outputs._function import Parameters, flat_theta
 from geodescent.outputs._given_jacobian import as_jacobian
 from geodescent.outputs._inputs import require_function
-from geodescent.outputs._second_derivative import SecondDerivative, central_difference
+from geodescent.outputs._second_derivative import SecondDerivative, backwards_if_defined, central_difference
 from geodescent.outputs.checks import AGREES, NAMED, SlopeCheck, point_of_check
 
-FEW_PARAMETERS = (
-    16  # Parameters: up to here D is formed by columns, without the forward mode of torch, which takes long to load.
-)
+FEW_PARAMS = 32  # Parameters: up to here all derivatives are taken backwards; vmap takes a second to load.
 FORWARD, REVERSE = 2.0, 3.0  # Calls of f that take as many flops as one column of D forward, and one row of D backward.
 
 
@@ -73,13 +72,12 @@ class FunctionMap:
         self.theta, self._places = flat_theta(theta0)
         self._function, self._jacobian = function, jacobian
         self.shape: tuple[int, ...] = self._probed()
-        few = len(self.theta) <= FEW_PARAMETERS
-        self._curvature = SecondDerivative(forward=False if few else None)
-        self._ways = [self._forward, self._reverse, self._row_by_row]
+        self._curvature = SecondDerivative()
+        self._ways: list[Callable[[Theta], Tensor | None]] = [self._forward, self._reverse, self._row_by_row]
         if REVERSE * math.prod(self.shape) < FORWARD * len(self.theta):
             self._ways[:2] = [self._reverse, self._forward]
-        if few:
-            self._ways.insert(0, self._by_columns)
+        if self.n_params <= FEW_PARAMS:
+            self._ways.insert(0, self._twice)
         self.traced: Callable[[Theta], Outputs] | None = self._attached if self._is_traceable() else None
 
     @property
@@ -115,19 +113,20 @@ class FunctionMap:
     def linearise(self, theta: Theta | None = None) -> tuple[Outputs, Jacobian]:
         """`x[θ]` and D: formed where it fits into memory and min(m, K) ≤ 3000, by products with f otherwise.
 
-        Up to this order descents factorise a Gram or normal matrix, for which D is formed; beyond it they take some
-        hundred products, which cost fewer calls of f than D does. With `jacobian` D is what that function returns.
+        Beyond this order descents take some hundred products, which cost fewer calls of f than D does.
 
-        Cost: of a D that is formed about 2·K calls of f forward or 3·m backward, many at a time; else one call, and
-            about two for each product.
+        Cost: of a D that is formed about 2·K calls of f forward or 3·m backward, many at a time; else two a product.
         """
         theta = self.theta if theta is None else theta
-        outputs = self(theta)
+        with measuring(FORWARD_PASS):
+            outputs = self(theta)
         if self._jacobian is not None:
             return outputs, self._given(theta)
         m, k = outputs.numel(), self.n_params
         if min(m, k) <= budget().factor_order and fits(m * k * self.dtype.itemsize, self.device):
-            return outputs, MatrixJacobian(self._dense(theta))
+            dense = self._dense(theta)
+            if dense is not None:
+                return outputs, MatrixJacobian(dense)
         mv, rmv = products(self._attached, theta)
         return outputs, MatrixJacobian((mv, rmv), shape=(m, k), dtype=self.dtype, device=self.device)
 
@@ -136,24 +135,33 @@ class FunctionMap:
         with torch.no_grad():
             if self.traced is None:
                 return central_difference(self, theta, direction)
-            return self._curvature(self.traced, self.traced, theta, direction)
+            few = self.n_params <= FEW_PARAMS or has_deadline()
+            curvature = backwards_if_defined(self.traced, theta, direction) if few else None
+            return self._curvature(self.traced, self.traced, theta, direction) if curvature is None else curvature
 
     def _attached(self, theta: Theta) -> Outputs:
         """`x[θ]` with its graph, where θ has one."""
         return self._rows(self._function(self._argument(theta)))
 
-    def _dense(self, theta: Theta) -> Tensor:
-        for way in list(self._ways):
+    def _dense(self, theta: Theta) -> Tensor | None:
+        """D; None where a deadline leaves too little time to form it."""
+        ways = list(self._ways)
+        if not is_affordable(forward_passes=FORWARD * self.n_params, share=PIECE_SHARE):
+            ways.insert(0, self._twice)  # the one way that can be cut
+        for way in ways:
             try:
                 return way(theta)
             except (RuntimeError, NotImplementedError):
-                if way == self._ways[-1]:
+                if way == ways[-1]:
                     raise
-                self._ways.remove(way)  # an operation without this kind of derivative: the next method gives the same D
+                self._ways = [other for other in self._ways if other != way]  # an operation without this derivative
         raise AssertionError("no way is left")
 
-    def _by_columns(self, theta: Theta) -> Tensor:
-        return columns_by_two_passes(self._attached, theta)
+    def _twice(self, theta: Theta) -> Tensor | None:
+        leaf = theta.detach().clone().requires_grad_()
+        with torch.enable_grad():
+            outputs = self._attached(leaf)
+        return columns_twice(outputs.reshape(-1), leaf)
 
     def _forward(self, theta: Theta) -> Tensor:
         units = torch.eye(self.n_params, dtype=self.dtype, device=self.device)

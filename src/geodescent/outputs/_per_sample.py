@@ -3,12 +3,14 @@
 import math
 import warnings
 from dataclasses import dataclass, field
+from operator import itemgetter
 
 import torch
 from torch import Tensor
 from torch.func import jacrev, vmap
 
 from geodescent._budget import budget, require
+from geodescent._deadline import require_time
 from geodescent._types import Theta
 from geodescent.jacobian import DenseColumns
 from geodescent.linalg import norm
@@ -90,10 +92,14 @@ def by_vmap(
     chosen = {name: views[name] for name in names}
     width = n_outputs * sum(view.numel() for view in views.values()) * function.dtype.itemsize
     chunk = max(1, budget().batch_bytes // max(1, width))
+    derivatives, n = vmap(jacrev(one), in_dims=(None, 0)), n_samples_of(inputs)
+    parts = list[dict[str, Tensor]]()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="There is a performance drop")
-        derivatives: dict[str, Tensor] = vmap(jacrev(one), in_dims=(None, 0), chunk_size=chunk)(chosen, inputs)
-    return derivatives
+        for start in range(0, n, chunk):
+            require_time("a linearisation")
+            parts.append(derivatives(chosen, map_inputs(itemgetter(slice(start, start + chunk)), inputs)))
+    return parts[0] if len(parts) == 1 else {name: torch.cat([part[name] for part in parts]) for name in names}
 
 
 def by_loop(
@@ -105,6 +111,7 @@ def by_loop(
     chosen = [leaves[name] for name in names]
     derivatives = {name: views[name].new_zeros(n, n_outputs, *views[name].shape) for name in names}
     for i in range(n):
+        require_time("a linearisation")
         with torch.enable_grad():
             outputs = function.outputs(leaves, take(inputs, [i]))[0]
         for k in range(n_outputs):

@@ -64,6 +64,11 @@ def backward(outputs: Function, theta: Theta, direction: Theta) -> Outputs | Non
     return second_derivative_of(x, [leaf], [direction])
 
 
+def backwards_if_defined(outputs: Function, theta: Theta, direction: Theta) -> Outputs | None:
+    """By backward passes; None where an operation has no such derivative."""
+    return _attempt(backward, outputs, theta, direction)
+
+
 def central_difference(outputs: Function, theta: Theta, direction: Theta) -> Outputs:
     """`(x[θ + hv] − 2x[θ] + x[θ − hv])/h²`, ‖hv‖ = eps^¼ of θ's size: for functions without a derivative."""
     h = _step(theta, direction, 1.0 / 4.0)

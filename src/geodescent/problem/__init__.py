@@ -18,6 +18,7 @@ from geodescent.problem._alike import (
 )
 from geodescent.problem._arguments import Model, problem_of
 from geodescent.problem._checks import require_finite
+from geodescent.problem._drawn import DrawnSource, timely_source
 from geodescent.problem._hessian import curvature_at, gradient, hessian, hessian_extremes
 from geodescent.problem._one_theta import require_one_theta
 from geodescent.problem._problem import Problem, RowBlock
@@ -38,6 +39,7 @@ from geodescent.problem._streamed import StreamedMap, StreamedSource
 __all__ = [
     "NEARLY",
     "BatchSource",
+    "DrawnSource",
     "FixedSource",
     "Loader",
     "Model",
@@ -69,4 +71,5 @@ __all__ = [
     "sampled_block",
     "shared_cost",
     "shared_groups",
+    "timely_source",
 ]

@@ -55,9 +55,9 @@ def _same_inputs(blocks: list[RowBlock]) -> list[list[Place]]:
     groups = dict[tuple[object, ...], list[Place]]()
     for block in blocks:
         leaves = [_comparable(leaf) for leaf in leaves_of(block.map.inputs)] if isinstance(block.map, Sampled) else []
+        kinds = tuple((str(leaf.dtype), leaf.shape[1:]) for leaf in leaves)
         for i in active(block):
-            numbers = tuple((str(leaf.dtype), leaf.shape[1:], leaf[i].tobytes()) for leaf in leaves)
-            groups.setdefault(numbers, []).append((block, i))
+            groups.setdefault((kinds, *[leaf[i].tobytes() for leaf in leaves]), []).append((block, i))
     return list(groups.values())
 
 

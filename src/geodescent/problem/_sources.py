@@ -1,7 +1,7 @@
 """Sources give the problem of each step: always the same one, a part of its samples, or batches of a loader."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Protocol, cast, runtime_checkable
 
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from geodescent._conversion import Values
+from geodescent._deadline import SMALL_SHARE, Allowance, leave_out
 from geodescent._errors import InputError
 from geodescent._types import Theta
 from geodescent.outputs import Inputs, RawInputs, Sampled, Select
@@ -126,13 +127,14 @@ class BatchSource:
     Memory: one batch at a time.
     """
 
-    loader: Loader
+    loader: Iterable[Any]
     first: Problem
     _batches: Iterator[Any] | None = field(default=None, init=False)
     _per_pass: int = field(default=0, init=False)  # counted by `cost`: a loader need not have a length
+    _most: int | None = field(default=None, init=False)  # batches of a pass, where a first one was cut by a deadline
 
     @classmethod
-    def of(cls, model: nn.Module, loader: Loader, select: Select | None = None) -> "BatchSource":
+    def of(cls, model: nn.Module, loader: Iterable[Any], select: Select | None = None) -> "BatchSource":
         """Raises InputError, where the loader is empty or does not yield pairs (X, y)."""
         for batch in loader:
             return cls(loader, Problem.of(model, *pair(batch), select=select))
@@ -151,9 +153,14 @@ class BatchSource:
         return on_samples(self.first, *pair(batch))
 
     def cost(self, theta: Theta) -> float:
-        """C over one pass."""
-        total, n_samples = 0.0, 0.0
+        """C over one pass, or over as many batches as a first pass could read in its share of the time."""
+        total, n_samples, allowed = 0.0, 0.0, Allowance(SMALL_SHARE)
         for count, batch in enumerate(self.loader, 1):
+            if self._most is None and self._per_pass == count - 1 > 0 and allowed.is_spent:
+                self._most = count - 1
+                leave_out(f"the cost of all but the first {self._most} batches")
+            if self._most is not None and count > self._most:
+                break
             self._per_pass = count
             problem = on_samples(self.first, *pair(batch))
             total += problem.n_samples * problem.cost(theta)

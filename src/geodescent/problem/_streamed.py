@@ -2,20 +2,21 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, IterableDataset
 
 from geodescent._budget import require
+from geodescent._deadline import require_time
 from geodescent._errors import InputError, MemoryPlanError
 from geodescent._types import Gram, Outputs, Theta
 from geodescent.jacobian import Block, Jacobian
 from geodescent.outputs import Inputs, OutputMap, SampleMap, Select, n_samples_of
 from geodescent.problem._checks import require_finite
+from geodescent.problem._in_order import Batches, in_order
 from geodescent.problem._problem import Problem
 from geodescent.problem._sources import BatchSource, Loader, pair
+from geodescent.problem._summed import Summed
 
 
 @dataclass(frozen=True)
@@ -60,20 +61,6 @@ class StreamedSource:
         return cost
 
 
-def in_order(loader: Loader) -> Loader:
-    """A loader with the same batches in the same order at every pass, so that rows keep their places.
-
-    A pass draws from a generator of its own, and leaves the global one alone.
-    """
-    if isinstance(loader.dataset, IterableDataset):
-        return loader
-    common: dict[str, Any] = {"collate_fn": loader.collate_fn, "num_workers": loader.num_workers}
-    common["generator"] = torch.Generator()
-    if loader.batch_sampler is None:
-        return DataLoader(loader.dataset, batch_size=None, sampler=list(loader.sampler), **common)
-    return DataLoader(loader.dataset, batch_sampler=list(loader.batch_sampler), **common)
-
-
 @dataclass(frozen=True)
 class StreamedMap:
     """`x[θ]` over all batches of a loader; the outputs are held, nothing else.
@@ -85,7 +72,7 @@ class StreamedMap:
     """
 
     map: SampleMap
-    loader: Loader
+    loader: Batches
     shape: tuple[int, int]
 
     @property
@@ -129,9 +116,20 @@ class StreamedMap:
         return torch.cat([part.second_derivative(theta, direction) for part in self._maps()])
 
     def linearise(self, theta: Theta) -> tuple[Outputs, "StreamedJacobian"]:
-        """`x[θ]` and D, which is not kept but computed again for every product."""
-        n_rows = self.shape[0] * self.shape[1]
-        return self(theta), StreamedJacobian(self, theta.clone(), (n_rows, len(theta)), self.dtype)
+        """`x[θ]` and D, which is not kept but computed again for every product, with what one pass gives of it."""
+        n_rows, outputs, summed = (
+            self.shape[0] * self.shape[1],
+            list[Outputs](),
+            Summed.zero(self.map.n_params, self.device),
+        )
+        for part, target in self._parts():
+            x, jacobian = part.linearise(theta)
+            outputs.append(x)
+            if summed is not None:
+                summed.add(jacobian, (x - target.reshape(x.shape)).reshape(-1))
+        return torch.cat(outputs), StreamedJacobian(
+            self, theta.clone(), (n_rows, len(theta)), self.dtype, summed=summed
+        )
 
     def parts(self, theta: Theta) -> Iterator[Jacobian]:
         """D batch by batch."""
@@ -139,11 +137,16 @@ class StreamedMap:
             yield part.linearise(theta)[1]
 
     def _maps(self) -> Iterator[OutputMap]:
+        return (part for part, _ in self._parts())
+
+    def _parts(self) -> Iterator[tuple[OutputMap, Tensor]]:
+        """The map of each batch, and its targets."""
         n_samples = 0
         for batch in self.loader:
-            inputs: Inputs = pair(batch)[0]
+            inputs: Inputs
+            inputs, target = pair(batch)
             n_samples += n_samples_of(inputs)
-            yield self.map.on(inputs)
+            yield self.map.on(inputs), target
         if n_samples != self.shape[0]:
             raise InputError(
                 f"the DataLoader yielded {n_samples} samples, and {self.shape[0]} when it was first read: each pass "
@@ -161,6 +164,7 @@ class StreamedJacobian:
         dtype: of what it returns.
         rows, columns: scales of the rows, (m,), and of the columns, (K,), or None.
         blocks: none: its rows are never held.
+        summed: what the pass of the linearisation summed up, of rows without a scale; None for nothing.
     """
 
     map: StreamedMap
@@ -170,6 +174,7 @@ class StreamedJacobian:
     rows: Tensor | None = None
     columns: Tensor | None = None
     blocks: tuple[Block, ...] = ()
+    summed: Summed | None = None
 
     @property
     def holds_rows(self) -> bool:
@@ -206,8 +211,12 @@ class StreamedJacobian:
         return torch.cat([part.mv(v) for part in self._parts()])
 
     def rmv(self, u: Outputs) -> Theta:
-        """`Dᵀ u`: one pass."""
+        """`Dᵀ u`: one pass; none for u = ±(x − y)."""
         u = u.reshape(-1)
+        if self.summed is not None and self.rows is None and u.dtype == torch.float64:
+            known = self.summed.product(u)
+            if known is not None:
+                return known if self.columns is None else known * self.columns
         out, start = u.new_zeros(self.n_params), 0
         for part in self._parts():
             out += part.rmv(u[start : start + part.n_residuals])
@@ -215,10 +224,13 @@ class StreamedJacobian:
         return out
 
     def normal(self) -> Tensor:
-        """`DᵀD`: one pass, 2K² numbers. Raises MemoryPlanError where they do not fit."""
+        """`DᵀD`: of the linearisation, or one pass, 2K² numbers. Raises MemoryPlanError where they do not fit."""
         k = self.n_params
         size = 2 * k * k * self.dtype.itemsize  # the sum and the part of one batch
         require(size, self.device, what=f"the normal matrix of {k} × {k}", instead="Use gd.KrylovLift().")
+        if self.summed is not None and self.rows is None:
+            known = self.summed.normal.to(self.dtype, copy=True)
+            return known if self.columns is None else known.mul_(self.columns[:, None]).mul_(self.columns)
         out = torch.zeros(k, k, dtype=self.dtype, device=self.device)
         for part in self._parts():
             out += part.normal()
@@ -274,6 +286,7 @@ class StreamedJacobian:
     def _parts(self) -> Iterator[Jacobian]:
         start = 0
         for part in self.map.parts(self.theta):
+            require_time("a pass over the data")
             scale = None if self.rows is None else self.rows[start : start + part.n_residuals]
             start += part.n_residuals
             yield part.to(self.dtype).scaled(rows=scale, columns=self.columns)
