@@ -113,8 +113,6 @@ class FunctionMap:
     def linearise(self, theta: Theta | None = None) -> tuple[Outputs, Jacobian]:
         """`x[θ]` and D: formed where it fits into memory and min(m, K) ≤ 3000, by products with f otherwise.
 
-        Beyond this order descents take some hundred products, which cost fewer calls of f than D does.
-
         Cost: of a D that is formed about 2·K calls of f forward or 3·m backward, many at a time; else two a product.
         """
         theta = self.theta if theta is None else theta
@@ -124,8 +122,7 @@ class FunctionMap:
             return outputs, self._given(theta)
         m, k = outputs.numel(), self.n_params
         if min(m, k) <= budget().factor_order and fits(m * k * self.dtype.itemsize, self.device):
-            dense = self._dense(theta)
-            if dense is not None:
+            if (dense := self._dense(theta)) is not None:
                 return outputs, MatrixJacobian(dense)
         mv, rmv = products(self._attached, theta)
         return outputs, MatrixJacobian((mv, rmv), shape=(m, k), dtype=self.dtype, device=self.device)
