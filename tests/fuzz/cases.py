@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from fuzz.checks import OURS, Found, Refusal, Wrong, by_autograd, call, cost_by_hand, flat, require, require_sentence
 from fuzz.draw import Draw
-from fuzz.modules import inputs_of, net
+from fuzz.modules import Net, inputs_of, net
 from torch import Tensor, nn
 
 
@@ -27,7 +27,7 @@ class Case:
     y: Tensor
     weights: Tensor | None
     scale: float
-    shape: Any
+    net: Net
     refusals: list[Refusal] = field(default_factory=list)
 
     @cached_property
@@ -43,16 +43,20 @@ class Case:
     def cost(self) -> float:
         return cost_by_hand(self.outputs, self.y, self.weights)
 
-    def more_inputs(self, n: int) -> Any:
-        return inputs_of(self.draw, self.shape, n, self.scale, self.y.dtype)
+    def more(self, n: int) -> tuple[Any, Tensor]:
+        """Inputs and targets of n other samples."""
+        n = max(n, self.net.least)
+        X = inputs_of(self.draw, self.net.inputs, n, self.scale, self.y.dtype)
+        return X, self.y[:1].expand(n, *self.y.shape[1:]).clone()
 
 
 def case_of(draw: Draw) -> Case:
     """A random module on random data of random scales."""
     dtype = torch.float64 if draw.chance(0.6) else torch.float32
     made = net(draw)
-    model, n = made.module.to(dtype), draw.size(40)
+    model, n = made.module.to(dtype), max(made.least, draw.size(40))
     scale = draw.scale(6.0)
+    scale = min(scale, 100.0) if made.least > 1 else scale  # a single number, normalised, is its rounding error
     X = inputs_of(draw, made.inputs, n, scale, dtype)
     shape = call(model, X).shape
     size, offset = draw.scale(9.0), draw.scale(9.0) if draw.chance(0.2) else 0.0
@@ -62,7 +66,7 @@ def case_of(draw: Draw) -> Case:
     if draw.chance(0.15):
         weights = draw.normal(n).abs().to(dtype)
         weights[1:] *= (draw.normal(n - 1) > -0.5).to(dtype)
-    case = Case(draw, model, X, y, weights, scale, made.inputs)
+    case = Case(draw, model, X, y, weights, scale, made)
     case.refusals += _refusals(case)
     return case
 

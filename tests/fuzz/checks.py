@@ -99,9 +99,9 @@ def require_close(ours: Tensor, theirs: Tensor, size: float, digits: float, what
     require(off <= digits * size, f"{what} is off by {off:.3g} of {size:.3g}")
 
 
-def require_jacobian(jacobian: gd.Jacobian, dense: Tensor, draw_normal: Callable[..., Tensor]) -> None:
+def require_jacobian(jacobian: gd.Jacobian, dense: Tensor, digits: float, draw_normal: Callable[..., Tensor]) -> None:
     """Rows, products, Gram and normal matrices are those of D."""
-    digits, whole = DIGITS[dense.dtype], float(dense.double().norm())
+    whole = float(dense.double().norm())
     m, k = dense.shape
     u, v = draw_normal(m).to(dense.dtype), draw_normal(k).to(dense.dtype)
     ours = jacobian.dense()
@@ -120,6 +120,23 @@ def require_jacobian(jacobian: gd.Jacobian, dense: Tensor, draw_normal: Callable
 def by_autograd(model: nn.Module, inputs: Any) -> Tensor:
     """D of a copy, one gradient a row."""
     return naive_jacobian(copy.deepcopy(model), inputs).detach()
+
+
+def digits_of(model: nn.Module, inputs: Any, dense: Tensor) -> float:
+    """How far two ways to compute D may be apart: in float32 at least three times as far as autograd is from float64."""
+    if dense.dtype == torch.float64:
+        return DIGITS[dense.dtype]
+    exact = by_autograd(copy.deepcopy(model).double(), in_double(inputs))
+    off = float((exact - dense.double()).norm()) / (float(exact.norm()) + 1e-300)
+    return max(DIGITS[dense.dtype], 3.0 * off) if math.isfinite(off) else math.inf
+
+
+def in_double(inputs: Any) -> Any:
+    if isinstance(inputs, dict):
+        return {name: in_double(x) for name, x in inputs.items()}
+    if isinstance(inputs, tuple):
+        return tuple(in_double(x) for x in inputs)
+    return inputs.double() if inputs.is_floating_point() else inputs
 
 
 # --- refusals -------------------------------------------------------------------------------------------------------

@@ -36,11 +36,11 @@ N_WORDS = 6
 
 @dataclass(frozen=True)
 class Net:
-    """A module, the shape of its inputs for one sample, and the scale at which they are drawn."""
+    """A module, the shapes of its inputs for one sample, and how many samples it needs at least."""
 
     module: nn.Module
     inputs: Any
-    n_outputs: int
+    least: int
 
 
 def function(draw: Draw) -> Function:
@@ -202,20 +202,20 @@ def on_words(draw: Draw, t: int, out: int) -> list[nn.Module]:
 # --- the whole ------------------------------------------------------------------------------------------------------
 
 
-def body(draw: Draw, out: int) -> tuple[list[nn.Module], tuple[int, ...] | int]:
+def body(draw: Draw, out: int) -> tuple[list[nn.Module], torch.Size | int]:
     """Layers to `out` features and the shape of one sample; a number for so many words."""
     kind = draw.pick({"vector": 6, "sequence": 2, "line": 1.5, "picture": 1, "words": 1.5})
     if kind == "vector":
         d = draw.randint(1, 5)
-        return on_vectors(draw, d, out), (d,)
+        return on_vectors(draw, d, out), torch.Size((d,))
     if kind == "sequence":
         t, d = draw.randint(1, 3), draw.randint(1, 4)
-        return on_sequences(draw, t, d, out), (t, d)
+        return on_sequences(draw, t, d, out), torch.Size((t, d))
     if kind == "words":
         t = draw.randint(1, 4)
         return on_words(draw, t, out), t
     channels, side, dims = draw.randint(1, 3), draw.randint(1, 4), 1 if kind == "line" else 2
-    return on_pictures(draw, channels, side, dims, out), (channels, *(side,) * dims)
+    return on_pictures(draw, channels, side, dims, out), torch.Size((channels, *(side,) * dims))
 
 
 def joined(draw: Draw, out: int) -> tuple[nn.Module, Any]:
@@ -242,7 +242,8 @@ def net(draw: Draw) -> Net:
         module = layers[0] if len(layers) == 1 and draw.chance(0.5) else nn.Sequential(*layers)
     module = Unused(module) if draw.chance(0.03) else module
     _change(draw, module)
-    return Net(module, shape, out)
+    single = any(isinstance(m, nn.GroupNorm) and m.num_groups == m.num_channels for m in module.modules())
+    return Net(module, shape, 2 if single else 1)  # torch refuses to normalise a single number
 
 
 def _change(draw: Draw, module: nn.Module) -> None:
@@ -283,7 +284,7 @@ def inputs_of(draw: Draw, shape: Any, n: int, scale: float, dtype: torch.dtype) 
         return {name: inputs_of(draw, part, n, scale, dtype) for name, part in shape.items()}
     if isinstance(shape, int):
         return draw.words((n, shape), N_WORDS)
-    if not all(isinstance(size, int) for size in shape):
+    if not isinstance(shape, torch.Size):
         return tuple(inputs_of(draw, part, n, scale, dtype) for part in shape)
     x = draw.normal(n, *shape)
     if draw.chance(0.1):

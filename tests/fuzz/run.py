@@ -1,5 +1,6 @@
 """Cases by number: each follows from one integer."""
 
+import logging
 import os
 import time
 import traceback
@@ -54,5 +55,6 @@ def failures(seeds: Iterable[int], *, seconds: Counter[str] | None = None, seen:
 def chunk(seeds: range) -> tuple[list[str], Counter[str], Counter[str]]:
     """In a process of its own: failures, and by outcome the seconds and how many there were."""
     torch.set_num_threads(1)
+    logging.getLogger("geodescent").setLevel(logging.ERROR)
     seconds, seen = Counter[str](), Counter[str]()
     return failures(seeds, seconds=seconds, seen=seen), seconds, seen
