@@ -56,7 +56,7 @@ def case_of(draw: Draw) -> Case:
     made = net(draw)
     model, n = made.module.to(dtype), max(made.least, draw.size(40))
     scale = draw.scale(6.0)
-    scale = min(scale, 100.0) if made.least > 1 else scale  # a single number, normalised, is its rounding error
+    scale = min(scale, 1.0) if made.least > 1 else scale  # a single number, normalised, is its rounding error
     X = inputs_of(draw, made.inputs, n, scale, dtype)
     shape = call(model, X).shape
     size, offset = draw.scale(9.0), draw.scale(9.0) if draw.chance(0.2) else 0.0

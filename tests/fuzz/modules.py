@@ -58,6 +58,11 @@ def divisor(draw: Draw, d: int) -> int:
     return draw.choice([k for k in range(1, d + 1) if d % k == 0])
 
 
+def groups_of(draw: Draw, channels: int) -> int:
+    """Groups of a norm; seldom one for each channel, where a vector becomes rounding errors."""
+    return channels if draw.chance(0.03) else draw.choice([k for k in range(1, channels) if channels % k == 0] or [1])
+
+
 # --- features on the last axis --------------------------------------------------------------------------------------
 
 
@@ -108,7 +113,7 @@ def on_vectors(draw: Draw, d: int, out: int) -> list[nn.Module]:
         elif kind == "tied":
             layers, d = [*layers, TiedPair(d, 4, bias=True)], 4
         elif kind == "group norm":
-            layers.append(nn.GroupNorm(divisor(draw, d), d))
+            layers.append(nn.GroupNorm(groups_of(draw, d), d))
         else:
             layers.append(nn.BatchNorm1d(d) if kind == "batch norm" else same_width(draw, d))
     return [*layers, dense(draw, d, out)]
@@ -176,7 +181,7 @@ def on_pictures(draw: Draw, channels: int, side: int, dims: int, out: int) -> li
         layers.append(activation(draw, channels))
         if draw.chance(0.3):
             batch = (nn.BatchNorm1d, nn.BatchNorm2d)[dims - 1]
-            norm = draw.choice([lambda c: nn.GroupNorm(divisor(draw, c), c), batch])
+            norm = draw.choice([lambda c: nn.GroupNorm(groups_of(draw, c), c), batch])
             layers.append(norm(channels))
     if draw.chance(0.3) and side > 1:
         pool = draw.choice([(nn.AvgPool1d, nn.AvgPool2d), (nn.MaxPool1d, nn.MaxPool2d)])[dims - 1]
@@ -242,8 +247,7 @@ def net(draw: Draw) -> Net:
         module = layers[0] if len(layers) == 1 and draw.chance(0.5) else nn.Sequential(*layers)
     module = Unused(module) if draw.chance(0.03) else module
     _change(draw, module)
-    single = any(isinstance(m, nn.GroupNorm) and m.num_groups == m.num_channels for m in module.modules())
-    return Net(module, shape, 2 if single else 1)  # torch refuses to normalise a single number
+    return Net(module, shape, 2 if any(map(_is_single, module.modules())) else 1)
 
 
 def _change(draw: Draw, module: nn.Module) -> None:
@@ -268,6 +272,13 @@ def _change(draw: Draw, module: nn.Module) -> None:
         draw.choice([m for m in module.modules() if not list(m.children())]).register_forward_hook(_doubled)
     training = not any(isinstance(m, _BY_MODE) for m in module.modules()) and draw.chance(0.5)
     module.train(training)
+
+
+def _is_single(module: nn.Module) -> bool:
+    """Whether each group of a norm may hold a single number, which torch refuses for one sample."""
+    if isinstance(module, nn.GroupNorm):
+        return module.num_groups == module.num_channels
+    return isinstance(module, nn.LayerNorm | nn.RMSNorm) and module.normalized_shape == (1,)
 
 
 _BY_MODE = (nn.modules.batchnorm._BatchNorm, nn.TransformerEncoderLayer, nn.utils.parametrizations._SpectralNorm)

@@ -76,7 +76,7 @@ def check_agreement(
             gradient[where] = 0.0
     everything: Part = ("parameters outside every layer", slice(None))
     for name, where in disagreeing([*parts, everything], here.ours, here.theirs, here.theta):
-        if not _is_rounding(here, nearby(), where, whole):
+        if not _is_rounding(here, nearby(), where):
             _refuse(name, "Dᵀu", norm(here.ours[where] - here.theirs[where]), norm(here.theirs[where]))
         gradient[where] = 0.0 if name != everything[0] else gradient[where]
     for piece, (label, where) in zip(jacobian.columns, parts, strict=True):
@@ -92,11 +92,10 @@ def check_agreement(
     return gradient
 
 
-def _is_rounding(here: Gradients, nearby: Iterator[Gradients], where: Tensor | slice, whole: float) -> bool:
-    """Whether a difference is small, and another one close by, as that of two zeros by cancellation is."""
+def _is_rounding(here: Gradients, nearby: Iterator[Gradients], where: Tensor | slice) -> bool:
+    """Whether a difference is another one close by, as that of two zeros by cancellation is."""
     off, size = here.off[where], norm(here.off[where])
-    small = size <= SUMMED * torch.finfo(off.dtype).eps ** (1.0 / 3.0) * whole
-    return small and any(norm(off - other.off[where]) > ANOTHER * size for other in nearby)
+    return any(norm(off - other.off[where]) > ANOTHER * size for other in nearby)
 
 
 def _compare(name: str, ours: Outputs, theirs: Outputs, share: float = SUMMED) -> None:
@@ -104,7 +103,7 @@ def _compare(name: str, ours: Outputs, theirs: Outputs, share: float = SUMMED) -
     by its share of Dᵀu, in units of the parameters' own sizes.
     """
     theirs = theirs.detach().reshape(-1)
-    if bool(torch.isfinite(theirs).all()) and differ(ours, theirs, norm(theirs) * max(1.0, SUMMED / share)):
+    if bool(torch.isfinite(theirs).all()) and differ(ours, theirs, max(norm(ours), norm(theirs)) * max(1.0, SUMMED / share)):
         _refuse(name, "G u", norm(ours - theirs), norm(theirs))
 
 
