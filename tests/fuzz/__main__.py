@@ -1,7 +1,7 @@
 """`python -m fuzz`: many cases, or one that failed.
 
-    PYTHONPATH=tests python -m fuzz --cases 20000        # by seed of the day, in two processes
-    PYTHONPATH=tests python -m fuzz 20261126000017       # this case, with its traceback
+PYTHONPATH=tests python -m fuzz --cases 20000        # by seed of the day, in two processes
+PYTHONPATH=tests python -m fuzz 20261126000017       # this case, with its traceback
 """
 
 import argparse

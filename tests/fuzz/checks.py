@@ -47,11 +47,15 @@ class Found:
         frozen = [p for p in parameters.values() if not p.requires_grad]
         return {
             "the mode": [m.training for m in model.modules()],
-            "which parameters there are": [(name, id(p), p.data_ptr(), p.requires_grad) for name, p in parameters.items()],
+            "which parameters there are": [
+                (name, id(p), p.data_ptr(), p.requires_grad) for name, p in parameters.items()
+            ],
             "a frozen parameter": [p.tolist() for p in frozen],
             "a gradient": [None if p.grad is None else p.grad.to_dense().tolist() for p in parameters.values()],
             "a buffer": [(name, id(b), b.tolist()) for name, b in model.named_buffers()],
-            "a hook": [(len(m._forward_hooks), len(m._forward_pre_hooks), len(m._backward_hooks)) for m in model.modules()],
+            "a hook": [
+                (len(m._forward_hooks), len(m._forward_pre_hooks), len(m._backward_hooks)) for m in model.modules()
+            ],
             "torch's random state": torch.get_rng_state().tolist(),
             "NumPy's random state": np.random.get_state()[1].tolist(),  # type: ignore[index]
             "the default dtype": torch.get_default_dtype(),

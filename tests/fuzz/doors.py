@@ -7,7 +7,18 @@ from collections.abc import Callable
 import numpy as np
 import torch
 from fuzz.cases import Case
-from fuzz.checks import DIGITS, by_autograd, call, cost_by_hand, digits_of, flat, require, require_close, require_cost, require_jacobian
+from fuzz.checks import (
+    DIGITS,
+    by_autograd,
+    call,
+    cost_by_hand,
+    digits_of,
+    flat,
+    require,
+    require_close,
+    require_cost,
+    require_jacobian,
+)
 
 import geodescent as gd
 

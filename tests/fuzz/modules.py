@@ -77,7 +77,15 @@ def dense(draw: Draw, d: int, out: int) -> nn.Module:
         "hyper": lambda: Hyper(d, out),
         "deep": lambda: nn.Sequential(nn.Linear(d, 3), nn.Tanh(), nn.Linear(3, out)),
     }
-    common = {"plain": 10, "matrix": 2, "weight norm": 1, "spectral norm": 0.5, "orthogonal": 0.5, "hyper": 1, "deep": 1}
+    common = {
+        "plain": 10,
+        "matrix": 2,
+        "weight norm": 1,
+        "spectral norm": 0.5,
+        "orthogonal": 0.5,
+        "hyper": 1,
+        "deep": 1,
+    }
     return kinds[draw.pick(common)]()
 
 
@@ -102,7 +110,9 @@ def on_vectors(draw: Draw, d: int, out: int) -> list[nn.Module]:
     """Layers from d features to `out`."""
     layers = list[nn.Module]()
     for _ in range(draw.randint(0, 3)):
-        kind = draw.pick({"dense": 5, "same": 5, "group norm": 1, "batch norm": 0.5, "squares": 0.5, "glu": 0.5, "tied": 0.5})
+        kind = draw.pick(
+            {"dense": 5, "same": 5, "group norm": 1, "batch norm": 0.5, "squares": 0.5, "glu": 0.5, "tied": 0.5}
+        )
         if kind == "dense":
             width = draw.randint(1, 6)
             layers, d = [*layers, dense(draw, d, width), activation(draw, width)], width
@@ -172,7 +182,9 @@ def on_pictures(draw: Draw, channels: int, side: int, dims: int, out: int) -> li
             same = draw.chance(0.5)
             padding: Any = "same" if same else 0
             layers.append(
-                convolution(channels, groups * width, 3, padding=padding, groups=groups, padding_mode=mode if same else "zeros")
+                convolution(
+                    channels, groups * width, 3, padding=padding, groups=groups, padding_mode=mode if same else "zeros"
+                )
             )
             side = side if same else side - 2
         else:

@@ -13,6 +13,8 @@ import torch
 from fuzz.cases import case_of, guarded
 from fuzz.doors import DOORS
 from fuzz.draw import Draw
+from fuzz.formulas import FORMULA_DOORS
+from fuzz.wrong_questions import refused
 
 BLOCK = 1_000_000  # Cases of one day: seeds of different days never meet.
 
@@ -27,12 +29,21 @@ def play(seed: int) -> str:
     draw = Draw(seed)
     with torch.random.fork_rng():
         torch.manual_seed(seed % 2**63)
+        kind = draw.pick({"module": 16, "formula": 2, "wrong": 2})
+        if kind == "formula":
+            of_formula = draw.pick(FORMULA_DOORS)
+            of_formula(draw)
+            return f"{of_formula.__name__} done"
         case = case_of(draw)
+        if kind == "wrong":
+            return refused(case)
         door = draw.pick(DOORS)
         return f"{door.__name__} {guarded(case, lambda: door(case))}"
 
 
-def failures(seeds: Iterable[int], *, seconds: Counter[str] | None = None, seen: Counter[str] | None = None) -> list[str]:
+def failures(
+    seeds: Iterable[int], *, seconds: Counter[str] | None = None, seen: Counter[str] | None = None
+) -> list[str]:
     """A line for each case that fails, with its seed."""
     lines = list[str]()
     with warnings.catch_warnings():

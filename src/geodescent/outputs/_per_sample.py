@@ -18,7 +18,9 @@ from geodescent.outputs._function import ModelFunction
 from geodescent.outputs._inputs import Inputs, map_inputs, n_samples_of, take
 
 PROBES = 3  # Products Dᵀu that are compared: of one parameter Dᵀu is one number, which may be right by chance.
-CLOSELY = 2.0 / 3.0  # Power of eps: wrong numbers of similar samples are close to right ones, and the loop is never wrong.
+CLOSELY = (
+    2.0 / 3.0
+)  # Power of eps: wrong numbers of similar samples are close to right ones, and the loop is never wrong.
 
 
 @dataclass

@@ -103,7 +103,9 @@ def _compare(name: str, ours: Outputs, theirs: Outputs, share: float = SUMMED) -
     by its share of Dᵀu, in units of the parameters' own sizes.
     """
     theirs = theirs.detach().reshape(-1)
-    if bool(torch.isfinite(theirs).all()) and differ(ours, theirs, max(norm(ours), norm(theirs)) * max(1.0, SUMMED / share)):
+    if bool(torch.isfinite(theirs).all()) and differ(
+        ours, theirs, max(norm(ours), norm(theirs)) * max(1.0, SUMMED / share)
+    ):
         _refuse(name, "G u", norm(ours - theirs), norm(theirs))
 
 
