@@ -1,4 +1,4 @@
-"""What must hold of every case, by ways that share nothing with the library: autograd row by row, and the cost by hand."""
+"""What must hold of every case, by ways of its own: autograd row by row, and the cost by hand."""
 
 import copy
 import math
@@ -127,7 +127,7 @@ def by_autograd(model: nn.Module, inputs: Any) -> Tensor:
 
 
 def digits_of(model: nn.Module, inputs: Any, dense: Tensor) -> float:
-    """How far two ways to compute D may be apart: in float32 at least three times as far as autograd is from float64."""
+    """How far two ways to compute D may be apart: in float32 three times as far as autograd is from float64."""
     if dense.dtype == torch.float64:
         return DIGITS[dense.dtype]
     exact = by_autograd(copy.deepcopy(model).double(), in_double(inputs))

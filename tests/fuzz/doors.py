@@ -58,7 +58,7 @@ def lifted(case: Case) -> None:
     dense = ours.dense()
     if not bool(dense.isfinite().all()) or not bool(dense.any()):
         return
-    m, k = dense.shape
+    m = len(dense)
     v = case.draw.normal(m)
     damping = 10.0 ** case.draw.uniform(-6.0, 2.0) * float(dense.square().sum()) / m
     gram = dense @ dense.T + damping * torch.eye(m, dtype=torch.float64)

@@ -1,4 +1,4 @@
-"""Layers of one's own, as people write them: parameters of every shape, shared layers, functions in place of modules."""
+"""Layers of one's own, as people write them: parameters of every shape, shared layers, functions."""
 
 from collections.abc import Callable
 
