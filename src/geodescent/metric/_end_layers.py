@@ -82,7 +82,7 @@ def input_columns(outputs: NetworkMap, theta: Theta, layers: dict[str, nn.Module
     def look(name: str, inputs: Tensor, output: Tensor) -> None:
         axis = -1 if isinstance(layers[name], nn.Linear) else 1
         columns = inputs.detach().movedim(axis, -1)
-        columns = columns.reshape(-1, columns.shape[-1])  # of a vector, which has no samples, one row
+        columns = columns.reshape(columns.shape[:-1].numel(), columns.shape[-1])  # a vector is one row
         seen[name] = columns if name not in seen else torch.cat([seen[name], columns])
 
     with hooked(layers, look), left_as_found(outputs.model, theta.device), torch.no_grad():

@@ -99,8 +99,8 @@ def _is_rounding(here: Gradients, nearby: Iterator[Gradients], where: Tensor | s
 
 
 def _compare(name: str, ours: Outputs, theirs: Outputs, share: float = SUMMED) -> None:
-    """Raises JacobianError where `G u` differs. That of a part has the rounding errors of the whole, a few times, divided
-    by its share of Dᵀu in units of the parameters' own sizes.
+    """Raises JacobianError where `G u` differs. That of a part has the rounding errors of the whole, divided by
+    its share of Dᵀu in units of the parameters' own sizes, a few times.
     """
     theirs = theirs.detach().reshape(-1)
     if bool(torch.isfinite(theirs).all()) and differ(

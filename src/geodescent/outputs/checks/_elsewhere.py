@@ -5,6 +5,7 @@ from an earlier call, or holds them in a closure, has the right numbers there an
 """
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Protocol
 
 import torch
@@ -57,7 +58,7 @@ def check_elsewhere(few: FewSamples, before: Attributes) -> bool:
 
     def nearby() -> Iterator[Gradients]:
         for step in CLOSE:
-            moved = few.on(map_inputs(lambda x, s=step: _scaled_by(x, s), few.inputs))
+            moved = few.on(map_inputs(partial(_scaled_by, step), few.inputs))
             yield _gradients(moved, theta + step * way, u)[0]
 
     gradient = check_agreement(function, few.inputs, here, nearby)
@@ -65,7 +66,7 @@ def check_elsewhere(few: FewSamples, before: Attributes) -> bool:
     return not disagreeing([("", slice(None))], afterwards, here.theirs, theta)
 
 
-def _scaled_by(x: Tensor, step: float) -> Tensor:
+def _scaled_by(step: float, x: Tensor) -> Tensor:
     """Inputs near these, each moved by another share of itself; words stay."""
     return x + step * x * random_rows(x.shape, x) if x.is_floating_point() else x
 
