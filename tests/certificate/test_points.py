@@ -107,6 +107,16 @@ def test_a_layer_that_can_be_differentiated_only_once_has_a_hessian() -> None:
     assert hessian_extremes(once, theta) == pytest.approx(hessian_extremes(twice, theta), abs=1e-7)
 
 
+def test_sparse_gradients_have_a_hessian() -> None:
+    words, y = torch.tensor([[0, 1], [2, 1], [0, 3], [3, 3]]), normal(4, 2)
+    dense, sparse = (nn.Sequential(nn.Embedding(4, 3, sparse=s), nn.Flatten(), nn.Tanh()) for s in (False, True))
+    ends = nn.Linear(6, 2)
+    sparse[0].weight = dense[0].weight
+    problems = [gd.Problem.of(nn.Sequential(model, ends).double(), words, y) for model in (dense, sparse)]
+    first, second = (hessian(problem, problem.theta) for problem in problems)
+    assert torch.allclose(first, second, atol=1e-8)
+
+
 # --- rounding --------------------------------------------------------------------------------------------------------
 
 

@@ -93,7 +93,9 @@ def same_width(draw: Draw, d: int) -> nn.Module:
     """A layer of d features that keeps their number."""
     kinds: dict[str, Callable[[], nn.Module]] = {
         "activation": lambda: activation(draw, 1),
-        "layer norm": lambda: nn.LayerNorm(d, elementwise_affine=draw.chance(0.8), bias=draw.chance(0.7)),
+        "layer norm": lambda: nn.LayerNorm(
+            d, elementwise_affine=draw.chance(0.8) or d == 1, bias=draw.chance(0.7) or d == 1
+        ),
         "rms norm": lambda: nn.RMSNorm(d),
         "residual": lambda: Residual(nn.Sequential(dense(draw, d, d), activation(draw, 1)), draw.choice([1.0, 0.1])),
         "twice": lambda: Twice(dense(draw, d, d), function(draw)),

@@ -43,7 +43,7 @@ def _random(case: Case) -> tuple[nn.Module, Any, Any]:
 
 
 WRONG: dict[str, tuple[str, Callable[[Case], tuple[nn.Module, Any, Any]]]] = {
-    "NaN in X": ("NaN or infinite", lambda c: (c.model, _first(c.X, _with_nan), c.y)),
+    "NaN in X": ("NaN or infinite", lambda c: (c.model, _first(c.X, lambda x: _with_nan(x, c.y.dtype)), c.y)),
     "NaN in y": ("NaN or infinite", lambda c: (c.model, c.X, _with_nan(c.y))),
     "infinite y": ("NaN or infinite", lambda c: (c.model, c.X, c.y * math.inf)),
     "another dtype": ("dtype|is torch.float|computes in", lambda c: (c.model, c.X, c.y.half())),
@@ -56,10 +56,8 @@ WRONG: dict[str, tuple[str, Callable[[Case], tuple[nn.Module, Any, Any]]]] = {
 }
 
 
-def _with_nan(x: Tensor) -> Tensor:
-    if not x.is_floating_point():
-        return torch.full_like(x, math.nan, dtype=torch.float32)
-    x = x.clone()
+def _with_nan(x: Tensor, dtype: torch.dtype | None = None) -> Tensor:
+    x = x.to(dtype or x.dtype, copy=True)
     x.reshape(-1)[0] = math.nan
     return x
 

@@ -78,10 +78,14 @@ CANCELLED: dict[str, Callable[[], nn.Module]] = {
 ROUNDING: dict[str, Callable[[], nn.Module]] = {
     "GroupNorm of the data themselves": lambda: OfSize(2e3, nn.Sequential(nn.GroupNorm(3, 3), *two_layers())),
     "nothing but rounding": lambda: nn.Sequential(
-        nn.Linear(3, 1), nn.LayerNorm(1, bias=False), nn.Linear(1, 2, bias=False)
+        nn.Linear(3, 1), nn.LayerNorm(1, elementwise_affine=False), frozen(nn.Linear(1, 2))
     ),
 }
 """Models whose outputs, or some columns of D, are nothing but rounding errors."""
+
+
+def frozen(layer: nn.Module) -> nn.Module:
+    return layer.requires_grad_(False)
 
 
 def two_layers() -> list[nn.Module]:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import torch
@@ -67,7 +68,10 @@ class Curvature:
 def curvature_at(problem: Problem, theta: Theta) -> Curvature:
     """The gradient and the Hessian's products at θ."""
     maps = [block.map for block in problem.blocks if isinstance(block.map, Traced)]
-    return _traced(problem, maps, theta) if len(maps) == len(problem.blocks) else _by_differences(problem, theta)
+    if len(maps) == len(problem.blocks):
+        with suppress(RuntimeError):  # a sparse gradient, which torch cannot differentiate again
+            return _traced(problem, maps, theta)
+    return _by_differences(problem, theta)
 
 
 def _traced(problem: Problem, maps: Sequence[Traced], theta: Theta) -> Curvature:

@@ -85,7 +85,7 @@ def _gradients(few: FewSamples, theta: Theta, u: Outputs) -> tuple[Gradients, Th
     x, gradients = function.standing_at(leaves, inside)
     theirs, afterwards = (torch.cat([g.reshape(-1) for g in found]) for found in (gradients, gradient_of(x, wanted, u)))
     jacobian = few.linearise(theta)[1]
-    return Gradients(theta, jacobian, u, jacobian.rmv(u), theirs), afterwards
+    return Gradients(theta, jacobian, x.detach(), u, jacobian.rmv(u), theirs), afterwards
 
 
 def _refuse_memory(few: FewSamples, theta: Theta, before: Attributes) -> None:
