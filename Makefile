@@ -7,7 +7,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c c
 # Threads that wait for each other sleep: on a busy machine spinning ones cost several times the run.
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: demo setup test test-fast docs sabotage theory bench bench-full bench-plan
+.PHONY: demo setup test test-fast docs fuzz sabotage theory bench bench-full bench-plan
 .DELETE_ON_ERROR:
 
 demo: .venv/.stamp-app
@@ -33,6 +33,10 @@ test-fast: .venv/.stamp-dev
 docs: .venv/.stamp-dev
 	@echo "docs: the site, into build/site"
 	@$(BIN)/mkdocs build --quiet
+
+fuzz: .venv/.stamp-dev
+	@echo "fuzz: 20,000 random cases by seed of the day, two processes; a failure names its seed"
+	@PYTHONPATH=tests OMP_NUM_THREADS=1 $(BIN)/python -m fuzz --cases 20000
 
 sabotage: .venv/.stamp-dev
 	@echo "sabotage: wrong formulas, one at a time, and the test that must notice each"

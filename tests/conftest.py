@@ -6,10 +6,11 @@ from statistics import median
 
 import pytest
 import torch
+from fuzz.run import first_seed
 
 
-def pytest_report_header() -> str:
-    """How fast this machine is while the tests run, beside which their times are to be read."""
+def pytest_report_header() -> list[str]:
+    """How fast this machine is while the tests run, beside which times are to be read; and today's random cases."""
     a = torch.randn(1000, 1000, dtype=torch.float64)
     seconds = list[float]()
     for _ in range(5):
@@ -17,7 +18,8 @@ def pytest_report_header() -> str:
         a @ a
         seconds.append(time.perf_counter() - start)
     rate = 2e9 / median(seconds) / 1e9
-    return f"product of 1000 × 1000 float64 matrices: {rate:.0f} GF/s on {torch.get_num_threads()} threads"
+    speed = f"product of 1000 × 1000 float64 matrices: {rate:.0f} GF/s on {torch.get_num_threads()} threads"
+    return [speed, f"random cases from seed {first_seed()}"]
 
 
 @pytest.fixture(autouse=True)

@@ -90,6 +90,33 @@ def test_hessian_is_that_of_autograd_and_lanczos_bounds_it(name: str) -> None:
     assert largest == pytest.approx(float(values[-1]), rel=1e-6) and smallest >= float(values[0]) - 1e-12
 
 
+class Clamped(nn.Module):
+    """Hardsigmoid, by operations that torch can differentiate any number of times."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.clamp(x / 6.0 + 0.5, 0.0, 1.0)
+
+
+def test_a_layer_that_can_be_differentiated_only_once_has_a_hessian() -> None:
+    x, y = normal(7, 3), normal(7, 2)
+    torch.manual_seed(0)
+    ends = [nn.Linear(3, 3).double(), nn.Linear(3, 2).double()]
+    once, twice = (gd.Problem.of(nn.Sequential(ends[0], m, ends[1]), x, y) for m in (nn.Hardsigmoid(), Clamped()))
+    theta = once.theta
+    assert torch.allclose(hessian(once, theta), hessian(twice, theta), atol=1e-8)
+    assert hessian_extremes(once, theta) == pytest.approx(hessian_extremes(twice, theta), abs=1e-7)
+
+
+def test_sparse_gradients_have_a_hessian() -> None:
+    words, y = torch.tensor([[0, 1], [2, 1], [0, 3], [3, 3]]), normal(4, 2)
+    dense, sparse = (nn.Sequential(nn.Embedding(4, 3, sparse=s), nn.Flatten(), nn.Tanh()) for s in (False, True))
+    ends = nn.Linear(6, 2)
+    sparse[0].weight = dense[0].weight
+    problems = [gd.Problem.of(nn.Sequential(model, ends).double(), words, y) for model in (dense, sparse)]
+    first, second = (hessian(problem, problem.theta) for problem in problems)
+    assert torch.allclose(first, second, atol=1e-8)
+
+
 # --- rounding --------------------------------------------------------------------------------------------------------
 
 

@@ -66,6 +66,17 @@ class Twice(nn.Module):
         return self.form(x, x)
 
 
+class RowByRow(nn.Module):
+    """A parameter behind a step that vmap cannot take."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gain = nn.Parameter(torch.randn(3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.stack([torch.tanh(row * self.gain) * (1.0 + 0.1 * row[0].item()) for row in x.detach()])
+
+
 KINDS: dict[str, tuple[Callable[[], nn.Module], Tensor]] = {
     "hypernetwork": (Hyper, X),
     "a number": (Number, X),
@@ -79,6 +90,10 @@ KINDS: dict[str, tuple[Callable[[], nn.Module], Tensor]] = {
     "bag, sum": (lambda: Words(nn.EmbeddingBag(4, 5, mode="sum")), WORDS),
     "bag, max": (lambda: Words(nn.EmbeddingBag(4, 5, mode="max")), WORDS),
     "bag, sparse": (lambda: Words(nn.EmbeddingBag(4, 5, mode="sum", sparse=True)), WORDS),
+    "layer norm of one": (lambda: nn.Sequential(nn.Linear(3, 1), nn.LayerNorm(1), nn.Linear(1, 2)), X),
+    "group norm of one": (lambda: nn.Sequential(nn.Linear(3, 4), nn.GroupNorm(4, 4), nn.Linear(4, 2)), X),
+    "group norm of one, by a loop": (lambda: nn.Sequential(RowByRow(), nn.GroupNorm(3, 3), nn.Linear(3, 2)), X),
+    "hypernetwork behind words": (lambda: nn.Sequential(nn.Embedding(4, 1), nn.Flatten(), Hyper()), WORDS),
     "bag, padding": (lambda: Words(nn.EmbeddingBag(4, 5, mode="sum", padding_idx=1)), WORDS),
 }
 

@@ -114,6 +114,9 @@ def test_the_constructor_and_the_step_say_what_they_need() -> None:
     model.requires_grad_(False)
     with pytest.raises(gd.InputError, match=r"requires grad: there is nothing to fit"):
         optimizer.step(x, y)
+    for params in (None, [], iter(())):
+        with pytest.raises(gd.InputError, match=r"requires grad: there is nothing to fit"):
+            GeoDescent(model, params)
 
 
 def test_groups_of_different_lr_are_refused() -> None:

@@ -47,6 +47,17 @@ class Softmaxed(nn.Module):
         return torch.softmax(self.layer(x) + 5.0 * self.same, 1)
 
 
+class OfSize(nn.Module):
+    """Data of this size before a model."""
+
+    def __init__(self, size: float, inner: nn.Module) -> None:
+        super().__init__()
+        self.size, self.inner = size, inner
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.inner(self.size * x)
+
+
 CANCELLED: dict[str, Callable[[], nn.Module]] = {
     "LayerNorm(1)": lambda: nn.Sequential(nn.Linear(3, 1), nn.LayerNorm(1), nn.Linear(1, 2)),
     "GroupNorm of one": lambda: nn.Sequential(nn.Linear(3, 4), nn.GroupNorm(4, 4), nn.Linear(4, 2)),
@@ -54,8 +65,31 @@ CANCELLED: dict[str, Callable[[], nn.Module]] = {
     "a convolution before InstanceNorm": lambda: BeforeInstanceNorm(frozen=False),
     "a shift": Centred,
     "softmax": Softmaxed,
+    "GroupNorm of one behind PReLU": lambda: nn.Sequential(
+        nn.Linear(3, 4), nn.PReLU(), nn.GroupNorm(2, 4), nn.Linear(4, 2), nn.GroupNorm(2, 2), nn.Linear(2, 2)
+    ),
+    "a norm of a norm of two": lambda: nn.Sequential(
+        nn.Linear(3, 2), nn.GroupNorm(1, 2), nn.LayerNorm(2, elementwise_affine=False), nn.Linear(2, 2)
+    ),
     "all weights behind are zero": lambda: zeroed(nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2))),
 }
+
+
+ROUNDING: dict[str, Callable[[], nn.Module]] = {
+    "GroupNorm of the data themselves": lambda: OfSize(2e3, nn.Sequential(nn.GroupNorm(3, 3), *two_layers())),
+    "nothing but rounding": lambda: nn.Sequential(
+        nn.Linear(3, 1), nn.LayerNorm(1, elementwise_affine=False), frozen(nn.Linear(1, 2))
+    ),
+}
+"""Models whose outputs, or some columns of D, are nothing but rounding errors."""
+
+
+def frozen(layer: nn.Module) -> nn.Module:
+    return layer.requires_grad_(False)
+
+
+def two_layers() -> list[nn.Module]:
+    return [nn.Linear(3, 3), nn.Tanh(), nn.Linear(3, 2)]
 
 
 def zeroed(model: nn.Sequential) -> nn.Module:
@@ -74,6 +108,17 @@ def test_zero_by_cancellation_is_no_disagreement(name: str, dtype: torch.dtype) 
         if dtype == torch.float64:
             assert_close(outputs.linearise()[1].dense(), by_autograd(model, x), 1e-12)
         assert gd.fit(model, x, y, max_steps=2).cost >= 0.0
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+@pytest.mark.parametrize("name", ROUNDING)
+def test_rounding_errors_are_no_disagreement(name: str, dtype: torch.dtype) -> None:
+    for seed in range(5):
+        torch.manual_seed(seed)
+        model, x, y = ROUNDING[name]().to(dtype), normal(9, 3).to(dtype), normal(9, 2).to(dtype)
+        gd.SampleMap(model, x)
+        solution = gd.fit(model, x, y, max_steps=2)
+        assert solution.cost <= solution.cost0
 
 
 def by_autograd(model: nn.Module, x: Tensor) -> Tensor:

@@ -117,3 +117,13 @@ def test_the_function_is_called_about_ten_times() -> None:
 
     gd.FunctionMap(function, torch.ones(1000, dtype=F64))
     assert len(calls) <= 12
+
+
+@pytest.mark.parametrize("size", [1.0, 1e3, 1e6])
+def test_a_bias_far_below_the_rounding_of_its_sum_is_no_disagreement(size: float) -> None:
+    """A step of a bias is lost in float32 beside inputs of a million, and D v is right all the same."""
+    for seed in range(20):
+        torch.manual_seed(seed)
+        model = torch.nn.Sequential(torch.nn.Linear(1, 4), torch.nn.Softplus(), torch.nn.Linear(4, 1, bias=False))
+        x = size * torch.randn(5, 1)
+        assert gd.SampleMap(model, x).linearise()[1].shape == (5, 12)

@@ -18,19 +18,19 @@ def constant_columns(outputs: WatchedMap, theta: Theta) -> list[tuple[str, list[
     """
     if n_samples_of(outputs.inputs) < 2:
         return []
-    one = take(outputs.inputs, [0])
+    two = take(outputs.inputs, [0, 1])  # some layers refuse a single sample
     watch = LayerWatch(outputs.model)
     with watch.watching(), torch.no_grad():
-        outputs.on(one)(theta)
+        outputs.on(two)(theta)
     modules = dict(outputs.model.named_modules())
     layers, on_inputs = list[tuple[str, list[int], int]](), False
     for layer, inputs in watch.inputs.items():
-        leaf = _source(inputs, leaves_of(one), leaves_of(outputs.inputs))
+        leaf = _source(inputs, leaves_of(two), leaves_of(outputs.inputs))
         if leaf is None:
             continue
         on_inputs = True
         axis = UNIT_AXES[type(modules[layer])]
-        columns = _constant(leaf.reshape(len(leaf) * len(inputs), *inputs.shape[1:]).movedim(axis, -1))
+        columns = _constant(leaf.reshape(len(leaf) * len(inputs) // 2, *inputs.shape[1:]).movedim(axis, -1))
         if columns:
             each = _weight(modules[layer]).numel() // inputs.shape[axis]
             layers.append((layer or "the model", columns, each * len(columns)))
@@ -46,9 +46,9 @@ def _weight(module: torch.nn.Module) -> Tensor:
 
 def _source(inputs: Tensor, first: list[Tensor], leaves: list[Tensor]) -> Tensor | None:
     """The tensor of X that a layer was called on, unchanged but for its shape."""
-    for one, whole in zip(first, leaves, strict=True):
-        same = one.dtype == inputs.dtype and one.numel() == inputs.numel()
-        if same and bool(torch.equal(one.reshape(-1), inputs.reshape(-1))):
+    for few, whole in zip(first, leaves, strict=True):
+        same = few.dtype == inputs.dtype and few.numel() == inputs.numel()
+        if same and bool(torch.equal(few.reshape(-1), inputs.reshape(-1))):
             return whole.detach()
     return None
 

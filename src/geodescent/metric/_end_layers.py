@@ -90,7 +90,8 @@ def input_columns(outputs: NetworkMap, theta: Theta, layers: dict[str, nn.Module
 
     def look(name: str, inputs: Tensor, output: Tensor) -> None:
         axis = -1 if isinstance(layers[name], nn.Linear) else 1
-        columns = inputs.detach().movedim(axis, -1).flatten(0, -2)
+        columns = inputs.detach().movedim(axis, -1)
+        columns = columns.reshape(columns.shape[:-1].numel(), columns.shape[-1])  # a vector is one row
         seen[name] = columns if name not in seen else torch.cat([seen[name], columns])
 
     with alone(outputs.model), hooked(layers, look), left_as_found(outputs.model, theta.device), torch.no_grad():

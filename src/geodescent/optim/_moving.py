@@ -12,6 +12,8 @@ from geodescent._types import Theta
 from geodescent.outputs import Parametrised
 from geodescent.problem import Problem
 
+NOTHING_MOVES = "none of the optimizer's parameters requires grad: there is nothing to fit. Call requires_grad_(True)."
+
 
 @dataclass(frozen=True)
 class Moving:
@@ -43,8 +45,12 @@ class Moving:
         return list(self.model.parameters()) if isinstance(self.model, nn.Module) else _parameters_of(self.model)
 
     def groups(self, params: Iterable[Any] | Tensor | None) -> Any:
-        """What torch's base class is given."""
-        return [p for p in self.own if p.requires_grad] if params is None else params
+        """What torch's base class is given. Raises InputError, where that is nothing."""
+        chosen = [p for p in self.own if p.requires_grad] if params is None else params
+        chosen = chosen if isinstance(chosen, Tensor) else list(chosen)
+        if isinstance(chosen, list) and not chosen:
+            raise InputError(NOTHING_MOVES)
+        return chosen
 
     def require_own(self, tensors: Sequence[Tensor]) -> None:
         """Raises InputError for a tensor that does not belong to the model."""
@@ -64,9 +70,7 @@ class Moving:
         managed = {id(p) for group in groups for p in group["params"]}
         own = [p for p in self.own if p.requires_grad and id(p) in managed]
         if not own:
-            raise InputError(
-                "none of the optimizer's parameters requires grad: there is nothing to fit. Call requires_grad_(True)."
-            )
+            raise InputError(NOTHING_MOVES)
         if isinstance(self.model, Problem) and len(own) < len(self.own):
             raise InputError(
                 f"{len(self.own) - len(own)} of {len(self.own)} parameters of the problem no longer require grad, and "

@@ -73,14 +73,15 @@ def sizes_of(theta: Theta) -> Theta:
     return torch.where(theta == 0.0, torch.ones_like(theta), theta.abs())
 
 
-def differ(ours: Tensor, theirs: Tensor, whole: float) -> bool:
-    """`‖a − b‖ > 10 √eps ‖b‖ + eps^¾ ‖whole‖`: by more than rounding.
+def differ(ours: Tensor, theirs: Tensor, whole: float, power: float = 0.5) -> bool:
+    """`‖a − b‖ > 10 eps^power ‖b‖ + eps^¾ ‖whole‖`: by more than rounding.
 
     Args:
         whole: the size of what the two are a part of, which may be zero by cancellation of much larger numbers.
+        power: larger where a difference that is taken for a wrong number costs nothing but time.
     """
     eps = torch.finfo(theirs.dtype).eps
-    allowed = SUMMED * eps**0.5 * norm(theirs) + eps**0.75 * whole
+    allowed = SUMMED * eps**power * norm(theirs) + eps**0.75 * whole
     return not norm(ours - theirs) <= max(allowed, torch.finfo(theirs.dtype).tiny ** 0.5)
 
 

@@ -121,9 +121,9 @@ class FunctionMap:
         if self._jacobian is not None:
             return outputs, self._given(theta)
         m, k = outputs.numel(), self.n_params
-        if min(m, k) <= budget().factor_order and fits(m * k * self.dtype.itemsize, self.device):
-            if (dense := self._dense(theta)) is not None:
-                return outputs, MatrixJacobian(dense)
+        is_small = min(m, k) <= budget().factor_order and fits(m * k * self.dtype.itemsize, self.device)
+        if is_small and (dense := self._dense(theta)) is not None:
+            return outputs, MatrixJacobian(dense)
         mv, rmv = products(self._attached, theta)
         return outputs, MatrixJacobian((mv, rmv), shape=(m, k), dtype=self.dtype, device=self.device)
 

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import torch
@@ -67,7 +68,10 @@ class Curvature:
 def curvature_at(problem: Problem, theta: Theta) -> Curvature:
     """The gradient and the Hessian's products at θ."""
     maps = [block.map for block in problem.blocks if isinstance(block.map, Traced)]
-    return _traced(problem, maps, theta) if len(maps) == len(problem.blocks) else _by_differences(problem, theta)
+    if len(maps) == len(problem.blocks):
+        with suppress(RuntimeError):  # a sparse gradient, which torch cannot differentiate again
+            return _traced(problem, maps, theta)
+    return _by_differences(problem, theta)
 
 
 def _traced(problem: Problem, maps: Sequence[Traced], theta: Theta) -> Curvature:
@@ -78,29 +82,38 @@ def _traced(problem: Problem, maps: Sequence[Traced], theta: Theta) -> Curvature
         cost = residual.square().sum() / (2.0 * problem.n_samples)
         (slope,) = torch.autograd.grad(cost, leaf, create_graph=True)
 
-    def product(v: Tensor, *, batched: bool = False) -> Tensor:
+    def differentiated(v: Tensor, *, batched: bool = False) -> Tensor:
         if not slope.requires_grad:
             return torch.zeros_like(v)
         (product,) = torch.autograd.grad(slope, leaf, v, retain_graph=True, allow_unused=True, is_grads_batched=batched)
         return torch.zeros_like(v) if product is None else product.detach()
 
-    return Curvature(slope, product, lambda rows: product(rows, batched=True))
+    def product(v: Theta) -> Theta:
+        try:
+            return differentiated(v)
+        except RuntimeError:  # an operation that torch can differentiate only once
+            return _difference(problem, theta, v)
+
+    return Curvature(slope, product, lambda rows: differentiated(rows, batched=True))
 
 
 def _by_differences(problem: Problem, theta: Theta) -> Curvature:
-    """`∇²C v ≈ (∇C(θ + hv) − ∇C(θ − hv))/(2h)`, ‖hv‖ = eps^⅓ of θ's size: eps^⅔ of ∇²C is lost."""
-
-    def slope(at: Theta) -> Theta:
-        residual, jacobian = problem.linearise(at)
-        return jacobian.rmv(residual) / problem.n_samples
-
-    size = math.pow(torch.finfo(theta.dtype).eps, 1.0 / 3.0) * max(1.0, norm(theta) / math.sqrt(len(theta)))
-
     def product(v: Theta) -> Theta:
-        length = norm(v)
-        if length == 0.0:
-            return torch.zeros_like(v)
-        step = (size / length) * v
-        return (slope(theta + step) - slope(theta - step)) * (length / (2.0 * size))
+        return _difference(problem, theta, v)
 
-    return Curvature(slope(theta), product, lambda rows: torch.stack([product(v) for v in rows]))
+    return Curvature(_slope(problem, theta), product, lambda rows: torch.stack([product(v) for v in rows]))
+
+
+def _difference(problem: Problem, theta: Theta, v: Theta) -> Theta:
+    """`∇²C v ≈ (∇C(θ + hv) − ∇C(θ − hv))/(2h)`, ‖hv‖ = eps^⅓ of θ's size: eps^⅔ of ∇²C is lost."""
+    length = norm(v)
+    if length == 0.0:
+        return torch.zeros_like(v)
+    size = math.pow(torch.finfo(theta.dtype).eps, 1.0 / 3.0) * max(1.0, norm(theta) / math.sqrt(len(theta)))
+    step = (size / length) * v
+    return (_slope(problem, theta + step) - _slope(problem, theta - step)) * (length / (2.0 * size))
+
+
+def _slope(problem: Problem, theta: Theta) -> Theta:
+    residual, jacobian = problem.linearise(theta)
+    return jacobian.rmv(residual) / problem.n_samples

@@ -41,12 +41,14 @@ class Gradients:
     Attributes:
         theta: where.
         jacobian: D by layers.
+        outputs: x[θ], (N, Q).
         u: random, (N, Q).
         ours, theirs: by layers, and by autograd.
     """
 
     theta: Theta
     jacobian: BlockJacobian
+    outputs: Outputs
     u: Outputs
     ours: Theta
     theirs: Theta
@@ -69,38 +71,47 @@ def check_agreement(
     Raises: JacobianError, naming the layer that disagrees.
     """
     jacobian, u, gradient, sizes = here.jacobian, here.u, here.theirs.clone(), sizes_of(here.theta)
-    (block,), whole = jacobian.blocks, norm(here.theirs * sizes)
+    (block,), size = jacobian.blocks, norm(here.theirs * sizes)
+    whole = max(size, norm(here.outputs * u))  # of what rounding errors are a share
     parts: list[Part] = [(piece.label, piece.index.reshape(-1)) for piece in jacobian.columns]
     for _, where in parts:
         if is_nothing((gradient * sizes)[where], whole):
             gradient[where] = 0.0
+    rounded, tiny = set[str](), torch.finfo(gradient.dtype).tiny
     everything: Part = ("parameters outside every layer", slice(None))
     for name, where in disagreeing([*parts, everything], here.ours, here.theirs, here.theta):
-        if not _is_rounding(here, nearby(), where, whole):
+        if not _is_rounding(here, nearby(), where):
             _refuse(name, "Dᵀu", norm(here.ours[where] - here.theirs[where]), norm(here.theirs[where]))
-        gradient[where] = 0.0 if name != everything[0] else gradient[where]
+        rounded.add(name)
+        noisy = norm(here.off[where]) > ANOTHER * norm((gradient * sizes)[where])
+        gradient[where] = 0.0 if noisy and name != everything[0] else gradient[where]
     for piece, (label, where) in zip(jacobian.columns, parts, strict=True):
         part = torch.zeros_like(gradient)
         part[where] = gradient[where]
-        if not bool(part.any()):
+        if label in rounded or not bool(part.any()):
             continue
         own = replace(jacobian, blocks=(replace(block, columns=(piece,)),))
-        _compare(label, own.gram() @ u.reshape(-1), _autograd_mv(function, here.theta, part, inputs))
+        share = norm((part * sizes)[where]) / max(whole, tiny)
+        _compare(label, own.gram() @ u.reshape(-1), _autograd_mv(function, here.theta, part, inputs), share)
     expected = _autograd_mv(function, here.theta, here.theirs, inputs)
-    _compare("the whole model", jacobian.gram() @ u.reshape(-1), expected)
+    _compare("the whole model", jacobian.gram() @ u.reshape(-1), expected, size / max(whole, tiny))
     return gradient
 
 
-def _is_rounding(here: Gradients, nearby: Iterator[Gradients], where: Tensor | slice, whole: float) -> bool:
-    """Whether a difference is small, and another one close by, as that of two zeros by cancellation is."""
+def _is_rounding(here: Gradients, nearby: Iterator[Gradients], where: Tensor | slice) -> bool:
+    """Whether a difference is another one close by, as that of two zeros by cancellation is."""
     off, size = here.off[where], norm(here.off[where])
-    small = size <= SUMMED * torch.finfo(off.dtype).eps ** 0.5 * whole
-    return small and any(norm(off - other.off[where]) > ANOTHER * size for other in nearby)
+    return any(norm(off - other.off[where]) > ANOTHER * size for other in nearby)
 
 
-def _compare(name: str, ours: Outputs, theirs: Outputs) -> None:
+def _compare(name: str, ours: Outputs, theirs: Outputs, share: float) -> None:
+    """Raises JacobianError where `G u` differs. That of a part has the rounding errors of the whole, divided by
+    its share of Dᵀu in units of the parameters' own sizes, a few times.
+    """
     theirs = theirs.detach().reshape(-1)
-    if bool(torch.isfinite(theirs).all()) and differ(ours, theirs, norm(theirs)):
+    if bool(torch.isfinite(theirs).all()) and differ(
+        ours, theirs, max(norm(ours), norm(theirs)) * max(1.0, SUMMED / share)
+    ):
         _refuse(name, "G u", norm(ours - theirs), norm(theirs))
 
 

@@ -5,24 +5,25 @@ from an earlier call, or holds them in a closure, has the right numbers there an
 """
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Protocol
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from geodescent._errors import JacobianError
 from geodescent._types import Outputs, Theta
 from geodescent.jacobian import BlockJacobian
 from geodescent.outputs._autograd import gradient_of, random_rows, sizes_of
 from geodescent.outputs._function import ModelFunction
-from geodescent.outputs._inputs import Inputs
+from geodescent.outputs._inputs import Inputs, map_inputs
 from geodescent.outputs.checks._agreement import Gradients, check_agreement, disagreeing
 from geodescent.outputs.checks._attributes import Attributes
 from geodescent.outputs.checks._probing import near
 from geodescent.outputs.checks._slopes import NAMED, SlopeCheck, point_of_check
 
 CLOSE = (1e-3, -1e-3, 2e-3, -2e-3)
-"""Shares of each parameter by which other points lie off the first, so that rounding is another there."""
+"""Shares of each parameter and input by which other points lie off the first, so that rounding is another there."""
 
 
 class FewSamples(Protocol):
@@ -30,6 +31,8 @@ class FewSamples(Protocol):
 
     function: ModelFunction
     inputs: Inputs
+
+    def on(self, inputs: Inputs) -> "FewSamples": ...
 
     def __call__(self, theta: Theta) -> Outputs: ...
 
@@ -54,11 +57,18 @@ def check_elsewhere(few: FewSamples, before: Attributes) -> bool:
     way = sizes_of(theta) * random_rows(theta.shape, theta)
 
     def nearby() -> Iterator[Gradients]:
-        return (_gradients(few, theta + step * way, u)[0] for step in CLOSE)
+        for step in CLOSE:
+            moved = few.on(map_inputs(partial(_scaled_by, step), few.inputs))
+            yield _gradients(moved, theta + step * way, u)[0]
 
     gradient = check_agreement(function, few.inputs, here, nearby)
     _refuse_slopes(few, theta, u, gradient)
     return not disagreeing([("", slice(None))], afterwards, here.theirs, theta)
+
+
+def _scaled_by(step: float, x: Tensor) -> Tensor:
+    """Inputs near these, each moved by another share of itself; words stay."""
+    return x + step * x * random_rows(x.shape, x) if x.is_floating_point() else x
 
 
 def _gradients(few: FewSamples, theta: Theta, u: Outputs) -> tuple[Gradients, Theta]:
@@ -75,7 +85,7 @@ def _gradients(few: FewSamples, theta: Theta, u: Outputs) -> tuple[Gradients, Th
     x, gradients = function.standing_at(leaves, inside)
     theirs, afterwards = (torch.cat([g.reshape(-1) for g in found]) for found in (gradients, gradient_of(x, wanted, u)))
     jacobian = few.linearise(theta)[1]
-    return Gradients(theta, jacobian, u, jacobian.rmv(u), theirs), afterwards
+    return Gradients(theta, jacobian, x.detach(), u, jacobian.rmv(u), theirs), afterwards
 
 
 def _refuse_memory(few: FewSamples, theta: Theta, before: Attributes) -> None:

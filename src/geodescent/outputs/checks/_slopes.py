@@ -100,8 +100,8 @@ class SlopeCheck:
         slope, bend = self._slope(v, self._step)
         ours, theirs = row_dot(self.gradient, v), row_dot(self.u, slope)
         rounding = ROUNDED * torch.finfo(v.dtype).eps
-        if abs(ours) <= rounding * row_norm(self.u * self._here) and not bool(slope.any()):
-            return False  # not even a step as long as θ would show in the outputs
+        if abs(ours) * self._step <= rounding * row_norm(self.u * self._here) and not bool(slope.any()):
+            return False  # so short a step would not show in the outputs
         noise = rounding * row_norm(self.u * self._here * (slope != 0.0)) / self._step
         allowed = AGREES * (abs(ours) + row_norm(self.u * slope)) + BENT * row_norm(self.u * bend) + noise
         off = abs(ours - theirs)
