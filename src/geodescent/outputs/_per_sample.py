@@ -19,8 +19,6 @@ from geodescent.outputs._inputs import Inputs, map_inputs, n_samples_of, take
 
 COMPARED_PRODUCTS = 3  # Products Dᵀu: that of one parameter is one number, which may be right by chance.
 CLOSELY = 2.0 / 3.0  # Power of eps: wrong numbers of similar samples are nearly right ones.
-    2.0 / 3.0
-)  # Power of eps: wrong numbers of similar samples are close to right ones; the loop costs only time.  # Power of eps: wrong numbers of similar samples are close to right ones, and the loop is never wrong.
 
 
 @dataclass
