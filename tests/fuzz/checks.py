@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from support.laws import naive_jacobian
+from support.laws import called, naive_jacobian
 from torch import Tensor, nn
 
 import geodescent as gd
@@ -123,7 +123,11 @@ def require_jacobian(jacobian: gd.Jacobian, dense: Tensor, digits: float, draw_n
 
 def by_autograd(model: nn.Module, inputs: Any) -> Tensor:
     """D of a copy, one gradient a row."""
-    return naive_jacobian(copy.deepcopy(model), inputs).detach()
+    copied = copy.deepcopy(model)
+    outputs = called(copied, inputs)
+    if not outputs.requires_grad:
+        return outputs.new_zeros(outputs.numel(), len(flat(model)))
+    return naive_jacobian(copied, inputs).detach()
 
 
 def digits_of(model: nn.Module, inputs: Any, dense: Tensor) -> float:

@@ -1,5 +1,6 @@
 """Closures of every kind: their Jacobian, its routes, and their second derivative."""
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -173,3 +174,25 @@ def test_an_operation_of_one_derivative_gets_the_difference_instead() -> None:
     v = torch.randn(once.n_params, dtype=F64)
     ours, theirs = once.second_derivative(once.theta, v), honest.second_derivative(honest.theta, v)
     assert float((ours - theirs).abs().max()) <= 1e-5 * float(theirs.abs().max())
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 4, 6])
+@pytest.mark.parametrize("code", [1, 2, 3])
+def test_a_layer_on_a_vector_has_no_samples_whatever_its_length(n: int, code: int) -> None:
+    """A hypernetwork whose code, or the weights that it makes, are as many numbers as there are samples."""
+
+    class Hyper(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.code, self.make = nn.Parameter(torch.randn(code)), nn.Linear(code, 2)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x @ self.make(self.code).view(2, 1)
+
+    torch.manual_seed(0)
+    one = Hyper().double()
+    two = copy.deepcopy(one)
+    x, y = torch.randn(n, 2, dtype=torch.float64), torch.randn(n, 1, dtype=torch.float64)
+    first, second = gd.GeoDescent(one), gd.GeoDescent(two)
+    for _ in range(2):
+        assert second.step(lambda: (two(x), y)) == pytest.approx(first.step(x, y), rel=1e-6, abs=1e-12)

@@ -87,8 +87,20 @@ OUTPUTS = (
     ),
     Sabotage(
         "outputs/_per_sample.py",
-        "        return not math.isfinite(whole) or not any(differ(a, b, whole) for a, b in pairs)",
-        "        return True",
-        "outputs/test_off_theta.py::test_a_batch_of_another_size_is_looked_at_again",
+        "            if math.isfinite(whole) and any(differ(a, b, whole, CLOSELY) for a, b in pairs):",
+        "            if False:",
+        "outputs/test_rules.py::test_what_vmap_gets_wrong_is_noticed_also_where_samples_are_alike",
+    ),
+    Sabotage(
+        "outputs/_per_sample.py",
+        "any(differ(a, b, whole, CLOSELY) for",
+        "any(differ(a, b, whole) for",
+        "outputs/test_rules.py::test_what_vmap_gets_wrong_is_noticed_also_where_samples_are_alike",
+    ),
+    Sabotage(
+        "outputs/checks/_agreement.py",
+        "    return any(norm(off - other.off[where]) > ANOTHER * size for other in nearby)",
+        "    return False",
+        "outputs/test_cancelled_blocks.py::test_rounding_errors_are_no_disagreement",
     ),
 )

@@ -40,13 +40,16 @@ def guessed_routes(
 
 
 def guessed_layout(call: Call, n_samples: int) -> Layout | None:
-    """Where N samples may stand in a call: an axis of that size, or several rows a sample on the first."""
-    inputs, outputs = call.inputs.shape, call.shape
+    """Where N samples may stand in a call: an axis of that size, or several rows a sample on the first.
+
+    The last axis of the outputs holds features: a layer that returned a vector has seen no samples.
+    """
+    inputs, outputs = call.inputs.shape, call.shape[:-1]
     axes = range(min(len(inputs), len(outputs)) if RULES[type(call.module)].any_axis else min(1, len(inputs)))
     for axis in axes:
         if inputs[axis] == outputs[axis] == n_samples:
             return Layout(axis, 1)
-    if len(inputs) > 0 and inputs[0] == outputs[0] and inputs[0] % n_samples == 0:
+    if min(len(inputs), len(outputs)) > 0 and inputs[0] == outputs[0] and inputs[0] % n_samples == 0:
         return Layout(0, inputs[0] // n_samples)
     return None
 

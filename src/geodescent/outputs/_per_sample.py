@@ -19,10 +19,8 @@ from geodescent.outputs._autograd import differ, gradient_of, random_rows
 from geodescent.outputs._function import ModelFunction
 from geodescent.outputs._inputs import Inputs, map_inputs, n_samples_of, take
 
-PROBES = 3  # Products Dᵀu that are compared: of one parameter Dᵀu is one number, which may be right by chance.
-CLOSELY = (
-    2.0 / 3.0
-)  # Power of eps: wrong numbers of similar samples are close to right ones, and the loop is never wrong.
+COMPARED_PRODUCTS = 3  # Products Dᵀu: that of one parameter is one number, which may be right by chance.
+CLOSELY = 2.0 / 3.0  # Power of eps: wrong numbers of similar samples are nearly right ones.
 
 
 @dataclass
@@ -79,7 +77,7 @@ class PerSample:
         with torch.enable_grad():
             outputs = function.outputs(leaves, inputs)
         u, wanted = random_rows(outputs.shape, outputs).reshape(-1), [leaves[name] for name in self.names]
-        for along in (u.roll(k) for k in range(PROBES)):
+        for along in (u.roll(k) for k in range(COMPARED_PRODUCTS)):
             theirs = [g.reshape(-1) for g in gradient_of(outputs, wanted, along.view(outputs.shape))]
             ours = [along @ derivatives[name].reshape(u.numel(), -1) for name in self.names]
             whole = norm(torch.cat(theirs))

@@ -109,9 +109,8 @@ def _compare(name: str, ours: Outputs, theirs: Outputs, share: float) -> None:
     its share of Dᵀu in units of the parameters' own sizes, a few times.
     """
     theirs = theirs.detach().reshape(-1)
-    if bool(torch.isfinite(theirs).all()) and differ(
-        ours, theirs, max(norm(ours), norm(theirs)) * max(1.0, SUMMED / share)
-    ):
+    whole = max(norm(ours), norm(theirs)) * max(1.0, SUMMED / max(share, torch.finfo(theirs.dtype).eps))
+    if bool(torch.isfinite(theirs).all()) and differ(ours, theirs, whole):
         _refuse(name, "G u", norm(ours - theirs), norm(theirs))
 
 
