@@ -2,6 +2,8 @@
 
 from torch import nn
 
+from geodescent._errors import InputError
+
 WRAPPERS = {
     "OptimizedModule": ("_orig_mod", "torch.compile"),
     "DataParallel": ("module", "torch.nn.DataParallel"),
@@ -10,8 +12,15 @@ WRAPPERS = {
 """Name of a wrapper's class → where it keeps the module, and what people know it by."""
 
 
+def require_module(model: object) -> None:
+    """Raises InputError for what is no module."""
+    if not isinstance(model, nn.Module):
+        raise InputError(f"the model is no torch.nn.Module but {model!r:.60}: pass gd.SampleMap(model, X).")
+
+
 def unwrapped(model: nn.Module) -> tuple[nn.Module, list[str]]:
-    """The module inside all wrappers, and a note of each."""
+    """The module inside all wrappers, and a note of each. Raises InputError for what is no module."""
+    require_module(model)
     notes = list[str]()
     while type(model).__name__ in WRAPPERS and type(model).__module__.startswith("torch."):
         place, known_by = WRAPPERS[type(model).__name__]

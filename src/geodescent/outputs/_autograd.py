@@ -11,15 +11,7 @@ import torch
 from torch import Tensor
 
 from geodescent._budget import budget, require
-from geodescent._deadline import (
-    PIECE_SHARE,
-    PRODUCT,
-    Allowance,
-    has_deadline,
-    measuring,
-    require_time,
-    seconds_of,
-)
+from geodescent._deadline import PIECE_SHARE, PRODUCT, Allowance, has_deadline, measuring, require_time, seconds_of
 from geodescent._errors import JacobianError
 from geodescent._types import Outputs, Theta
 from geodescent.linalg import norm, row_dot, row_norm

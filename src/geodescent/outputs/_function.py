@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from geodescent._errors import InputError
 from geodescent._types import Theta
+from geodescent._wrappers import require_module
 from geodescent.jacobian import ChainedCotangents
 from geodescent.outputs._chain import along_chain, cotangents_along_chain
 from geodescent.outputs._inputs import Inputs, Select, chosen, n_samples_of, require_plain, require_tensor, take
@@ -222,8 +223,7 @@ class ModuleMap:
 
 def parameters_of(model: nn.Module, among: Iterable[Tensor] | None = None) -> tuple[Parameter, ...]:
     """The trainable parameters, of these or of all, and their places in θ; those without a number are left out."""
-    if not isinstance(model, nn.Module):
-        raise InputError(f"the model is no torch.nn.Module but {model!r:.60}: pass gd.SampleMap(model, X).")
+    require_module(model)
     for name, tensor in (*model.named_parameters(), *model.named_buffers()):
         require_plain(f"{name} of the model", tensor, f"model.{name}", again="copy.deepcopy(model)")
     places, offset = list[Parameter](), 0

@@ -71,12 +71,12 @@ class SampleMap(ModuleMap):
         model, notes = unwrapped(model)
         self.inputs = as_inputs(inputs, model)
         self.notes, self.converted = notes, converted_names(inputs)
-        self.n_samples = n_samples_of(self.inputs)
         self.traced: Callable[[Theta], Outputs] | None = self._attached
         with alone(model):
             places, kind = parameters_of(model, parameters), kind_of(model, self.inputs)
             partial = len(places) < sum(p.requires_grad for p in model.parameters())
             self.function = ModelFunction(model, places, select, *kind, partial)
+            self.n_samples = n_samples_of(self.inputs)
             self._look(check=check)
 
     def _look(self, *, check: bool) -> None:
