@@ -111,3 +111,10 @@ def test_the_import_takes_less_than_a_tenth_of_torchs_time() -> None:
     """
     printed(code)  # compiles what was changed
     assert median(float(printed(code)) for _ in range(3)) < 0.1
+
+
+def test_garbage_is_collected_again_after_the_import() -> None:
+    """As it was before: on, or off where the user had turned it off."""
+    code = "import gc; gc.{}(); import geodescent; print(gc.isenabled())"
+    assert printed(code.format("enable")) == "True"
+    assert printed(code.format("disable")) == "False"

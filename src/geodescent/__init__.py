@@ -7,6 +7,7 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from geodescent._collector import resume
 from geodescent._errors import InputError, JacobianError, MemoryPlanError
 from geodescent._record import Result, StepRecord
 from geodescent._version import __version__
@@ -62,6 +63,8 @@ if TYPE_CHECKING:
     from geodescent.optim import GeoDescent
 else:
     del flow  # The room, a module imported above: `gd.flow` is the door of that name.
+
+resume()
 
 LAZY = {
     "app": ("load",),

@@ -92,7 +92,9 @@ def fit(case: Case) -> None:
     elif draw.chance(0.1):
         arguments["initialise"] = True
     elif draw.chance(0.1):
-        arguments["validation"] = case.more(draw.size(10))
+        arguments["validation"] = case.more(draw.size(10))  # which then decides, unless the cost is asked for
+        by_validation = draw.chance(0.5)
+        arguments["stop"] = None if by_validation else "cost"
     seen = list[gd.StepRecord]()
     solution = gd.fit(case.model, case.X, case.y, weights=case.weights, callback=seen.append, **arguments)  # type: ignore[arg-type]
     require(torch.equal(solution.theta, flat(case.model)), "solution.theta is not the module's")
