@@ -42,15 +42,17 @@ class CostLevels:
     Attributes:
         best: the least cost so far.
         reference: the scale of costs, `reference_cost`, or the least cost so far where that is higher.
+        ceiling: above it no step leads; for formulas the reference, because beyond what constants give lie plateaus.
     """
 
     best: float
     reference: float
+    ceiling: float = math.inf
 
     @property
     def highest(self) -> float:
         """The highest cost that a step may have, since crossing a narrow valley raises the cost."""
-        return max(GUARD * self.best, GUARD_AT_START * self.reference)
+        return max(self.best, min(GUARD * self.best, self.ceiling), GUARD_AT_START * self.reference)
 
 
 @dataclass(frozen=True)

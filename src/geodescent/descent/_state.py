@@ -80,7 +80,9 @@ class State:
     @property
     def levels(self) -> CostLevels:
         """The costs with which a control compares others."""
-        return CostLevels(self.best.cost, max(self.reference, self.best.cost))
+        reference = max(self.reference, self.best.cost)
+        is_formula = self.metric.is_by_columns and not self.metric.is_coarse
+        return CostLevels(self.best.cost, reference, reference if is_formula else math.inf)
 
     def at_best(self) -> "State":
         """The same at the best point."""
