@@ -11,7 +11,18 @@ from support.small_nets import F64, at, linearised, noisy, smooth, wide
 from torch import Tensor
 
 import geodescent as gd
-from geodescent.descent import CostLevels, Damping, Linearised, NaturalState, Trial, Walk, linear_residual
+from geodescent.descent import (
+    CostLevels,
+    Damping,
+    Linearised,
+    NaturalState,
+    Observer,
+    Trial,
+    Walk,
+    linear_residual,
+    planned_stages,
+    start,
+)
 from geodescent.lift import Damped, Prepared
 
 GEODESIC = gd.GeodesicWalk()
@@ -246,3 +257,16 @@ class Noting:
 
     def __getattr__(self, name: str) -> object:
         return getattr(self.inner, name)
+
+
+def test_formulas_do_not_step_above_the_scale_of_their_costs() -> None:
+    """Beyond what constants give lie plateaus, as that of a size of zero; a network may cross higher passes."""
+    assert CostLevels(1.0, 5.0).highest == 30.0
+    assert CostLevels(1.0, 5.0, ceiling=5.0).highest == 5.0
+    assert CostLevels(1.0, 50.0, ceiling=0.5).highest == 5.0
+    curve = gd.FunctionMap(lambda b: torch.exp(-b[0] * torch.arange(4.0).double()), torch.ones(1, dtype=F64))
+    formula = gd.Problem.over(curve, torch.arange(4.0).double())
+    network = gd.Problem.of(torch.nn.Linear(2, 1).double(), torch.eye(2, dtype=F64), torch.ones(2, dtype=F64))
+    for problem, finite in ((formula, True), (network, False)):
+        levels = start(planned_stages(problem), Observer()).levels
+        assert (levels.ceiling == levels.reference) is finite
