@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from geodescent._errors import InputError
+from geodescent._threads import suited_threads
 from geodescent.curves._data import Data, data_of
 from geodescent.curves._face import UNLIMITED, bounds_of, is_default, limits_of, named, refuse
 from geodescent.curves._finish import result_of, warn_of
@@ -22,6 +23,7 @@ from geodescent.curves._statistics import Array
 from geodescent.outputs import FunctionMap
 
 
+@suited_threads()
 def curve_fit(
     f: Callable[..., object],
     xdata: object,

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from geodescent._errors import InputError
+from geodescent._threads import suited_threads
 from geodescent.curves._face import UNLIMITED, is_default, limits_of, named, refuse
 from geodescent.curves._finish import result_of
 from geodescent.curves._formula import UserFunction, as_rows, formula_of
@@ -18,6 +19,7 @@ from geodescent.curves._rows import Rows, Whitening, real
 from geodescent.curves._solve import solve
 
 
+@suited_threads()
 def least_squares(
     fun: Callable[..., object],
     x0: object,

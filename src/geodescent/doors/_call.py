@@ -7,6 +7,7 @@ from functools import wraps
 from typing import ParamSpec, TypeVar
 
 from geodescent._errors import InputError
+from geodescent._threads import suited_threads
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -73,7 +74,10 @@ ANSWERS: tuple[tuple[tuple[str, ...], str | None, str], ...] = (
 
 
 def door(function: Callable[P, R]) -> Callable[P, R]:
-    """Raises InputError for arguments that the function does not know; its signature stays what it is."""
+    """Raises InputError for arguments that the function does not know; its signature stays what it is.
+
+    It computes with one thread where several would wait for each other.
+    """
     signature = inspect.signature(function)
     place = "GeoDescent" if function.__name__ == "__init__" else function.__name__
 
@@ -86,7 +90,8 @@ def door(function: Callable[P, R]) -> Callable[P, R]:
             signature.bind(*args, **kwargs)
         except TypeError as error:
             raise InputError(f"gd.{place}: {error}. It is called gd.{place}{_short(signature)}.") from None
-        return function(*args, **kwargs)
+        with suited_threads():
+            return function(*args, **kwargs)
 
     return called
 

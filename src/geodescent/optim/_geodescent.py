@@ -13,6 +13,7 @@ from geodescent._conversion import Values
 from geodescent._errors import InputError
 from geodescent._record import Result
 from geodescent._settings import NOT_NEGATIVE
+from geodescent._threads import suited_threads
 from geodescent._types import Theta
 from geodescent._wrappers import unwrapped
 from geodescent.descent import (
@@ -99,6 +100,7 @@ class GeoDescent(torch.optim.Optimizer):
         self._forget()
         super().__init__(self._moving.groups(params), {"lr": self._full_step()})
 
+    @suited_threads()
     def step(self, closure: Any = None, y: Values | None = None) -> float:  # type: ignore[override]  # X and y too
         """One step on X and y, or on what the closure returns; the cost before it.
 

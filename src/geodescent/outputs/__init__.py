@@ -7,7 +7,7 @@ this library. D is computed here: `linearise` uses the rules of layers, and auto
 from geodescent.outputs._autograd import products, value_and_derivative
 from geodescent.outputs._closure import PARTS, Closure
 from geodescent.outputs._closure_map import ClosureMap, ClosureRoutes
-from geodescent.outputs._function import ModelFunction, parameters_of
+from geodescent.outputs._function import ModelFunction
 from geodescent.outputs._function_map import FunctionMap
 from geodescent.outputs._inputs import (
     Inputs,
@@ -21,6 +21,7 @@ from geodescent.outputs._inputs import (
     require_plain,
     take,
 )
+from geodescent.outputs._parameters import parameters_of
 from geodescent.outputs._protocols import Layered, NetworkMap, OfModule, OutputMap, Parametrised, Sampled, Traced
 from geodescent.outputs._rules import RULES, Rule, affine_columns, register_rule
 from geodescent.outputs._sample_map import SampleMap

@@ -90,7 +90,7 @@ def gradient_of(outputs: Tensor, leaves: list[Tensor], direction: Tensor) -> lis
     return [torch.zeros_like(a) if g is None else g.to_dense() for a, g in zip(leaves, gradients, strict=True)]
 
 
-def random_rows(shape: torch.Size, like: Tensor) -> Outputs:
+def random_rows(shape: tuple[int, ...], like: Tensor) -> Outputs:
     """u, random by a fixed seed, without touching the global generator."""
     generator = torch.Generator().manual_seed(SEED)
     return torch.randn(shape, generator=generator, dtype=like.dtype, device="cpu").to(like.device)

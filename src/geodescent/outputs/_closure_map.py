@@ -13,9 +13,10 @@ from geodescent.jacobian import Block, BlockJacobian, Columns, DenseColumns
 from geodescent.outputs._autograd import derivative_rows, differentiable, gradient_of, random_rows, second_derivative_of
 from geodescent.outputs._capture import Call, apart, cotangents, recording, uses
 from geodescent.outputs._closure import DETACHED, BatchClosure, Closure, rows_of
-from geodescent.outputs._function import ModelFunction, ModuleMap, parameters_of
+from geodescent.outputs._function import ModelFunction, ModuleMap
 from geodescent.outputs._guessed_routes import Signature, fitting_columns, guessed_routes, signature_of
 from geodescent.outputs._inputs import kind_of
+from geodescent.outputs._parameters import parameters_of
 from geodescent.outputs._routes import Routes, ruled_modules
 from geodescent.outputs._second_derivative import central_difference
 from geodescent.outputs.checks import disagreeing, left_as_found, or_eval, random_state, refuse_mixing_layers

@@ -1,46 +1,24 @@
 """A module as a pure function of θ: it keeps its parameter tensors, which are written with copy_."""
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from geodescent._errors import InputError
 from geodescent._types import Theta
-from geodescent._wrappers import require_module
 from geodescent.jacobian import ChainedCotangents
 from geodescent.outputs._chain import along_chain, cotangents_along_chain
-from geodescent.outputs._inputs import Inputs, Select, chosen, n_samples_of, require_plain, require_tensor, take
+from geodescent.outputs._inputs import Inputs, Select, chosen, n_samples_of, require_tensor, take
+from geodescent.outputs._parameters import Parameter, held
 from geodescent.outputs._second_derivative import SecondDerivative
 from geodescent.outputs._standing import Answer, alone, standing
 
-Parameters = Tensor | Mapping[str, Tensor]
-
 COMPARED = 4  # Samples on which two methods for the second derivative are compared.
-
-
-@dataclass(frozen=True)
-class Parameter:
-    """Where a trainable parameter stands in θ.
-
-    Attributes:
-        name: its first name.
-        offset, shape: its entries of θ.
-        ties: its names in other modules.
-    """
-
-    name: str
-    offset: int
-    shape: torch.Size
-    ties: tuple[str, ...] = ()
-
-    @property
-    def entries(self) -> slice:
-        return slice(self.offset, self.offset + math.prod(self.shape))
 
 
 @dataclass(frozen=True)
@@ -64,10 +42,10 @@ class ModelFunction:
     partial: bool = False
     curvature: SecondDerivative = field(default_factory=SecondDerivative, repr=False, compare=False)
 
-    @property
+    @cached_property
     def n_params(self) -> int:
         """K."""
-        return sum(math.prod(p.shape) for p in self.parameters)
+        return sum(self._sizes)
 
     def own(self) -> dict[str, Tensor]:
         """The module's own parameters that make up θ, by name and in its order."""
@@ -102,7 +80,8 @@ class ModelFunction:
 
     def views(self, theta: Theta) -> dict[str, Tensor]:
         """θ cut into the module's parameters, without a copy."""
-        return {p.name: theta[p.entries].view(p.shape) for p in self.parameters}
+        parts = torch.split(theta, self._sizes)
+        return {p.name: part.view(p.shape) for p, part in zip(self.parameters, parts, strict=True)}
 
     def leaves(self, theta: Theta) -> dict[str, Tensor]:
         """The same as leaves of a new graph."""
@@ -153,26 +132,31 @@ class ModelFunction:
         Where an operation has no second derivative, the central difference of length `eps^¼` instead.
         """
 
-        with torch.no_grad():
+        with torch.no_grad(), alone(self.model):
+            if self.select is None:
+                curvature = along_chain(self.model, self.views(theta), self.views(direction), inputs)
+                if curvature is not None:
+                    return curvature.flatten(1) if curvature.dim() > 1 else curvature[:, None]
             return self.standing_at(self.views(theta), lambda: self._curvature_at(theta, direction, inputs))
 
     def _curvature_at(self, theta: Theta, direction: Theta, inputs: Inputs) -> Tensor:
-        """The same while the model's parameters are θ."""
+        """The same by autograd, while the model's parameters are θ."""
 
         def outputs_on(samples: Inputs) -> Callable[[Theta], Tensor]:
             return lambda at: self.outputs(self.views(at), samples)
 
-        if self.select is None:
-            curvature = along_chain(self.model, self.views(theta), self.views(direction), inputs)
-            if curvature is not None:
-                return curvature.flatten(1) if curvature.dim() > 1 else curvature[:, None]
         few = take(inputs, list(range(min(COMPARED, n_samples_of(inputs)))))
         return self.curvature(outputs_on(inputs), outputs_on(few), theta, direction)
+
+    @cached_property
+    def _sizes(self) -> list[int]:
+        """How many entries each parameter has."""
+        return [math.prod(p.shape) for p in self.parameters]
 
     def _with_ties(self, parameters: dict[str, Tensor]) -> dict[str, Tensor]:
         """The parameters under all of their names, and the others that require grad as constants."""
         if self.partial:
-            rest = {name: p.detach() for name, p in _held(self.model) if p.requires_grad}
+            rest = {name: p.detach() for name, p in held(self.model) if p.requires_grad}
             parameters = {**rest, **parameters}
         return parameters | {tie: parameters[p.name] for p in self.parameters for tie in p.ties}
 
@@ -219,82 +203,3 @@ class ModuleMap:
     def shape(self) -> tuple[int, int]:
         """(N, Q)."""
         return self.n_samples, self.n_outputs
-
-
-def parameters_of(model: nn.Module, among: Iterable[Tensor] | None = None) -> tuple[Parameter, ...]:
-    """The trainable parameters, of these or of all, and their places in θ; those without a number are left out."""
-    require_module(model)
-    for name, tensor in (*model.named_parameters(), *model.named_buffers()):
-        require_plain(f"{name} of the model", tensor, f"model.{name}", again="copy.deepcopy(model)")
-    places, offset = list[Parameter](), 0
-    among = among if among is None or not isinstance(among, Iterable) else list(among)
-    if among is not None and not (isinstance(among, list) and all(isinstance(p, Tensor) for p in among)):
-        raise InputError(f"parameters = {among!r:.60}: tensors of the model are needed, parameters=model.parameters().")
-    wanted = {id(parameter) for parameter in (model.parameters() if among is None else among)}
-    for name, parameter in model.named_parameters():
-        if parameter.requires_grad and parameter.numel() and id(parameter) in wanted:
-            places.append(Parameter(name, offset, parameter.shape, _ties(model, name, parameter)))
-            offset += parameter.numel()
-    if not places and any(parameter.requires_grad for parameter in model.parameters()):
-        raise InputError("the parameters that require grad hold no numbers: give the layers sizes above zero.")
-    if not places:
-        raise InputError("no parameter of the model requires grad: there is nothing to fit. Call requires_grad_(True).")
-    return tuple(places)
-
-
-def _ties(model: nn.Module, name: str, parameter: Tensor) -> tuple[str, ...]:
-    """The names of a parameter beside its first."""
-    return tuple(other for other, p in _held(model) if p is parameter and other != name)
-
-
-def _held(model: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
-    """Every place of a parameter, by one name each: tied ones several times, a module with several names once."""
-    for path, module in model.named_modules():
-        for own, parameter in module.named_parameters(recurse=False, remove_duplicate=False):
-            yield f"{path}.{own}" if path else own, parameter
-
-
-def flat_theta(theta0: Parameters) -> tuple[Theta, list[Parameter]]:
-    """θ, a flat copy, and the places of the named tensors in it; none for a flat tensor.
-
-    Raises: InputError, naming the entry that cannot be used.
-    """
-    if isinstance(theta0, Tensor):
-        if theta0.dim() != 1 or len(theta0) == 0:
-            raise InputError(
-                f"theta0 has shape {tuple(theta0.shape)}: a flat tensor (K,) or a dict of named tensors is needed."
-            )
-        _require_real("theta0", theta0, "theta0.double()")
-        return theta0.detach().clone(), []
-    if not isinstance(theta0, Mapping):
-        raise InputError(f"theta0 must be a flat tensor (K,) or a dict of named tensors, not {type(theta0).__name__}.")
-    for name, tensor in theta0.items():
-        entry = f"theta0[{name!r}]"
-        if not isinstance(tensor, Tensor):
-            raise InputError(
-                f"{entry} is {type(tensor).__name__}, not a tensor: pass torch.tensor(value, dtype=torch.float64)."
-            )
-        _require_real(entry, tensor, f"{entry}.double()")
-    if not sum(t.numel() for t in theta0.values()):
-        raise InputError("theta0 is a dict without a single number: name at least one tensor that is to be found.")
-    kinds = {(t.dtype, t.device) for t in theta0.values()}
-    if len(kinds) > 1:
-        raise InputError(f"the tensors of theta0 are of {sorted(map(str, kinds))}: one dtype and one device is needed.")
-    places, offset = list[Parameter](), 0
-    for name, tensor in theta0.items():
-        places.append(Parameter(name, offset, tensor.shape))
-        offset += tensor.numel()
-    return torch.cat([t.detach().reshape(-1) for t in theta0.values()]), places
-
-
-def _require_real(entry: str, tensor: Tensor, double: str) -> None:
-    """Raises InputError unless the tensor is finite, in float32 or float64."""
-    if tensor.dtype.is_complex:
-        raise InputError(
-            f"{entry} is {tensor.dtype}, and θ is real: pass its parts, torch.view_as_real({entry}).reshape(-1), and "
-            "join them in the function, torch.view_as_complex(theta.view(-1, 2))."
-        )
-    if tensor.dtype not in (torch.float32, torch.float64):
-        raise InputError(f"{entry} is {tensor.dtype}; float32 and float64 are supported: pass {double}.")
-    if not bool(torch.isfinite(tensor).all()):
-        raise InputError(f"{entry} holds NaN or infinite values: start from finite parameters.")

@@ -21,9 +21,9 @@ from geodescent.outputs._autograd import (
     random_rows,
     value_and_derivative,
 )
-from geodescent.outputs._function import Parameters, flat_theta
 from geodescent.outputs._given_jacobian import as_jacobian
 from geodescent.outputs._inputs import require_function
+from geodescent.outputs._parameters import Parameters, flat_theta
 from geodescent.outputs._second_derivative import SecondDerivative, backwards_if_defined, central_difference
 from geodescent.outputs.checks import AGREES, NAMED, SlopeCheck, point_of_check
 

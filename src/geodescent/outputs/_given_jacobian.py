@@ -9,7 +9,7 @@ from torch import Tensor
 from geodescent._errors import InputError
 from geodescent._types import Theta
 from geodescent.jacobian import Jacobian, MatrixJacobian
-from geodescent.outputs._function import Parameter
+from geodescent.outputs._parameters import Parameter
 
 
 def as_jacobian(returned: object, shape: tuple[int, int], places: list[Parameter], theta: Theta) -> Jacobian:

@@ -11,7 +11,7 @@ from geodescent.jacobian import Block, BlockJacobian, Columns
 from geodescent.outputs._autograd import differentiable
 from geodescent.outputs._capture import Call, apart, cotangents, recording
 from geodescent.outputs._chain import is_last_linear
-from geodescent.outputs._function import ModelFunction, ModuleMap, parameters_of
+from geodescent.outputs._function import ModelFunction, ModuleMap
 from geodescent.outputs._inputs import (
     RawInputs,
     Select,
@@ -22,9 +22,9 @@ from geodescent.outputs._inputs import (
     require_function,
     take,
 )
+from geodescent.outputs._parameters import parameters_of
 from geodescent.outputs._per_sample import PerSample
-from geodescent.outputs._probed_routes import probed_routes
-from geodescent.outputs._routes import Routes
+from geodescent.outputs._routes import Routes, probed_routes
 from geodescent.outputs._rules import affine_columns
 from geodescent.outputs._standing import alone
 from geodescent.outputs.checks import check_elsewhere, left_as_found, output_shape, probe

@@ -7,12 +7,12 @@ pass, reads those at which D is taken.
 import os
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
 from torch import Tensor, nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.backends import cuda
 
 Answer = TypeVar("Answer")
 
@@ -47,8 +47,11 @@ def alone(model: nn.Module) -> Iterator[None]:
 
 
 def _lock_of(module: nn.Module) -> Any:
-    with _attention.lock:  # two threads must not make two locks
-        return _locks.setdefault(module, threading.RLock())
+    lock = _locks.get(module)
+    if lock is None:
+        with _attention.lock:  # two threads must not make two locks
+            lock = _locks.setdefault(module, threading.RLock())
+    return lock
 
 
 @contextmanager
@@ -61,6 +64,15 @@ def math_attention() -> Iterator[None]:
         _attention.leave()
 
 
+KERNELS: tuple[tuple[Callable[[], bool], Callable[[bool], None]], ...] = (
+    (cuda.math_sdp_enabled, cuda.enable_math_sdp),
+    (cuda.flash_sdp_enabled, cuda.enable_flash_sdp),
+    (cuda.mem_efficient_sdp_enabled, cuda.enable_mem_efficient_sdp),
+    (cuda.cudnn_sdp_enabled, cuda.enable_cudnn_sdp),
+)
+"""The kernels of attention, of every device: whether each may be used, and how to say so."""
+
+
 class _Shared:
     """The choice of the attention kernel, from the first block that wants it to the end of the last."""
 
@@ -68,19 +80,22 @@ class _Shared:
         self.reset()
 
     def reset(self) -> None:
-        self.lock, self._blocks, self._choice = threading.Lock(), 0, ExitStack()
+        self.lock, self._blocks, self._found = threading.Lock(), 0, list[bool]()
 
     def enter(self) -> None:
         with self.lock:
             if self._blocks == 0:
-                self._choice.enter_context(sdpa_kernel(SDPBackend.MATH))
+                self._found = [is_enabled() for is_enabled, _ in KERNELS]
+                for _, enable in KERNELS:
+                    enable(enable is cuda.enable_math_sdp)
             self._blocks += 1
 
     def leave(self) -> None:
         with self.lock:
             self._blocks -= 1
             if self._blocks == 0:
-                self._choice.close()
+                for (_, enable), found in zip(KERNELS, self._found, strict=True):
+                    enable(found)
 
 
 _locks: WeakKeyDictionary[nn.Module, Any] = WeakKeyDictionary()

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from geodescent._budget import budget
 from geodescent._errors import InputError
+from geodescent._threads import suited_threads
 from geodescent.curves.batched._data import Given, data_sets, starts
 from geodescent.curves.batched._descent import A_STEP
 from geodescent.curves.batched._formula import BatchedFormula, linear_parameters
@@ -62,6 +63,7 @@ class BatchedFit:
         return "\n".join([f"{count} fits of {unknowns} parameters:", *lines])
 
 
+@suited_threads()
 def curve_fit_batched(
     f: Callable[..., Tensor],
     xdata: Given,

@@ -32,6 +32,9 @@ class FewSamples(Protocol):
     function: ModelFunction
     inputs: Inputs
 
+    @property
+    def shape(self) -> tuple[int, int]: ...
+
     def on(self, inputs: Inputs) -> "FewSamples": ...
 
     def __call__(self, theta: Theta) -> Outputs: ...
@@ -49,8 +52,7 @@ def check_elsewhere(few: FewSamples, before: Attributes) -> bool:
     Cost: some fifteen forward passes of these samples.
     """
     function, own = few.function, few.function.theta
-    outputs = few(own)
-    u = random_rows(outputs.shape, outputs)
+    u = random_rows(few.shape, own)
     theta = point_of_check(few, own, u)
     _refuse_memory(few, theta, before)
     here, afterwards = _gradients(few, theta, u)
