@@ -58,6 +58,11 @@ class BatchClosure:
         with differentiable_kernels(self._model):
             outputs, target = _parts(self._closure())
         self._require_real(outputs)
+        if target is not None and target.device != self._device:
+            raise InputError(
+                f"the closure returned targets on {target.device} and the parameters are on {self._device}: move them "
+                "to one device."
+            )
         if self._first is None:
             self._first = outputs.shape, target
         shape, before = self._first
