@@ -65,7 +65,7 @@ def test_time_is_reserved_inside_the_block_alone() -> None:
 
 def test_a_share_of_the_time_bounds_measured_work() -> None:
     with within(100.0):
-        with measuring(LINEARISATION):
+        with measuring(LINEARISATION, torch.device("cpu")):
             time.sleep(0.02)
         assert 0.02 <= seconds_of(LINEARISATION) < 1.0
         assert is_affordable(linearisations=1.0, share=0.1) and not is_affordable(linearisations=1e4)

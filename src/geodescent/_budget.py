@@ -69,13 +69,13 @@ def spending(limits: Budget) -> Iterator[None]:
 
 
 def available_bytes(device: torch.device) -> int:
-    """Free memory of the device, in bytes: by the driver on CUDA, else MemAvailable within the cgroup's limit."""
+    """Free memory of the device, in bytes: on CUDA what the driver and torch's own cache have, else MemAvailable
+    within the cgroup's limit."""
     assumed = budget().free_bytes
     if assumed is not None:
         return assumed
-    if device.type == "cuda":
-        return int(torch.cuda.mem_get_info(device)[0])
-    return _host_bytes(int(time.monotonic() / READ_EVERY))
+    tick = int(time.monotonic() / READ_EVERY)
+    return _cuda_bytes(device, tick) if device.type == "cuda" else _host_bytes(tick)
 
 
 def allowed_bytes(device: torch.device) -> float:
@@ -101,6 +101,13 @@ def require(n_bytes: float, device: torch.device, *, what: str, instead: str) ->
 def _host_bytes(tick: int) -> int:
     """Read once a tick: a small step asks several times, and each reading costs as much as a product."""
     return min(limit for limit in (_meminfo(), _cgroup()) if limit > 0)
+
+
+@lru_cache(maxsize=8)
+def _cuda_bytes(device: torch.device, tick: int) -> int:
+    """The same of a CUDA device: to the driver what torch has cached for its next tensors is taken."""
+    cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return int(torch.cuda.mem_get_info(device)[0]) + cached
 
 
 def _meminfo() -> int:

@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 
+import torch
+
 FLOPS_A_SECOND = 5e9  # Rate of the slowest decompositions on two CPU cores; where it is higher, work is over earlier.
 
 SOLVE_SHARE = 0.5  # Share of the time that is left which one iterative solve of a step may take.
@@ -94,17 +96,27 @@ def unhurried() -> Iterator[None]:
 
 
 @contextmanager
-def measuring(piece: str) -> Iterator[None]:
+def measuring(piece: str, device: torch.device) -> Iterator[None]:
     """Measures what is done inside the block: `in_time` takes each more of its kind to last as long.
 
     Args:
         piece: `LINEARISATION`, `FORWARD_PASS`, `PASS`, or `PRODUCT`, which is one with D or one with Dᵀ.
+        device: where it is done.
     """
-    begin = time.perf_counter()
-    yield
     deadline = _deadline.get()
-    if deadline is not None:
-        deadline.seconds[piece] = time.perf_counter() - begin
+    if deadline is None:
+        yield
+        return
+    begin = clock(device)
+    yield
+    deadline.seconds[piece] = clock(device) - begin
+
+
+def clock(device: torch.device) -> float:
+    """`time.perf_counter`, once the device has done all work: calls on CUDA return before theirs is done."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter()
 
 
 def in_time(

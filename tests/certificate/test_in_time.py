@@ -81,7 +81,7 @@ def test_in_time_counts_what_was_measured() -> None:
     with within(1.0) as deadline:
         assert in_time(0.0, "unmeasured work", linearisations=1e9)
         for piece in (LINEARISATION, FORWARD_PASS, PRODUCT):
-            with measuring(piece):
+            with measuring(piece, torch.device("cpu")):
                 time.sleep(0.01)
         assert set(deadline.seconds) == {LINEARISATION, FORWARD_PASS, PRODUCT}
         assert in_time(0.0, "a few", linearisations=10.0, forward_passes=10.0, products=10.0)

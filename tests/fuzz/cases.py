@@ -47,7 +47,7 @@ class Case:
         """Inputs and targets of n other samples."""
         n = max(n, self.net.least)
         X = inputs_of(self.draw, self.net.inputs, n, self.scale, self.y.dtype)
-        return X, self.y[:1].expand(n, *self.y.shape[1:]).clone()
+        return self.draw.there(X), self.y[:1].expand(n, *self.y.shape[1:]).clone()
 
 
 def case_of(draw: Draw) -> Case:
@@ -66,7 +66,8 @@ def case_of(draw: Draw) -> Case:
     if draw.chance(0.15):
         weights = draw.normal(n).abs().to(dtype)
         weights[1:] *= (draw.normal(n - 1) > -0.5).to(dtype)
-    case = Case(draw, model, X, y, weights, scale, made)
+    model, X, y = draw.there(model), draw.there(X), draw.there(y)
+    case = Case(draw, model, X, y, weights if weights is None else draw.there(weights), scale, made)
     case.refusals += _refusals(case)
     return case
 
@@ -84,7 +85,7 @@ def _refusals(case: Case) -> list[Refusal]:
 
 def guarded(case: Case, work: Any) -> str:
     """Runs a door on a case: "done", or "refused" in a true sentence; raises Wrong for everything else."""
-    found = Found(case.model)
+    found = Found(case.model, case.draw.device)
     before = flat(case.model)
     try:
         work()

@@ -33,16 +33,20 @@ def require(holds: bool, sentence: str) -> None:
 class Found:
     """A model as it was found, but for the numbers of its parameters."""
 
-    def __init__(self, model: nn.Module) -> None:
-        self.model, self.before = model, self._look(model)
+    def __init__(self, model: nn.Module, device: torch.device) -> None:
+        self.model, self.device = model, device
+        self.before = self._look(model)
 
     def require_left(self) -> None:
         now = self._look(self.model)
         for what, value in self.before.items():
             require(now[what] == value, f"{what} of the model is not as it was found")
 
-    @staticmethod
-    def _look(model: nn.Module) -> dict[str, object]:
+    def _of_device(self) -> Tensor:
+        on_cuda = self.device.type == "cuda"
+        return torch.cuda.get_rng_state(self.device) if on_cuda else torch.get_rng_state()
+
+    def _look(self, model: nn.Module) -> dict[str, object]:
         parameters = dict(model.named_parameters())
         frozen = [p for p in parameters.values() if not p.requires_grad]
         return {
@@ -57,6 +61,8 @@ class Found:
                 (len(m._forward_hooks), len(m._forward_pre_hooks), len(m._backward_hooks)) for m in model.modules()
             ],
             "torch's random state": torch.get_rng_state().tolist(),
+            "the device's random state": self._of_device().tolist(),
+            "cuDNN's use": torch.backends.cudnn.enabled,
             "NumPy's random state": np.random.get_state()[1].tolist(),  # type: ignore[index]
             "the default dtype": torch.get_default_dtype(),
             "the grad mode": torch.is_grad_enabled(),
@@ -107,7 +113,7 @@ def require_jacobian(jacobian: gd.Jacobian, dense: Tensor, digits: float, draw_n
     """Rows, products, Gram and normal matrices are those of D."""
     whole = float(dense.double().norm())
     m, k = dense.shape
-    u, v = draw_normal(m).to(dense.dtype), draw_normal(k).to(dense.dtype)
+    u, v = draw_normal(m).to(dense), draw_normal(k).to(dense)
     ours = jacobian.dense()
     require_close(ours, dense, whole, digits, "D")
     for i, (row, theirs) in enumerate(zip(ours, dense, strict=True)):
@@ -124,10 +130,11 @@ def require_jacobian(jacobian: gd.Jacobian, dense: Tensor, digits: float, draw_n
 def by_autograd(model: nn.Module, inputs: Any) -> Tensor:
     """D of a copy, one gradient a row."""
     copied = copy.deepcopy(model)
-    outputs = called(copied, inputs)
-    if not outputs.requires_grad:
-        return outputs.new_zeros(outputs.numel(), len(flat(model)))
-    return naive_jacobian(copied, inputs).detach()
+    with torch.backends.cudnn.flags(enabled=False):  # whose recurrent layers go backwards in training alone
+        outputs = called(copied, inputs)
+        if not outputs.requires_grad:
+            return outputs.new_zeros(outputs.numel(), len(flat(model)))
+        return naive_jacobian(copied, inputs).detach()
 
 
 def digits_of(model: nn.Module, inputs: Any, dense: Tensor) -> float:

@@ -42,7 +42,7 @@ def jacobian(case: Case) -> None:
     require_close(part, rows, float(case.dense.norm()), digits, "D of some samples")
     if case.draw.chance(0.6):
         return
-    theta = outputs.theta + 0.1 * case.draw.normal(outputs.n_params).to(x.dtype) * (outputs.theta.abs() + 0.1)
+    theta = outputs.theta + 0.1 * case.draw.normal(outputs.n_params).to(x) * (outputs.theta.abs() + 0.1)
     elsewhere = outputs.linearise(theta)[1].dense()
     moved = copy.deepcopy(case.model)
     gd.SampleMap(moved, case.X, check=False).write(theta)
@@ -61,9 +61,9 @@ def lifted(case: Case) -> None:
     if not bool(dense.isfinite().all()) or not bool(dense.any()):
         return
     m = len(dense)
-    v = case.draw.normal(m)
+    v = case.draw.there(case.draw.normal(m))
     damping = 10.0 ** case.draw.uniform(-6.0, 2.0) * float(dense.square().sum()) / m
-    gram = dense @ dense.T + damping * torch.eye(m, dtype=torch.float64)
+    gram = dense @ dense.T + damping * torch.eye(m, dtype=torch.float64, device=dense.device)
     expected = dense.T @ torch.linalg.solve(gram, v)
     size = float(v.norm()) / (2.0 * damping**0.5)
     for lift in (gd.GramLift(), gd.NormalLift(), gd.KrylovLift()):

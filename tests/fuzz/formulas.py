@@ -92,9 +92,8 @@ def data_of(draw: Draw) -> Data:
 def function_map(draw: Draw) -> None:
     """D of a formula, flat and by name, and of one that leaves torch with D given, is autograd's; a fit goes down."""
     data = data_of(draw)
-    x = torch.from_numpy(data.x)
     dtype = draw.choice([torch.float64, torch.float32])
-    theta0, x = torch.from_numpy(data.p0).to(dtype), x.to(dtype)
+    theta0, x, y = (draw.there(torch.from_numpy(part).to(dtype)) for part in (data.p0, data.x, data.y))
 
     def flat(theta: Tensor) -> Tensor:
         return data.f_torch(x, *theta.unbind())
@@ -108,7 +107,7 @@ def function_map(draw: Draw) -> None:
     elif kind == "given":
 
         def by_numpy(theta: Tensor) -> Tensor:
-            return torch.from_numpy(data.f_numpy(x.numpy(), *theta.detach().numpy())).to(dtype)
+            return torch.from_numpy(data.f_numpy(x.cpu().numpy(), *theta.detach().cpu().numpy())).to(theta0)
 
         outputs = gd.FunctionMap(by_numpy, theta0, jacobian=lambda t: torch.autograd.functional.jacobian(flat, t))
     else:
@@ -116,11 +115,16 @@ def function_map(draw: Draw) -> None:
     rows, jacobian = outputs.linearise(outputs.theta)
     require_close(rows.reshape(-1), flat(theta0), float(rows.norm()), DIGITS[dtype], "x[θ]")
     require_jacobian(jacobian, dense, DIGITS[dtype], draw.normal)
-    problem = gd.Problem((gd.RowBlock("formula", outputs, torch.from_numpy(data.y).to(dtype)),))
+    problem = gd.Problem((gd.RowBlock("formula", outputs, y),))
     solution = gd.fit(problem, max_steps=5, max_seconds=2.0)
     require(solution.cost <= solution.cost0, f"the cost rose from {solution.cost0!r} to {solution.cost!r}")
-    true = float((flat(solution.theta).double() - torch.from_numpy(data.y).to(dtype).double()).square().sum())
+    true = float((flat(solution.theta).double() - y.double()).square().sum())
     require(abs(solution.cost - true / (2 * len(x))) <= DIGITS[dtype] * solution.cost0, "the cost is not the formula's")
+
+
+def given_x(draw: Draw, data: Data) -> Any:
+    """x as people hold it: an array, or on another device a tensor, whose device says where the fit is computed."""
+    return data.x if draw.device.type == "cpu" else draw.there(torch.from_numpy(data.x))
 
 
 def curve_fit(draw: Draw) -> None:
@@ -135,7 +139,7 @@ def curve_fit(draw: Draw) -> None:
         arguments["bounds"] = (data.p0 - 10.0 * np.abs(data.p0), data.p0 + 10.0 * np.abs(data.p0))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", scipy.optimize.OptimizeWarning)
-        ours = gd.curve_fit(f, data.x, data.y, **arguments)
+        ours = gd.curve_fit(f, given_x(draw, data), data.y, **arguments)
         try:
             popt, pcov = scipy.optimize.curve_fit(data.f_numpy, data.x, data.y, **arguments)
         except RuntimeError:
@@ -158,12 +162,15 @@ def least_squares(draw: Draw) -> None:
     loss = draw.choice(["linear", "soft_l1", "huber", "cauchy", "arctan"])
     low, high = data.p0 - np.abs(data.p0) * draw.uniform(0.01, 2.0), data.p0 + np.abs(data.p0) * draw.uniform(0.01, 2.0)
 
+    x, y = draw.there(torch.from_numpy(data.x)), draw.there(torch.from_numpy(data.y))
+    x0 = data.p0 if draw.device.type == "cpu" else draw.there(torch.from_numpy(data.p0))
+
     def residuals(p: Any) -> Any:
         if isinstance(p, Tensor):
-            return (data.f_torch(torch.from_numpy(data.x), *p.unbind()) - torch.from_numpy(data.y)) / size
+            return (data.f_torch(x, *p.unbind()) - y) / size
         return (data.f_numpy(data.x, *p) - data.y) / size
 
-    ours = gd.least_squares(residuals, data.p0, bounds=(low, high), loss=loss, f_scale=0.1)
+    ours = gd.least_squares(residuals, x0, bounds=(low, high), loss=loss, f_scale=0.1)
     theirs = scipy.optimize.least_squares(residuals, data.p0, bounds=(low, high), loss=loss, f_scale=0.1, xtol=1e-10)
     require(bool(((low <= ours.x) & (ours.x <= high)).all()), "a bound is not kept")
     require(ours.cost <= theirs.cost * (1.0 + 1e-4) + 1e-14, f"the cost is {ours.cost!r} and SciPy's {theirs.cost!r}")

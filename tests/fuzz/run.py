@@ -16,6 +16,7 @@ from fuzz.draw import Draw
 from fuzz.formulas import FORMULA_DOORS
 from fuzz.wrong_questions import refused
 
+CPU = torch.device("cpu")
 BLOCK = 1_000_000  # Cases of one day: seeds of different days never meet.
 
 
@@ -24,9 +25,9 @@ def first_seed() -> int:
     return int(os.environ.get("GEODESCENT_FUZZ", f"{date.today():%Y%m%d}")) * BLOCK
 
 
-def play(seed: int) -> str:
-    """One case; returns its door with what became of it, and raises whatever is wrong."""
-    draw = Draw(seed)
+def play(seed: int, device: torch.device = CPU) -> str:
+    """One case on a device; returns its door with what became of it, and raises whatever is wrong."""
+    draw = Draw(seed, device)
     with torch.random.fork_rng():
         torch.manual_seed(seed % 2**63)
         kind = draw.pick({"module": 16, "formula": 2, "wrong": 2})
@@ -42,7 +43,11 @@ def play(seed: int) -> str:
 
 
 def failures(
-    seeds: Iterable[int], *, seconds: Counter[str] | None = None, seen: Counter[str] | None = None
+    seeds: Iterable[int],
+    *,
+    device: torch.device = CPU,
+    seconds: Counter[str] | None = None,
+    seen: Counter[str] | None = None,
 ) -> list[str]:
     """A line for each case that fails, with its seed."""
     lines = list[str]()
@@ -51,7 +56,7 @@ def failures(
         for seed in seeds:
             begin = time.perf_counter()
             try:
-                outcome = play(seed)
+                outcome = play(seed, device)
             except Exception as error:  # whatever is raised, it is not what this case may raise
                 place = traceback.extract_tb(error.__traceback__)[-1]
                 outcome = "failed"
@@ -63,9 +68,9 @@ def failures(
     return lines
 
 
-def chunk(seeds: range) -> tuple[list[str], Counter[str], Counter[str]]:
+def chunk(seeds: range, device: torch.device) -> tuple[list[str], Counter[str], Counter[str]]:
     """In a process of its own: failures, and by outcome the seconds and how many there were."""
     torch.set_num_threads(1)
     logging.getLogger("geodescent").setLevel(logging.ERROR)
     seconds, seen = Counter[str](), Counter[str]()
-    return failures(seeds, seconds=seconds, seen=seen), seconds, seen
+    return failures(seeds, device=device, seconds=seconds, seen=seen), seconds, seen

@@ -34,12 +34,12 @@ class _Centred(nn.Module):
 
 def _mixes(case: Case) -> tuple[nn.Module, Any, Any]:
     n = case.draw.randint(2, 20)
-    return _Centred(), case.draw.normal(n, 2).float(), torch.zeros(n, 3)
+    return case.draw.there((_Centred(), case.draw.normal(n, 2).float(), torch.zeros(n, 3)))
 
 
 def _random(case: Case) -> tuple[nn.Module, Any, Any]:
     model = nn.Sequential(nn.Linear(2, 3), nn.Dropout(0.5), nn.Linear(3, 1)).train()
-    return model, case.draw.normal(5, 2).float(), torch.zeros(5, 1)
+    return case.draw.there((model, case.draw.normal(5, 2).float(), torch.zeros(5, 1)))
 
 
 WRONG: dict[str, tuple[str, Callable[[Case], tuple[nn.Module, Any, Any]]]] = {
@@ -79,7 +79,7 @@ def refused(case: Case) -> str:
         "optimizer": lambda: gd.GeoDescent(model).step(X, y),
     }
     door = case.draw.choice(list(doors))
-    found, before = Found(model), torch.cat([p.detach().reshape(-1) for p in model.parameters()])
+    found, before = Found(model, case.draw.device), torch.cat([p.detach().reshape(-1) for p in model.parameters()])
     try:
         doors[door]()
     except OURS as error:

@@ -136,7 +136,7 @@ class _Linearised:
     @classmethod
     def at(cls, problem: Problem, theta: Theta, metric: Metric | None) -> "_Linearised":
         try:
-            with measuring(LINEARISATION):
+            with measuring(LINEARISATION, problem.device):
                 residual, jacobian = problem.linearise(theta)
         except (MemoryPlanError, OutOfTime) as error:
             residual = problem.residual(theta, dtype=torch.float64)
@@ -159,7 +159,7 @@ class _Linearised:
         if not math.isfinite(self.cost):
             return math.nan
         if has_deadline():
-            with measuring(FORWARD_PASS):
+            with measuring(FORWARD_PASS, self.problem.device):
                 self.problem.outputs(self.theta)
         if not in_time(0.0, "the rounding floor", forward_passes=FLOOR_PASSES):
             return math.nan

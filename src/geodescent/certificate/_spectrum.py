@@ -81,7 +81,7 @@ def spectrum_of(
     doubled = cache(lambda: jacobian.to(torch.float64).scaled(columns=columns))
     small, order, limits = min(m, k), order_of(jacobian), budget()
     if has_deadline() and is_affordable(jacobian.product_flops()):
-        with measuring(PRODUCT):
+        with measuring(PRODUCT, jacobian.device):
             doubled().mv(doubled().rmv(residual))
     passes = calls_to_form(jacobian)
     dense = m * k <= limits.spectrum_numbers and m * k * small <= limits.spectrum_flops

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from geodescent._errors import InputError
 from geodescent._threads import suited_threads
-from geodescent.curves._data import Data, data_of
+from geodescent.curves._data import Data, data_of, device_of
 from geodescent.curves._face import UNLIMITED, bounds_of, is_default, limits_of, named, refuse
 from geodescent.curves._finish import result_of, warn_of
 from geodescent.curves._formula import Formula, UserFunction, formula_of
@@ -76,7 +76,7 @@ def curve_fit(
     """
     refuse({"method": method, "xtol": xtol, "gtol": gtol})
     robust, limits = Loss(loss, f_scale), limits_of(max_nfev, ftol, max_seconds)
-    data = data_of(xdata, ydata, sigma, check_finite, nan_policy)
+    data = data_of(xdata, ydata, sigma, check_finite, nan_policy, device_of(xdata, ydata, p0))
     arguments = arguments_of(f)
     start = start_of(arguments, p0, bounds)
     arrangement = arrangement_of(tuple(start.values), start, x_scale, data.device)

@@ -31,17 +31,30 @@ class Data:
 
     @property
     def device(self) -> torch.device:
-        """Of x, where it is a tensor."""
-        return self.x_in_torch.device if isinstance(self.x_in_torch, Tensor) else torch.device("cpu")
+        """Where the fit is computed."""
+        return self.y.device
 
     def at(self, x: object) -> "Data":
         """The same with another x."""
         own = _numbers(x, "x")
-        return replace(self, x=x if own is None else own, x_in_torch=_tensor(x, own))
+        return replace(self, x=x if own is None else own, x_in_torch=_tensor(x, own, self.device))
 
 
-def data_of(xdata: object, ydata: object, sigma: object, check_finite: bool | None, nan_policy: str | None) -> Data:
-    """The data as f gets them.
+def device_of(*given: object) -> torch.device:
+    """That of the tensors among what is given: the first that is not the CPU."""
+    devices = [value.device for value in given if isinstance(value, Tensor)]
+    return next((device for device in devices if device.type != "cpu"), torch.device("cpu"))
+
+
+def data_of(
+    xdata: object,
+    ydata: object,
+    sigma: object,
+    check_finite: bool | None,
+    nan_policy: str | None,
+    device: torch.device,
+) -> Data:
+    """The data as f gets them, in torch on the device.
 
     Raises: InputError, for complex or non-finite data, and for numbers of data that differ.
     """
@@ -64,8 +77,7 @@ def data_of(xdata: object, ydata: object, sigma: object, check_finite: bool | No
         errors = _kept(errors, keep)
         y = y[keep]
     omitted = xdata if nan_policy != "omit" else None
-    in_torch = _tensor(omitted, x)
-    device = in_torch.device if isinstance(in_torch, Tensor) else torch.device("cpu")
+    in_torch = _tensor(omitted, x, device)
     return Data(xdata if x is None else x, in_torch, torch.from_numpy(y).to(device), errors)
 
 
@@ -79,10 +91,9 @@ def _numbers(values: object, name: str) -> Array | None:
     return numbers
 
 
-def _tensor(values: object, numbers: np.ndarray | None) -> object:
+def _tensor(values: object, numbers: np.ndarray | None, device: torch.device) -> object:
     if numbers is None:
         return values
-    device = values.device if isinstance(values, Tensor) else torch.device("cpu")
     return torch.from_numpy(numbers).to(device)
 
 

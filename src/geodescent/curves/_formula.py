@@ -159,11 +159,19 @@ def _runs_on_arrays(call: UserFunction, arrangement: Arrangement, reason: str | 
                 takes_tensors = False
         if takes_tensors:
             return False
+        way = f"write it with NumPy or torch functions alone{_device_of_constants(reason)}."
         raise InputError(
             f"{call.name} runs neither on arrays ({type(error).__name__}: {error}) nor on tensors with derivatives "
-            f"({reason}): write it with NumPy or torch functions alone."
+            f"({reason}): {way}"
         ) from error
     return True
+
+
+def _device_of_constants(reason: str | None) -> str:
+    """What to do where the function holds tensors that are not where the data are."""
+    if "device" not in (reason or ""):
+        return ""
+    return ", and where it holds tensors on a device, pass the start as a tensor on that device"
 
 
 def as_rows(returned: object, name: str) -> np.ndarray:

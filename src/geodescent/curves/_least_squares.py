@@ -9,6 +9,7 @@ from torch import Tensor
 
 from geodescent._errors import InputError
 from geodescent._threads import suited_threads
+from geodescent.curves._data import device_of
 from geodescent.curves._face import UNLIMITED, is_default, limits_of, named, refuse
 from geodescent.curves._finish import result_of
 from geodescent.curves._formula import UserFunction, as_rows, formula_of
@@ -69,8 +70,8 @@ def least_squares(
     refuse({"jac_sparsity": jac_sparsity, "verbose": verbose or None, "workers": workers})
     robust, limits = Loss(loss, f_scale), limits_of(max_nfev, ftol, max_seconds)
     rest, words = tuple(args), dict(kwargs or {})
+    device = device_of(x0, *rest, *words.values())
     start = parameters_of(x0)
-    device = x0.device if isinstance(x0, Tensor) else torch.device("cpu")
     by_name = start is not None
     if start is None:
         start = _plain(x0, bounds)

@@ -54,7 +54,7 @@ def start(stages: Stages, observer: Observer, units: LayerUnits | None = None) -
     """
     source, problem = stages[-1].source, stages[-1].source.first
     theta = problem.theta
-    with measuring(PASS):
+    with measuring(PASS, problem.device):
         cost = source.cost(theta)
     record = StepRecord(
         0, 0.0, cost, cost, validation_cost=observer.validation_cost(theta), block_rms=problem.block_rms(theta, cost)

@@ -64,7 +64,7 @@ class Linearised:
             linear: which entries of θ are solved for, a mask (K,).
         """
         require_time(STEP)
-        with measuring(LINEARISATION):
+        with measuring(LINEARISATION, problem.device):
             residual, jacobian = problem.linearise(theta, dtype=dtype)
         tally = Counter[str]() if tally is None else tally
         tally["linearisations"] += 1

@@ -91,7 +91,7 @@ def linear_entries(problem: Problem) -> Tensor | None:
         return None
     generator, linear = torch.Generator().manual_seed(0), torch.zeros(len(theta), dtype=torch.bool, device="cpu")
     sizes = torch.where(theta == 0.0, 1.0, theta.abs()).double().cpu()
-    with measuring(FORWARD_PASS):
+    with measuring(FORWARD_PASS, problem.device):
         here = problem.outputs(theta).double()
     if not in_time(0.0, "parameters that enter linearly", forward_passes=2.0 * len(theta), share=SMALL_SHARE):
         return None

@@ -181,9 +181,9 @@ class ProductColumns:
 
 def random_signs(n: int, like: Tensor) -> Iterator[Tensor]:
     """`PROBES` vectors of random signs, (n,), always the same ones; where time is short `LEAST_PROBES`."""
-    generator, allowed = torch.Generator(like.device).manual_seed(0), Allowance(PIECE_SHARE)
+    generator, allowed = torch.Generator().manual_seed(0), Allowance(PIECE_SHARE)
     for drawn in range(PROBES):
         if drawn >= LEAST_PROBES and allowed.is_spent:
             return
-        signs = torch.randint(0, 2, (n,), generator=generator, device=like.device)
-        yield (2 * signs - 1).to(like.dtype)
+        signs = torch.randint(0, 2, (n,), generator=generator, device="cpu")
+        yield (2 * signs - 1).to(like.device, like.dtype)

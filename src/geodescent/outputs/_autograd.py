@@ -194,7 +194,7 @@ def _timely(product: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
 
     def measured(v: Tensor) -> Tensor:
         require_time("products with D")
-        with measuring(PRODUCT):
+        with measuring(PRODUCT, v.device):
             return product(v)
 
     return measured
@@ -209,7 +209,7 @@ def _faster(forwards: Callable[[Tensor], Tensor], outputs: Tensor, leaf: Tensor)
         return forwards
     if not (seconds_of(TWICE) and seconds_of(FORWARDS)):  # once a run
         for piece, product in ((TWICE, twice), (FORWARDS, forwards)):
-            with measuring(piece):
+            with measuring(piece, leaf.device):
                 product(leaf.detach())
     return twice if seconds_of(TWICE) < seconds_of(FORWARDS) else forwards
 

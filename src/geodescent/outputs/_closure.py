@@ -4,10 +4,10 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from geodescent._errors import InputError
-from geodescent.outputs._standing import math_attention
+from geodescent.outputs._standing import differentiable_kernels
 
 Closure = Callable[[], Any]
 
@@ -26,11 +26,12 @@ class BatchClosure:
 
     Args:
         closure: returns (outputs, targets), or residuals; the samples first.
-        dtype, device: of the parameters.
+        model: that the closure calls.
+        dtype, device: of its parameters.
     """
 
-    def __init__(self, closure: Closure, dtype: torch.dtype, device: torch.device) -> None:
-        self._closure, self._dtype, self._device = closure, dtype, device
+    def __init__(self, closure: Closure, model: nn.Module, dtype: torch.dtype, device: torch.device) -> None:
+        self._closure, self._model, self._dtype, self._device = closure, model, dtype, device
         self._differentiates = False
         self._first: tuple[torch.Size, Tensor | None] | None = None
 
@@ -54,9 +55,14 @@ class BatchClosure:
         return self.value()
 
     def _called(self) -> tuple[Tensor, Tensor | None]:
-        with math_attention():
+        with differentiable_kernels(self._model.modules()):
             outputs, target = _parts(self._closure())
         self._require_real(outputs)
+        if target is not None and target.device != self._device:
+            raise InputError(
+                f"the closure returned targets on {target.device} and the parameters are on {self._device}: move them "
+                "to one device."
+            )
         if self._first is None:
             self._first = outputs.shape, target
         shape, before = self._first

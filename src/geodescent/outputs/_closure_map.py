@@ -73,7 +73,7 @@ class ClosureMap(ModuleMap):
     def __init__(self, routes: ClosureRoutes, closure: Closure) -> None:
         self.function, self._routes = routes.function, routes
         self._leaves = self.function.own()
-        self._batch = BatchClosure(closure, self.function.dtype, self.function.device)
+        self._batch = BatchClosure(closure, self.model, self.function.dtype, self.function.device)
         outputs, target, calls = self._opened()
         self.target = rows_of(target) if target.shape == outputs.shape else target
         self.output_shape, self.n_samples = outputs.shape[1:], len(outputs)

@@ -116,7 +116,7 @@ class FunctionMap:
         Cost: of a D that is formed about 2·K calls of f forward or 3·m backward, many at a time; else two a product.
         """
         theta = self.theta if theta is None else theta
-        with measuring(FORWARD_PASS):
+        with measuring(FORWARD_PASS, self.device):
             outputs = self(theta)
         if self._jacobian is not None:
             return outputs, self._given(theta)

@@ -6,13 +6,14 @@ pass, reads those at which D is taken.
 
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
 from torch import Tensor, nn
-from torch.backends import cuda
+from torch.backends import cuda, cudnn
 
 Answer = TypeVar("Answer")
 
@@ -20,7 +21,7 @@ Answer = TypeVar("Answer")
 def standing(model: nn.Module, parameters: dict[str, Tensor], ask: Callable[[], Answer]) -> Answer:
     """What `ask` returns while the model's parameters are these, by name; inside a block of `alone`."""
     modules, kept = dict(model.named_modules()), list[tuple[dict[str, Any], str, Any]]()
-    with math_attention():
+    with differentiable_kernels(modules.values()):
         try:
             for name, tensor in parameters.items():
                 path, _, own = name.rpartition(".")
@@ -49,63 +50,91 @@ def alone(model: nn.Module) -> Iterator[None]:
 def _lock_of(module: nn.Module) -> Any:
     lock = _locks.get(module)
     if lock is None:
-        with _attention.lock:  # two threads must not make two locks
+        with _locks_made:  # two threads must not make two locks
             lock = _locks.setdefault(module, threading.RLock())
     return lock
 
 
 @contextmanager
-def math_attention() -> Iterator[None]:
-    """Attention by the one kernel with derivatives of every kind; the setting is the process's, so threads share it."""
-    _attention.enter()
+def differentiable_kernels(modules: Iterable[nn.Module]) -> Iterator[None]:
+    """Attention, and recurrent layers among these modules, by the kernels with derivatives of every kind.
+
+    cuDNN has none of recurrent layers. The settings are the process's, so threads share them.
+    """
+    wanted = [_attention]
+    if any(isinstance(module, nn.RNNBase) for module in modules):
+        wanted.append(_recurrent)
+    for switches in wanted:
+        switches.enter()
     try:
         yield
     finally:
-        _attention.leave()
+        for switches in wanted:
+            switches.leave()
 
 
-KERNELS: tuple[tuple[Callable[[], bool], Callable[[bool], None]], ...] = (
-    (cuda.math_sdp_enabled, cuda.enable_math_sdp),
-    (cuda.flash_sdp_enabled, cuda.enable_flash_sdp),
-    (cuda.mem_efficient_sdp_enabled, cuda.enable_mem_efficient_sdp),
-    (cuda.cudnn_sdp_enabled, cuda.enable_cudnn_sdp),
-)
-"""The kernels of attention, of every device: whether each may be used, and how to say so."""
+@dataclass(frozen=True)
+class Switch:
+    """A setting of torch.
+
+    Attributes:
+        is_on, put: reads and sets it.
+        wanted: what it is to be.
+    """
+
+    is_on: Callable[[], bool]
+    put: Callable[[bool], None]
+    wanted: bool
 
 
-class _Shared:
-    """The choice of the attention kernel, from the first block that wants it to the end of the last."""
+class _Switches:
+    """Settings of the process, from the first block that wants them to the end of the last."""
 
-    def __init__(self) -> None:
+    def __init__(self, *switches: Switch) -> None:
+        self._switches = switches
         self.reset()
 
     def reset(self) -> None:
-        self.lock, self._blocks, self._found = threading.Lock(), 0, list[bool]()
+        self._lock, self._blocks, self._found = threading.Lock(), 0, list[bool]()
 
     def enter(self) -> None:
-        with self.lock:
+        with self._lock:
             if self._blocks == 0:
-                self._found = [is_enabled() for is_enabled, _ in KERNELS]
-                for _, enable in KERNELS:
-                    enable(enable is cuda.enable_math_sdp)
+                self._found = [switch.is_on() for switch in self._switches]
+                for switch in self._switches:
+                    switch.put(switch.wanted)
             self._blocks += 1
 
     def leave(self) -> None:
-        with self.lock:
+        with self._lock:
             self._blocks -= 1
             if self._blocks == 0:
-                for (_, enable), found in zip(KERNELS, self._found, strict=True):
-                    enable(found)
+                for switch, found in zip(self._switches, self._found, strict=True):
+                    switch.put(found)
 
 
+def _put_cudnn(on: bool) -> None:
+    cudnn.enabled = on
+
+
+_attention = _Switches(
+    Switch(cuda.math_sdp_enabled, cuda.enable_math_sdp, True),
+    Switch(cuda.flash_sdp_enabled, cuda.enable_flash_sdp, False),
+    Switch(cuda.mem_efficient_sdp_enabled, cuda.enable_mem_efficient_sdp, False),
+    Switch(cuda.cudnn_sdp_enabled, cuda.enable_cudnn_sdp, False),
+)
+_recurrent = _Switches(Switch(lambda: cudnn.enabled, _put_cudnn, False))
 _locks: WeakKeyDictionary[nn.Module, Any] = WeakKeyDictionary()
-_attention = _Shared()
+_locks_made = threading.Lock()
 
 
 def _forked() -> None:
     """In a forked process the threads that held a lock are gone."""
+    global _locks_made
+    _locks_made = threading.Lock()
     _locks.clear()
     _attention.reset()
+    _recurrent.reset()
 
 
 if hasattr(os, "register_at_fork"):

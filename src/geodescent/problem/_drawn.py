@@ -1,12 +1,11 @@
 """Steps on samples drawn anew each time: for a problem on all of whose samples a step takes too long."""
 
 import math
-import time
 from dataclasses import dataclass, replace
 
 import torch
 
-from geodescent._deadline import Allowance, OutOfTime, has_deadline, seconds_left
+from geodescent._deadline import Allowance, OutOfTime, clock, has_deadline, seconds_left
 from geodescent._errors import JacobianError, MemoryPlanError
 from geodescent._types import Theta
 from geodescent.outputs import Sampled, Traced
@@ -117,9 +116,9 @@ def timely_source(problem: Problem, part: Problem | None) -> DrawnSource | None:
         return None
     if not _has_products(problem):
         return DrawnSource(problem, _affordable_share(problem, SHORT_STEP * left), by_products=False)
-    begin = time.perf_counter()
+    begin = clock(problem.device)
     problem.outputs(problem.theta)
-    seconds = PRODUCTS * PASSES * (time.perf_counter() - begin)
+    seconds = PRODUCTS * PASSES * (clock(problem.device) - begin)
     return DrawnSource(problem, min(1.0, SHORT_STEP * left / seconds))
 
 
@@ -160,11 +159,11 @@ def _seconds_of_planned(problem: Problem) -> float:
 def _seconds_of_step(problem: Problem, share: float) -> float:
     """Infinite where D of these samples does not fit into memory, or into the time."""
     few = drawn(problem, share, seed=0)
-    begin = time.perf_counter()
+    begin = clock(few.device)
     try:
         residual, jacobian = few.linearise(few.theta)
-        linearised = time.perf_counter()
+        linearised = clock(few.device)
         jacobian.mv(jacobian.rmv(residual))
     except (MemoryPlanError, OutOfTime):
         return math.inf
-    return linearised - begin + PRODUCTS * (time.perf_counter() - linearised)
+    return linearised - begin + PRODUCTS * (clock(few.device) - linearised)

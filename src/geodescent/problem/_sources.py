@@ -137,7 +137,7 @@ class BatchSource:
     def of(cls, model: nn.Module, loader: Iterable[Any], select: Select | None = None) -> "BatchSource":
         """Raises InputError, where the loader is empty or does not yield pairs (X, y)."""
         for batch in loader:
-            return cls(loader, Problem.of(model, *pair(batch), select=select))
+            return cls(loader, Problem.of(model, *pair(batch, device_of(model)), select=select))
         raise InputError("the DataLoader yields no batch: it needs at least one pair (X, y).")
 
     def at(self, step: int) -> Problem:
@@ -150,7 +150,7 @@ class BatchSource:
             batch = next(self._batches, None)
         if batch is None:
             raise InputError("the DataLoader gave nothing on its second pass: it must be readable again and again.")
-        return on_samples(self.first, *pair(batch))
+        return on_samples(self.first, *pair(batch, self.first.device))
 
     def cost(self, theta: Theta) -> float:
         """C over one pass, or over as many batches as a first pass could read in its share of the time."""
@@ -162,7 +162,7 @@ class BatchSource:
             if self._most is not None and count > self._most:
                 break
             self._per_pass = count
-            problem = on_samples(self.first, *pair(batch))
+            problem = on_samples(self.first, *pair(batch, self.first.device))
             total += problem.n_samples * problem.cost(theta)
             n_samples += problem.n_samples
         return total / n_samples
@@ -223,9 +223,25 @@ def part_of(problem: Problem) -> Problem | None:
     return Problem((resampled(block, outputs.at(chosen), block.target[chosen], weights),))
 
 
-def pair(batch: Any) -> tuple[Inputs, Tensor]:
-    """X and y of what a loader yields."""
+def device_of(model: nn.Module) -> torch.device | None:
+    """Of the parameters; None of a module without any, and of what is no module."""
+    first = next(model.parameters(), None) if isinstance(model, nn.Module) else None
+    return None if first is None else first.device
+
+
+def pair(batch: Any, device: torch.device | None) -> tuple[Inputs, Tensor]:
+    """X and y of what a loader yields, on the device: loaders read into the memory of the host."""
     if not (isinstance(batch, (tuple, list)) and len(batch) == 2):
         kind = f"{type(batch).__name__} of {len(batch)}" if isinstance(batch, (tuple, list, dict, str)) else None
         raise InputError(f"the DataLoader yields a {kind or type(batch).__name__}: it must yield pairs (X, y).")
-    return batch[0], batch[1]
+    inputs, target = (batch[0], batch[1]) if device is None else (_moved(part, device) for part in batch)
+    return inputs, target
+
+
+def _moved(values: Any, device: torch.device) -> Any:
+    """Tensors, and those in a tuple, list or dict, on the device; anything else as it is."""
+    if isinstance(values, Tensor):
+        return values.to(device)
+    if isinstance(values, dict):
+        return {name: _moved(value, device) for name, value in values.items()}
+    return type(values)(_moved(value, device) for value in values) if type(values) in (tuple, list) else values

@@ -33,7 +33,7 @@ class StreamedSource:
         (block,) = batches.first.blocks
         outputs = block.map
         assert isinstance(outputs, SampleMap)  # the map of a module
-        targets = torch.cat([pair(batch)[1].reshape(-1, block.n_outputs) for batch in batches.loader])
+        targets = torch.cat([pair(batch, block.map.device)[1].reshape(-1, block.n_outputs) for batch in batches.loader])
         require_finite(targets, "y")
         return cls(
             batches, Problem.over(StreamedMap(outputs, batches.loader, (len(targets), block.n_outputs)), targets)
@@ -144,7 +144,7 @@ class StreamedMap:
         n_samples = 0
         for batch in self.loader:
             inputs: Inputs
-            inputs, target = pair(batch)
+            inputs, target = pair(batch, self.device)
             n_samples += n_samples_of(inputs)
             yield self.map.on(inputs), target
         if n_samples != self.shape[0]:
