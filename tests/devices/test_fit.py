@@ -38,10 +38,13 @@ def moved_arguments(arguments: dict[str, Any], device: torch.device, dtype: torc
 
 
 def assert_as_on_the_cpu(device: torch.device, dtype: torch.dtype, name: str = "vectors", **arguments: Any) -> None:
-    """The costs of the start and of the end; the latter to the rounding of the former."""
+    """The costs of the start and of the end; the latter to the rounding of the former.
+
+    That of the start in 1e-8 of float64: torch's own weight norm on CUDA has no more digits.
+    """
     every = [fitted(at, dtype, name, **arguments) for at in with_cpu(device)]
     here, there = every[0], every[-1]
-    assert_same_number(here.cost0, there.cost0, 1e-3 * CLOSE[dtype])
+    assert_same_number(here.cost0, there.cost0, 1e-2 * CLOSE[dtype])
     assert_same_number(here.cost, there.cost, CLOSE[dtype], 1e-2 * CLOSE[dtype] * there.cost0)
     assert here.cost < here.cost0
 

@@ -75,7 +75,8 @@ def flat(model: nn.Module) -> Tensor:
 
 
 def call(model: nn.Module, inputs: Any) -> Tensor:
-    with torch.no_grad():
+    """What the model returns, with all digits of its dtype."""
+    with torch.no_grad(), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
         if isinstance(inputs, dict):
             return model(**inputs)
         return model(*inputs) if isinstance(inputs, tuple) else model(inputs)
@@ -130,7 +131,9 @@ def require_jacobian(jacobian: gd.Jacobian, dense: Tensor, digits: float, draw_n
 def by_autograd(model: nn.Module, inputs: Any) -> Tensor:
     """D of a copy, one gradient a row."""
     copied = copy.deepcopy(model)
-    with torch.backends.cudnn.flags(enabled=False):  # whose recurrent layers go backwards in training alone
+    with torch.backends.cudnn.flags(
+        enabled=False, allow_tf32=False
+    ):  # whose recurrent layers go backwards in training alone
         outputs = called(copied, inputs)
         if not outputs.requires_grad:
             return outputs.new_zeros(outputs.numel(), len(flat(model)))

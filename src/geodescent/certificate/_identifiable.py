@@ -11,7 +11,7 @@ from geodescent._deadline import in_time
 from geodescent._types import Outputs, Theta
 from geodescent.certificate._spectrum import Spectrum
 from geodescent.jacobian import Jacobian
-from geodescent.linalg import row_dot
+from geodescent.linalg import row_dot, svd
 from geodescent.outputs import Parametrised
 from geodescent.problem import Problem
 
@@ -97,7 +97,7 @@ def _right_vectors(jacobian: Jacobian) -> tuple[Tensor, Tensor]:
     m, k = jacobian.shape
     if m * k <= budget().spectrum_numbers and fits(16.0 * m * k, jacobian.device):
         triangle = torch.linalg.qr(jacobian.dense(), mode="r").R
-        _, sigma, right = torch.linalg.svd(triangle)
+        _, sigma, right = svd(triangle, full_matrices=True)
         return sigma, right.T
     values, vectors = torch.linalg.eigh(jacobian.normal())
     return values.clamp(min=0.0).sqrt().flip(0), vectors.flip(1)

@@ -12,7 +12,7 @@ from geodescent._budget import budget, fits
 from geodescent._deadline import PRODUCT, has_deadline, in_time, is_affordable, measuring
 from geodescent._types import Outputs, Theta
 from geodescent.jacobian import Jacobian, ProductColumns, is_by_rows, order_of, square_of
-from geodescent.linalg import PARAMETERS, ROWS, eigh, lanczos_extremes, reflected
+from geodescent.linalg import PARAMETERS, ROWS, eigh, lanczos_extremes, reflected, singular_values, svd
 
 Level = Literal["spectrum", "bounds", "not computed"]
 
@@ -144,10 +144,10 @@ def _from_triangle(triangle: Tensor, r: Outputs, rcond: float, *, upper: bool) -
     No pivot is below σ_min and no row longer than σ_max: where these show that a σ is cut, σ alone is not asked for.
     """
     if triangle.diagonal().abs().min() > rcond * triangle.norm(dim=1).max():
-        sigma = torch.linalg.svdvals(triangle)
+        sigma = singular_values(triangle)
         if sigma[-1] > rcond * sigma[0]:
             return sigma, r, -torch.linalg.solve_triangular(triangle, r[:, None], upper=upper)[:, 0]
-    u, sigma, vh = torch.linalg.svd(triangle)
+    u, sigma, vh = svd(triangle, full_matrices=True)
     keep = sigma > rcond * sigma[0]
     u, kept, vh = u[:, keep], sigma[keep], vh[keep]
     coefficients = u.T @ r

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from geodescent.linalg import svd
+
 
 @dataclass(frozen=True)
 class Report:
@@ -71,7 +73,7 @@ def last_layer(features: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, float
         targets: y, (n, Q), float64.
     """
     table = torch.cat([features, torch.ones_like(features[:, :1])], 1)
-    u, sigma, vh = torch.linalg.svd(table, full_matrices=False)
+    u, sigma, vh = svd(table)
     keep = sigma > max(table.shape) * torch.finfo(table.dtype).eps * sigma[0]
     u, kept, vh = u[:, keep], sigma[keep], vh[keep]
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from geodescent.constructive._classes import Classes
 from geodescent.constructive._explicit import Explicit, last_layer, network_of, reported
-from geodescent.linalg import norm
+from geodescent.linalg import norm, singular_values
 
 ROOM = 0.9  # Share of the widest cone that still keeps every sample on its side.
 INDEPENDENT = 1e-6  # Share of the largest singular value of [p 1]: below it a base point is moved inside its plane.
@@ -192,5 +192,5 @@ def _independent(points: Tensor) -> bool:
     table = torch.cat(
         [points - points.mean(0), torch.full_like(points[:, :1], max(float(points.abs().max()), 1e-300))], 1
     )
-    sigma = torch.linalg.svdvals(table)
+    sigma = singular_values(table)
     return len(points) <= table.shape[1] and bool(sigma[-1] > INDEPENDENT * sigma[0])

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from geodescent._errors import InputError
+from geodescent.linalg import svd
 
 Array = np.ndarray
 INDISTINCT = (
@@ -112,7 +113,7 @@ def covariance_of(jacobian: Tensor, resolution: float) -> tuple[Tensor, list[int
         return jacobian.new_full((k, k), math.inf), list(range(k))
     norms = jacobian.norm(dim=0)
     units = torch.where(norms > 0.0, norms, torch.ones_like(norms))
-    _, sigma, directions = torch.linalg.svd(jacobian / units, full_matrices=True)
+    _, sigma, directions = svd(jacobian / units, full_matrices=True)
     sigma = torch.cat([sigma, sigma.new_zeros(k - len(sigma))])
     least = resolution * math.sqrt(jacobian.numel())
     small = sigma <= least * float(sigma.max())

@@ -8,6 +8,7 @@ from torch import Tensor
 from geodescent._deadline import FORWARD_PASS, SMALL_SHARE, in_time, measuring
 from geodescent._types import Outputs, Theta
 from geodescent.jacobian import Block, BlockJacobian, DenseColumns, Jacobian
+from geodescent.linalg import svd
 from geodescent.problem import Problem
 
 MOST_PARAMS = 64  # Parameters: each is asked for by two forward passes.
@@ -44,7 +45,7 @@ class Separated:
         part = dense[:, linear]
         norms = part.norm(dim=0)
         scale = torch.where(norms > 0.0, norms, 1.0)
-        left, values, right = torch.linalg.svd(part / scale, full_matrices=False)
+        left, values, right = svd(part / scale)
         keep = values > max(part.shape) * torch.finfo(values.dtype).eps * values[0]
         return cls(linear, left[:, keep], values[keep], right[keep], scale, dense[:, ~linear])
 

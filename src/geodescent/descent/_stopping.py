@@ -9,6 +9,7 @@ from geodescent._record import Result
 from geodescent.descent._control import STATIONARY
 from geodescent.descent._linearised import Linearised
 from geodescent.descent._state import State
+from geodescent.linalg import svd
 
 AT_FLOOR = 4.0  # Rounding floors: a cost below this is rounding, and the run ends.
 NEAR_FLOOR = 1e4  # Rounding floors: below them a failed step is reported as `rounding_floor`, not as `no_progress`.
@@ -123,7 +124,7 @@ def _resolved_fall(here: Linearised) -> float:
         return math.inf
     scale = here.metric.column_scale
     inside = here.moving.scaled(columns=None if scale is None else scale.to(here.residual.dtype))
-    left, values, _ = torch.linalg.svd(inside.dense(), full_matrices=False)
+    left, values, _ = svd(inside.dense())
     resolved = left[:, values > max(m, k) * torch.finfo(here.theta.dtype).eps * values[0]]
     along = resolved.T @ here.residual
     return here.problem.cost_of(along)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from geodescent._types import Gram, Outputs
-from geodescent.linalg import row_norm
+from geodescent.linalg import row_norm, svd
 
 RIDGES_PER_DECADE = 2  # Ridges tried: the error left out changes slowly with the ridge.
 LARGEST_RIDGE = 10.0  # Times λ_max: at this ridge everything is damped.
@@ -62,10 +62,10 @@ def modes_of_rows(rows: Tensor, *, eps: float = torch.finfo(torch.float64).eps) 
     """
     m, k = rows.shape
     if m <= k:
-        u, sigma, _ = torch.linalg.svd(torch.linalg.qr(rows.T, mode="r")[1].T, full_matrices=False)
+        u, sigma, _ = svd(torch.linalg.qr(rows.T, mode="r")[1].T)
     else:
         q, r = torch.linalg.qr(rows)
-        u, sigma, _ = torch.linalg.svd(r, full_matrices=False)
+        u, sigma, _ = svd(r)
         u = q @ u
     rank = int((sigma > max(m, k) * eps * sigma.max()).sum())
     return Modes(u, sigma.square(), rank, (RESOLVED_SIGMA * eps) ** 2)

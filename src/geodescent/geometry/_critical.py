@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from geodescent._types import Theta
-from geodescent.linalg import norm
+from geodescent.linalg import norm, singular_values
 from geodescent.problem import Problem, gradient, hessian
 
 REACH = 1e-2  # Share of the larger of ‖θ‖ and 1: how far a walk goes.
@@ -163,7 +163,7 @@ def _spread(point: CriticalPoint, reach: float, generator: torch.Generator) -> i
     """The rank of the displacements from there that survive correction, where the kernel is larger than the set."""
     met = [settled(point, _drawn(point, reach, generator)) for _ in range(point.nullity + WALKS)]
     ways = [(other.theta - point.theta).double() for other in met if other is not None]
-    sigma = torch.linalg.svdvals(torch.stack(ways)) if ways else torch.zeros(1, device="cpu")
+    sigma = singular_values(torch.stack(ways)) if ways else torch.zeros(1, device="cpu")
     return int((sigma > APART * sigma[0]).sum()) if float(sigma[0]) > RETURNED * reach else 0
 
 

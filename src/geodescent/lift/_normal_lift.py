@@ -10,7 +10,7 @@ from geodescent._types import Outputs, Theta
 from geodescent.jacobian import Jacobian
 from geodescent.lift._product_lift import DENSE_MATRICES, PreparedProduct, solving_flops
 from geodescent.lift._protocols import FULL, Damped, Lift, Lifted, MetricJacobian, Prepared, SolveGoal
-from geodescent.linalg import CholeskyFactor, cholesky
+from geodescent.linalg import CholeskyFactor, cholesky, svd
 
 NORMAL_PIVOTS = 1e-7
 """Smallest over largest pivot of BᵀB: below it squaring lost too many digits, and B itself is decomposed."""
@@ -93,7 +93,7 @@ class _SingularValues:
             joined = torch.cat([rows, v[start : start + len(rows), None]], 1)
             triangle = torch.linalg.qr(torch.cat([triangle, joined]), mode="r").R
             start += len(rows)
-        left, values, right = torch.linalg.svd(triangle[:, :k], full_matrices=False)
+        left, values, right = svd(triangle[:, :k])
         rcond = max(jacobian.shape) * torch.finfo(values.dtype).eps if self.rcond is None else self.rcond
         keep = values > rcond * values[0]
         s = values[keep]

@@ -29,6 +29,7 @@ from geodescent.linalg._stopping import (
     residual_test,
 )
 from geodescent.linalg._sums import PARAMETERS, ROWS, Space, dot, norm, row_dot, row_norm, row_total, total
+from geodescent.linalg._svd import singular_values, svd
 
 __all__ = [
     "EIGH_FLOPS",
@@ -62,5 +63,7 @@ __all__ = [
     "row_dot",
     "row_norm",
     "row_total",
+    "singular_values",
+    "svd",
     "total",
 ]

@@ -16,7 +16,7 @@ from geodescent.outputs._chain import along_chain, cotangents_along_chain
 from geodescent.outputs._inputs import Inputs, Select, chosen, n_samples_of, require_tensor, take
 from geodescent.outputs._parameters import Parameter, held
 from geodescent.outputs._second_derivative import SecondDerivative
-from geodescent.outputs._standing import Answer, alone, standing
+from geodescent.outputs._standing import Answer, alone, differentiable_kernels, standing
 
 COMPARED = 4  # Samples on which two methods for the second derivative are compared.
 
@@ -67,8 +67,11 @@ class ModelFunction:
 
     @contextmanager
     def written(self, theta: Theta) -> Iterator[None]:
-        """Holds θ in the module's own parameters inside the block, without a trace in graphs that the user keeps."""
-        with alone(self.model):
+        """Holds θ in the module's own parameters inside the block, without a trace in graphs that the user keeps.
+
+        Calls compute by the kernels that all others do.
+        """
+        with alone(self.model), differentiable_kernels(self.model.modules()):
             own, stood = self.own(), self.theta
             try:
                 for p in self.parameters:

@@ -32,6 +32,9 @@ def standing(model: nn.Module, parameters: dict[str, Tensor], ask: Callable[[], 
         finally:
             for held, own, tensor in kept:
                 held[own] = tensor
+            for module in modules.values():
+                if isinstance(module, nn.RNNBase):
+                    module._init_flat_weights()  # the list of weights that it keeps beside its parameters
 
 
 @contextmanager
@@ -59,9 +62,11 @@ def _lock_of(module: nn.Module) -> Any:
 def differentiable_kernels(modules: Iterable[nn.Module]) -> Iterator[None]:
     """Attention, and recurrent layers among these modules, by the kernels with derivatives of every kind.
 
-    cuDNN has none of recurrent layers. The settings are the process's, so threads share them.
+    cuDNN has none of recurrent layers. On CUDA all digits of float32 are computed with: torch takes convolutions in
+    TF32, with three, where two calls and a derivative cannot be compared. The settings are the process's, so threads
+    share them.
     """
-    wanted = [_attention]
+    wanted = [_always]
     if any(isinstance(module, nn.RNNBase) for module in modules):
         wanted.append(_recurrent)
     for switches in wanted:
@@ -78,16 +83,21 @@ class Switch:
     """A setting of torch.
 
     Attributes:
-        is_on, put: reads and sets it.
+        get, put: read and set it.
         wanted: what it is to be.
     """
 
-    is_on: Callable[[], bool]
-    put: Callable[[bool], None]
-    wanted: bool
+    get: Callable[[], Any]
+    put: Callable[[Any], None]
+    wanted: object
+
+    @classmethod
+    def attribute(cls, holder: Any, name: str, wanted: object) -> "Switch":
+        """An attribute of one of torch's backends."""
+        return cls(lambda: getattr(holder, name), lambda value: setattr(holder, name, value), wanted)
 
 
-class _Switches:
+class Switches:
     """Settings of the process, from the first block that wants them to the end of the last."""
 
     def __init__(self, *switches: Switch) -> None:
@@ -95,35 +105,44 @@ class _Switches:
         self.reset()
 
     def reset(self) -> None:
-        self._lock, self._blocks, self._found = threading.Lock(), 0, list[bool]()
+        self._lock, self._blocks, self._found = threading.Lock(), 0, list[Any]()
 
     def enter(self) -> None:
         with self._lock:
             if self._blocks == 0:
-                self._found = [switch.is_on() for switch in self._switches]
-                for switch in self._switches:
-                    switch.put(switch.wanted)
+                self._found = [switch.get() for switch in self._switches]
+                self._put([switch.wanted for switch in self._switches])
             self._blocks += 1
 
     def leave(self) -> None:
         with self._lock:
             self._blocks -= 1
             if self._blocks == 0:
-                for switch, found in zip(self._switches, self._found, strict=True):
-                    switch.put(found)
+                self._put(self._found)
+
+    def _put(self, values: list[Any]) -> None:
+        for switch, value in zip(self._switches, values, strict=True):
+            if switch.get() != value:
+                switch.put(value)
 
 
-def _put_cudnn(on: bool) -> None:
-    cudnn.enabled = on
+def _all_digits() -> list[Switch]:
+    """The precision of float32 on CUDA; by the names that torch gives it since 2.9, or before."""
+    if not cuda.is_built():  # type: ignore[no-untyped-call]
+        return []
+    if hasattr(cudnn, "conv"):
+        return [Switch.attribute(holder, "fp32_precision", "ieee") for holder in (cudnn.conv, cuda.matmul)]
+    return [Switch.attribute(holder, "allow_tf32", False) for holder in (cudnn, cuda.matmul)]
 
 
-_attention = _Switches(
+_always = Switches(
     Switch(cuda.math_sdp_enabled, cuda.enable_math_sdp, True),
     Switch(cuda.flash_sdp_enabled, cuda.enable_flash_sdp, False),
     Switch(cuda.mem_efficient_sdp_enabled, cuda.enable_mem_efficient_sdp, False),
     Switch(cuda.cudnn_sdp_enabled, cuda.enable_cudnn_sdp, False),
+    *_all_digits(),
 )
-_recurrent = _Switches(Switch(lambda: cudnn.enabled, _put_cudnn, False))
+_recurrent = Switches(Switch.attribute(cudnn, "enabled", False))
 _locks: WeakKeyDictionary[nn.Module, Any] = WeakKeyDictionary()
 _locks_made = threading.Lock()
 
@@ -133,7 +152,7 @@ def _forked() -> None:
     global _locks_made
     _locks_made = threading.Lock()
     _locks.clear()
-    _attention.reset()
+    _always.reset()
     _recurrent.reset()
 
 
