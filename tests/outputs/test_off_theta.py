@@ -1,8 +1,10 @@
 """Modules that read, keep or recompute parameters: D is theirs at every θ, or they are refused by name."""
 
 import copy
+import sys
 from collections.abc import Callable
 from functools import cached_property, partial
+from typing import Any
 
 import pytest
 import torch
@@ -288,3 +290,44 @@ class Slanted(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return F.prelu(x, self.slope)
+
+
+class OnceDifferentiable(torch.autograd.Function):
+    """tanh, without a forward derivative or a rule for vmap."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.save_for_backward(y := x.tanh())
+        return y
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, g: Tensor) -> Tensor:
+        (y,) = ctx.saved_tensors
+        return g * (1.0 - y * y)
+
+
+class Calm(nn.Module):
+    """Raises an error of another kind where it is called while an error is handled."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner, self.head = nn.Linear(2, 3), nn.Linear(3, 2)
+        self.scale = nn.Parameter(torch.ones(3))
+
+    def _hidden(self, x: Tensor) -> Tensor:
+        return self.scale * OnceDifferentiable.apply(self.inner(x))  # type: ignore[no-untyped-call]
+
+    def forward(self, x: Tensor) -> Tensor:
+        assert sys.exc_info() == (None, None, None)
+        return self.head(checkpoint(self._hidden, x, use_reentrant=False))
+
+
+def test_nothing_is_called_while_an_error_is_handled() -> None:
+    """The frames of an error in a checkpoint keep its hooks on tensors; on CUDA they spoil what comes after."""
+    model, X, y = Calm().double(), torch.randn(6, 2).double(), torch.randn(6, 2).double()
+    assert gd.fit(model, X, y, max_steps=2).cost > 0.0
+    problem = gd.Problem.of(model, X, y)
+    assert gd.certify(problem).rank
+    closure = gd.ClosureMap.of(model, lambda: (model(X), y))
+    assert closure.second_derivative(closure.theta, closure.theta).shape == y.shape

@@ -3,7 +3,7 @@
 import math
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from typing import Any
 
@@ -173,10 +173,9 @@ def products(function: Callable[[Theta], Tensor], theta: Theta) -> tuple[Callabl
         outputs = function(leaf)
 
     def forwards(v: Tensor) -> Tensor:
-        try:
+        with suppress(RuntimeError, NotImplementedError):
             return value_and_derivative(function, (leaf.detach(),), (v,))[1].reshape(-1)
-        except (RuntimeError, NotImplementedError):
-            return _backward_twice(outputs, leaf, v)
+        return _backward_twice(outputs, leaf, v)  # with the error gone: its frames hold hooks of checkpoints
 
     def backwards(u: Tensor) -> Tensor:
         if not outputs.requires_grad:  # a branch of the function that does not depend on θ
@@ -276,9 +275,10 @@ def _by(number: Tensor, u: Tensor) -> Outputs:
 def _batched(rows: Tensor, leaves: list[Tensor]) -> Tensor:
     """`∂rows/∂leaves`, (r, k): all rows at once, or one after the other."""
     unit = torch.eye(len(rows), dtype=rows.dtype, device=rows.device)
-    try:
+    gradients = None
+    with suppress(RuntimeError):  # of an operation that cannot be batched; the loop gives the same rows
         gradients = torch.autograd.grad(rows, leaves, unit, retain_graph=True, allow_unused=True, is_grads_batched=True)
-    except RuntimeError:  # an operation that cannot be batched; the loop gives the same rows
+    if gradients is None:
         return _one_by_one(rows, leaves)
     pairs = zip(leaves, gradients, strict=True)
     return torch.cat(

@@ -29,9 +29,10 @@ def hessian(problem: Problem, theta: Theta) -> Tensor:
     """
     there = curvature_at(problem, theta)
     units = torch.eye(len(theta), dtype=theta.dtype, device=theta.device)
-    try:
+    rows = None
+    with suppress(RuntimeError):  # of an operation that torch cannot batch
         rows = torch.cat([there.products(part) for part in torch.split(units, ROWS_TOGETHER)])
-    except RuntimeError:  # an operation that torch cannot batch
+    if rows is None:
         rows = torch.stack([there.product(unit) for unit in units])
     matrix = rows.double()
     return (matrix + matrix.T) / 2.0
@@ -89,10 +90,9 @@ def _traced(problem: Problem, maps: Sequence[Traced], theta: Theta) -> Curvature
         return torch.zeros_like(v) if product is None else product.detach()
 
     def product(v: Theta) -> Theta:
-        try:
+        with suppress(RuntimeError):
             return differentiated(v)
-        except RuntimeError:  # an operation that torch can differentiate only once
-            return _difference(problem, theta, v)
+        return _difference(problem, theta, v)  # of an operation that torch can differentiate only once
 
     return Curvature(slope, product, lambda rows: differentiated(rows, batched=True))
 

@@ -1,6 +1,7 @@
 """The columns by rules of layers against autograd."""
 
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 import torch
@@ -129,11 +130,10 @@ def _autograd_mv(function: ModelFunction, theta: Theta, v: Theta, inputs: Inputs
     Differentiating Dᵀu would give zeros without an error where an operation can be differentiated only once.
     """
     views, tangents = function.views(theta), function.views(v)
-    try:
+    with suppress(RuntimeError, NotImplementedError):
         return value_and_derivative(lambda p: function.outputs(p, inputs), (views,), (tangents,))[1]
-    except (RuntimeError, NotImplementedError):
-        leaves = function.leaves(theta)
-        return function.standing_at(leaves, lambda: _row_by_row(function, leaves, list(tangents.values()), inputs))
+    leaves = function.leaves(theta)
+    return function.standing_at(leaves, lambda: _row_by_row(function, leaves, list(tangents.values()), inputs))
 
 
 def _row_by_row(function: ModelFunction, leaves: dict[str, Tensor], v: list[Tensor], inputs: Inputs) -> Outputs:
