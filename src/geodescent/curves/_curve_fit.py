@@ -9,9 +9,11 @@ import torch
 from torch import Tensor
 
 from geodescent._errors import InputError
+from geodescent._settings import OneOf
 from geodescent.curves._data import Data, data_of
-from geodescent.curves._face import UNLIMITED, bounds_of, is_default, limits_of, named, refuse
+from geodescent.curves._face import UNLIMITED, bounds_of, is_default, limits_of, named, refuse, require_functions
 from geodescent.curves._finish import result_of, warn_of
+from geodescent.curves._foreign import once
 from geodescent.curves._formula import Formula, UserFunction, formula_of
 from geodescent.curves._losses import Loss, LossName
 from geodescent.curves._parameters import Parameters, arrangement_of, parameters_of
@@ -22,6 +24,7 @@ from geodescent.curves._statistics import Array
 from geodescent.outputs import FunctionMap
 
 
+@once
 def curve_fit(
     f: Callable[..., object],
     xdata: object,
@@ -73,6 +76,10 @@ def curve_fit(
     Raises: InputError, for what cannot be asked, with a way out; by its name for an argument that is not supported.
     """
     refuse({"method": method, "xtol": xtol, "gtol": gtol})
+    require_functions(f, "f", "gd.curve_fit(f, xdata, ydata)", jac)
+    for name, value in (("absolute_sigma", absolute_sigma), ("full_output", full_output)):
+        OneOf((False, True)).of(name, value)
+    OneOf((None, False, True)).of("check_finite", check_finite)
     robust, limits = Loss(loss, f_scale), limits_of(max_nfev, ftol, max_seconds)
     data = data_of(xdata, ydata, sigma, check_finite, nan_policy)
     arguments = arguments_of(f)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from geodescent._errors import InputError
+from geodescent._settings import BETWEEN, OrNone
 
 POWERS = {"2-point": 1.0 / 2.0, "3-point": 1.0 / 3.0}
 """Scheme → power of eps that is the relative step: SciPy's."""
@@ -38,8 +39,7 @@ class Differences:
         if self.scheme not in POWERS:
             names = " or ".join(map(repr, POWERS))
             raise InputError(f"jac is {self.scheme!r}: pass a function, {names}, or leave it out.")
-        if self.relative is not None and not 0.0 < self.relative < 1.0:
-            raise InputError(f"diff_step is {self.relative!r}: a number between 0 and 1 is needed.")
+        object.__setattr__(self, "relative", OrNone(BETWEEN.such_as(1e-6)).of("diff_step", self.relative))
 
     def share(self, dtype: torch.dtype) -> float:
         """The relative step, which is also about the relative error of D by two points."""

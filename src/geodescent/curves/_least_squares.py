@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from geodescent._errors import InputError
-from geodescent.curves._face import UNLIMITED, is_default, limits_of, named, refuse
+from geodescent.curves._face import UNLIMITED, is_default, limits_of, named, refuse, require_functions
 from geodescent.curves._finish import result_of
+from geodescent.curves._foreign import once
 from geodescent.curves._formula import UserFunction, as_rows, formula_of
 from geodescent.curves._losses import Loss, LossName
 from geodescent.curves._parameters import Parameters, arrangement_of, parameters_of
@@ -18,6 +19,7 @@ from geodescent.curves._rows import Rows, Whitening, real
 from geodescent.curves._solve import solve
 
 
+@once
 def least_squares(
     fun: Callable[..., object],
     x0: object,
@@ -65,6 +67,7 @@ def least_squares(
     """
     refuse({"method": method, "xtol": xtol, "gtol": gtol, "tr_solver": tr_solver, "tr_options": tr_options})
     refuse({"jac_sparsity": jac_sparsity, "verbose": verbose or None, "workers": workers})
+    require_functions(fun, "fun", "gd.least_squares(fun, x0)", jac)
     robust, limits = Loss(loss, f_scale), limits_of(max_nfev, ftol, max_seconds)
     rest, words = tuple(args), dict(kwargs or {})
     start = parameters_of(x0)
