@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -80,14 +81,11 @@ def least_squares(
     names = tuple(start.values)
     arrangement = arrangement_of(names, start, x_scale, device)
 
-    def spread(values: Iterable[object]) -> object:
-        return dict(zip(names, values, strict=True))
-
     def call_of(function: Callable[..., object], name: str) -> UserFunction:
+        tensors = tuple(_tensor(a, device) for a in rest)
+        named = names if by_name else None
         return UserFunction(
-            lambda x: function(spread(x.unbind()) if by_name else x, *(_tensor(a, device) for a in rest), **words),
-            lambda x: function(spread(x) if by_name else x, *rest, **words),
-            name,
+            _WithArguments(function, named, tensors, words), _WithArguments(function, named, rest, words), name
         )
 
     call, given = call_of(fun, "fun"), call_of(jac, "jac") if callable(jac) else None
@@ -95,6 +93,20 @@ def least_squares(
     rows = Rows(formula, arrangement.start.new_zeros(_count(formula.rows(arrangement.first))), Whitening(), robust)
     solved = solve(rows, limits)
     return result_of(rows, solved, absolute=False, total_square=math.nan)
+
+
+@dataclass(frozen=True, eq=False)
+class _WithArguments:
+    """`x ↦ function(x, *rest, **words)`, x by name where there are names: an object, so that it can be pickled."""
+
+    function: Callable[..., object]
+    names: tuple[str, ...] | None
+    rest: tuple[object, ...]
+    words: dict[str, object]
+
+    def __call__(self, x: Iterable[object]) -> object:
+        first = x if self.names is None else dict(zip(self.names, x, strict=True))
+        return self.function(first, *self.rest, **self.words)
 
 
 def _plain(x0: object, bounds: object) -> Parameters:
