@@ -52,6 +52,12 @@ def tensor_of(values: object, like: Tensor, what: str, *, keep_integers: bool = 
     return torch.from_numpy(rounded).to(like.device)
 
 
+def numbers_of(values: object, what: str) -> NDArray[np.float64]:
+    """An array of the numbers in float64, a copy; masked and missing ones become NaN. Raises InputError as above."""
+    array = _columns_of(values, what) if isinstance(values, Frame) else _numbers(values, what)
+    return np.array(array, dtype=np.float64, order="C")
+
+
 def converted_name(what: str, before: object) -> list[str]:
     """Its name, with what it was before it became a tensor; nothing of a tensor."""
     if before is None or isinstance(before, Tensor):

@@ -1,12 +1,15 @@
 """Every wrong question is answered by a sentence, and its way out works."""
 
+import inspect
 import math
+import re
 
 import numpy as np
 import pytest
 import torch
 
 import geodescent as gd
+from geodescent.curves._foreign import TO_MANY, TO_ONE
 
 X = np.linspace(0.1, 4.0, 20)
 Y = 2.0 * np.exp(-0.8 * X)
@@ -41,18 +44,46 @@ CASES = {
     "method": ({"method": "lm"}, "method = 'lm' is not supported", {}),
     "xtol": ({"xtol": 1e-10}, "xtol = 1e-10 is not supported", {}),
     "gtol": ({"gtol": 1e-10}, "gtol = 1e-10 is not supported", {}),
-    "ftol": ({"ftol": 2.0}, "ftol is 2.0", {"ftol": None}),
+    "ftol": ({"ftol": 2.0}, "ftol = 2.0", {"ftol": None}),
     "loss": ({"loss": "l1"}, "loss is 'l1'", {"loss": "soft_l1"}),
-    "f_scale": ({"f_scale": 0.0}, "f_scale is 0.0", {"f_scale": 0.1}),
-    "diff_step": ({"diff_step": -1.0}, "diff_step is -1.0", {"diff_step": 1e-6}),
+    "f_scale": ({"f_scale": 0.0}, "f_scale = 0.0", {"f_scale": 0.1}),
+    "diff_step": ({"diff_step": -1.0}, "diff_step = -1.0", {"diff_step": 1e-6}),
+    "ftol as text": ({"ftol": "a"}, "ftol = 'a' is a str", {"ftol": 1e-10}),
+    "f_scale as an array": ({"f_scale": [1.0]}, "f_scale = [1.0] is a list", {"f_scale": 1.0}),
+    "diff_step as a list": ({"diff_step": [1e-6] * 2}, "is a list", {"diff_step": 1e-6}),
+    "max_nfev as text": ({"max_nfev": "many"}, "max_nfev = 'many' is a str", {"max_nfev": 1e4}),
+    "a truth as text": ({"absolute_sigma": "yes"}, "absolute_sigma = 'yes'", {"absolute_sigma": True}),
+    "another truth": ({"full_output": 1}, "full_output = 1", {"full_output": True}),
+    "check_finite": ({"check_finite": "raise"}, "check_finite = 'raise'", {"check_finite": True}),
+    "jac as a truth": ({"jac": True}, "jac is True", {"jac": "2-point"}),
+    "loss as a function": ({"loss": abs}, "it is one of linear", {"loss": "huber"}),
+    "no formula": ({"f": None}, "f is a NoneType", {}),
+    "arguments in another order": ({"f": X, "x": Y, "y": decay}, "f is a ndarray", {}),
+    "data that are missing": ({"y": None}, "ydata is NoneType", {}),
+    "dates": ({"x": X.astype("datetime64[D]")}, "xdata holds dates", {}),
+    "masked data": ({"y": np.ma.masked_greater(Y, 1.5)}, "numbers that are not finite", {}),
+    "a dict as a start": ({"p0": {"size": 1.0, "rate": 1.0}}, "gd.Parameters", {"p0": START}),
+    "bounds in pairs": (
+        {"f": lambda x, a, b, c: a * np.exp(-b * x) + c, "bounds": [(0, 3)] * 3},
+        "zip(*bounds)",
+        {
+            "f": lambda x, a, b, c: a * np.exp(-b * x) + c,
+            "bounds": tuple(zip(*[(0, 3)] * 3, strict=True)),
+        },
+    ),
+    "maxfev": ({"maxfev": 100}, "gd.curve_fit has no maxfev=: max_nfev=", {"max_nfev": 1000}),
+    "weights": ({"weights": X}, "has no weights=: the standard", {"sigma": 1 / X}),
+    "callback": ({"callback": print}, "has no callback=: max_nfev=", {}),
+    "a slip": ({"bound": (0, 3)}, "has no bound=: bounds are", {"bounds": (0, 3)}),
+    "another slip": ({"nan_policies": "omit"}, "Did you mean nan_policy=?", {"nan_policy": "omit"}),
     "scheme": ({"jac": "cs"}, "jac is 'cs'", {"jac": "3-point"}),
-    "max_nfev": ({"max_nfev": 0}, "max_nfev is 0", {"max_nfev": None}),
+    "max_nfev": ({"max_nfev": 0}, "max_nfev = 0", {"max_nfev": None}),
     "policy": ({"nan_policy": "propagate"}, "nan_policy is 'propagate'", {"nan_policy": "omit"}),
     "complex data": ({"f": turning, "y": Z}, "ydata is complex", {"f": turning_apart, "y": APART}),
     "complex function": ({"f": turning}, "f returns complex numbers", {"f": turning_apart, "y": APART}),
     "complex start": ({"p0": [1j, 1.0]}, "p0 is complex", {"p0": [1.0, 1.0]}),
     "complex sigma": ({"sigma": 1j * X}, "sigma is complex", {"sigma": X}),
-    "text": ({"y": list("ab" * 10)}, "ydata is no array of real numbers", {}),
+    "text": ({"y": list("ab" * 10)}, "ydata holds text", {}),
     "no data": ({"x": [], "y": []}, "ydata is empty", {}),
     "infinite data": ({"y": np.where(X > 3.0, np.inf, Y)}, "ydata holds 5 numbers", {}),
     "constant": ({"f": lambda x, c: c}, "f returns 1 numbers and there are 20 data", {"f": lambda x, c: 0 * x + c}),
@@ -88,11 +119,9 @@ CASES = {
 
 @pytest.mark.parametrize(("wrong", "match", "right"), CASES.values(), ids=CASES.keys())
 def test_a_wrong_question_and_its_way_out(wrong: dict, match: str, right: dict) -> None:
-    import re
-
     with pytest.raises(gd.InputError, match=re.escape(match)) as raised:
         fit(**wrong)
-    assert str(raised.value).rstrip().endswith(".") and "\n" not in str(raised.value)
+    assert str(raised.value)[-1] in ".?" and "\n" not in str(raised.value)
     assert fit(**right).success
 
 
@@ -105,11 +134,57 @@ def test_what_is_not_supported_raises_by_name(name: str) -> None:
     assert gd.least_squares(lambda x: x - 1.0, [0.0], **{name: None}).success
 
 
+@pytest.mark.parametrize("call", [gd.curve_fit, gd.least_squares, gd.curve_fit_batched], ids=lambda call: call.__name__)
+@pytest.mark.parametrize("name", sorted({name for names, _, _ in TO_MANY for name in names}))
+def test_arguments_of_others_are_answered_and_none_is_named_that_is_lacking(call, name: str) -> None:
+    known = inspect.signature(call).parameters
+    if name in known:
+        pytest.skip("an argument of this function")
+    with pytest.raises(gd.InputError, match=f"gd.{call.__name__} has no {name}=[:;]") as error:
+        call(decay, X, Y, **{name: 1})
+    answers = TO_MANY if call is gd.curve_fit_batched else TO_ONE
+    told = [argument for names, argument, _ in answers if name in names]
+    assert ("; it takes " in str(error.value)) == (not any(a is None or a in known for a in told))
+    assert not any(re.search(rf"\b{a}=", str(error.value)) for a in told if a is not None and a not in known)
+
+
+def test_masked_data_are_left_out_where_that_is_asked_for() -> None:
+    spoiled = np.where(np.arange(20) == 3, 1e6, Y)
+    masked = np.ma.masked_array(spoiled, mask=np.arange(20) == 3)
+    np.testing.assert_allclose(fit(y=masked, nan_policy="omit").popt, [2.0, 0.8], rtol=1e-9)
+    moved = np.ma.masked_array(np.where(np.arange(20) == 3, -50.0, X), mask=np.arange(20) == 3)
+    np.testing.assert_allclose(fit(x=moved, nan_policy="omit").popt, [2.0, 0.8], rtol=1e-9)
+
+
+@pytest.mark.parametrize("fun", [None, 3, X])
+def test_residuals_that_are_no_function(fun) -> None:
+    with pytest.raises(gd.InputError, match=r"fun is a .*: a function is needed, gd.least_squares\(fun, x0\)"):
+        gd.least_squares(fun, [1.0])
+    with pytest.raises(gd.InputError, match="jac is 1: pass a function"):
+        gd.least_squares(lambda x: x - 1.0, [0.0], jac=1)
+    with pytest.raises(gd.InputError, match=r"f is a .*: a function is needed, gd.curve_fit_batched"):
+        gd.curve_fit_batched(fun, X, Y[None])
+
+
+def test_the_way_to_see_each_step_works(capsys) -> None:
+    decay_of = gd.FunctionMap(
+        lambda p: p["a"] * torch.exp(-torch.as_tensor(X)), {"a": torch.ones((), dtype=torch.float64)}
+    )
+    gd.fit(gd.Problem((gd.RowBlock("data", decay_of, torch.as_tensor(Y)),)), callback=print)
+    assert "StepRecord" in capsys.readouterr().out
+
+
 WRONG_PARAMETERS = {
     "unknown": ({"values": {"a": 1.0}, "fixed": ("b",)}, "fixed names 'b'"),
     "tied with bounds": ({"values": {"a": 1.0, "b": 1.0}, "tied": {"b": abs}, "lower": {"b": 0.0}}, "'b' is tied"),
     "none is free": ({"values": {"a": 1.0}, "fixed": ("a",)}, "no parameter is free"),
     "none at all": ({"values": {}}, "no parameter is free"),
+    "names alone": ({"values": ["a", "b"]}, "values is a list: a dict"),
+    "text": ({"values": {"a": "2"}}, r"values\['a'\] = '2' is a str"),
+    "no bound": ({"values": {"a": 2.0}, "upper": {"a": None}}, r"upper\['a'\] = None"),
+    "a bound for all": ({"values": {"a": 2.0}, "lower": 0.0}, "lower is a float: a dict"),
+    "fixed as text": ({"values": {"ab": 2.0}, "fixed": "ab"}, r"fixed=\('ab',\)"),
+    "tied as text": ({"values": {"a": 2.0, "b": 1.0}, "tied": {"b": "2 * a"}}, "a function of the values"),
 }
 
 

@@ -39,9 +39,36 @@ def test_whatever_ends_a_run_something_is_to_do(result: gd.Result) -> None:
     problem = gd.Problem.of(*diabetes(10))
     made = on_demand(problem, problem.theta, target_cost=None)
     stats = {"notes": ["A.", "B."], "model_dtype": "float32"}
-    (_, known), (_, notes), (_, following) = lines_of(made, 1.0, result, stats)
+    (_, known), (_, notes), (_, following) = lines_of(made, 1.0, result, stats, call="gd.flow")
     assert notes == "A. B." and following.endswith(".") and known[-1] in ".)" and "{" not in following
     assert result in NEXT or following == made.get().advice
+
+
+@pytest.mark.parametrize("end", ["time", "stopped"])
+@pytest.mark.parametrize("door", ["fit", "flow"])
+def test_what_is_to_be_called_again_is_what_was_called(door: str, end: str) -> None:
+    def stop(record: gd.StepRecord) -> None:
+        raise StopIteration
+
+    how = {"max_seconds": 0.0} if end == "time" else {"callback": stop}
+    shown = str(getattr(gd, door)(*diabetes(10), **how)).splitlines()[-1]
+    other = {"fit": "flow", "flow": "fit"}[door]
+    assert f"Call gd.{door} again" in shown and f"gd.{other}" not in shown
+
+
+def test_what_the_start_was_suited_to_is_said_in_sentences() -> None:
+    model, x, y = diabetes(30)
+    notes = gd.fit(model, 1e6 * x, 1e9 * y + 1e10, initialise=True, max_steps=1).stats["notes"]
+    assert len(notes) >= 3 and all(note[0].isupper() and note[-1] == "." for note in notes)
+
+
+def test_a_flow_in_float32_that_is_slow_tells_of_float64() -> None:
+    for dtype in (torch.float32, torch.float64):
+        model, x, y = diabetes(10)
+        path = gd.flow(model.to(dtype), x.to(dtype), y.to(dtype), until=1e3, max_seconds=0.5)
+        assert path.result is gd.Result.max_seconds
+        note = " ".join(map(str, path.stats["notes"]))
+        assert ("convert model and data to float64" in note) == (path.theta.dtype == torch.float32)
 
 
 def test_the_notes_tell_of_a_start_that_units_have_saturated() -> None:

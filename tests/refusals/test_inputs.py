@@ -41,6 +41,7 @@ def names() -> dict[str, Any]:
     problem = gd.Problem((block,))
     formula = gd.FunctionMap(lambda p: p["a"] * torch.arange(3.0, dtype=F64), {"a": torch.ones(1, dtype=F64)})
     return {
+        "dataset": TensorDataset(X, y),
         "gd": gd, "torch": torch, "np": np, "nn": nn, "F64": F64, "math": math, "Linear": Linear,
         "X": X, "y": y, "model": model, "outputs": outputs, "block": block, "problem": problem, "formula": formula,
         "loader": DataLoader(TensorDataset(X, y), 5), "one": torch.ones(1, dtype=F64), "w": torch.ones(10, dtype=F64),

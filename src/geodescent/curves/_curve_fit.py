@@ -1,19 +1,21 @@
 """`curve_fit` in SciPy's idiom."""
 
 import inspect
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from geodescent._errors import InputError
-from geodescent._threads import suited_threads
+from geodescent._settings import OneOf
 from geodescent.curves._data import Data, data_of, device_of
-from geodescent.curves._face import UNLIMITED, bounds_of, is_default, limits_of, named, refuse
+from geodescent.curves._face import UNLIMITED, bounds_of, is_default, limits_of, named, refuse, require_functions
 from geodescent.curves._finish import result_of, warn_of
+from geodescent.curves._foreign import once
 from geodescent.curves._formula import Formula, UserFunction, formula_of
+from geodescent.curves._kept import Kept
 from geodescent.curves._losses import Loss, LossName
 from geodescent.curves._parameters import Parameters, arrangement_of, parameters_of
 from geodescent.curves._results import CurveFit
@@ -23,7 +25,7 @@ from geodescent.curves._statistics import Array
 from geodescent.outputs import FunctionMap
 
 
-@suited_threads()
+@once
 def curve_fit(
     f: Callable[..., object],
     xdata: object,
@@ -75,6 +77,10 @@ def curve_fit(
     Raises: InputError, for what cannot be asked, with a way out; by its name for an argument that is not supported.
     """
     refuse({"method": method, "xtol": xtol, "gtol": gtol})
+    require_functions(f, "f", "gd.curve_fit(f, xdata, ydata)", jac)
+    for name, value in (("absolute_sigma", absolute_sigma), ("full_output", full_output)):
+        OneOf((False, True)).of(name, value)
+    OneOf((None, False, True)).of("check_finite", check_finite)
     robust, limits = Loss(loss, f_scale), limits_of(max_nfev, ftol, max_seconds)
     data = data_of(xdata, ydata, sigma, check_finite, nan_policy, device_of(xdata, ydata, p0))
     arguments = arguments_of(f)
@@ -91,13 +97,24 @@ def curve_fit(
     warn_of(result)
     statistics = result.told.statistics
     scatter = None if sigma is not None else np.sqrt(statistics.reduced_chi_square)
-    slopes = slopes_of(f, jac, data, formula, solved.u)
+    slopes = Kept(_Elsewhere(f, jac, data, formula, solved.u))
     return CurveFit(result, result.x, statistics.covariance, result.told, slopes, scatter, full_output)
+
+
+@dataclass(frozen=True, eq=False)
+class _AtData:
+    """`p ↦ function(x, *p)`: an object, so that it can be pickled."""
+
+    function: Callable[..., object]
+    x: object
+
+    def __call__(self, parameters: Iterable[object]) -> object:
+        return self.function(self.x, *parameters)
 
 
 def call_of(function: Callable[..., object], data: Data, name: str) -> UserFunction:
     """The function at these data."""
-    return UserFunction(lambda p: function(data.x_in_torch, *p.unbind()), lambda p: function(data.x, *p), name)
+    return UserFunction(_AtData(function, data.x_in_torch), _AtData(function, data.x), name)
 
 
 def arguments_of(f: Callable[..., object]) -> tuple[str, ...]:
@@ -146,20 +163,30 @@ def _inside(low: np.ndarray, high: np.ndarray) -> np.ndarray:
     return values
 
 
-def slopes_of(
-    f: Callable[..., object], jac: Callable[..., object] | str | None, data: Data, fitted: Formula, u: Tensor
-) -> Callable[[object], tuple[Array, Array]]:
-    """`x ↦ (f, ∂f/∂all)` with the fitted parameters."""
+@dataclass(frozen=True, eq=False)
+class _Elsewhere:
+    """`x ↦ (f, ∂f/∂all)` with the fitted parameters.
 
-    def at(x: object) -> tuple[Array, Array]:
-        elsewhere = data.at(x)
-        given = call_of(jac, elsewhere, "jac") if callable(jac) else None
-        arrangement = replace(fitted.arrangement, start=fitted.arrangement.full(u))
-        formula = replace(fitted, call=call_of(f, elsewhere, "f"), given=given, arrangement=arrangement)
+    Attributes:
+        f, jac: of the user's.
+        data: those of the fit, or others like them.
+        formula: as it was fitted.
+        u: the free parameters.
+    """
+
+    f: Callable[..., object]
+    jac: Callable[..., object] | str | None
+    data: Data
+    formula: Formula
+    u: Tensor
+
+    def __call__(self, x: object) -> tuple[Array, Array]:
+        elsewhere, u = self.data.at(x), self.u
+        given = call_of(self.jac, elsewhere, "jac") if callable(self.jac) else None
+        arrangement = replace(self.formula.arrangement, start=self.formula.arrangement.full(u))
+        formula = replace(self.formula, call=call_of(self.f, elsewhere, "f"), given=given, arrangement=arrangement)
         derivative, back = formula.derivative(), torch.linalg.pinv(arrangement.derivative(u))
         if derivative is not None:
             return formula.rows(u).cpu().numpy(), (derivative(u) @ back).cpu().numpy()
         outputs, jacobian = FunctionMap(formula.rows, u).linearise(u)
         return outputs.cpu().numpy(), (jacobian.dense() @ back).cpu().numpy()
-
-    return at

@@ -8,10 +8,12 @@ import torch
 from torch import Tensor
 
 from geodescent._errors import InputError
+from geodescent._settings import BETWEEN, OrNone
 
 POWERS = {"2-point": 1.0 / 2.0, "3-point": 1.0 / 3.0}
 """Scheme → power of eps that is the relative step: SciPy's."""
 SECOND_POWER = 1.0 / 4.0  # Power of eps: the relative step of second differences.
+LONGEST_STEP = 1e-2  # Share of a parameter: no lengthened step moves it by more, or its secant is no derivative.
 WEAK = 0.1  # Share of the relative step: rows that change by less of their size are mostly rounding.
 
 Function = Callable[[Tensor], Tensor]
@@ -38,8 +40,7 @@ class Differences:
         if self.scheme not in POWERS:
             names = " or ".join(map(repr, POWERS))
             raise InputError(f"jac is {self.scheme!r}: pass a function, {names}, or leave it out.")
-        if self.relative is not None and not 0.0 < self.relative < 1.0:
-            raise InputError(f"diff_step is {self.relative!r}: a number between 0 and 1 is needed.")
+        object.__setattr__(self, "relative", OrNone(BETWEEN.such_as(1e-6)).of("diff_step", self.relative))
 
     def share(self, dtype: torch.dtype) -> float:
         """The relative step, which is also about the relative error of D by two points."""
@@ -63,10 +64,13 @@ class Differences:
         if self.relative is not None or not (0.0 < moved < math.inf and 0.0 < wanted < math.inf):
             return column
         if value == 0.0:
-            return self._with_step(rows, u, j, here, box, size * wanted / moved)
-        if moved < WEAK * wanted:  # between the rounding of short steps and the bend of long ones
-            return self._with_step(rows, u, j, here, box, size * math.sqrt(wanted / moved))
-        return column
+            longer = size * wanted / moved
+        elif moved < WEAK * wanted:  # between the rounding of short steps and the bend of long ones
+            longer = min(size * math.sqrt(wanted / moved), max(size, LONGEST_STEP * value))
+        else:
+            return column
+        made = self._with_step(rows, u, j, here, box, longer)
+        return made if bool(torch.isfinite(made).all()) else column  # the longer step may leave where rows are defined
 
     def _with_step(self, rows: Function, u: Tensor, j: int, here: Tensor, box: Box, size: float) -> Tensor:
         value, low, high = (float(v[j]) for v in (u, *box))

@@ -39,16 +39,31 @@ def refuse(given: Mapping[str, object]) -> None:
             raise InputError(f"{name} = {value!r} is not supported: {WAYS_OUT[name]}.")
 
 
+def require_functions(function: object, name: str, call: str, jac: object = None) -> None:
+    """Raises InputError where the formula, or its derivative, is none.
+
+    Args:
+        call: how the formula is passed.
+    """
+    if not callable(function):
+        raise InputError(f"{name} is a {type(function).__name__}: a function is needed, {call}.")
+    if not (jac is None or isinstance(jac, str) or callable(jac)):
+        raise InputError(f"jac is {jac!r}: pass a function, '2-point' or '3-point', or leave it out.")
+
+
 def limits_of(max_nfev: int | None, ftol: float | None, max_seconds: float | None) -> Limits:
     """When the run ends."""
-    return Limits(max_nfev=max_nfev, max_seconds=max_seconds, ftol=ftol or 0.0)
+    return Limits(max_nfev=max_nfev, max_seconds=max_seconds, ftol=0.0 if ftol is None else ftol)
 
 
 def bounds_of(bounds: object, k: int) -> tuple[np.ndarray, np.ndarray]:
     """Lower and upper bounds, (k,), of a pair or of SciPy's `Bounds`. Raises InputError for anything else."""
     pair = (bounds.lb, bounds.ub) if isinstance(bounds, Box) else bounds
     if not (isinstance(pair, tuple | list) and len(pair) == 2):
-        raise InputError(f"bounds is {bounds!r}: a pair (lower, upper) is needed, each a number or {k} of them.")
+        raise InputError(
+            f"bounds is {bounds!r}: a pair (lower, upper) is needed, each a number or {k} of them. A pair "
+            "for each parameter becomes that by tuple(zip(*bounds))."
+        )
     try:
         low, high = (np.broadcast_to(np.asarray(side, dtype=np.float64), (k,)) for side in pair)
     except (TypeError, ValueError) as error:

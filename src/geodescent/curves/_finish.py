@@ -7,6 +7,8 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from geodescent.curves._kept import Kept
+from geodescent.curves._report import undetermined
 from geodescent.curves._results import LeastSquaresResult, Told
 from geodescent.curves._rows import Rows
 from geodescent.curves._solve import Limits, Solved, solve
@@ -94,7 +96,7 @@ def _told(rows: Rows, solved: Solved, statistics: Statistics, full: Tensor) -> T
         {names[i]: float(arrangement.start[i]) for i in arrangement.free},
         marks,
         dict(zip(arrangement.free, edges, strict=True)),
-        _Refits(rows, full, statistics.covariance),
+        Kept(_Refits(rows, full, statistics.covariance)),
         solved.message,
     )
 
@@ -136,7 +138,7 @@ def warn_of(result: LeastSquaresResult) -> None:
     if sentence is not None:
         from scipy.optimize import OptimizeWarning
 
-        warnings.warn(sentence, OptimizeWarning, stacklevel=3)
+        warnings.warn(sentence, OptimizeWarning, stacklevel=4)  # the line that called `curve_fit`, past its decorator
 
 
 def _doubt(result: LeastSquaresResult) -> str | None:
@@ -144,8 +146,8 @@ def _doubt(result: LeastSquaresResult) -> str | None:
     if not result.success:
         return f"no minimum was reached: {result.message}"
     if statistics.unknown:
-        names = " and ".join(statistics.unknown)
-        return f"the covariance is not known: the data do not tell {names} apart. Fix one of them."
+        way = "Fix one of them" if len(statistics.unknown) > 1 else "Fix it"
+        return f"the covariance is not known: the data do not {undetermined(statistics.unknown)}. {way}."
     if not statistics.absolute and statistics.degrees <= 0:
         return (
             f"the covariance is not known: {statistics.n_rows} data for {statistics.n_free} free parameters leave no "

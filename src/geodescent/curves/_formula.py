@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -32,9 +32,21 @@ class UserFunction:
 
 @dataclass
 class Calls:
-    """How often the user's function has been called, for rows alone and in all."""
+    """How often the user's function has been called, for whatever reason."""
 
     count: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class Counting:
+    """A function of all parameters that counts its calls."""
+
+    function: Callable[..., object]
+    calls: Calls
+
+    def __call__(self, parameters: object) -> object:
+        self.calls.count += 1
+        return self.function(parameters)
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,7 +86,6 @@ class Formula:
 
     def rows(self, u: Tensor) -> Tensor:
         """The rows at u; with a graph where u has one and the function is written in torch."""
-        self.calls.count += 1
         full = self.arrangement.full(u)
         if self.speaks_torch:
             returned = self.call.in_torch(full)
@@ -120,13 +131,15 @@ def formula_of(
 
     Raises: InputError, where the function runs neither with tensors nor with arrays.
     """
+    calls = Calls()
+    call = replace(call, in_torch=Counting(call.in_torch, calls), in_numpy=Counting(call.in_numpy, calls))
     reason = "differences are asked for" if isinstance(jac, str) else not_in_torch(call, arrangement)
     if jac is None and reason is None:
-        return Formula(arrangement, call, True, None, None)
+        return Formula(arrangement, call, True, None, None, calls)
     runs_on_arrays = _runs_on_arrays(call, arrangement, reason)
     scheme = jac if isinstance(jac, str) else "2-point"
     differences = None if given is not None else Differences(scheme, step)
-    return Formula(arrangement, call, not runs_on_arrays, given, differences)
+    return Formula(arrangement, call, not runs_on_arrays, given, differences, calls)
 
 
 def not_in_torch(call: UserFunction, arrangement: Arrangement) -> str | None:

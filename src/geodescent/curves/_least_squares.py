@@ -2,16 +2,17 @@
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from geodescent._errors import InputError
-from geodescent._threads import suited_threads
 from geodescent.curves._data import device_of
-from geodescent.curves._face import UNLIMITED, is_default, limits_of, named, refuse
+from geodescent.curves._face import UNLIMITED, is_default, limits_of, named, refuse, require_functions
 from geodescent.curves._finish import result_of
+from geodescent.curves._foreign import once
 from geodescent.curves._formula import UserFunction, as_rows, formula_of
 from geodescent.curves._losses import Loss, LossName
 from geodescent.curves._parameters import Parameters, arrangement_of, parameters_of
@@ -20,7 +21,7 @@ from geodescent.curves._rows import Rows, Whitening, real
 from geodescent.curves._solve import solve
 
 
-@suited_threads()
+@once
 def least_squares(
     fun: Callable[..., object],
     x0: object,
@@ -68,6 +69,7 @@ def least_squares(
     """
     refuse({"method": method, "xtol": xtol, "gtol": gtol, "tr_solver": tr_solver, "tr_options": tr_options})
     refuse({"jac_sparsity": jac_sparsity, "verbose": verbose or None, "workers": workers})
+    require_functions(fun, "fun", "gd.least_squares(fun, x0)", jac)
     robust, limits = Loss(loss, f_scale), limits_of(max_nfev, ftol, max_seconds)
     rest, words = tuple(args), dict(kwargs or {})
     device = device_of(x0, *rest, *words.values())
@@ -80,14 +82,11 @@ def least_squares(
     names = tuple(start.values)
     arrangement = arrangement_of(names, start, x_scale, device)
 
-    def spread(values: Iterable[object]) -> object:
-        return dict(zip(names, values, strict=True))
-
     def call_of(function: Callable[..., object], name: str) -> UserFunction:
+        tensors = tuple(_tensor(a, device) for a in rest)
+        named = names if by_name else None
         return UserFunction(
-            lambda x: function(spread(x.unbind()) if by_name else x, *(_tensor(a, device) for a in rest), **words),
-            lambda x: function(spread(x) if by_name else x, *rest, **words),
-            name,
+            _WithArguments(function, named, tensors, words), _WithArguments(function, named, rest, words), name
         )
 
     call, given = call_of(fun, "fun"), call_of(jac, "jac") if callable(jac) else None
@@ -95,6 +94,20 @@ def least_squares(
     rows = Rows(formula, arrangement.start.new_zeros(_count(formula.rows(arrangement.first))), Whitening(), robust)
     solved = solve(rows, limits)
     return result_of(rows, solved, absolute=False, total_square=math.nan)
+
+
+@dataclass(frozen=True, eq=False)
+class _WithArguments:
+    """`x ↦ function(x, *rest, **words)`, x by name where there are names: an object, so that it can be pickled."""
+
+    function: Callable[..., object]
+    names: tuple[str, ...] | None
+    rest: tuple[object, ...]
+    words: dict[str, object]
+
+    def __call__(self, x: Iterable[object]) -> object:
+        first = x if self.names is None else dict(zip(self.names, x, strict=True))
+        return self.function(first, *self.rest, **self.words)
 
 
 def _plain(x0: object, bounds: object) -> Parameters:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from geodescent._errors import InputError
+from geodescent._settings import POSITIVE
 
 LossName = Literal["linear", "soft_l1", "huber", "cauchy", "arctan"]
 
@@ -31,10 +32,9 @@ class Loss:
     scale: float = 1.0
 
     def __post_init__(self) -> None:
-        if self.name not in QUOTIENTS:
+        if not (isinstance(self.name, str) and self.name in QUOTIENTS):
             raise InputError(f"loss is {self.name!r}: it is one of {', '.join(QUOTIENTS)}.")
-        if not (isinstance(self.scale, int | float) and 0.0 < self.scale < float("inf")):
-            raise InputError(f"f_scale is {self.scale!r}: it must be a positive, finite number.")
+        object.__setattr__(self, "scale", POSITIVE.of("f_scale", self.scale))
 
     @property
     def is_linear(self) -> bool:

@@ -10,9 +10,12 @@ import torch
 from torch import Tensor
 
 from geodescent._errors import InputError
+from geodescent._settings import Number
 
 Tie = Callable[[Mapping[str, Tensor]], Tensor | float]
 """The value of a tied parameter from those of the others by name, in arithmetic or torch."""
+
+ANY_NUMBER = Number("a number is needed", lambda x: True, 1.0)
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,7 @@ class Parameters:
     tied: Mapping[str, Tie] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        self._require_kinds()
         for what in ("lower", "upper", "fixed", "tied"):
             unknown = [name for name in getattr(self, what) if name not in self.values]
             if unknown:
@@ -47,6 +51,26 @@ class Parameters:
             )
         if not self.values or len(self.free) == 0:
             raise InputError(f"no parameter is free among {', '.join(self.values) or 'none'}: leave one unfixed.")
+
+    def _require_kinds(self) -> None:
+        """Raises InputError for what are no names, numbers and functions."""
+        for what in ("values", "lower", "upper", "tied"):
+            given = getattr(self, what)
+            if not isinstance(given, Mapping):
+                kind = "the function of its parameter" if what == "tied" else "a number"
+                raise InputError(f"{what} is a {type(given).__name__}: a dict is needed, each name with {kind}.")
+        names: object = self.fixed
+        if isinstance(names, str):
+            raise InputError(f"fixed is a str: a tuple of names is needed, fixed=({names!r},).")
+        for what in ("values", "lower", "upper"):
+            for name, value in getattr(self, what).items():
+                ANY_NUMBER.of(f"{what}[{name!r}]", value)
+        for name, tie in self.tied.items():
+            if not callable(tie):
+                raise InputError(
+                    f"tied[{name!r}] is a {type(tie).__name__}: a function of the values by name is needed, for "
+                    "example lambda p: 2 * p['a']."
+                )
 
     @property
     def free(self) -> list[str]:
@@ -77,12 +101,14 @@ class Variable(Protocol):
 def parameters_of(given: object) -> Parameters | None:
     """`Parameters` themselves, or those of lmfit's `Parameters`; None for anything else, such as an array.
 
-    Raises: InputError, for an expression of lmfit's, which is a text.
+    Raises: InputError, for another dict, and for an expression of lmfit's, which is a text.
     """
     if isinstance(given, Parameters):
         return given
-    if not (isinstance(given, Mapping) and given and all(isinstance(p, Variable) for p in given.values())):
+    if not isinstance(given, Mapping):
         return None
+    if not (given and all(isinstance(p, Variable) for p in given.values())):
+        raise InputError(f"the start is a {type(given).__name__}: name the parameters by gd.Parameters(…) of it.")
     for name, p in given.items():
         if p.expr:
             raise InputError(
@@ -200,7 +226,8 @@ def arrangement_of(names: tuple[str, ...], given: Parameters, x_scale: object, d
         value = given.values[name]
         if not low < high:
             raise InputError(
-                f"the bounds of {name} are {low:g} and {high:g}: the lower must be less than the upper one."
+                f"the bounds of {name} are {low:g} and {high:g}: the lower must be less than the upper one. "
+                f"gd.Parameters(…, fixed=({name!r},)) keeps a value."
             )
         if not low <= value <= high:
             raise InputError(f"{name} starts at {value:g}, outside of its bounds {low:g} and {high:g}: start inside.")

@@ -1,6 +1,6 @@
 """What `least_squares` and `curve_fit` return."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Literal
 
@@ -83,7 +83,7 @@ class WithStatistics:
 
 
 @dataclass(frozen=True, repr=False, eq=False)
-class LeastSquaresResult(WithStatistics):
+class LeastSquaresResult(WithStatistics, Mapping[str, object]):
     """The fields of SciPy's `OptimizeResult`, by attribute or by key, and statistics of the parameters.
 
     Attributes:
@@ -117,11 +117,20 @@ class LeastSquaresResult(WithStatistics):
     told: Told
 
     def __getitem__(self, key: str) -> object:
-        return {name: getattr(self, name) for name in self.keys()}[key]
+        return {name: getattr(self, name) for name in self}[key]
 
-    def keys(self) -> list[str]:
+    def __iter__(self) -> Iterator[str]:
         """The names of SciPy's fields."""
-        return [field.name for field in fields(self) if field.name != "told"]
+        return (field.name for field in fields(self) if field.name != "told")
+
+    def __len__(self) -> int:
+        return len(list(iter(self)))
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+    def __hash__(self) -> int:
+        return id(self)
 
     def __repr__(self) -> str:
         return f"LeastSquaresResult(x={self.x}, cost={self.cost:.6g}, status={self.status}, nfev={self.nfev})"

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from geodescent._conversion import numbers_of
 from geodescent._errors import InputError, JacobianError
 from geodescent.curves._formula import Formula
 from geodescent.curves._losses import Loss
@@ -65,16 +66,21 @@ def whitening_of(sigma: object, m: int, device: torch.device) -> Whitening:
 
 def real(values: object, name: str) -> np.ndarray:
     """As float64. Raises InputError for complex numbers and for what are no numbers."""
-    array = values.detach().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
-    if np.iscomplexobj(array):
+    if isinstance(values, Tensor):
+        values = values.detach().cpu().numpy()
+    if _are_complex(values):
         raise InputError(
             f"{name} is complex: pass real and imaginary parts one after the other, np.concatenate([z.real, z.imag]), "
             "and let the function return them so."
         )
+    return numbers_of(values, name)
+
+
+def _are_complex(values: object) -> bool:
     try:
-        return np.array(array, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise InputError(f"{name} is no array of real numbers: {error}.") from error
+        return bool(np.iscomplexobj(np.asarray(values)))
+    except (TypeError, ValueError):
+        return False  # what is wrong with them is said where they become numbers
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from geodescent._errors import InputError
 from geodescent._record import Result, StepRecord
+from geodescent._settings import BELOW_ONE, OrNone, Whole, settle
 from geodescent.curves._box_control import UNDETERMINED, BoxControl, box_step, polished
 from geodescent.curves._differences import Differences
 from geodescent.curves._rows import Rows
@@ -50,12 +51,7 @@ class Limits:
     ftol: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.max_nfev is not None and not self.max_nfev > 0:
-            raise InputError(f"max_nfev is {self.max_nfev!r}: a positive number, or None for no bound, is needed.")
-        if not 0.0 <= self.ftol < 1.0:
-            raise InputError(
-                f"ftol is {self.ftol!r}: a share of the cost below 1, or None to go on to rounding, is needed."
-            )
+        settle(self, max_nfev=OrNone(Whole(5000, least=1)), ftol=BELOW_ONE.such_as(1e-10))
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,7 +5,7 @@ not reach its target returns, with a `Result` that says why.
 """
 
 from geodescent.doors._arguments import checked_method
-from geodescent.doors._call import door
+from geodescent.doors._call import Answers, Door, door
 from geodescent.doors._certify import certify
 from geodescent.doors._fit import fit
 from geodescent.doors._flow import DEFAULT_FALL, flow
@@ -15,6 +15,8 @@ from geodescent.doors._termination import as_ctrl_c
 
 __all__ = [
     "DEFAULT_FALL",
+    "Answers",
+    "Door",
     "Flow",
     "Solution",
     "as_ctrl_c",

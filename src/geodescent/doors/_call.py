@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Callable
+from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import wraps
 from typing import ParamSpec, TypeVar
@@ -12,7 +13,10 @@ from geodescent._threads import suited_threads
 P = ParamSpec("P")
 R = TypeVar("R")
 
-ANSWERS: tuple[tuple[tuple[str, ...], str | None, str], ...] = (
+Answers = tuple[tuple[tuple[str, ...], str | None, str], ...]
+"""Names that people bring from elsewhere, the argument that takes their place, and a sentence."""
+
+ANSWERS: Answers = (
     (
         ("lr", "learning_rate", "eta", "momentum", "betas", "scheduler", "lr_scheduler", "warmup", "weight_decay"),
         None,
@@ -70,36 +74,48 @@ ANSWERS: tuple[tuple[tuple[str, ...], str | None, str], ...] = (
         "nothing is drawn that a seed could change. Leave it out; torch.manual_seed(0) goes before making the model.",
     ),
 )
-"""Names that people bring from elsewhere, the argument that takes their place, and a sentence."""
+"""To those who train a module."""
 
 
-def door(function: Callable[P, R]) -> Callable[P, R]:
-    """Raises InputError for arguments that the function does not know; its signature stays what it is.
+@dataclass(frozen=True)
+class Door:
+    """A decorator: raises InputError for arguments that the function does not know; its signature stays what it is.
 
-    It computes with one thread where several would wait for each other.
+    The function computes with one thread where several would wait for each other.
+
+    Attributes:
+        answers: what is said of names that people bring from elsewhere.
     """
-    signature = inspect.signature(function)
-    place = "GeoDescent" if function.__name__ == "__init__" else function.__name__
 
-    @wraps(function)
-    def called(*args: P.args, **kwargs: P.kwargs) -> R:
-        unknown = [name for name in kwargs if name not in signature.parameters]
-        if unknown:
-            raise InputError(" ".join(_answer(name, place, signature) for name in unknown))
-        try:
-            signature.bind(*args, **kwargs)
-        except TypeError as error:
-            raise InputError(f"gd.{place}: {error}. It is called gd.{place}{_short(signature)}.") from None
-        with suited_threads():
-            return function(*args, **kwargs)
+    answers: Answers
 
-    return called
+    def __call__(self, function: Callable[P, R]) -> Callable[P, R]:
+        signature = inspect.signature(function)
+        place = "GeoDescent" if function.__name__ == "__init__" else function.__name__
+
+        @wraps(function)
+        def called(*args: P.args, **kwargs: P.kwargs) -> R:
+            unknown = [name for name in kwargs if name not in signature.parameters]
+            if unknown:
+                raise InputError(" ".join(_answer(name, place, signature, self.answers) for name in unknown))
+            try:
+                signature.bind(*args, **kwargs)
+            except TypeError as error:
+                raise InputError(f"gd.{place}: {error}. It is called gd.{place}{_short(signature)}.") from None
+            with suited_threads():
+                return function(*args, **kwargs)
+
+        return called
 
 
-def _answer(name: str, place: str, signature: inspect.Signature) -> str:
+door = Door(ANSWERS)
+"""Of the doors that train a module."""
+
+
+def _answer(name: str, place: str, signature: inspect.Signature, answers: Answers) -> str:
     """What takes the place of an argument at this door."""
     known = [other for other in signature.parameters if other != "self"]
-    for names, argument, sentence in ANSWERS:
+    for names, argument, sentence in answers:
         if name in names and (argument is None or argument in known):
             return f"gd.{place} has no {name}=: {sentence}"
     close = get_close_matches(name, known, n=1)

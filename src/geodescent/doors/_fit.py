@@ -152,7 +152,8 @@ def _begun(plan: FitPlan, *, initialise: bool, by_validation: bool) -> tuple[Sta
     """The state before the first step, and what there is to say of the start."""
     problem, notes = plan.problem, list[str]()
     if initialise:
-        notes += choose_start(problem, GAINS, MOST_SAMPLES, seed=0).changes
+        changes = choose_start(problem, GAINS, MOST_SAMPLES, seed=0).changes
+        notes += [f"{change[0].upper()}{change[1:]}." for change in changes]
     units = LayerUnits.of(problem)
     state = start(plan.stages, Observer(plan.judge, by_validation=by_validation), units)
     require_finite_start(problem, state.cost)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from geodescent._record import Result
 from geodescent.doors._on_demand import OnDemand
 
-GO_ON = "Call gd.fit again to go on from here"
+GO_ON = "Call {call} again to go on from here"
 NEXT: dict[Result, str] = {
     Result.target_reached: "Nothing is left to fit. Judge the model on data that were not fitted.",
     Result.time_reached: "Nothing is left to do: gd.fit goes on to the least cost from here.",
@@ -22,12 +22,18 @@ NEXT: dict[Result, str] = {
 """Result → what to do next; of all others the certificate says it."""
 
 
-def lines_of(on_demand: OnDemand, seconds: float, result: Result, stats: Mapping[str, object]) -> list[tuple[str, str]]:
-    """What is known, notes, and what to do next, each with its name."""
+def lines_of(
+    on_demand: OnDemand, seconds: float, result: Result, stats: Mapping[str, object], *, call: str
+) -> list[tuple[str, str]]:
+    """What is known, notes, and what to do next, each with its name.
+
+    Args:
+        call: the door that made the result.
+    """
     meaning, advice = on_demand.in_words(seconds)
     listed = stats["notes"]
     notes = " ".join(map(str, listed)) if isinstance(listed, Iterable) else ""
-    following = NEXT.get(result, advice).format(dtype=stats["model_dtype"])
+    following = NEXT.get(result, advice).format(dtype=stats["model_dtype"], call=call)
     return [
         ("known", meaning),
         ("notes", notes or "none"),

@@ -80,7 +80,7 @@ class Solution:
             ("cost", f"{self.cost0:.4g} → {self.cost:.4g}{judged}"),
             ("result", self.result.value),
             ("steps", f"{self.steps} in {self.seconds:.3g} s"),
-            *lines_of(self.on_demand, self.seconds, self.result, self.stats),
+            *lines_of(self.on_demand, self.seconds, self.result, self.stats, call="gd.fit"),
         ]
 
 
@@ -161,5 +161,5 @@ class Flow:
             ("cost", f"{self.cost0:.4g} → {self.cost[-1]:.4g} at τ = {self.time[-1]:.4g}; the law is {self.law}"),
             ("deviation", f"{self.max_relative_deviation:.1e} of the predicted cost at most"),
             ("result", self.result.value),
-            *lines_of(self.on_demand, self.seconds, self.result, self.stats),
+            *lines_of(self.on_demand, self.seconds, self.result, self.stats, call="gd.flow"),
         ]

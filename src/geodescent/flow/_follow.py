@@ -108,10 +108,12 @@ def notes_of(path: FlowPath, until: float) -> list[str]:
         return []
     step, sigma_min = points[-1].time - points[-2].time, points[-1].sigma_min
     smallest = "" if math.isnan(sigma_min) else f"σ_min = {sigma_min:.2g} there and "
+    single = points[-1].theta.dtype == torch.float32
+    way = ", and in the rounding of float32: convert model and data to float64, " if single else ": "
     return [
         f"The flow came to τ = {points[-1].time:.3g} of {until:.3g}, with {smallest}steps of {step:.1e}. Steps "
-        "become short near lost rank and at kinks of activations such as ReLU: allow more time or a larger tol, "
-        "use smooth activations, or use gd.fit."
+        f"become short near lost rank and at kinks of activations such as ReLU{way}allow more time or a larger "
+        "tol, use smooth activations, or use gd.fit."
     ]
 
 

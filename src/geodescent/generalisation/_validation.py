@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import torch
+from torch.utils.data import DataLoader
 
 from geodescent._conversion import Values
 from geodescent._errors import InputError
@@ -61,6 +62,8 @@ def _validation_problem(problem: Problem, validation: Validation) -> Problem:
 
 
 def _described(value: object) -> str:
+    if isinstance(value, DataLoader):
+        return "a DataLoader, of which a batch may be passed, tuple(next(iter(loader)))"
     return f"a tuple of {len(value)}" if isinstance(value, tuple) else type(value).__name__
 
 

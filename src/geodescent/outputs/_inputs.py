@@ -214,4 +214,9 @@ def forward_failed(inputs: Inputs, dtype: torch.dtype, error: Exception) -> str:
         )
     columns = [t for t in leaves_of(inputs) if t.dim() == 1 and t.dtype.is_floating_point]
     way = " X has one axis, (N,): as a column it is numpy.reshape(X, (-1, 1))." if columns else ""
-    return f"the model could not be called on two samples of X: {error}{way}"
+    if isinstance(inputs, tuple | list) and len(inputs) > 1:
+        way = (
+            f" X holds {len(inputs)} tensors, which are {len(inputs)} inputs of the model: where they are samples, "
+            "pass torch.stack(X)."
+        )
+    return f"the model could not be called on two samples of X: {str(error).rstrip('.')}.{way}"

@@ -67,7 +67,8 @@ class SampleMap(ModuleMap):
         parameters: Iterable[Tensor] | None = None,
         check: bool = True,
     ) -> None:
-        require_function(select, "select", "select=lambda out: out[0]")
+        part = repr(select) if isinstance(select, str | int) else "0"
+        require_function(select, "select", f"select=lambda out: out[{part}]")
         model, notes = unwrapped(model)
         self.inputs = as_inputs(inputs, model)
         self.notes, self.converted = notes, converted_names(inputs)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
+import torch
 from torch import Tensor, nn
 from torch.backends import cuda, cudnn
 
@@ -87,12 +88,12 @@ class Switch:
         wanted: what it is to be.
     """
 
-    get: Callable[[], Any]
-    put: Callable[[Any], None]
+    get: Callable[[], object]
+    put: Callable[..., None]
     wanted: object
 
     @classmethod
-    def attribute(cls, holder: Any, name: str, wanted: object) -> "Switch":
+    def attribute(cls, holder: object, name: str, wanted: object) -> "Switch":
         """An attribute of one of torch's backends."""
         return cls(lambda: getattr(holder, name), lambda value: setattr(holder, name, value), wanted)
 
@@ -105,7 +106,7 @@ class Switches:
         self.reset()
 
     def reset(self) -> None:
-        self._lock, self._blocks, self._found = threading.Lock(), 0, list[Any]()
+        self._lock, self._blocks, self._found = threading.Lock(), 0, list[object]()
 
     def enter(self) -> None:
         with self._lock:
@@ -120,7 +121,7 @@ class Switches:
             if self._blocks == 0:
                 self._put(self._found)
 
-    def _put(self, values: list[Any]) -> None:
+    def _put(self, values: list[object]) -> None:
         for switch, value in zip(self._switches, values, strict=True):
             if switch.get() != value:
                 switch.put(value)
@@ -128,7 +129,7 @@ class Switches:
 
 def _all_digits() -> list[Switch]:
     """The precision of float32 on CUDA; by the names that torch gives it since 2.9, or before."""
-    if not cuda.is_built():  # type: ignore[no-untyped-call]
+    if torch.version.cuda is None:
         return []
     if hasattr(cudnn, "conv"):
         return [Switch.attribute(holder, "fp32_precision", "ieee") for holder in (cudnn.conv, cuda.matmul)]

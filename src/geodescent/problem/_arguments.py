@@ -1,6 +1,7 @@
 """The problem of a call: a whole `Problem`, or one made of a module and its data."""
 
 from torch import nn
+from torch.utils.data import Dataset
 
 from geodescent._conversion import Values
 from geodescent._errors import InputError
@@ -41,6 +42,11 @@ def problem_of(
             f"gd.{call}(model, X, y), or gd.{call}(problem)."
         )
     if X is None or y is None:
+        if isinstance(X, Dataset):
+            raise InputError(
+                f"X is a {type(X).__name__}, data and targets in one: take them out, "
+                "X, y = next(iter(torch.utils.data.DataLoader(X, batch_size=len(X))))."
+            )
         missing = "y is" if X is not None else "X is" if y is not None else "X and y are"
         raise InputError(f"{missing} missing: pass {call}(model, X, y), or a whole problem, {call}(problem).")
     return Problem.of(model, X, y, weights=weights, select=select)

@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from geodescent._budget import budget
-from geodescent._errors import InputError
-from geodescent._threads import suited_threads
+from geodescent._settings import OneOf, Whole
+from geodescent.curves._face import require_functions
+from geodescent.curves._foreign import many
 from geodescent.curves.batched._data import Given, data_sets, starts
 from geodescent.curves.batched._descent import A_STEP
 from geodescent.curves.batched._formula import BatchedFormula, linear_parameters
@@ -63,7 +64,7 @@ class BatchedFit:
         return "\n".join([f"{count} fits of {unknowns} parameters:", *lines])
 
 
-@suited_threads()
+@many
 def curve_fit_batched(
     f: Callable[..., Tensor],
     xdata: Given,
@@ -107,10 +108,11 @@ def curve_fit_batched(
     Transtrum and Sethna (arXiv:1201.5885) and variable projection (Kaufman, BIT 15, 1975); ours are the refusal of
     steps that bend, and undamped steps at the end for the last digits.
     """
+    require_functions(f, "f", "gd.curve_fit_batched(f, xdata, ydata)")
+    OneOf((False, True)).of("absolute_sigma", absolute_sigma)
     data = data_sets(xdata, ydata, sigma)
     start, lower, upper = starts(f, p0, data.y, bounds)
-    if not max_nfev >= LEAST_NFEV:
-        raise InputError(f"max_nfev = {max_nfev} leaves no room for a step: pass at least {LEAST_NFEV}.")
+    max_nfev = Whole(300, least=LEAST_NFEV).of("max_nfev", max_nfev)
     problems = Problems(BatchedFormula(f, data.x, data.shared), data.y, data.weight, lower, upper)
     outcome = Outcome.before(start)
     judge(outcome.status, data, problems, start)
