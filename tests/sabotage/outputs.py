@@ -103,4 +103,16 @@ OUTPUTS = (
         "    return False",
         "outputs/test_cancelled_blocks.py::test_rounding_errors_are_no_disagreement",
     ),
+    Sabotage(
+        "outputs/checks/_agreement.py",
+        "disagreeing([*parts, *of_parameters], here",
+        "disagreeing(parts, here",
+        "outputs/test_wrong_rules.py::test_a_wrong_rule_is_refused",
+    ),
+    Sabotage(
+        "outputs/checks/_elsewhere.py",
+        "torch.finfo(theta.dtype).eps ** 0.75",
+        "1e-3",
+        "outputs/test_wrong_rules.py::test_a_wrong_rule_is_refused",
+    ),
 )

@@ -14,7 +14,8 @@ from geodescent.outputs._autograd import SUMMED, differ, is_nothing, sizes_of, v
 from geodescent.outputs._function import ModelFunction
 from geodescent.outputs._inputs import Inputs
 
-ANOTHER = 0.1  # Share of a difference by which it changes over a thousandth of θ, if it is rounding.
+ANOTHER = 0.5  # Share of a difference by which it changes over some rounding errors of θ, if it is rounding itself.
+NOISY = 0.1  # Share of a part of the gradient that rounding makes up, where the part says nothing.
 
 Part = tuple[str, Tensor | slice]
 """The name of some entries of θ, and where they stand."""
@@ -78,13 +79,13 @@ def check_agreement(
         if is_nothing((gradient * sizes)[where], whole):
             gradient[where] = 0.0
     rounded, tiny = set[str](), torch.finfo(gradient.dtype).tiny
-    everything: Part = ("parameters outside every layer", slice(None))
-    for name, where in disagreeing([*parts, everything], here.ours, here.theirs, here.theta):
+    of_parameters: list[Part] = [(p.name, p.entries) for p in function.parameters]  # a bias beside a larger weight
+    for name, where in disagreeing([*parts, *of_parameters], here.ours, here.theirs, here.theta):
         if not _is_rounding(here, nearby(), where):
             _refuse(name, "Dᵀu", norm(here.ours[where] - here.theirs[where]), norm(here.theirs[where]))
         rounded.add(name)
-        noisy = norm(here.off[where]) > ANOTHER * norm((gradient * sizes)[where])
-        gradient[where] = 0.0 if noisy and name != everything[0] else gradient[where]
+        if norm(here.off[where]) > NOISY * norm((gradient * sizes)[where]):
+            gradient[where] = 0.0
     for piece, (label, where) in zip(jacobian.columns, parts, strict=True):
         part = torch.zeros_like(gradient)
         part[where] = gradient[where]
