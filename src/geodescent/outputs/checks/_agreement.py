@@ -15,7 +15,7 @@ from geodescent.outputs._function import ModelFunction
 from geodescent.outputs._inputs import Inputs
 
 ANOTHER = 0.5  # Share of a difference by which it changes over some rounding errors of θ, if it is rounding itself.
-NOISY = 0.1  # Share of a part of the gradient that rounding makes up, where the part says nothing.
+SILENT = 0.1  # Share of a part of the gradient that rounding makes up, where the part says nothing.
 
 Part = tuple[str, Tensor | slice]
 """The name of some entries of θ, and where they stand."""
@@ -84,7 +84,7 @@ def check_agreement(
         if not _is_rounding(here, nearby(), where):
             _refuse(name, "Dᵀu", norm(here.ours[where] - here.theirs[where]), norm(here.theirs[where]))
         rounded.add(name)
-        if norm(here.off[where]) > NOISY * norm((gradient * sizes)[where]):
+        if norm(here.off[where]) > SILENT * norm((gradient * sizes)[where]):
             gradient[where] = 0.0
     for piece, (label, where) in zip(jacobian.columns, parts, strict=True):
         part = torch.zeros_like(gradient)
