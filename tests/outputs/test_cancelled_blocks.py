@@ -98,7 +98,7 @@ class Beside(nn.Module):
 @pytest.mark.parametrize("share", [1.0, 0.1, 0.01])
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 def test_a_part_below_the_rounding_of_the_whole_is_no_disagreement(dtype: torch.dtype, share: float) -> None:
-    """D has a share of it that is less than the rounding of all together, and in its own rows it is seen all the same."""
+    """Of Dᵀu it is less than the rounding of all together, and in its own rows it is seen all the same."""
     size = torch.finfo(dtype).eps ** -0.75 / share
     for seed in range(5):
         torch.manual_seed(seed)

@@ -117,14 +117,9 @@ OUTPUTS = (
     ),
     Sabotage(
         "outputs/checks/_agreement.py",
-        "if label in rounded or is_nothing((part * sizes)[where], whole):",
-        "if is_nothing((part * sizes)[where], whole):\n            gradient[where] = 0.0\n            continue\n        if label in rounded:",
+        "    rounded, tiny = set[str]()",
+        "    gradient[(gradient * sizes).abs() < torch.finfo(gradient.dtype).eps ** 0.75 * size] = 0.0\n"
+        "    rounded, tiny = set[str]()",
         "outputs/test_cancelled_blocks.py::test_a_part_below_the_rounding_of_the_whole_is_no_disagreement",
-    ),
-    Sabotage(
-        "outputs/checks/_agreement.py",
-        "if norm(here.off[where]) > SILENT * norm((gradient * sizes)[where]):",
-        "if False:",
-        "outputs/test_cancelled_blocks.py::test_rounding_errors_are_no_disagreement",
     ),
 )
