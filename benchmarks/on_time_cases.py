@@ -96,38 +96,33 @@ class Items(torch.utils.data.Dataset[tuple[Tensor, Tensor]]):
         return self.x[i], self.y[i]
 
 
-def randn(*shape: int) -> Tensor:
-    """Standard normal numbers."""
-    return torch.randn(*shape)
-
-
 def lstm() -> Case:
     """1,500 sequences of 16 numbers: no rule of layers, so that D takes a backward pass for each sample."""
-    X = randn(1500, 16, 4)
+    X = torch.randn(1500, 16, 4)
     return of_module(Recurrent(nn.LSTM, 4, 32), X, torch.sin(X.sum((1, 2)))[:, None])
 
 
 def gru() -> Case:
     """The same in float64, with a wider state."""
-    X = randn(400, 30, 6).double()
+    X = torch.randn(400, 30, 6).double()
     return of_module(Recurrent(nn.GRU, 6, 64).double(), X, torch.sin(X.sum((1, 2)))[:, None])
 
 
 def wide() -> Case:
     """K = 1e6, Q = 10."""
-    X = randn(2000, 3)
-    return of_module(mlp(3, 1000, 1000, 10), X, torch.sin(X @ randn(3, 10)))
+    X = torch.randn(2000, 3)
+    return of_module(mlp(3, 1000, 1000, 10), X, torch.sin(X @ torch.randn(3, 10)))
 
 
 def many_rows() -> Case:
     """N = 3e5."""
-    X = randn(300_000, 10)
+    X = torch.randn(300_000, 10)
     return of_module(mlp(10, 64, 64, 1), X, torch.sin(X.sum(1, keepdim=True)))
 
 
 def many_rows_wide() -> Case:
     """N = 50,000 and K = 48,931: no matrix fits into the time."""
-    X = randn(50_000, 20).double()
+    X = torch.randn(50_000, 20).double()
     return of_module(mlp(20, 210, 210, 1).double(), X, torch.sin(3.0 * X[:, :1]))
 
 
@@ -141,20 +136,20 @@ def conv() -> Case:
         nn.Flatten(),
         nn.LazyLinear(100),
     )
-    X = randn(1000, 1, 16, 16)
+    X = torch.randn(1000, 1, 16, 16)
     net(X[:2])
-    return of_module(net, X, randn(1000, 100))
+    return of_module(net, X, torch.randn(1000, 100))
 
 
 def huge() -> Case:
     """K = 1e7."""
-    X = randn(500, 50)
+    X = torch.randn(500, 50)
     return of_module(mlp(50, 3000, 3000, 300, 2), X, torch.sin(X[:, :2]))
 
 
 def transformer() -> Case:
     """Attention, whose projections have no rule."""
-    X = randn(600, 24, 32)
+    X = torch.randn(600, 24, 32)
     return of_module(Encoder(32, 5), X, torch.sin(X.sum(1)[:, :5]))
 
 
@@ -173,7 +168,7 @@ def loader() -> Case:
 
 def streamed() -> Case:
     """The exact steps of the full batch, over a loader."""
-    X = randn(60_000, 8)
+    X = torch.randn(60_000, 8)
     y = torch.sin(X.sum(1, keepdim=True))
     batches, model = DataLoader(TensorDataset(X, y), batch_size=1000), mlp(8, 16, 16, 1)
     return (
@@ -187,18 +182,18 @@ def streamed() -> Case:
 def bag() -> Case:
     """A table of words with K = 6.4e5."""
     X = torch.randint(0, 20_000, (4000, 30))
-    return of_module(Bag(20_000, 32), X, randn(4000, 3))
+    return of_module(Bag(20_000, 32), X, torch.randn(4000, 3))
 
 
 def slow_formula() -> Case:
     """200 parameters and 200 outputs; a call takes 30 ms."""
-    start, mix = randn(200).double(), randn(200, 200).double() / 14.0
+    start, mix = torch.randn(200).double(), torch.randn(200, 200).double() / 14.0
 
     def formula(theta: Tensor) -> Tensor:
         time.sleep(0.03)
         return torch.tanh(mix @ theta)
 
-    y = torch.tanh(mix @ randn(200).double())
+    y = torch.tanh(mix @ torch.randn(200).double())
     theta = start.clone().requires_grad_()
     problem = gd.Problem.over(gd.FunctionMap(formula, start), y)
     return (problem,), {}, lambda: (formula(theta) - y).square().mean(), [theta]
@@ -206,7 +201,7 @@ def slow_formula() -> Case:
 
 def long_formula() -> Case:
     """A recursion of 3,000 steps in Python: forty parameters, 60 outputs."""
-    start = 0.1 * randn(40).double()
+    start = 0.1 * torch.randn(40).double()
 
     def formula(theta: Tensor) -> Tensor:
         state = torch.linspace(-1.0, 1.0, 60, dtype=theta.dtype)
@@ -214,7 +209,7 @@ def long_formula() -> Case:
             state = state + 0.01 * torch.sin(theta[i % 40] * state + theta[(i + 1) % 40])
         return state
 
-    y = formula(0.1 * randn(40).double()).detach()
+    y = formula(0.1 * torch.randn(40).double()).detach()
     theta = start.clone().requires_grad_()
     problem = gd.Problem.over(gd.FunctionMap(formula, start), y)
     return (problem,), {}, lambda: (formula(theta) - y).square().mean(), [theta]
@@ -222,7 +217,7 @@ def long_formula() -> Case:
 
 def closure() -> Case:
     """A closure that calls a network with a parameter outside of all layers, 40 ms a call."""
-    model, X = Scaled(0.04), randn(300, 5)
+    model, X = Scaled(0.04), torch.randn(300, 5)
     y = torch.sin(X[:, :2])
     problem = gd.Problem.over(gd.ClosureMap.of(model, lambda: (model(X), y)), y)
     return (problem,), {}, lambda: (model(X) - y).square().mean(), list(model.parameters())
@@ -230,7 +225,7 @@ def closure() -> Case:
 
 def blocks() -> Case:
     """Two blocks of rows over one network."""
-    model, X, Z = mlp(2, 120, 120, 1).double(), randn(20_000, 2).double(), randn(5000, 2).double()
+    model, X, Z = mlp(2, 120, 120, 1).double(), torch.randn(20_000, 2).double(), torch.randn(5000, 2).double()
     y, z = torch.sin(X.sum(1, keepdim=True)), torch.zeros(5000, 1).double()
     problem = gd.Problem(
         (
@@ -248,33 +243,33 @@ def blocks() -> Case:
 
 def slow_module() -> Case:
     """A module that takes 50 ms a call, whatever the samples."""
-    X = randn(200, 5)
+    X = torch.randn(200, 5)
     return of_module(Scaled(0.05), X, torch.sin(X[:, :2]))
 
 
 def exact_solves() -> Case:
     """m = 2,900 residuals in float64: each damping takes a factor of that order."""
-    X = randn(2900, 20).double()
+    X = torch.randn(2900, 20).double()
     return of_module(mlp(20, 100, 100, 1).double(), X, torch.sin(3.0 * X[:, :1]))
 
 
 def exact_method() -> Case:
     """The same with exact solves asked for, and a walk along the geodesic."""
-    X = randn(2500, 20).double()
+    X = torch.randn(2500, 20).double()
     y = torch.sin(3.0 * X[:, :1])
     return of_module(mlp(20, 100, 100, 1).double(), X, y, method=gd.Method(lift=gd.GramLift()))
 
 
 def suited_start() -> Case:
     """Raw columns, a start suited to them in the same call, and many outputs."""
-    X = 1e4 * randn(4000, 30)
+    X = 1e4 * torch.randn(4000, 30)
     y = 1e3 * torch.sin(1e-4 * X[:, :20])
     return of_module(mlp(30, 256, 256, 20), X, y, initialise=True)
 
 
 def autoencoder() -> Case:
     """Q = 256."""
-    X = randn(3000, 256)
+    X = torch.randn(3000, 256)
     return of_module(mlp(256, 128, 32, 128, 256), X, torch.tanh(X))
 
 

@@ -187,17 +187,19 @@ def test_a_run_that_failed_leaves_the_folder_free(tmp_path: Path) -> None:
     assert resumed(tmp_path).steps == 5
 
 
-def test_of_two_threads_one_is_refused(tmp_path: Path) -> None:
-    begun, go_on = threading.Event(), threading.Event()
+def hold(folder: Path, begun: Any, go_on: Any) -> None:
+    """A run that says when it has begun and ends when it is told to."""
 
     def wait(record: gd.StepRecord) -> None:
         begun.set()
-        go_on.wait(60)
+        go_on.wait(120)
 
-    def first() -> None:
-        gd.fit(*diabetes(20), max_steps=3, checkpoint=tmp_path, callback=wait)
+    gd.fit(*diabetes(20), max_steps=3, checkpoint=folder, callback=wait)
 
-    thread = threading.Thread(target=first)
+
+def test_of_two_threads_one_is_refused(tmp_path: Path) -> None:
+    begun, go_on = threading.Event(), threading.Event()
+    thread = threading.Thread(target=hold, args=(tmp_path, begun, go_on))
     thread.start()
     assert begun.wait(60)
     with pytest.raises(gd.InputError, match=IN_USE):
@@ -205,14 +207,6 @@ def test_of_two_threads_one_is_refused(tmp_path: Path) -> None:
     go_on.set()
     thread.join()
     assert resumed(tmp_path).steps == 5
-
-
-def hold(folder: Path, begun: Any, go_on: Any) -> None:
-    def wait(record: gd.StepRecord) -> None:
-        begun.set()
-        go_on.wait(120)
-
-    gd.fit(*diabetes(20), max_steps=3, checkpoint=folder, callback=wait)
 
 
 @pytest.mark.slow

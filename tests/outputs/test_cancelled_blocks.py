@@ -84,6 +84,29 @@ ROUNDING: dict[str, Callable[[], nn.Module]] = {
 """Models whose outputs, or some columns of D, are nothing but rounding errors."""
 
 
+class Beside(nn.Module):
+    """Outputs of order one beside others of this size."""
+
+    def __init__(self, size: float) -> None:
+        super().__init__()
+        self.large, self.small, self.size = nn.Linear(3, 1), nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 1)), size
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cat([self.size * self.large(x), self.small(x)], 1)
+
+
+@pytest.mark.parametrize("share", [1.0, 0.1, 0.01])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_a_part_below_the_rounding_of_the_whole_is_no_disagreement(dtype: torch.dtype, share: float) -> None:
+    """Of Dᵀu it is less than the rounding of all together, and in its own rows it is seen all the same."""
+    size = torch.finfo(dtype).eps ** -0.75 / share
+    for seed in range(5):
+        torch.manual_seed(seed)
+        model, x = Beside(size).to(dtype), normal(9, 3).to(dtype)
+        dense = gd.SampleMap(model, x).linearise()[1].dense()
+        assert_close(dense[1::2].double(), by_autograd(model, x)[1::2].double(), torch.finfo(dtype).eps ** 0.75)
+
+
 def frozen(layer: nn.Module) -> nn.Module:
     return layer.requires_grad_(False)
 

@@ -33,7 +33,6 @@ SABOTAGES = (
     *GEOMETRY,
     *CONSTRUCTIVE,
     *OPTIM,
-    *CURVES,
 )
 
 __all__ = ["SABOTAGES", "Sabotage", "package_with", "run"]

@@ -103,4 +103,23 @@ OUTPUTS = (
         "    return False",
         "outputs/test_cancelled_blocks.py::test_rounding_errors_are_no_disagreement",
     ),
+    Sabotage(
+        "outputs/checks/_agreement.py",
+        "disagreeing([*parts, *of_parameters], here",
+        "disagreeing(parts, here",
+        "outputs/test_wrong_rules.py::test_a_wrong_rule_is_refused",
+    ),
+    Sabotage(
+        "outputs/checks/_elsewhere.py",
+        "torch.finfo(theta.dtype).eps ** 0.75",
+        "1e-3",
+        "outputs/test_wrong_rules.py::test_a_wrong_rule_is_refused",
+    ),
+    Sabotage(
+        "outputs/checks/_agreement.py",
+        "    rounded, tiny = set[str]()",
+        "    gradient[(gradient * sizes).abs() < torch.finfo(gradient.dtype).eps ** 0.75 * size] = 0.0\n"
+        "    rounded, tiny = set[str]()",
+        "outputs/test_cancelled_blocks.py::test_a_part_below_the_rounding_of_the_whole_is_no_disagreement",
+    ),
 )

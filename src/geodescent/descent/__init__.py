@@ -5,7 +5,7 @@ on which samples, by which lift and until when. The loop runs rounds of the stag
 """
 
 from geodescent.descent._best_fraction import best_fraction
-from geodescent.descent._checkpoint import Keeper, read_state, saving_alone, write_state
+from geodescent.descent._checkpoint import Keeper, read_state, saving_alone
 from geodescent.descent._control import STATIONARY, Control, CostLevels, Damping, Trial, linear_residual
 from geodescent.descent._descend import Clock, Descent, descend, start
 from geodescent.descent._gain_ratio import GainRatio, GainRatioState
@@ -80,5 +80,4 @@ __all__ = [
     "saving_alone",
     "start",
     "taken_apart",
-    "write_state",
 ]

@@ -67,9 +67,11 @@ def play(stages: Stages, state: State, observer: Observer, tally: Counter[str]) 
 
 def _linear_solved(stage: Stage, state: State, here: Linearised, observer: Observer) -> Round | None:
     """The first step solves for the parameters that enter linearly; None where there are none, or nothing to gain."""
+    if here.separated is None:
+        return None
     theta = here.settled(here.theta)
     cost = here.problem.cost(theta)
-    if here.separated is None or not cost < here.cost:
+    if not cost < here.cost:
         return None
     trial = Trial(theta, cost, predicted=cost, damping=0.0, next_damping=0.0)
     after = _stepped(stage, state, here, trial, None, observer)

@@ -68,13 +68,9 @@ class LayerUnits:
 
 def network_blocks(problem: Problem) -> list[RowBlock]:
     """The blocks whose rows are outputs of the first such block's module."""
-    blocks = [block for block in problem.blocks if isinstance(block.map, NetworkMap)]
-    return [b for b in blocks if isinstance(b.map, NetworkMap) and b.map.model is _model_of(blocks[0])]
-
-
-def _model_of(block: RowBlock) -> nn.Module:
-    assert isinstance(block.map, NetworkMap)
-    return block.map.model
+    models = [block.map.model if isinstance(block.map, NetworkMap) else None for block in problem.blocks]
+    first = next((model for model in models if model is not None), None)
+    return [block for block, model in zip(problem.blocks, models, strict=True) if model is not None and model is first]
 
 
 def _weight(layer: nn.Module) -> Tensor:

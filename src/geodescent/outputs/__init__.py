@@ -27,7 +27,7 @@ from geodescent.outputs._rules import RULES, Rule, affine_columns, register_rule
 from geodescent.outputs._sample_map import SampleMap
 from geodescent.outputs._snapshot import ModuleSnapshot
 from geodescent.outputs._standing import alone
-from geodescent.outputs.checks import left_as_found, probe
+from geodescent.outputs.checks import left_as_found
 
 __all__ = [
     "PARTS",
@@ -59,7 +59,6 @@ __all__ = [
     "map_inputs",
     "n_samples_of",
     "parameters_of",
-    "probe",
     "products",
     "register_rule",
     "require_plain",

@@ -1,7 +1,7 @@
 """From a forward pass to columns of D: layer inputs by hooks, cotangents by Q backward passes.
 
 A parameter goes by rule only if every use of it in autograd's graph is the call of a layer that has a rule and whose
-sample axis is known. All others go through per-sample derivatives (`per_sample_columns`), so that every model works.
+sample axis is known. All others go through derivatives of single samples (`PerSample`), so that every model works.
 """
 
 import math

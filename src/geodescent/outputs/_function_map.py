@@ -36,7 +36,8 @@ class FunctionMap:
 
         decay = gd.FunctionMap(lambda p: p["size"] * torch.exp(-p["rate"] * t), {"size": one, "rate": one})
 
-    D is computed by forward or backward differentiation, whichever takes fewer flops, or by the user's own function.
+    D is computed by two passes backwards for each of a few parameters; of more, by forward or backward differentiation,
+    whichever takes fewer flops; or by the user's own function.
 
     Args:
         function: f, of a flat tensor (K,) or of a dict of named tensors, as theta0 is; returns (m,), (N, Q), or one

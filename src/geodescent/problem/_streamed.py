@@ -12,6 +12,7 @@ from geodescent._errors import InputError, MemoryPlanError
 from geodescent._types import Gram, Outputs, Theta
 from geodescent.jacobian import Block, Jacobian
 from geodescent.outputs import Inputs, OutputMap, SampleMap, Select, n_samples_of
+from geodescent.problem._around import AroundMap
 from geodescent.problem._checks import require_finite
 from geodescent.problem._in_order import Batches, in_order
 from geodescent.problem._problem import Problem
@@ -62,7 +63,7 @@ class StreamedSource:
 
 
 @dataclass(frozen=True)
-class StreamedMap:
+class StreamedMap(AroundMap):
     """`x[θ]` over all batches of a loader; the outputs are held, nothing else.
 
     Attributes:
@@ -76,24 +77,9 @@ class StreamedMap:
     shape: tuple[int, int]
 
     @property
-    def dtype(self) -> torch.dtype:
-        """Of parameters and outputs."""
-        return self.map.dtype
-
-    @property
-    def device(self) -> torch.device:
-        """Of parameters and outputs."""
-        return self.map.device
-
-    @property
     def model(self) -> nn.Module:
         """The module."""
         return self.map.model
-
-    @property
-    def theta(self) -> Theta:
-        """The module's own parameters."""
-        return self.map.theta
 
     def parameters(self) -> dict[str, Tensor]:
         """The module's own parameters by name, in the order of θ."""
@@ -102,10 +88,6 @@ class StreamedMap:
     def watched(self, theta: Theta) -> Outputs:
         """`x[θ]` of one batch, recorded by autograd."""
         return self.map.watched(theta)
-
-    def write(self, theta: Theta) -> None:
-        """Copies θ into the module."""
-        self.map.write(theta)
 
     def __call__(self, theta: Theta) -> Outputs:
         """`x[θ]`, (N, Q): one pass."""

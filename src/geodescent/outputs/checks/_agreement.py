@@ -15,7 +15,8 @@ from geodescent.outputs._autograd import SUMMED, differ, is_nothing, sizes_of, v
 from geodescent.outputs._function import ModelFunction
 from geodescent.outputs._inputs import Inputs
 
-ANOTHER = 0.1  # Share of a difference by which it changes over a thousandth of θ, if it is rounding.
+ANOTHER = 0.5  # Share of a difference by which it changes over some rounding errors of θ, if it is rounding itself.
+SILENT = 0.1  # Share of a part of the gradient that rounding makes up, where the part says nothing.
 
 Part = tuple[str, Tensor | slice]
 """The name of some entries of θ, and where they stand."""
@@ -63,7 +64,7 @@ class Gradients:
 def check_agreement(
     function: ModelFunction, inputs: Inputs, here: Gradients, nearby: Callable[[], Iterator[Gradients]]
 ) -> Theta:
-    """Compares Dᵀu and G u by layers with autograd's Dᵀu and D(Dᵀu); Dᵀu without what is zero by cancellation.
+    """Compares Dᵀu and G u by layers with autograd's Dᵀu and D(Dᵀu); Dᵀu, zero in parts that are rounding alone.
 
     Args:
         here: at the point of the check.
@@ -75,21 +76,19 @@ def check_agreement(
     (block,), size = jacobian.blocks, norm(here.theirs * sizes)
     whole = max(size, norm(here.outputs * u))  # of what rounding errors are a share
     parts: list[Part] = [(piece.label, piece.index.reshape(-1)) for piece in jacobian.columns]
-    for _, where in parts:
-        if is_nothing((gradient * sizes)[where], whole):
-            gradient[where] = 0.0
+    of_parameters: list[Part] = [(p.name, p.entries) for p in function.parameters]  # a bias beside a larger weight
     rounded, tiny = set[str](), torch.finfo(gradient.dtype).tiny
-    everything: Part = ("parameters outside every layer", slice(None))
-    for name, where in disagreeing([*parts, everything], here.ours, here.theirs, here.theta):
+    for name, where in disagreeing([*parts, *of_parameters], here.ours, here.theirs, here.theta):
         if not _is_rounding(here, nearby(), where):
             _refuse(name, "Dᵀu", norm(here.ours[where] - here.theirs[where]), norm(here.theirs[where]))
         rounded.add(name)
-        noisy = norm(here.off[where]) > ANOTHER * norm((gradient * sizes)[where])
-        gradient[where] = 0.0 if noisy and name != everything[0] else gradient[where]
+    for _, where in [*parts, *of_parameters]:
+        if norm(here.off[where]) > SILENT * norm((gradient * sizes)[where]):
+            gradient[where] = 0.0
     for piece, (label, where) in zip(jacobian.columns, parts, strict=True):
         part = torch.zeros_like(gradient)
         part[where] = gradient[where]
-        if label in rounded or not bool(part.any()):
+        if label in rounded or is_nothing((part * sizes)[where], whole):
             continue
         own = replace(jacobian, blocks=(replace(block, columns=(piece,)),))
         share = norm((part * sizes)[where]) / max(whole, tiny)

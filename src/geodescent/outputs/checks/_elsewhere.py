@@ -22,8 +22,8 @@ from geodescent.outputs.checks._attributes import Attributes
 from geodescent.outputs.checks._probing import near
 from geodescent.outputs.checks._slopes import NAMED, SlopeCheck, point_of_check
 
-CLOSE = (1e-3, -1e-3, 2e-3, -2e-3)
-"""Shares of each parameter and input by which other points lie off the first, so that rounding is another there."""
+CLOSE = (1.0, -1.0, 2.0, -2.0, 3.0, -3.0)
+"""Times `eps^¾` of each parameter and input: points so near that rounding is another there, and D is the same."""
 
 
 class FewSamples(Protocol):
@@ -59,7 +59,7 @@ def check_elsewhere(few: FewSamples, before: Attributes) -> bool:
     way = sizes_of(theta) * random_rows(theta.shape, theta)
 
     def nearby() -> Iterator[Gradients]:
-        for step in CLOSE:
+        for step in (multiple * torch.finfo(theta.dtype).eps ** 0.75 for multiple in CLOSE):
             moved = few.on(map_inputs(partial(_scaled_by, step), few.inputs))
             yield _gradients(moved, theta + step * way, u)[0]
 
