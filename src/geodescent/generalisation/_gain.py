@@ -46,12 +46,12 @@ def choose_start(problem: Problem, gains: Sequence[float], max_samples: int, see
         return ChosenStart(1.0, (), (), math.nan, 0, n, reason)
     whole, units = Problem(tuple(blocks)), LayerUnits.of(problem)
     theta, changed = in_units(problem, problem.theta, units)
-    first = _first_entries(units)
+    first, metric = _first_entries(units), Metric.of(whole, units)
     tried, count = sorted(set(gains)), _timely(min(max_samples, affordable(whole)))
-    start = _looked(whole, theta, first, tried, count, seed)
+    start = _looked(whole, theta, first, metric, tried, count, seed)
     more = min(NOISE_SAMPLES, sum(len(active(block)) for block in blocks))
     if max_samples >= more > count and _timely(more) == more and _asks_for_more(start):
-        start = _looked(whole, theta, first, tried, more, seed)
+        start = _looked(whole, theta, first, metric, tried, more, seed)
     if start.reason is None:
         theta = _scaled(theta, torch.cat(list(first.values())), start.gain)
     elif first or start.n_samples < FEWEST_SAMPLES:
@@ -81,7 +81,13 @@ def _first_entries(units: LayerUnits | None) -> dict[str, Tensor]:
 
 
 def _looked(
-    problem: Problem, theta: Theta, first: dict[str, Tensor], gains: list[float], count: int, seed: int
+    problem: Problem,
+    theta: Theta,
+    first: dict[str, Tensor],
+    metric: Metric,
+    gains: list[float],
+    count: int,
+    seed: int,
 ) -> ChosenStart:
     """What so many of the samples say of the gains; nothing is changed.
 
@@ -95,7 +101,7 @@ def _looked(
     if not first:
         reason = "no linear or convolutional layer is called on the inputs themselves."
         return ChosenStart(1.0, (), (), math.nan, n, n_given, reason)
-    entries, metric = torch.cat(list(first.values())), Metric.of(problem)
+    entries = torch.cat(list(first.values()))
 
     def at(gain: float, *, by_rows: bool) -> GainCandidate:
         return _candidate(part, _scaled(theta, entries, gain), gain, metric, by_rows=by_rows)

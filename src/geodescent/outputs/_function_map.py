@@ -200,7 +200,7 @@ class FunctionMap:
     def _check(self, theta: Theta, u: Outputs, gradient: Theta) -> None:
         """Raises JacobianError, where Dᵀu does not belong to the change of the outputs near θ."""
         edges = [*(p.offset for p in self._places), self.n_params] if self._places else range(self.n_params + 1)
-        check = SlopeCheck(self, theta, u, gradient, edges)
+        check = SlopeCheck(self, theta, u, gradient, edges, random_rows(theta.shape, theta))
         wrong = check.wrong()
         if not wrong:
             return
@@ -225,7 +225,8 @@ class FunctionMap:
             JacobianError: D is not the derivative.
         """
         u = random_rows(torch.Size(self.shape), self.theta)
-        theta = point_of_check(self, self.theta, u)
+        way = random_rows(self.theta.shape, self.theta)
+        theta = point_of_check(self, self.theta, u, way)
         if self._jacobian is None:
             self._check(theta, u, self._gradient(theta, u))
             return True

@@ -41,12 +41,17 @@ def standing(model: nn.Module, parameters: dict[str, Tensor], ask: Callable[[], 
 @contextmanager
 def alone(model: nn.Module) -> Iterator[None]:
     """Other threads wait for the modules that hold the model's parameters: setting these is seen by all threads."""
+    if any(model is other for other in _alone.models):  # inside such a block
+        yield
+        return
     locks = [_lock_of(module) for module in sorted((m for m in model.modules() if m._parameters), key=id)]
     for lock in locks:  # always in the same order, so that no two threads wait for each other
         lock.acquire()
+    _alone.models.append(model)
     try:
         yield
     finally:
+        _alone.models.pop()
         for lock in locks:
             lock.release()
 
@@ -144,6 +149,16 @@ _always = Switches(
     *_all_digits(),
 )
 _recurrent = Switches(Switch.attribute(cudnn, "enabled", False))
+
+
+class _Alone(threading.local):
+    """The models of the blocks of `alone` in this thread."""
+
+    def __init__(self) -> None:
+        self.models = list[nn.Module]()
+
+
+_alone = _Alone()
 _locks: WeakKeyDictionary[nn.Module, Any] = WeakKeyDictionary()
 _locks_made = threading.Lock()
 

@@ -1,8 +1,10 @@
 """The columns by rules of layers against autograd."""
 
+import math
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -55,10 +57,15 @@ class Gradients:
     ours: Theta
     theirs: Theta
 
-    @property
+    @cached_property
+    def sizes(self) -> Theta:
+        """Of the parameters, the units in which their parts of Dᵀu are compared."""
+        return sizes_of(self.theta)
+
+    @cached_property
     def off(self) -> Theta:
-        """Their difference, in units of the parameters' own sizes."""
-        return (self.ours - self.theirs) * sizes_of(self.theta)
+        """The difference of the two."""
+        return (self.ours - self.theirs) * self.sizes
 
 
 def check_agreement(
@@ -72,8 +79,8 @@ def check_agreement(
 
     Raises: JacobianError, naming the layer that disagrees.
     """
-    jacobian, u, gradient, sizes = here.jacobian, here.u, here.theirs.clone(), sizes_of(here.theta)
-    (block,), size = jacobian.blocks, norm(here.theirs * sizes)
+    jacobian, u, gradient, scaled = here.jacobian, here.u, here.theirs.clone(), here.theirs * here.sizes
+    (block,), size = jacobian.blocks, norm(scaled)
     whole = max(size, norm(here.outputs * u))  # of what rounding errors are a share
     parts: list[Part] = [(piece.label, piece.index.reshape(-1)) for piece in jacobian.columns]
     of_parameters: list[Part] = [(p.name, p.entries) for p in function.parameters]  # a bias beside a larger weight
@@ -83,18 +90,21 @@ def check_agreement(
             _refuse(name, "Dᵀu", norm(here.ours[where] - here.theirs[where]), norm(here.theirs[where]))
         rounded.add(name)
     for _, where in [*parts, *of_parameters]:
-        if norm(here.off[where]) > SILENT * norm((gradient * sizes)[where]):
-            gradient[where] = 0.0
+        if norm(here.off[where]) > SILENT * norm(scaled[where]):
+            gradient[where] = scaled[where] = 0.0
+    products = list[_Product]()
     for piece, (label, where) in zip(jacobian.columns, parts, strict=True):
+        if label in rounded or is_nothing(scaled[where], whole):
+            continue
         part = torch.zeros_like(gradient)
         part[where] = gradient[where]
-        if label in rounded or is_nothing((part * sizes)[where], whole):
-            continue
         own = replace(jacobian, blocks=(replace(block, columns=(piece,)),))
-        share = norm((part * sizes)[where]) / max(whole, tiny)
-        _compare(label, own.gram() @ u.reshape(-1), _autograd_mv(function, here.theta, part, inputs), share)
-    expected = _autograd_mv(function, here.theta, here.theirs, inputs)
-    _compare("the whole model", jacobian.gram() @ u.reshape(-1), expected, size / max(whole, tiny))
+        share = norm(scaled[where]) / max(whole, tiny)
+        products.append(_Product(label, part, own.gram() @ u.reshape(-1), share))
+    products = _not_together(products, lambda v: _autograd_mv(function, here.theta, v, inputs))
+    products.append(_Product("the whole model", here.theirs, jacobian.gram() @ u.reshape(-1), size / max(whole, tiny)))
+    for product in products:
+        product.compare(_autograd_mv(function, here.theta, product.v, inputs))
     return gradient
 
 
@@ -104,14 +114,50 @@ def _is_rounding(here: Gradients, nearby: Iterator[Gradients], where: Tensor | s
     return any(norm(off - other.off[where]) > ANOTHER * size for other in nearby)
 
 
-def _compare(name: str, ours: Outputs, theirs: Outputs, share: float) -> None:
-    """Raises JacobianError where `G u` differs. That of a part has the rounding errors of the whole, divided by
-    its share of Dᵀu in units of the parameters' own sizes, a few times.
+@dataclass(frozen=True)
+class _Product:
+    """`G u = D(Dᵀu)` of a part of the parameters, by layers.
+
+    Attributes:
+        name: of the part.
+        v: Dᵀu, zero outside of the part, (K,).
+        ours: the product, (N·Q,).
+        share: of the part in Dᵀu, in units of the parameters' own sizes: the product has the rounding errors of the
+            whole, divided by it.
     """
-    theirs = theirs.detach().reshape(-1)
-    whole = max(norm(ours), norm(theirs)) * max(1.0, SUMMED / max(share, torch.finfo(theirs.dtype).eps))
-    if bool(torch.isfinite(theirs).all()) and differ(ours, theirs, whole):
-        _refuse(name, "G u", norm(ours - theirs), norm(theirs))
+
+    name: str
+    v: Theta
+    ours: Outputs
+    share: float
+
+    def agrees(self, theirs: Outputs) -> bool:
+        """Whether autograd's is the same up to rounding, or not finite."""
+        theirs = theirs.detach().reshape(-1)
+        whole = max(norm(self.ours), norm(theirs)) * max(1.0, SUMMED / max(self.share, torch.finfo(theirs.dtype).eps))
+        return not bool(torch.isfinite(theirs).all()) or not differ(self.ours, theirs, whole)
+
+    def compare(self, theirs: Outputs) -> None:
+        """Raises JacobianError where it does not agree."""
+        if not self.agrees(theirs):
+            _refuse(self.name, "G u", norm(self.ours - theirs.detach().reshape(-1)), norm(theirs))
+
+
+def _not_together(products: list[_Product], autograd_mv: Callable[[Theta], Outputs]) -> list[_Product]:
+    """Those that are left to compare after one product with the sum of parts, each in the length that makes its own
+    product 1: the parts that are no small share of Dᵀu agree together, or each is looked at.
+    """
+    least = torch.finfo(products[0].v.dtype).eps ** 0.25 if products else 1.0
+    large = [p for p in products if p.share >= least and 0.0 < norm(p.ours) < math.inf]
+    if len(large) < 2:
+        return products
+    lengths = [norm(p.ours) for p in large]
+    v = torch.stack([p.v / length for p, length in zip(large, lengths, strict=True)]).sum(0)
+    ours = torch.stack([p.ours / length for p, length in zip(large, lengths, strict=True)]).sum(0)
+    theirs = autograd_mv(v)
+    if not bool(torch.isfinite(theirs).all()) or not _Product("", v, ours, 1.0).agrees(theirs):
+        return products
+    return [p for p in products if all(p is not q for q in large)]
 
 
 def _refuse(name: str, what: str, difference: float, size: float) -> None:

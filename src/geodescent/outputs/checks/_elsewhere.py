@@ -52,19 +52,18 @@ def check_elsewhere(few: FewSamples, before: Attributes) -> bool:
     Cost: some fifteen forward passes of these samples.
     """
     function, own = few.function, few.function.theta
-    u = random_rows(few.shape, own)
-    theta = point_of_check(few, own, u)
+    u, way = random_rows(few.shape, own), random_rows(own.shape, own)
+    theta = point_of_check(few, own, u, way)
     _refuse_memory(few, theta, before)
     here, afterwards = _gradients(few, theta, u)
-    way = sizes_of(theta) * random_rows(theta.shape, theta)
 
     def nearby() -> Iterator[Gradients]:
         for step in (multiple * torch.finfo(theta.dtype).eps ** 0.75 for multiple in CLOSE):
             moved = few.on(map_inputs(partial(_scaled_by, step), few.inputs))
-            yield _gradients(moved, theta + step * way, u)[0]
+            yield _gradients(moved, theta + step * here.sizes * way, u)[0]
 
     gradient = check_agreement(function, few.inputs, here, nearby)
-    _refuse_slopes(few, theta, u, gradient)
+    _refuse_slopes(few, here, gradient, way)
     return not disagreeing([("", slice(None))], afterwards, here.theirs, theta)
 
 
@@ -117,16 +116,12 @@ def _apart(a: Outputs, b: Outputs) -> float:
     return float((a - b).abs().nan_to_num(nan=0.0).max())
 
 
-def _refuse_slopes(few: FewSamples, theta: Theta, u: Outputs, gradient: Theta) -> None:
+def _refuse_slopes(few: FewSamples, here: Gradients, gradient: Theta, way: Theta) -> None:
     """Raises JacobianError where Dᵀu does not belong to the change of the outputs near θ."""
-    function, places, silent = few.function, few.function.parameters, _silent_by_convention(few.function)
-    check = SlopeCheck(
-        lambda at: few(torch.where(silent, theta, at)),
-        theta,
-        u,
-        gradient,
-        [*(p.offset for p in places), function.n_params],
-    )
+    places, silent = few.function.parameters, _silent_by_convention(few.function)
+    function = few if silent is None else lambda at: few(torch.where(silent, here.theta, at))
+    edges = [*(p.offset for p in places), len(here.theta)]
+    check = SlopeCheck(function, here.theta, here.u, gradient, edges, way)
     wrong = check.wrong()
     if not wrong:
         return
@@ -139,12 +134,15 @@ def _refuse_slopes(few: FewSamples, theta: Theta, u: Outputs, gradient: Theta) -
     )
 
 
-def _silent_by_convention(function: ModelFunction) -> torch.Tensor:
-    """Which entries of θ have no derivative by torch's convention: the rows of embeddings for padding."""
+def _silent_by_convention(function: ModelFunction) -> Tensor | None:
+    """Which entries of θ have no derivative by torch's convention: the rows of embeddings for padding. None: all have."""
+    padded = [m for m in function.model.modules() if isinstance(m, nn.Embedding | nn.EmbeddingBag)]
+    if not padded:
+        return None
     silent = torch.zeros(function.n_params, dtype=torch.bool, device=function.device)
     places = {id(tensor): place for tensor, place in zip(function.own().values(), function.parameters, strict=True)}
-    for module in function.model.modules():
-        if isinstance(module, nn.Embedding | nn.EmbeddingBag) and module.padding_idx is not None:
+    for module in padded:
+        if module.padding_idx is not None:
             place = places.get(id(module.weight))
             if place is not None:
                 silent[place.entries].view(place.shape)[module.padding_idx] = True

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from geodescent._types import Outputs, Theta
 from geodescent.linalg import row_dot, row_norm
-from geodescent.outputs._autograd import random_rows, sizes_of
+from geodescent.outputs._autograd import sizes_of
 from geodescent.outputs._second_derivative import Function
 
 AGREES = 1e-3
@@ -24,13 +24,14 @@ GROUPS = 3  # Directions at first: a part of θ is not hidden by larger ones, an
 NAMED = 3  # Parts of θ that a message names.
 
 
-def point_of_check(function: Function, theta: Theta, u: Outputs) -> Theta:
+def point_of_check(function: Function, theta: Theta, u: Outputs, way: Theta) -> Theta:
     """θ, moved a little, if the function is defined there: at the start derivatives are often zero, or have a kink.
 
     Args:
         u: of the outputs' shape.
+        way: random numbers, (K,).
     """
-    moved = theta + NEARBY * sizes_of(theta) * random_rows(theta.shape, theta)
+    moved = theta + NEARBY * sizes_of(theta) * way
     return moved if bool(torch.isfinite(_where_defined(function, moved, u)).all()) else theta.clone()
 
 
@@ -56,6 +57,7 @@ class SlopeCheck:
         u: random, in the outputs' shape.
         gradient: Dᵀu at the point.
         edges: where the parts of θ begin, and K.
+        way: random numbers, (K,): the directions, in units of the parameters' own sizes.
     """
 
     function: Function
@@ -63,13 +65,14 @@ class SlopeCheck:
     u: Outputs
     gradient: Theta
     edges: Sequence[int]
+    way: Theta
 
     def wrong(self) -> list[int]:
         """The parts of θ in which D is not the derivative, a few of them; mostly none.
 
         Cost: two calls a direction; there are `GROUPS` directions, and one more for all entries whose gradient is zero.
         """
-        v = sizes_of(self.theta) * random_rows(self.theta.shape, self.theta)
+        v = sizes_of(self.theta) * self.way
         n, silent = len(self.edges) - 1, self.gradient == 0.0
         found = self._among(v * silent, 0, n) if bool(silent.any()) else []
         for group in range(min(GROUPS, n)):
@@ -78,7 +81,7 @@ class SlopeCheck:
 
     def sizes(self, parts: list[int]) -> tuple[float, float]:
         """By how much the two differ along these parts, and the difference of the outputs itself."""
-        v, part = sizes_of(self.theta) * random_rows(self.theta.shape, self.theta), torch.zeros_like(self.theta)
+        v, part = sizes_of(self.theta) * self.way, torch.zeros_like(self.theta)
         for i in parts:
             part[self.edges[i] : self.edges[i + 1]] = v[self.edges[i] : self.edges[i + 1]]
         slope = row_dot(self.u, self._slope(part, self._step)[0])
