@@ -40,8 +40,8 @@ def block(y: torch.Tensor, weights: torch.Tensor | None = None) -> gd.RowBlock:
 def test_the_unit_of_the_targets_is_that_of_their_spread() -> None:
     """One for all outputs, whatever their means are; constant targets have none."""
     y = 1e-3 * normal(40, 2) + torch.tensor([5e4, -7.0], dtype=F64)
-    assert target_unit(gd.Problem((block(y),))) == pytest.approx(1e-3)
-    assert target_unit(gd.Problem((block(torch.full((40, 1), 1e5 / 3.0, dtype=F64)),))) == 1.0
+    assert target_unit([block(y)]) == pytest.approx(1e-3)
+    assert target_unit([block(torch.full((40, 1), 1e5 / 3.0, dtype=F64))]) == 1.0
 
 
 def test_the_mean_of_targets_is_weighted() -> None:

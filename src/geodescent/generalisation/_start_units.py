@@ -1,13 +1,13 @@
 """The start of a network in the units of its data."""
 
 import math
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 
 from geodescent._types import Theta
-from geodescent.metric import LayerUnits, entries_of, over_weight, target_mean
+from geodescent.metric import LayerUnits, entries_of, over_weight, sample_mean, target_mean
 from geodescent.outputs import NetworkMap
 from geodescent.problem import Problem
 
@@ -118,9 +118,9 @@ def _shifted(problem: Problem, theta: Theta, units: LayerUnits) -> tuple[float, 
     if where is None:
         return ()
     block = next(block for block in problem.blocks if isinstance(block.map, NetworkMap))
-    outputs = replace(block, target=block.map(theta).reshape(block.target.shape))
+    outputs = block.map(theta).reshape(block.target.shape)
     step = MEAN_STEP * units.target
-    shift = step * ((target_mean(block) - target_mean(outputs)) / step).round()
+    shift = step * ((target_mean(block) - sample_mean(outputs, block.weights)) / step).round()
     if not bool(torch.isfinite(shift).all()) or not bool(shift.any()) or len(shift) != where.stop - where.start:
         return ()
     theta[where] += shift.to(theta.dtype)

@@ -7,7 +7,7 @@ alike, if M follows the data and B; then neither the steps nor what they find de
 from geodescent.metric._end_layers import EndLayers, entries_of, over_weight
 from geodescent.metric._layer_units import LayerUnits
 from geodescent.metric._metric import EUCLIDEAN, Metric
-from geodescent.metric._units import target_mean, target_unit, unit_of
+from geodescent.metric._units import sample_mean, target_mean, target_unit, unit_of
 
 __all__ = [
     "EUCLIDEAN",
@@ -16,6 +16,7 @@ __all__ = [
     "Metric",
     "entries_of",
     "over_weight",
+    "sample_mean",
     "target_mean",
     "target_unit",
     "unit_of",

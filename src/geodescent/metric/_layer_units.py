@@ -42,7 +42,7 @@ class LayerUnits:
         layers = EndLayers.of(outputs, theta)
         parts = [input_columns(b.map, theta, layers.first) for b in blocks if isinstance(b.map, NetworkMap)]
         inputs = {name: unit_of(torch.cat([part[name] for part in parts if name in part])) for name in layers.first}
-        target = 1.0 if layers.last is None else target_unit(Problem(tuple(blocks)))
+        target = 1.0 if layers.last is None else target_unit(blocks)
         return cls(outputs, layers, inputs, target)
 
     @property

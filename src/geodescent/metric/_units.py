@@ -1,9 +1,12 @@
 """The unit of data: the power of ten nearest to their size."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
-from geodescent.problem import Problem, RowBlock
+from geodescent._types import Outputs
+from geodescent.problem import RowBlock
 
 NO_SPREAD = 1e-12  # Share of max|y|: targets that differ from their mean by less have no spread.
 
@@ -23,17 +26,20 @@ def unit_of(values: Tensor) -> Tensor:
 
 def target_mean(block: RowBlock) -> Tensor:
     """ȳ, (Q,): the weighted mean of each output, in float64."""
-    y = block.target.double()
-    if block.weights is None:
-        return y.mean(0)
-    weights = block.weights.double()[:, None]
-    return (weights * y).sum(0) / weights.sum()
+    return sample_mean(block.target, block.weights)
 
 
-def target_unit(problem: Problem) -> float:
+def sample_mean(rows: Outputs, weights: Tensor | None) -> Tensor:
+    """The weighted mean over samples, (Q,), of (N, Q) rows, in float64."""
+    if weights is None:
+        return rows.double().mean(0)
+    return (weights.double()[:, None] * rows).sum(0) / weights.double().sum()
+
+
+def target_unit(blocks: Sequence[RowBlock]) -> float:
     """The unit of y − ȳ, one for all outputs of all blocks; 1 where y is constant."""
-    spreads = [block.target.double() - target_mean(block) for block in problem.blocks]
-    largest = max(float(block.target.abs().max()) for block in problem.blocks)
+    spreads = [block.target.double() - target_mean(block) for block in blocks]
+    largest = max(float(block.target.abs().max()) for block in blocks)
     spread = torch.cat([part.reshape(-1) for part in spreads])
     if float(spread.abs().max()) <= NO_SPREAD * largest:
         return 1.0

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from geodescent._errors import JacobianError
 from geodescent._types import Outputs, Theta
 from geodescent.jacobian import BlockJacobian
-from geodescent.outputs._autograd import gradient_of, random_rows, sizes_of
+from geodescent.outputs._autograd import gradient_of, random_rows
 from geodescent.outputs._function import ModelFunction
 from geodescent.outputs._inputs import Inputs, map_inputs
 from geodescent.outputs.checks._agreement import Gradients, check_agreement, disagreeing
