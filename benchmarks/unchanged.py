@@ -4,7 +4,6 @@
     PYTHONPATH=OTHER/src python benchmarks/unchanged.py record new.jsonl
     PYTHONPATH=OTHER/src python benchmarks/unchanged.py shaken shaken.jsonl   # every damping one unit in the last place
     python benchmarks/unchanged.py compare old.jsonl new.jsonl [shaken.jsonl]
-    python benchmarks/unchanged.py time OTHER/src src        # both in turns, five runs of each case
 
 One seed of every case of `cases.py`, from `gd.initialise`; long ones are cut at a number of steps, so that what is
 compared never depends on the machine's speed. The six flows are those of `foundation.py`; the certificates are of the
@@ -17,13 +16,10 @@ place: what a case differs by there, no change of the order of sums can avoid.
 import hashlib
 import json
 import math
-import os
-import subprocess
 import sys
 import time
 from collections import Counter
 from pathlib import Path
-from statistics import geometric_mean, median
 from typing import Any
 
 import torch
@@ -45,13 +41,12 @@ SAMPLES = 120  # … on so many samples
 DIGITS = 1e-12  # of C₀: down to this costs must agree to `SAME`; below, paths part by rounding
 SAME, END = 1e-6, 3.0
 SPREAD = 10.0  # times what rounding alone makes
-REPEATS = 5
 
 
 def main(arguments: list[str]) -> None:
     """One of the verbs above."""
     verb, *rest = arguments
-    {"record": record, "compare": compare, "shaken": shaken, "time": timed, "one": one}[verb](*rest)
+    {"record": record, "compare": compare, "shaken": shaken}[verb](*rest)
 
 
 # --- recording ------------------------------------------------------------------------------------------------------
@@ -67,12 +62,6 @@ def record(file: str, *names: str) -> None:
         with Path(file).open("a") as lines:
             lines.write(json.dumps(line) + "\n")
         print({key: value for key, value in line.items() if key not in ("costs", "certificate")}, flush=True)
-
-
-def one(job: str) -> None:
-    """Prints the line of one job, for `time`."""
-    torch.set_num_threads(2)
-    print(json.dumps(measured(job)))
 
 
 def measured(job: str) -> dict[str, Any]:
@@ -223,31 +212,6 @@ def worst_above(a: dict[str, Any], b: dict[str, Any]) -> float:
 def worst_of(a: list[float], b: list[float], level: float) -> float:
     """The largest relative difference of two lists of costs above a level."""
     return max((abs(x - y) / max(abs(x), 1e-300) for x, y in zip(a, b, strict=False) if x > level), default=0.0)
-
-
-# --- timing ---------------------------------------------------------------------------------------------------------
-
-
-def timed(old: str, new: str, *names: str) -> None:
-    """Medians of both trees in turns, each run a process of its own; the ratio new/old by case, and their mean."""
-    ratios = list[float]()
-    for name in names or CASES:
-        seconds: dict[str, list[float]] = {old: [], new: []}
-        for _ in range(REPEATS):
-            for source in seconds:
-                seconds[source].append(seconds_of(source, f"fit {name}"))
-        ratio = median(seconds[new]) / median(seconds[old])
-        ratios.append(ratio)
-        print(f"{name:24s} {median(seconds[old]):7.3f} {median(seconds[new]):7.3f} {ratio:6.3f}", flush=True)
-    print(f"{'geometric mean':24s} {geometric_mean(ratios):22.3f}")
-
-
-def seconds_of(source: str, job: str) -> float:
-    """From the start to the last step, by the package in that folder."""
-    environment = {**os.environ, "PYTHONPATH": str(Path(source).resolve())}
-    command = [sys.executable, __file__, "one", job]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment, cwd=HERE)
-    return float(json.loads(done.stdout.splitlines()[-1])["descent_seconds"])
 
 
 if __name__ == "__main__":
