@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 import torch
 
+from geodescent._memory import Account
 from geodescent.descent import chosen_lift
 from geodescent.jacobian import Jacobian
 from geodescent.lift import Lift, PlannedLift
@@ -17,6 +18,7 @@ def stats_of(
     *,
     last: Jacobian | None,
     counts: Mapping[str, int],
+    account: Account,
     notes: list[str],
 ) -> dict[str, object]:
     """The lift, its settings and counts, dtypes, sizes, routes of the parameters, threads, and notes.
@@ -37,6 +39,8 @@ def stats_of(
         "n_residuals": problem.n_residuals,
         "n_params": problem.n_params,
         "threads": torch.get_num_threads(),
+        "planned_mb": account.planned_mb(problem.device),
+        "peak_mb": account.peak_mb(problem.device),
         "notes": notes,
         **counts,
     }
