@@ -141,15 +141,12 @@ def _solution(
 ) -> Solution:
     """The solution of a run that began at `begin`."""
     problem, last_stage, state = plan.problem, plan.stages[-1], descent.state
-    last = None if descent.last is None else descent.last.jacobian
     return Solution(
         cost=state.best.cost,
         cost0=state.records[0].cost,
         result=descent.result,
         history=history_of(state.records),
-        stats=stats_of(
-            problem, last_stage.lift, last_stage.solve_dtype, last=last, counts=counts, account=account, notes=notes
-        ),
+        stats=stats_of(problem, descent.described, last_stage.solve_dtype, counts=counts, account=account, notes=notes),
         steps=state.step,
         seconds=time.perf_counter() - begin,
         theta=state.best.theta,

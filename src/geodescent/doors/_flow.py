@@ -8,8 +8,8 @@ import torch
 
 from geodescent._conversion import Values
 from geodescent._deadline import within
-from geodescent._memory import accounting
 from geodescent._errors import InputError
+from geodescent._memory import accounting
 from geodescent._record import Callback, Result
 from geodescent.descent import require_part
 from geodescent.doors._arguments import checked_callback, checked_stopping, tensors_of
@@ -106,7 +106,7 @@ def flow(
             )
     problem.write(path.points[-1].theta)
     counts, notes = {"evaluations": path.evaluations}, [*problem.notes, *notes_of(path, end)]
-    stats = stats_of(problem, exact, torch.float64, last=path.last, counts=counts, account=account, notes=notes)
+    stats = stats_of(problem, path.described, torch.float64, counts=counts, account=account, notes=notes)
     return _answer(problem, path, floor, target_cost, stats, seconds=time.perf_counter() - begin)
 
 

@@ -94,7 +94,8 @@ def cotangents(outputs: Tensor, calls: list[Call], layouts: list[Layout]) -> lis
         return []
     pairs = zip(calls, layouts, strict=True)
     shapes = [(n, q, *layout.samples_first(_shell(call, outputs), n).shape[1:]) for call, layout in pairs]
-    n_bytes = outputs.dtype.itemsize * sum(math.prod(shape) for shape in shapes)
+    # those of one output are held twice: as autograd returns them, and where those of all outputs are collected
+    n_bytes = outputs.dtype.itemsize * sum(math.prod(shape) for shape in shapes) * (1.0 if q == 1 else 1.0 + 1.0 / q)
     what = f"the cotangents of {len(calls)} layers for {n} samples × {q} outputs"
     require(n_bytes, outputs.device, what=what, instead="Use fewer samples at a time.")
     edges = [call.edge for call in calls]

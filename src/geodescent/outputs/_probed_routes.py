@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from geodescent._errors import InputError
 from geodescent.outputs._capture import Call, columns_of, cotangents, layouts_of, recording, uses
 from geodescent.outputs._function import ModelFunction
+from geodescent.outputs._graph_bytes import SampleBytes
 from geodescent.outputs._inputs import Inputs
 from geodescent.outputs._routes import Routes, index_of, known_uses, left_over, owned, ruled_modules
 
@@ -19,8 +20,9 @@ def probed_routes(function: ModelFunction, two_samples: Inputs, three_samples: I
     two, outputs, leaves = _recorded(function, modules, two_samples)
     if not outputs.requires_grad:
         raise InputError("the outputs depend on no parameter that requires grad: there is nothing to fit.")
-    three, _, _ = _recorded(function, modules, three_samples)
+    three, outputs_of_three, leaves_of_three = _recorded(function, modules, three_samples)
     counts, graph = uses(outputs, leaves)
+    held = SampleBytes.of(graph, uses(outputs_of_three, leaves_of_three)[1])
     layouts = [
         layout if call.edge.node in graph else None for call, layout in zip(two, layouts_of(two, three), strict=True)
     ]
@@ -35,6 +37,7 @@ def probed_routes(function: ModelFunction, two_samples: Inputs, three_samples: I
         layouts=[layout for _, layout in calls],
         index={name: index[name] for name in ruled},
         rest=left_over(function, index, counts),
+        held=held,
     )
     kept, places = routes.kept([c for c, _ in calls])
     gradients = function.standing_at(leaves, lambda: cotangents(outputs, kept, places))

@@ -10,6 +10,7 @@ from geodescent._errors import JacobianError
 from geodescent.jacobian import Columns, merged
 from geodescent.outputs._capture import Call, Layout, columns_of, groups_of
 from geodescent.outputs._function import ModelFunction
+from geodescent.outputs._graph_bytes import SampleBytes
 from geodescent.outputs._rules import RULES
 
 
@@ -23,6 +24,7 @@ class Routes:
         layouts: of these calls; None for a call that is left out.
         index: module → parameter → entries of θ, for parameters that go by rule.
         rest: names of the other parameters, whose columns autograd computes row by row.
+        held: how much memory a call of the model takes for each sample.
         groups: positions of the columns that share parameters; None before they are known.
     """
 
@@ -31,6 +33,7 @@ class Routes:
     layouts: list[Layout | None]
     index: dict[str, dict[str, Tensor]]
     rest: list[str]
+    held: SampleBytes
     groups: list[list[int]] | None = None
 
     def kept(self, calls: list[Call]) -> tuple[list[Call], list[Layout]]:
