@@ -89,17 +89,21 @@ def fits(n_bytes: float, device: torch.device) -> bool:
     return n_bytes <= allowed_bytes(device)
 
 
-def require(n_bytes: float, device: torch.device, *, what: str, instead: str) -> None:
-    """Raises MemoryPlanError unless `n_bytes` fit, before the system's out-of-memory killer could end the process.
+def reserved(n_bytes: float, device: torch.device) -> bool:
+    """The same of one that is made now: it enters the plan of the run, `stats["planned_mb"]`."""
+    if fits(n_bytes, device):
+        plan(n_bytes, device)
+        return True
+    return False
 
-    What is allowed enters the plan of the run, `stats["planned_mb"]`.
-    """
-    if not fits(n_bytes, device):
+
+def require(n_bytes: float, device: torch.device, *, what: str, instead: str) -> None:
+    """Raises MemoryPlanError unless `n_bytes` are reserved, before the out-of-memory killer could end the process."""
+    if not reserved(n_bytes, device):
         free = available_bytes(device) / 1e9
         raise MemoryPlanError(
             f"{what} needs {n_bytes / 1e9:.2f} GB, and {FRACTION:.0%} of the {free:.2f} GB free are allowed. {instead}"
         )
-    plan(n_bytes, device)
 
 
 @lru_cache(maxsize=1)

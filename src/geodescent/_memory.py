@@ -101,16 +101,13 @@ def highest_bytes() -> int:
 
 def _place(device: torch.device) -> torch.device:
     """The device with its number, by which it is known here."""
-    if device.type == "cuda" and device.index is None:
-        return torch.device("cuda", torch.cuda.current_device())
-    return device
+    return torch.empty(0, device=device).device if device.type == "cuda" else device
 
 
 def _cuda_devices() -> list[torch.device]:
-    """Those that torch has begun to use: asking for others would load CUDA."""
-    if not torch.cuda.is_initialized():
-        return []
-    return [torch.device("cuda", number) for number in range(torch.cuda.device_count())]
+    """Those that torch has begun to use; of others it has no statistics."""
+    devices = [torch.device("cuda", number) for number in range(torch.cuda.device_count())]
+    return [device for device in devices if torch.cuda.memory_stats(device)]
 
 
 def _start_anew(device: torch.device) -> None:

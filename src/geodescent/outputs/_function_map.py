@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.func import vjp, vmap
 
-from geodescent._budget import budget, fits
+from geodescent._budget import budget, reserved
 from geodescent._deadline import FORWARD_PASS, PIECE_SHARE, has_deadline, is_affordable, measuring
 from geodescent._errors import InputError, JacobianError
 from geodescent._types import Outputs, Theta
@@ -28,6 +28,7 @@ from geodescent.outputs._second_derivative import SecondDerivative, backwards_if
 from geodescent.outputs.checks import AGREES, NAMED, SlopeCheck, point_of_check
 
 FEW_PARAMS = 32  # Parameters: up to here all derivatives are taken backwards; vmap takes a second to load.
+WHILE_FORMED = 2.0  # Times D: its columns, and the matrix that they are put together in.
 FORWARD, REVERSE = 2.0, 3.0  # Calls of f that take as many flops as one column of D forward, and one row of D backward.
 
 
@@ -121,7 +122,8 @@ class FunctionMap:
         if self._jacobian is not None:
             return outputs, self._given(theta)
         m, k = outputs.numel(), self.n_params
-        is_small = min(m, k) <= budget().factor_order and fits(m * k * self.dtype.itemsize, self.device)
+        need = WHILE_FORMED * m * k * self.dtype.itemsize
+        is_small = min(m, k) <= budget().factor_order and reserved(need, self.device)
         if is_small and (dense := self._dense(theta)) is not None:
             return outputs, MatrixJacobian(dense)
         mv, rmv = products(self._attached, theta)

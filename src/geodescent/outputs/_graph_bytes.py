@@ -10,7 +10,7 @@ from torch.autograd.graph import Node
 
 from geodescent._budget import require
 
-AT_ONCE = 3.0  # Times the widest tensor: what a call without a graph holds, an operation's input and result and a copy.
+AT_ONCE = 4.0  # Times the widest tensor: what a call without a graph holds; a convolution copies what it reads.
 
 
 @dataclass(frozen=True)

@@ -52,9 +52,8 @@ class PerSample:
         work = _chunk(function, n_samples_of(inputs), n_outputs) if self.vectorised else 1
         _require_memory(function, width, n_samples_of(inputs) * n_outputs, work * n_outputs, self.graph_bytes)
         values = theta.new_zeros(n_samples_of(inputs), n_outputs, width)
-        rows = {
-            p.name: part for p, part in zip(chosen, values.split([math.prod(p.shape) for p in chosen], 2), strict=True)
-        }
+        parts = torch.split(values, [math.prod(p.shape) for p in chosen], 2)
+        rows = {p.name: part for p, part in zip(chosen, parts, strict=True)}
         if not self._by_vmap(function, theta, inputs, rows):
             values.zero_()
             by_loop(function, function.views(theta), inputs, rows)

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from torch import Tensor, nn
 
@@ -33,7 +33,7 @@ class Routes:
     layouts: list[Layout | None]
     index: dict[str, dict[str, Tensor]]
     rest: list[str]
-    held: SampleBytes
+    held: SampleBytes = field(default_factory=SampleBytes)
     groups: list[list[int]] | None = None
 
     def kept(self, calls: list[Call]) -> tuple[list[Call], list[Layout]]:
