@@ -12,7 +12,9 @@ from pathlib import Path
 
 import torch
 
-SMALL = 2.0**20  # Bytes: what is planned to take less is left out, as reading what is held takes some microseconds.
+LEAST_PLANNED = 2.0**20  # Bytes: less is not entered, as reading what is held takes some microseconds.
+    2.0**20
+)  # Bytes: what is planned to take less is left out, as reading what is held takes some microseconds.
 MB = 1e6  # Bytes.
 RESET = b"5"  # To /proc/self/clear_refs: VmHWM, the peak of resident memory, starts anew (proc_pid_clear_refs(5)).
 PAGE = os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 4096  # Bytes.
@@ -79,7 +81,7 @@ def accounting() -> Iterator[Account]:
 
 def plan(n_bytes: float, device: torch.device) -> None:
     """Enters a piece of work into the accounts that are open, before it is done."""
-    if n_bytes >= SMALL:
+    if n_bytes >= LEAST_PLANNED:
         device = _place(device)
         for account in tuple(_open):
             account.add(n_bytes, device)

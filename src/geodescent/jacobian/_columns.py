@@ -20,7 +20,7 @@ from torch import Tensor
 from geodescent.jacobian._room import require_room
 from geodescent.jacobian._workspace import Workspace
 
-COPY = "a copy of rows of D"
+COPY_OF_ROWS = "a copy of rows of D"
 
 
 class Columns(Protocol):
@@ -141,7 +141,7 @@ class DenseColumns:
 
     def to(self, dtype: torch.dtype) -> "DenseColumns":
         if dtype != self.values.dtype:
-            require_room(self.values.numel(), self.values.new_empty(0, dtype=dtype), COPY)
+            require_room(self.values.numel(), self.values.new_empty(0, dtype=dtype), COPY_OF_ROWS)
         return replace(self, values=self.values.to(dtype))
 
     def rows(self) -> "DenseColumns":
@@ -156,7 +156,7 @@ class DenseColumns:
     def scaled(self, rows: Tensor | None, columns: Tensor | None) -> "DenseColumns":
         if rows is None and columns is None:
             return self
-        require_room(self.values.numel(), self.values, COPY)
+        require_room(self.values.numel(), self.values, COPY_OF_ROWS)
         if rows is None:
             return self if columns is None else replace(self, values=self.values * columns[self.index])
         values = self.values * rows[:, :, None]
@@ -164,17 +164,17 @@ class DenseColumns:
 
     def mixed(self, matrix: Tensor) -> "DenseColumns":
         n, _, k = self.values.shape
-        require_room(n * matrix.shape[-1] * k, self.values, COPY)
+        require_room(n * matrix.shape[-1] * k, self.values, COPY_OF_ROWS)
         return replace(self, values=matrix.mT @ self.values)
 
     def coupling(self) -> Tensor:
-        require_room(self.values.numel(), self.values, COPY)
+        require_room(self.values.numel(), self.values, COPY_OF_ROWS)
         by_output = self.values.transpose(0, 1).flatten(1)
         return by_output @ by_output.T
 
     def averaged(self) -> "DenseColumns":
         n, q, k = self.values.shape
-        require_room(self.values.numel(), self.values, COPY)
+        require_room(self.values.numel(), self.values, COPY_OF_ROWS)
         return replace(self, values=self.values.reshape(n, 1, q * k) / q**0.5, index=self.index.repeat(q))
 
     def mv(self, v: Tensor) -> Tensor:

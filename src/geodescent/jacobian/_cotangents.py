@@ -7,7 +7,7 @@ from torch import Tensor
 
 from geodescent.jacobian._room import require_room
 
-COPY = "a copy of the cotangents"
+COPY_OF_COTANGENTS = "a copy of the cotangents"
 CHUNK = 2**18  # Numbers formed at once where only their sums are needed: 2 MB in float64, which fit the cache.
 
 
@@ -38,7 +38,7 @@ class DenseCotangents:
 
     def to(self, dtype: torch.dtype) -> "DenseCotangents":
         if dtype != self.values.dtype:
-            require_room(self.values.numel(), self.values.new_empty(0, dtype=dtype), COPY)
+            require_room(self.values.numel(), self.values.new_empty(0, dtype=dtype), COPY_OF_COTANGENTS)
         return DenseCotangents(self.values.to(dtype))
 
     def dense(self) -> Tensor:
@@ -46,24 +46,24 @@ class DenseCotangents:
 
     def scaled(self, rows: Tensor) -> "DenseCotangents":
         """Each output of each sample times a number of its own, (N, Q)."""
-        require_room(self.values.numel(), self.values, COPY)
+        require_room(self.values.numel(), self.values, COPY_OF_COTANGENTS)
         return DenseCotangents(self.values * rows[:, :, None, None])
 
     def times(self, factor: Tensor) -> "DenseCotangents":
-        require_room(self.values.numel(), self.values, COPY)
+        require_room(self.values.numel(), self.values, COPY_OF_COTANGENTS)
         return DenseCotangents(self.values * factor)
 
     def mixed(self, matrix: Tensor) -> "DenseCotangents":
         """For other outputs, `Σ_q matrix[q, r] x_q`; the matrix is (Q, R) or (N, Q, R)."""
         n, q = self.shape[:2]
-        require_room(self.values.numel() / q * matrix.shape[-1], self.values, COPY)
+        require_room(self.values.numel() / q * matrix.shape[-1], self.values, COPY_OF_COTANGENTS)
         mixed = matrix.mT @ self.values.reshape(n, q, -1)
         return DenseCotangents(mixed.view(n, -1, *self.shape[2:]))
 
     def averaged(self) -> "DenseCotangents":
         """For one output whose G is the mean over the outputs: those of all outputs side by side, `(N, 1, P, Q·o)`."""
         n, q, p, o = self.shape
-        require_room(self.values.numel() * (1 if p == 1 else 2), self.values, COPY)
+        require_room(self.values.numel() * (1 if p == 1 else 2), self.values, COPY_OF_COTANGENTS)
         return DenseCotangents(self.values.transpose(1, 2).reshape(n, 1, p, q * o) / q**0.5)
 
     def apply(self, moved: Tensor) -> Tensor:

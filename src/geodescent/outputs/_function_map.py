@@ -28,7 +28,6 @@ from geodescent.outputs._second_derivative import SecondDerivative, backwards_if
 from geodescent.outputs.checks import AGREES, NAMED, SlopeCheck, point_of_check
 
 FEW_PARAMS = 32  # Parameters: up to here all derivatives are taken backwards; vmap takes a second to load.
-WHILE_FORMED = 2.0  # Times D: its columns, and the matrix that they are put together in.
 FORWARD, REVERSE = 2.0, 3.0  # Calls of f that take as many flops as one column of D forward, and one row of D backward.
 
 
@@ -122,7 +121,7 @@ class FunctionMap:
         if self._jacobian is not None:
             return outputs, self._given(theta)
         m, k = outputs.numel(), self.n_params
-        need = WHILE_FORMED * m * k * self.dtype.itemsize
+        need = 2.0 * m * k * self.dtype.itemsize  # its columns, and D itself
         is_small = min(m, k) <= budget().factor_order and reserved(need, self.device)
         if is_small and (dense := self._dense(theta)) is not None:
             return outputs, MatrixJacobian(dense)

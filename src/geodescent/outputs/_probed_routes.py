@@ -4,9 +4,8 @@ import torch
 from torch import Tensor, nn
 
 from geodescent._errors import InputError
-from geodescent.outputs._capture import Call, columns_of, cotangents, layouts_of, recording, uses
+from geodescent.outputs._capture import Call, SampleBytes, columns_of, cotangents, layouts_of, recording, uses
 from geodescent.outputs._function import ModelFunction
-from geodescent.outputs._graph_bytes import SampleBytes
 from geodescent.outputs._inputs import Inputs
 from geodescent.outputs._routes import Routes, index_of, known_uses, left_over, owned, ruled_modules
 

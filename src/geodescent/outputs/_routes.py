@@ -8,9 +8,8 @@ from torch import Tensor, nn
 
 from geodescent._errors import JacobianError
 from geodescent.jacobian import Columns, merged
-from geodescent.outputs._capture import Call, Layout, columns_of, groups_of
+from geodescent.outputs._capture import Call, Layout, SampleBytes, columns_of, groups_of
 from geodescent.outputs._function import ModelFunction
-from geodescent.outputs._graph_bytes import SampleBytes
 from geodescent.outputs._rules import RULES
 
 

@@ -9,10 +9,9 @@ from geodescent._types import Outputs, Theta
 from geodescent._wrappers import unwrapped
 from geodescent.jacobian import Block, BlockJacobian, Columns
 from geodescent.outputs._autograd import differentiable
-from geodescent.outputs._capture import Call, apart, cotangents, recording
+from geodescent.outputs._capture import Call, apart, cotangents, recording, require_calls
 from geodescent.outputs._chain import is_last_linear
 from geodescent.outputs._function import ModelFunction, ModuleMap, parameters_of
-from geodescent.outputs._graph_bytes import require_calls
 from geodescent.outputs._inputs import (
     RawInputs,
     Select,
