@@ -13,8 +13,6 @@ from pathlib import Path
 import torch
 
 LEAST_PLANNED = 2.0**20  # Bytes: less is not entered, as reading what is held takes some microseconds.
-    2.0**20
-)  # Bytes: what is planned to take less is left out, as reading what is held takes some microseconds.
 MB = 1e6  # Bytes.
 RESET = b"5"  # To /proc/self/clear_refs: VmHWM, the peak of resident memory, starts anew (proc_pid_clear_refs(5)).
 PAGE = os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 4096  # Bytes.
