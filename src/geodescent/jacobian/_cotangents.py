@@ -172,10 +172,7 @@ class ChainedCotangents:
 
     def squares(self, inner: Tensor) -> Tensor:
         if len(self.weights) > 1:
-            n, q, _, o = self.shape
-            step = max(1, CHUNK // (q * o))
-            parts = (slice(start, start + step) for start in range(0, n, step))
-            return torch.cat([DenseCotangents(self.samples(part).dense()).squares(inner[part]) for part in parts])
+            return DenseCotangents(self.dense()).squares(inner)
         return (self.slopes[0].square() @ self.weights[0].square().T) * inner[:, 0]
 
     def coupled(self, inner: Tensor) -> Tensor:

@@ -2,13 +2,14 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import reduce
 
 import torch
 from torch import Tensor
 
 from geodescent._budget import budget
 from geodescent.jacobian._columns import Columns, DenseColumns
-from geodescent.jacobian._cotangents import Cotangents, DenseCotangents
+from geodescent.jacobian._cotangents import CHUNK, Cotangents, DenseCotangents
 from geodescent.jacobian._layer_inputs import DenseInputs, LayerInputs
 from geodescent.jacobian._room import require_room
 from geodescent.jacobian._workspace import Workspace
@@ -99,7 +100,8 @@ class OuterColumns:
     def coupling(self) -> Tensor:
         if self._is_cheaper_formed:
             return torch.stack([part.rows().coupling() for part in self._pieces()]).sum(0)
-        return torch.stack([g.coupled(a.inner_own()) for a, g in self._by_samples()]).sum(0)
+        parts = (g.coupled(a.inner_own()) for a, g in self._by_samples())
+        return reduce(torch.Tensor.add_, parts)
 
     def averaged(self) -> "OuterColumns":
         g = self.cotangents.averaged()
@@ -161,9 +163,9 @@ class OuterColumns:
         return self.scale is not None or self.inputs.positions**2 > self.width
 
     def _by_samples(self) -> "Iterator[tuple[LayerInputs, Cotangents]]":
-        """Inputs and cotangents of as many samples at a time as may be formed at once, with products of positions."""
+        """Inputs and cotangents of so few samples at a time that the copies of a sum over them stay in the cache."""
         n, q, p, o = self.cotangents.shape
-        step = max(1, budget().rows_numbers // max(1, q * p * max(p, o)))
+        step = max(1, CHUNK // max(1, q * p * max(p, o)))
         for start in range(0, n, step):
             chunk = slice(start, start + step)
             yield self.inputs.samples(chunk), self.cotangents.samples(chunk)
