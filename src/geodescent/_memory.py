@@ -101,7 +101,7 @@ def highest_bytes() -> int:
 
 def _place(device: torch.device) -> torch.device:
     """The device with its number, by which it is known here."""
-    return torch.empty(0, device=device).device if device.type == "cuda" else device
+    return torch.device("cuda", torch.cuda.current_device()) if str(device) == "cuda" else device
 
 
 def _cuda_devices() -> list[torch.device]:

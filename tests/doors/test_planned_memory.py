@@ -115,6 +115,25 @@ def test_accounts_of_threads_count_the_process() -> None:
     assert account.planned_mb(CPU) == pytest.approx(90.0, abs=SMALL_BLOCKS)
 
 
+def test_on_cuda_it_is_what_the_allocator_has_given_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = {"now": 10 * MB, "peak": 900 * MB}
+    gpu = torch.device("cuda", 0)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
+    monkeypatch.setattr(torch.cuda, "memory_stats", lambda device: {"some": 1} if device == gpu else {})
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (10**12, 10**12))
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device: given["now"])
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda device: given["peak"])
+    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda device: given.update(peak=given["now"]))
+    with accounting() as account:
+        given.update(now=40 * MB, peak=170 * MB)
+        require(70.0 * MB, torch.device("cuda"), what="a matrix", instead="")
+    given.update(peak=500 * MB)
+    assert account.planned_mb(gpu) == account.planned_mb(torch.device("cuda")) == pytest.approx(100.0)
+    assert account.peak_mb(gpu) == account.peak_mb(torch.device("cuda")) == pytest.approx(160.0)
+    assert account.planned_mb(CPU) == 0.0
+
+
 def test_an_account_is_closed_after_an_exception() -> None:
     with pytest.raises(ZeroDivisionError), accounting() as account:
         raise ZeroDivisionError
