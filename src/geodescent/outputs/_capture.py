@@ -20,7 +20,7 @@ from geodescent._deadline import require_time
 from geodescent.jacobian import Columns
 from geodescent.outputs._rules import RULES
 
-AT_ONCE = 4.0  # Times the widest tensor: what a call without a graph holds; a convolution copies what it reads.
+AT_ONCE = 5.0  # Times the widest tensor: a call without a graph. A convolution copies what it reads and writes: 4.9.
 
 
 @dataclass(frozen=True)
@@ -251,6 +251,11 @@ class SampleBytes:
     def call(self) -> float:
         """Bytes that a call without a graph holds."""
         return AT_ONCE * self.widest
+
+    @property
+    def recorded(self) -> float:
+        """Bytes that a call with a graph holds: what is saved before its last operation, and what that one holds."""
+        return self.graph + max(0.0, self.call - self.widest)
 
 
 def require_calls(sample_bytes: float, n_samples: int, device: torch.device) -> None:

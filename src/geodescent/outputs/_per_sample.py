@@ -20,7 +20,7 @@ from geodescent.outputs._function import ModelFunction
 from geodescent.outputs._inputs import Inputs, map_inputs, n_samples_of, take
 
 COMPARED_PRODUCTS = 3  # Products Dᵀu: that of one parameter is one number, which may be right by chance.
-BESIDE = 2.0  # Times the rows of the samples taken at once: what vmap and a backward pass hold beside their result.
+BESIDE = 2.5  # Times the rows of the samples taken at once: what vmap and a backward pass hold beside their result.
 CLOSELY = 2.0 / 3.0  # Power of eps: wrong numbers of similar samples are nearly right ones.
 
 

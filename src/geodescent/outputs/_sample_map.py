@@ -135,7 +135,7 @@ class SampleMap(ModuleMap):
     def linearise(self, theta: Theta | None = None) -> tuple[Outputs, BlockJacobian]:
         """`x[θ]`, (N, Q), and its Jacobian: one forward pass, Q backward passes through activations."""
         theta = self.theta if theta is None else theta
-        require_calls(self.routes.held.graph, self.n_samples, self.device)
+        require_calls(self.routes.held.recorded, self.n_samples, self.device)
         leaves = self.function.leaves(theta)
         return self.function.standing_at(leaves, lambda: self._linearised(theta))
 
