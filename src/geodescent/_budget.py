@@ -16,6 +16,7 @@ from pathlib import Path
 import torch
 
 from geodescent._errors import MemoryPlanError
+from geodescent._memory import plan
 
 FRACTION = 0.6  # Share of the free memory that is used; the rest is for what allocations bring with them.
 READ_EVERY = 0.05  # Seconds between readings of the free memory: touching what could matter takes longer.
@@ -88,9 +89,17 @@ def fits(n_bytes: float, device: torch.device) -> bool:
     return n_bytes <= allowed_bytes(device)
 
 
+def reserved(n_bytes: float, device: torch.device) -> bool:
+    """The same of one that is made now: it enters the plan of the run, `stats["planned_mb"]`."""
+    if fits(n_bytes, device):
+        plan(n_bytes, device)
+        return True
+    return False
+
+
 def require(n_bytes: float, device: torch.device, *, what: str, instead: str) -> None:
-    """Raises MemoryPlanError unless `n_bytes` fit, before the system's out-of-memory killer could end the process."""
-    if not fits(n_bytes, device):
+    """Raises MemoryPlanError unless `n_bytes` are reserved, before the out-of-memory killer could end the process."""
+    if not reserved(n_bytes, device):
         free = available_bytes(device) / 1e9
         raise MemoryPlanError(
             f"{what} needs {n_bytes / 1e9:.2f} GB, and {FRACTION:.0%} of the {free:.2f} GB free are allowed. {instead}"

@@ -104,7 +104,7 @@ def test_a_lift_that_memory_does_not_hold_is_refused() -> None:
     model, x, y = diabetes(30)
     before = theta_of(model)
     with (
-        spending(Budget(free_bytes=10_000)),
+        spending(Budget(free_bytes=55_000)),
         pytest.raises(gd.MemoryPlanError, match=r"the Gram lift of 30 residuals needs"),
     ):
         gd.fit(model, x, y, method=gd.Method(lift=gd.GramLift()))

@@ -123,7 +123,7 @@ def test_where_d_does_not_fit_twice_its_product_alone_answers(wide: bool) -> Non
     dense = graded(40, 600, 12.0) if wide else graded(600, 40, 12.0)
     v, trace = vector(len(dense)), float(dense.square().sum())
     roomy = lift_of(wide).prepare(MatrixJacobian(dense))
-    with spending(Budget(free_bytes=int(8 * 2 * dense.numel() / 0.6) - 10)):
+    with spending(Budget(free_bytes=int(8 * 2 * dense.numel() / 0.6) - 10, rows_numbers=dense.numel() // 6)):
         short = lift_of(wide).prepare(MatrixJacobian(dense))
         assert short.least_damping == pytest.approx(LEAST_FACTOR * trace)
         through_product = short.damped(1e-22 * trace).lift(v)

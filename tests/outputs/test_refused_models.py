@@ -136,6 +136,18 @@ def test_new_inputs_are_looked_at_too() -> None:
 
 
 def test_too_many_rows_outside_the_rules_are_refused() -> None:
-    model, sentence = nn.Sequential(nn.PReLU()).double(), "rows of 1 parameters outside the rules, for 5 residuals"
-    with spending(Budget(free_bytes=10)), pytest.raises(MemoryPlanError, match=sentence):
-        SampleMap(model, normal(5, 1))
+    model, sentence = nn.Bilinear(3, 3, 1).double(), "rows of 10 parameters outside the rules, for 5 residuals"
+    with spending(Budget(free_bytes=2000)), pytest.raises(MemoryPlanError, match=sentence):
+        SampleMap(model, (normal(5, 3), normal(5, 3)))
+
+
+def test_a_call_on_too_many_samples_is_refused() -> None:
+    outputs = SampleMap(nn.Sequential(nn.Linear(1, 300), nn.Tanh(), nn.Linear(300, 1)).double(), normal(100, 1))
+    sentence = "a call of the model on 100 samples needs"
+    with spending(Budget(free_bytes=200_000)):  # the graph of a call holds 240,000 bytes
+        with pytest.raises(MemoryPlanError, match=sentence):
+            outputs.linearise()
+        with pytest.raises(MemoryPlanError, match=sentence):
+            outputs(outputs.theta)
+        few = outputs.at([0, 1, 2])
+        assert few.linearise()[0].shape == few(few.theta).shape == (3, 1)

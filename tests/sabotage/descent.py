@@ -6,6 +6,18 @@ NATURAL = "descent/_natural.py"
 TAKEN = "descent/test_natural.py::test_what_is_taken_at_the_first_damping"
 
 DESCENT = (
+    Sabotage(
+        "descent/_polish.py",
+        "        del here\n",
+        "",
+        "doors/test_planned_memory.py::test_no_linearisation_is_held_beside_the_next_one",
+    ),
+    Sabotage(
+        "descent/_descend.py",
+        "del played, jacobian  #",
+        "pass  #",
+        "doors/test_planned_memory.py::test_no_linearisation_is_held_beside_the_next_one",
+    ),
     # walks
     Sabotage(
         "descent/_walk.py",

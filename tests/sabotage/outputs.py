@@ -6,8 +6,8 @@ OUTPUTS = (
     # rules
     Sabotage(
         "outputs/_rules.py",
-        "patches = torch.unflatten(patches, 1, (groups, -1))",
-        "patches = torch.unflatten(patches, 1, (groups, -1)).flip(1)",
+        "for k, channels in enumerate(padded.chunk(groups, 1)):",
+        "for k, channels in enumerate(padded.chunk(groups, 1)[::-1]):",
         "jacobian/test_jacobian.py::test_jacobian_is_that_of_autograd_in_float64",
     ),
     Sabotage(

@@ -1,7 +1,6 @@
 """The command `geodescent fit | flow | certify`: an edge, with no mathematics in it."""
 
 import json
-import resource
 import sys
 import time
 import traceback
@@ -16,6 +15,7 @@ from matplotlib.figure import Figure
 
 from geodescent import doors
 from geodescent._errors import InputError
+from geodescent._memory import MB, highest_bytes
 from geodescent._version import __version__
 from geodescent.app._job import Job, JobOptions, job_of, network_choice
 from geodescent.app._load import load
@@ -284,10 +284,5 @@ def _close(job: Job, outcome: Any, facts: Mapping[str, Any], picture: Callable[[
 
 
 def _peak_mb() -> float:
-    """Peak resident memory of this program: VmHWM on Linux, where ru_maxrss also counts whoever started it."""
-    status = Path("/proc/self/status")
-    if status.exists():
-        fields = dict(line.split(":", 1) for line in status.read_text().splitlines() if ":" in line)
-        return float(fields["VmHWM"].split()[0]) / 2**10
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / 2**20 if sys.platform == "darwin" else peak / 2**10
+    """Peak resident memory of this program."""
+    return highest_bytes() / MB

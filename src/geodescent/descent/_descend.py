@@ -9,12 +9,14 @@ import torch
 
 from geodescent._deadline import PASS, OutOfTime, measuring, reserving, seconds_left, seconds_of
 from geodescent._record import Callback, Result, StepRecord
-from geodescent.descent._linearised import Linearised
 from geodescent.descent._polish import ends_at_a_minimum, polished
 from geodescent.descent._round import Observer, Stages, play
 from geodescent.descent._separated import linear_entries, settled
+from geodescent.descent._stages import Stage
 from geodescent.descent._state import Best, State
 from geodescent.descent._stopping import Stopping, ended, in_the_light_of_validation
+from geodescent.jacobian import Jacobian
+from geodescent.lift import Described
 from geodescent.metric import LayerUnits, Metric, target_mean
 from geodescent.problem import FixedSource, PartSource, Problem, rounding_floor
 
@@ -38,12 +40,12 @@ class Descent:
     Attributes:
         state: the last; it holds the best point.
         result: why it ended.
-        last: where the last round began; None where there was none.
+        described: how its velocities were lifted.
     """
 
     state: State
     result: Result
-    last: Linearised | None
+    described: Described
 
 
 def start(stages: Stages, observer: Observer, units: LayerUnits | None = None) -> State:
@@ -109,7 +111,7 @@ def descend(
     A reason to end the run gives a `Result`. Exceptions of a callback, a loader or the model are passed on; the state
     saved last is then that of the last complete step.
     """
-    last: Linearised | None = None
+    described = _described(stages[-1], None)
     try:
         with reserving(seconds_of(PASS)):
             while (result := _ended(stages, state, stopping, observer)) is None:
@@ -117,8 +119,11 @@ def descend(
                 if isinstance(played, Result):
                     result = played
                     break
-                state, last = played.state, played.here
-                if played.stepped:
+                state, stepped, jacobian = played.state, played.stepped, played.here.jacobian
+                if jacobian.shape != described.shape:
+                    described = _described(stages[-1], jacobian)
+                del played, jacobian  # the next linearisation needs the memory
+                if stepped:
                     save(state)
                     callback(state.records[-1])
     except OutOfTime:
@@ -131,7 +136,13 @@ def descend(
     if ends_at_a_minimum(stages[-1], result) and not stopping.by_validation:
         state = polished(stages[-1], state, tally)
     save(state)
-    return Descent(state, in_the_light_of_validation(result, state, stopping), last)
+    return Descent(state, in_the_light_of_validation(result, state, stopping), described)
+
+
+def _described(stage: Stage, jacobian: Jacobian | None) -> Described:
+    problem = stage.source.first
+    shape = problem.n_residuals, problem.n_params
+    return Described.of(stage.lift, shape, jacobian, dtype=stage.solve_dtype, device=problem.device)
 
 
 def _ended(stages: Stages, state: State, stopping: Stopping, observer: Observer) -> Result | None:

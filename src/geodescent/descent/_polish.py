@@ -42,29 +42,31 @@ def polished(stage: Stage, state: State, tally: Counter[str]) -> State:
 
     theta, cost = state.best.theta, state.best.cost
     try:
-        for here in _path(at, state.best.theta):
-            theta, cost = here.theta, here.cost
+        for reached in _path(at, state.best.theta):
+            theta, cost = reached
             tally["polishing steps"] += 1
     except OutOfTime:
         pass  # what was polished so far is kept
     return state if theta is state.best.theta else replace(state, theta=theta, cost=cost, best=Best(theta, cost, cost))
 
 
-def _path(at: Callable[[Theta], Linearised], theta: Theta) -> Iterator[Linearised]:
-    """The points of the polish after the first."""
+def _path(at: Callable[[Theta], Linearised], theta: Theta) -> Iterator[tuple[Theta, float]]:
+    """The points of the polish after the first, with their costs. Each linearisation is let go before the next."""
     here = at(theta)
     if not here.prepared.exact or not _is_sound(here):
         return
     correction = _least_damped(here)
     for _ in range(MOST):
-        following = at(here.settled(here.theta + correction.to(here.theta.dtype)))
-        if not (_is_sound(following) and following.cost <= here.cost * (1.0 + HARDLY_MORE)):
+        cost, length = here.cost, here.length(correction)
+        theta = here.settled(here.theta + correction.to(here.theta.dtype))
+        del here
+        here = at(theta)
+        if not (_is_sound(here) and here.cost <= cost * (1.0 + HARDLY_MORE)):
             return
-        next_correction = _least_damped(following)
-        if not following.length(next_correction) <= CONTRACTS * here.length(correction):
+        correction = _least_damped(here)
+        if not here.length(correction) <= CONTRACTS * length:
             return
-        here, correction = following, next_correction
-        yield here
+        yield here.theta, here.cost
 
 
 def _is_sound(here: Linearised) -> bool:

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from geodescent._deadline import FORWARD_PASS, SMALL_SHARE, in_time, measuring
 from geodescent._types import Outputs, Theta
-from geodescent.jacobian import Block, BlockJacobian, DenseColumns, Jacobian
+from geodescent.jacobian import Block, BlockJacobian, DenseColumns, Jacobian, require_room
 from geodescent.linalg import svd
 from geodescent.problem import Problem
 
@@ -42,6 +42,7 @@ class Separated:
         dense = jacobian.dense()
         if not bool(torch.isfinite(dense).all()):
             return None
+        require_room(2.0 * dense.numel(), dense, "the columns of the parameters that enter linearly, and the others")
         part = dense[:, linear]
         norms = part.norm(dim=0)
         scale = torch.where(norms > 0.0, norms, 1.0)
@@ -55,6 +56,7 @@ class Separated:
 
     def reduced(self) -> Jacobian:
         """`(I − UUᵀ) B_N`: the derivative of what S leaves of the residual; columns of S are zero."""
+        require_room(3.0 * self.others.numel(), self.others, "what the parameters that enter linearly leave of D")
         rest = self.others - self.left @ (self.left.T @ self.others)
         rounding = max(self.others.shape) * torch.finfo(rest.dtype).eps * self.others.norm(dim=0)
         rest = torch.where(rest.norm(dim=0) > rounding, rest, 0.0)  # no column where S makes up for all of it

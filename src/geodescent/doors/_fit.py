@@ -9,6 +9,7 @@ from torch.utils.data import DataLoader
 
 from geodescent._conversion import Values
 from geodescent._deadline import left_out, within
+from geodescent._memory import Account, accounting
 from geodescent._record import Callback, history_of
 from geodescent._settings import OneOf
 from geodescent._threads import suited_threads
@@ -114,7 +115,7 @@ def fit(
     stopping = watched(stopping, stop, validation, batches=isinstance(X, DataLoader))
     called = checked_callback(callback)
     OneOf((False, True)).of("initialise", initialise)
-    with saving_alone(checkpoint) as folder, within(max_seconds, remedy=REMEDY):
+    with accounting() as account, saving_alone(checkpoint) as folder, within(max_seconds, remedy=REMEDY):
         plan = plan_fit(model, X, y, weights, method, validation, select, by_validation=stop == "validation")
         state, notes = read_state(folder, plan.stages, planned=method is None), list(plan.notes)
         if state is None:
@@ -126,21 +127,26 @@ def fit(
             descent, said = _descended(plan, stopping, progress, keeper, counts)
         notes += said
     notes += [*keeper.notes(), *kept_notes(descent.state, stopping)]
-    return _solution(plan, descent, counts, notes, target_cost, begin)
+    return _solution(plan, descent, counts, account, notes, target_cost, begin)
 
 
 def _solution(
-    plan: FitPlan, descent: Descent, counts: Counter[str], notes: list[str], target_cost: float | None, begin: float
+    plan: FitPlan,
+    descent: Descent,
+    counts: Counter[str],
+    account: Account,
+    notes: list[str],
+    target_cost: float | None,
+    begin: float,
 ) -> Solution:
     """The solution of a run that began at `begin`."""
     problem, last_stage, state = plan.problem, plan.stages[-1], descent.state
-    last = None if descent.last is None else descent.last.jacobian
     return Solution(
         cost=state.best.cost,
         cost0=state.records[0].cost,
         result=descent.result,
         history=history_of(state.records),
-        stats=stats_of(problem, last_stage.lift, last_stage.solve_dtype, last=last, counts=counts, notes=notes),
+        stats=stats_of(problem, descent.described, last_stage.solve_dtype, counts=counts, account=account, notes=notes),
         steps=state.step,
         seconds=time.perf_counter() - begin,
         theta=state.best.theta,

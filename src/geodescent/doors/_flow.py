@@ -9,6 +9,7 @@ import torch
 from geodescent._conversion import Values
 from geodescent._deadline import within
 from geodescent._errors import InputError
+from geodescent._memory import accounting
 from geodescent._record import Callback, Result
 from geodescent.descent import require_part
 from geodescent.doors._arguments import checked_callback, checked_stopping, tensors_of
@@ -84,27 +85,28 @@ def flow(
     require_part(lift or PlannedLift(), Lift, "lift", "gd.GramLift()")
     require_part(field or AdaptedField(), Field, "field", "gd.StraightLineField()")
     bound, called = checked_stopping(target_cost, 0, max_seconds, None).max_seconds, checked_callback(callback)
-    problem = problem_of(model, tensors_of(X, "flow"), y, weights, call="flow", select=select)
-    exact = (lift or PlannedLift()).for_flow()
-    cost0 = problem.cost(problem.theta)
-    if not (math.isfinite(cost0) and cost0 > 0.0):
-        raise InputError(f"the cost at the start is {cost0}: the flow needs a positive, finite one to fall from.")
-    floor = min(start_floor(problem, exact), cost0)
-    end = _end(until, target_cost, cost0, floor)
-    with within(max_seconds):
-        path = follow(
-            problem,
-            end,
-            field=field or AdaptedField(),
-            lift=exact,
-            tol=tol,
-            max_seconds=bound,
-            callback=called,
-            floor=floor,
-        )
+    with accounting() as account:
+        problem = problem_of(model, tensors_of(X, "flow"), y, weights, call="flow", select=select)
+        exact = (lift or PlannedLift()).for_flow()
+        cost0 = problem.cost(problem.theta)
+        if not (math.isfinite(cost0) and cost0 > 0.0):
+            raise InputError(f"the cost at the start is {cost0}: the flow needs a positive, finite one to fall from.")
+        floor = min(start_floor(problem, exact), cost0)
+        end = _end(until, target_cost, cost0, floor)
+        with within(max_seconds):
+            path = follow(
+                problem,
+                end,
+                field=field or AdaptedField(),
+                lift=exact,
+                tol=tol,
+                max_seconds=bound,
+                callback=called,
+                floor=floor,
+            )
     problem.write(path.points[-1].theta)
     counts, notes = {"evaluations": path.evaluations}, [*problem.notes, *notes_of(path, end)]
-    stats = stats_of(problem, exact, torch.float64, last=path.last, counts=counts, notes=notes)
+    stats = stats_of(problem, path.described, torch.float64, counts=counts, account=account, notes=notes)
     return _answer(problem, path, floor, target_cost, stats, seconds=time.perf_counter() - begin)
 
 

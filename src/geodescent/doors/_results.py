@@ -26,7 +26,9 @@ class Solution:
         cost, cost0: C at the best point and at the start.
         result: how it ended.
         history: arrays of equal length, the fields of `StepRecord`; `block_rms` a dict of arrays.
-        stats: the lift, its counts, the solve's dtype, routes of the parameters, and notes in sentences.
+        stats: the lift, its counts, the solve's dtype, routes of the parameters, and notes in sentences; `planned_mb`
+            and `peak_mb`, the memory that was planned and the most that was held, in 10⁶ bytes beyond what the process
+            held when the run began.
         steps: accepted steps.
         seconds: of the whole call.
         theta: the best point, (K,).

@@ -14,8 +14,7 @@ from geodescent.flow._field import Field
 from geodescent.flow._integrate import integrate
 from geodescent.flow._path import PathPoint, path_point
 from geodescent.flow._velocity import Counted, is_finite, lifted_velocity
-from geodescent.jacobian import Jacobian
-from geodescent.lift import Lift
+from geodescent.lift import Described, Lift
 from geodescent.linalg import row_dot
 from geodescent.problem import Problem
 from geodescent.theory import predicted_cost
@@ -33,14 +32,14 @@ class FlowPath:
         result: how it ended.
         evaluations: of the velocity.
         residual0: the weighted x₀ − y, (m,), float64.
-        last: the weighted Jacobian at the last point.
+        described: how velocities were lifted.
     """
 
     points: list[PathPoint]
     result: Result
     evaluations: int
     residual0: Outputs
-    last: Jacobian
+    described: Described
 
 
 def follow(
@@ -59,11 +58,13 @@ def follow(
     residual0 = problem.residual(theta, dtype=torch.float64)
     velocity = Counted(lifted_velocity(problem, field, lift, residual0), max_seconds)
     with unhurried():
-        point, last = path_point(problem, lift, theta, 0.0, residual0)
+        point, jacobian = path_point(problem, lift, theta, 0.0, residual0)
+    described = Described.of(lift, jacobian.shape, jacobian, dtype=torch.float64, device=problem.device)
+    del jacobian  # the points that follow need the memory
     points, cost0 = [point], point.cost
 
     def ended(result: Result) -> FlowPath:
-        return FlowPath(points, result, velocity.evaluations, residual0, last)
+        return FlowPath(points, result, velocity.evaluations, residual0, described)
 
     if cost0 - floor <= STILL * cost0:
         return ended(Result.stationary)
@@ -72,8 +73,7 @@ def follow(
         if until == 0.0:
             return ended(Result.time_reached)
         for tau, there in integrate(problem, velocity, until, tol=tol, field=field):
-            point, last = path_point(problem, lift, there, tau, residual0)
-            points.append(point)
+            points.append(path_point(problem, lift, there, tau, residual0)[0])
             law = predicted_cost(cost0, tau, floor=floor)
             callback(_record(problem, points, law, clock.perf_counter() - begin))
     except (TimeoutError, OutOfTime):

@@ -175,6 +175,7 @@ class BlockJacobian:
         for rows in self.row_chunks():
             out[start : start + len(rows)] = rows
             start += len(rows)
+            del rows  # the next ones need the memory
         return out
 
     def compact(self) -> "BlockJacobian":

@@ -17,7 +17,10 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from geodescent.jacobian._room import require_room
 from geodescent.jacobian._workspace import Workspace
+
+COPY_OF_ROWS = "a copy of rows of D"
 
 
 class Columns(Protocol):
@@ -137,6 +140,8 @@ class DenseColumns:
         return replace(self, values=self.values[chunk])
 
     def to(self, dtype: torch.dtype) -> "DenseColumns":
+        if dtype != self.values.dtype:
+            require_room(self.values.numel(), self.values.new_empty(0, dtype=dtype), COPY_OF_ROWS)
         return replace(self, values=self.values.to(dtype))
 
     def rows(self) -> "DenseColumns":
@@ -149,18 +154,27 @@ class DenseColumns:
         return [self]
 
     def scaled(self, rows: Tensor | None, columns: Tensor | None) -> "DenseColumns":
-        values = self.values if rows is None else self.values * rows[:, :, None]
-        return replace(self, values=values if columns is None else values * columns[self.index])
+        if rows is None and columns is None:
+            return self
+        require_room(self.values.numel(), self.values, COPY_OF_ROWS)
+        if rows is None:
+            return self if columns is None else replace(self, values=self.values * columns[self.index])
+        values = self.values * rows[:, :, None]
+        return replace(self, values=values if columns is None else values.mul_(columns[self.index]))
 
     def mixed(self, matrix: Tensor) -> "DenseColumns":
+        n, _, k = self.values.shape
+        require_room(n * matrix.shape[-1] * k, self.values, COPY_OF_ROWS)
         return replace(self, values=matrix.mT @ self.values)
 
     def coupling(self) -> Tensor:
+        require_room(self.values.numel(), self.values, COPY_OF_ROWS)
         by_output = self.values.transpose(0, 1).flatten(1)
         return by_output @ by_output.T
 
     def averaged(self) -> "DenseColumns":
         n, q, k = self.values.shape
+        require_room(self.values.numel(), self.values, COPY_OF_ROWS)
         return replace(self, values=self.values.reshape(n, 1, q * k) / q**0.5, index=self.index.repeat(q))
 
     def mv(self, v: Tensor) -> Tensor:
@@ -170,10 +184,11 @@ class DenseColumns:
         out.index_add_(0, self.index, self.values.flatten(0, 1).T @ u.reshape(-1))
 
     def row_squares(self) -> Tensor:
-        return self.values.square().sum(2)
+        squares: Tensor = torch.linalg.vector_norm(self.values, dim=2).square()  # without a copy
+        return squares
 
     def add_column_squares(self, out: Tensor) -> None:
-        out.index_add_(0, self.index, self.values.square().sum((0, 1)))
+        out.index_add_(0, self.index, torch.linalg.vector_norm(self.values, dim=(0, 1)).square())
 
     def add_block(self, other: Columns, out: Tensor, work: Workspace, *, fresh: bool) -> None:
         values = other.rows().values.flatten(0, 1)

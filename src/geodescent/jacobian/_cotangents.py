@@ -5,6 +5,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from geodescent.jacobian._room import require_room
+
+COPY_OF_COTANGENTS = "a copy of the cotangents"
 CHUNK = 2**18  # Numbers formed at once where only their sums are needed: 2 MB in float64, which fit the cache.
 
 
@@ -34,6 +37,8 @@ class DenseCotangents:
         return DenseCotangents(self.values[..., chunk])
 
     def to(self, dtype: torch.dtype) -> "DenseCotangents":
+        if dtype != self.values.dtype:
+            require_room(self.values.numel(), self.values.new_empty(0, dtype=dtype), COPY_OF_COTANGENTS)
         return DenseCotangents(self.values.to(dtype))
 
     def dense(self) -> Tensor:
@@ -41,20 +46,24 @@ class DenseCotangents:
 
     def scaled(self, rows: Tensor) -> "DenseCotangents":
         """Each output of each sample times a number of its own, (N, Q)."""
+        require_room(self.values.numel(), self.values, COPY_OF_COTANGENTS)
         return DenseCotangents(self.values * rows[:, :, None, None])
 
     def times(self, factor: Tensor) -> "DenseCotangents":
+        require_room(self.values.numel(), self.values, COPY_OF_COTANGENTS)
         return DenseCotangents(self.values * factor)
 
     def mixed(self, matrix: Tensor) -> "DenseCotangents":
         """For other outputs, `Σ_q matrix[q, r] x_q`; the matrix is (Q, R) or (N, Q, R)."""
         n, q = self.shape[:2]
+        require_room(self.values.numel() / q * matrix.shape[-1], self.values, COPY_OF_COTANGENTS)
         mixed = matrix.mT @ self.values.reshape(n, q, -1)
         return DenseCotangents(mixed.view(n, -1, *self.shape[2:]))
 
     def averaged(self) -> "DenseCotangents":
         """For one output whose G is the mean over the outputs: those of all outputs side by side, `(N, 1, P, Q·o)`."""
         n, q, p, o = self.shape
+        require_room(self.values.numel() * (1 if p == 1 else 2), self.values, COPY_OF_COTANGENTS)
         return DenseCotangents(self.values.transpose(1, 2).reshape(n, 1, p, q * o) / q**0.5)
 
     def apply(self, moved: Tensor) -> Tensor:
@@ -125,6 +134,8 @@ class ChainedCotangents:
 
     def dense(self) -> Tensor:
         *inner, (weight, slope) = zip(self.weights, self.slopes, strict=True)
+        widest = sorted(w.shape[1] for w in self.weights)[-2:]  # each product is made beside the one before
+        require_room(len(slope) * len(weight) * sum(widest), weight, "the cotangents")
         g = weight * slope[:, None]
         for weight, slope in reversed(inner):
             g = (g @ weight).mul_(slope[:, None])
@@ -161,10 +172,7 @@ class ChainedCotangents:
 
     def squares(self, inner: Tensor) -> Tensor:
         if len(self.weights) > 1:
-            n, q, _, o = self.shape
-            step = max(1, CHUNK // (q * o))
-            parts = (slice(start, start + step) for start in range(0, n, step))
-            return torch.cat([DenseCotangents(self.samples(part).dense()).squares(inner[part]) for part in parts])
+            return DenseCotangents(self.dense()).squares(inner)
         return (self.slopes[0].square() @ self.weights[0].square().T) * inner[:, 0]
 
     def coupled(self, inner: Tensor) -> Tensor:

@@ -51,8 +51,9 @@ def fill(block: Block, other: Block, out: Tensor, n_params: int, *, lower: bool)
     pairs, rest, other_rest = _matched(block, other)
     if rest or other_rest:
         pairs.append((_over_theta(block, rest, n_params, out), _over_theta(other, other_rest, n_params, out)))
-    for group in _groups(pairs, other.n_rows):
+    for group in _groups(pairs, block.n_rows, other.n_rows):
         _tiles(group, block, other, out, work, lower=lower, fresh=fresh)
+        group.clear()  # the rows of the next one need the memory
         fresh = False
     if fresh:
         out.zero_()
@@ -68,9 +69,20 @@ def _matched(block: Block, other: Block) -> tuple[list[Pair], list[Columns], lis
 
 
 def formed_numbers(block: Block, other: Block, n_params: int) -> int:
-    """How many numbers `fill` forms as rows over all of θ; 0 for two blocks with the same pieces."""
-    _, rest, other_rest = _matched(block, other)
-    return n_params * (block.n_rows * bool(rest) + other.n_rows * bool(other_rest))
+    """How many numbers `fill` holds at most: rows over all of θ of blocks with other pieces, and formed rows."""
+    pairs, rest, other_rest = _matched(block, other)
+    over_theta = n_params * (block.n_rows * bool(rest) + other.n_rows * bool(other_rest))
+    return over_theta + _most_formed(pairs, block, other)
+
+
+def _most_formed(pairs: Sequence[Pair], block: Block, other: Block) -> int:
+    """How many numbers the rows of one group hold; those of each piece are formed beside what they are made of."""
+    rows = block.n_rows + (0 if block.columns is other.columns else other.n_rows)
+    widths = [a.width for a, b in pairs if isinstance(a, OuterColumns) and by_rows(a, b, other.n_rows)]
+    if not widths:
+        return 0
+    limit = budget().rows_numbers * rows // max(1, block.n_rows)
+    return min(limit, rows * sum(widths)) + min(limit, rows * max(widths))
 
 
 def _over_theta(block: Block, pieces: Sequence[Columns], n_params: int, like: Tensor) -> DenseColumns:
@@ -82,7 +94,7 @@ def _over_theta(block: Block, pieces: Sequence[Columns], n_params: int, like: Te
     return DenseColumns(values, torch.arange(n_params, device=like.device), "all parameters")
 
 
-def _groups(pairs: Sequence[Pair], other_rows: int) -> Iterator[list[Pair]]:
+def _groups(pairs: Sequence[Pair], n_rows: int, other_rows: int) -> Iterator[list[Pair]]:
     """The pairs in groups that are added to a tile together, with at most as many rows formed as the budget allows."""
     limit = budget().rows_numbers
     to_form, by_positions = list[Pair](), defaultdict[tuple[int, int], list[Pair]](list)
@@ -91,22 +103,22 @@ def _groups(pairs: Sequence[Pair], other_rows: int) -> Iterator[list[Pair]]:
         (to_form if by_rows(*pair, other_rows) else contracted).append(pair)
     group, held = by_positions.pop((1, 1), []), 0
     yield from filter(None, by_positions.values())
-    for rows, rows2 in (formed for pair in to_form for formed in _formed(*pair, limit)):
-        if held + rows.values.numel() > limit and held:
+    for piece, piece2 in (cut for pair in to_form for cut in _cut(*pair, limit)):
+        size = n_rows * piece.width
+        if held + size > limit and held:
             yield group
             group, held = [], 0
-        group, held = [*group, (rows, rows2)], held + rows.values.numel()
+        rows = piece.rows()
+        group, held = [*group, (rows, rows if piece is piece2 else piece2.rows())], held + size
+        del rows
     if group:
         yield group
 
 
-def _formed(columns: Columns, other: Columns, limit: int) -> Iterator[tuple[DenseColumns, DenseColumns]]:
-    """Both as rows, in pieces of the same columns."""
+def _cut(columns: Columns, other: Columns, limit: int) -> Iterator[Pair]:
+    """Both in pieces of the same columns, whose rows may be formed."""
     pieces = columns.parts(limit)
-    same = columns is other
-    for piece, piece2 in zip(pieces, pieces if same else _cut_alike(other, pieces), strict=True):
-        rows = piece.rows()
-        yield rows, rows if same else piece2.rows()
+    return zip(pieces, pieces if columns is other else _cut_alike(other, pieces), strict=True)
 
 
 def _cut_alike(columns: Columns, pieces: Sequence[Columns]) -> list[Columns]:

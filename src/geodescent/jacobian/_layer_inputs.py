@@ -5,6 +5,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from geodescent.jacobian._room import require_room
+
 
 @dataclass(frozen=True)
 class DenseInputs:
@@ -24,7 +26,14 @@ class DenseInputs:
         return DenseInputs(self.values[chunk])
 
     def to(self, dtype: torch.dtype) -> "DenseInputs":
+        if dtype != self.values.dtype:
+            require_room(self.values.numel(), self.values.new_empty(0, dtype=dtype), "a copy of the inputs of a layer")
         return DenseInputs(self.values.to(dtype))
+
+    def scaled(self, features: Tensor) -> "DenseInputs":
+        """Each feature times a number of its own, (d,)."""
+        require_room(self.values.numel(), self.values, "a copy of the inputs of a layer")
+        return DenseInputs(self.values * features)
 
     def dense(self) -> Tensor:
         return self.values
@@ -70,7 +79,10 @@ class IndexInputs:
         return replace(self, dtype=dtype)
 
     def dense(self) -> Tensor:
-        return torch.nn.functional.one_hot(self.indices, self.size).to(self.dtype)
+        ones = torch.ones((), dtype=self.dtype, device=self.indices.device)
+        require_room(self.indices.numel() * self.size, ones, "one-hot inputs of an embedding")
+        zeros = ones.new_zeros(*self.indices.shape, self.size)
+        return zeros.scatter_(2, self.indices[:, :, None], ones.expand(*self.indices.shape, 1))
 
     def inner(self, other: "LayerInputs", out: Tensor) -> Tensor:
         if not isinstance(other, IndexInputs):

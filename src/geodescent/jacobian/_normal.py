@@ -11,6 +11,7 @@ from geodescent._deadline import require_time
 from geodescent.jacobian._columns import Columns
 from geodescent.jacobian._gram import Block, chunks
 from geodescent.jacobian._outer_columns import OuterColumns
+from geodescent.jacobian._room import require_room
 
 
 def add_normal(block: Block, out: Tensor) -> None:
@@ -23,10 +24,12 @@ def add_normal(block: Block, out: Tensor) -> None:
         for rows in row_chunks(block, out.shape[1], like=out):
             for strip in chunks(len(out), budget().tile_rows):
                 out[strip, : strip.stop].addmm_(rows[:, strip].T, rows[:, : strip.stop])
+            del rows  # the next ones need the memory
         return
     for i, left in enumerate(block.columns):
         for right in block.columns[: i + 1]:
-            product = _product(left, right, block.n_samples, block.n_outputs)
+            product = _product(left, right, block.n_samples, block.n_outputs, out.dtype)
+            require_room(2 * product.numel(), product, "an update of the normal matrix")
             where, where2 = left.index.reshape(-1), right.index.reshape(-1)
             out[where[:, None], where2] += product
             if right is not left:
@@ -38,17 +41,21 @@ def row_chunks(block: Block, n_params: int, *, like: Tensor) -> Iterator[Tensor]
     for chunk in chunks(block.n_samples, budget().rows_numbers // max(1, block.n_outputs * n_params)):
         require_time("the rows of D")
         part = block.samples(chunk)
+        require_room(part.n_rows * n_params, like, "rows of D")
         rows = like.new_zeros(part.n_rows, n_params)
         for piece in part.columns:
             piece.add_dense(rows)
         yield rows
+        del rows  # the next ones need the memory
 
 
-def _product(left: Columns, right: Columns, n_samples: int, n_outputs: int) -> Tensor:
+def _product(left: Columns, right: Columns, n_samples: int, n_outputs: int, dtype: torch.dtype) -> Tensor:
     """`Σ_nq D_nq D'_nqᵀ` of two pieces of the columns, (k, k')."""
     (o, d), (o2, d2) = _shape(left), _shape(right)
     out = torch.zeros(0, device="cpu")
     held = n_outputs * (o + o2) + d * d2 + (o * o2 if d * d2 > 1 else 0)  # numbers a sample
+    most, like = min(budget().rows_numbers, n_samples * held), torch.empty(0, dtype=dtype, device=left.index.device)
+    require_room(most + 3 * o * o2 * d * d2, like, "a product for the normal matrix")
     for chunk in chunks(n_samples, budget().rows_numbers // held):
         require_time("the normal matrix")
         (g, a), (g2, a2) = _factors(left.samples(chunk)), _factors(right.samples(chunk))

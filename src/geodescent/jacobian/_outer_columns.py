@@ -1,14 +1,17 @@
 """Columns of the Jacobian as sums of outer products of layer inputs and cotangents."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import reduce
 
 import torch
 from torch import Tensor
 
 from geodescent._budget import budget
 from geodescent.jacobian._columns import Columns, DenseColumns
-from geodescent.jacobian._cotangents import Cotangents, DenseCotangents
+from geodescent.jacobian._cotangents import CHUNK, Cotangents, DenseCotangents
 from geodescent.jacobian._layer_inputs import DenseInputs, LayerInputs
+from geodescent.jacobian._room import require_room
 from geodescent.jacobian._workspace import Workspace
 
 
@@ -55,11 +58,14 @@ class OuterColumns:
         """The same columns, formed: N·Q·P·o·d multiply-adds."""
         a, g = self.inputs.dense(), self.cotangents.dense()
         n, q, p, o = g.shape
+        turned = 0 if p == 1 else g.numel()
+        formed = n * q * self.width
+        require_room(turned + formed, g, "rows of D")
         if p == 1:
             outer = g[:, :, 0, :, None] * a[:, :, None, :]
         else:  # one product a sample: a is not repeated for each output
             outer = (g.transpose(2, 3).reshape(n, q * o, p) @ a).view(n, q, o, -1)
-        outer = outer if self.scale is None else outer * self.scale
+        outer = outer if self.scale is None else outer.mul_(self.scale)
         return DenseColumns(outer.flatten(2), self.index.reshape(-1), self.label)
 
     def settled(self) -> "OuterColumns":
@@ -82,9 +88,10 @@ class OuterColumns:
             return replace(self, cotangents=g)
         scale = columns[self.index] if self.scale is None else self.scale * columns[self.index]
         if bool((scale == scale[0, 0]).all()):
-            return replace(self, cotangents=g.times(scale[0, 0]), scale=None)
+            factor = scale[0, 0]
+            return replace(self, cotangents=g if float(factor) == 1.0 else g.times(factor), scale=None)
         if isinstance(self.inputs, DenseInputs) and bool((scale == scale[:1]).all()):  # as of a unit for each input
-            return replace(self, inputs=DenseInputs(self.inputs.dense() * scale[0]), cotangents=g, scale=None)
+            return replace(self, inputs=self.inputs.scaled(scale[0]), cotangents=g, scale=None)
         return replace(self, cotangents=g, scale=scale)
 
     def mixed(self, matrix: Tensor) -> "OuterColumns":
@@ -93,7 +100,8 @@ class OuterColumns:
     def coupling(self) -> Tensor:
         if self._is_cheaper_formed:
             return torch.stack([part.rows().coupling() for part in self._pieces()]).sum(0)
-        return self.cotangents.coupled(self.inputs.inner_own())
+        parts = (g.coupled(a.inner_own()) for a, g in self._by_samples())
+        return reduce(torch.Tensor.add_, parts)
 
     def averaged(self) -> "OuterColumns":
         g = self.cotangents.averaged()
@@ -113,7 +121,7 @@ class OuterColumns:
     def row_squares(self) -> Tensor:
         if self._is_cheaper_formed:
             return torch.stack([part.rows().row_squares() for part in self._pieces()]).sum(0)
-        return self.cotangents.squares(self.inputs.inner_own())
+        return torch.cat([g.squares(a.inner_own()) for a, g in self._by_samples()])
 
     def add_column_squares(self, out: Tensor) -> None:
         for part in self._pieces():
@@ -153,6 +161,14 @@ class OuterColumns:
     @property
     def _is_cheaper_formed(self) -> bool:
         return self.scale is not None or self.inputs.positions**2 > self.width
+
+    def _by_samples(self) -> "Iterator[tuple[LayerInputs, Cotangents]]":
+        """Inputs and cotangents of so few samples at a time that the copies of a sum over them stay in the cache."""
+        n, q, p, o = self.cotangents.shape
+        step = max(1, CHUNK // max(1, q * p * max(p, o)))
+        for start in range(0, n, step):
+            chunk = slice(start, start + step)
+            yield self.inputs.samples(chunk), self.cotangents.samples(chunk)
 
     def _pieces(self) -> "list[OuterColumns]":
         return self.parts(budget().rows_numbers)

@@ -4,6 +4,7 @@ A lift is prepared at one point, factorised for an absolute damping μ, and solv
 among the Gram matrix, the normal matrix and products alone; all of them compute the same velocity.
 """
 
+from geodescent.lift._described import Described
 from geodescent.lift._gram_lift import GramLift
 from geodescent.lift._homotopy_lift import HomotopyLift
 from geodescent.lift._krylov_lift import KrylovLift
@@ -25,6 +26,7 @@ __all__ = [
     "ROUGH",
     "Damped",
     "DenseLift",
+    "Described",
     "GramLift",
     "HomotopyLift",
     "KrylovLift",

@@ -7,7 +7,7 @@ import torch
 from geodescent._budget import require
 from geodescent._settings import RCOND, OrNone, settle
 from geodescent._types import Outputs, Theta
-from geodescent.jacobian import Jacobian
+from geodescent.jacobian import Jacobian, require_room
 from geodescent.lift._product_lift import DENSE_MATRICES, PreparedProduct, solving_flops
 from geodescent.lift._protocols import FULL, Damped, Lift, Lifted, MetricJacobian, Prepared, SolveGoal
 from geodescent.linalg import CholeskyFactor, cholesky, svd
@@ -90,9 +90,11 @@ class _SingularValues:
         k, start = jacobian.n_params, 0
         triangle = v.new_zeros(0, k + 1)
         for rows in jacobian.row_chunks():
+            require_room(2.0 * rows.numel(), rows, "a QR decomposition of rows of D")
             joined = torch.cat([rows, v[start : start + len(rows), None]], 1)
             triangle = torch.linalg.qr(torch.cat([triangle, joined]), mode="r").R
             start += len(rows)
+            del rows, joined  # the next ones need the memory
         left, values, right = svd(triangle[:, :k])
         rcond = max(jacobian.shape) * torch.finfo(values.dtype).eps if self.rcond is None else self.rcond
         keep = values > rcond * values[0]

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from geodescent._budget import allowed_bytes
 from geodescent._deadline import PIECE_SHARE, in_time, require_time
-from geodescent.jacobian import BlockJacobian, Jacobian
+from geodescent.jacobian import BlockJacobian, Jacobian, require_room
 from geodescent.linalg import EighFactor, definite
 
 BLOCKS_BYTES = 5e8  # Bytes of the blocks and their factors: where more outputs would not fit, outputs share blocks.
@@ -63,6 +63,7 @@ class OutputBlocks:
         factors = []
         for block in self.blocks:
             require_time("blocks of G as a preconditioner")
+            require_room(FACTOR_SIZES * block.numel(), block, "the factor of a block of G")
             factor = definite(block, damping=damping)
             if isinstance(factor, EighFactor) and damping == 0.0:
                 return None

@@ -7,9 +7,10 @@ from torch import Tensor
 
 from geodescent._deadline import require_time
 from geodescent._types import Outputs, Theta
-from geodescent.jacobian import Jacobian
+from geodescent.jacobian import Jacobian, require_room
 
 SHIFT = 4e-16  # Share of tr A: the first factor's damping, the level of rounding in the product.
+BESIDE_D = 4.0  # Matrices of the factor's size beside it: R⁻¹, EEᵀ, R⁻¹R⁻ᵀ, and the second factor.
 SHIFT_TRIES = 8  # Attempts to factorise, each with ten times the shift of the last.
 
 
@@ -47,6 +48,7 @@ class TwoFactors:
             return None
         require_time("a factor of D")
         rows = jacobian.dense() if wide else jacobian.dense().T
+        require_room(rows.numel() + BESIDE_D * lower.numel(), rows, "a factor of D")
         whitened = torch.linalg.solve_triangular(lower, rows, upper=False)
         require_time("a factor of D")
         inverse = torch.linalg.solve_triangular(lower, torch.eye(len(lower), device="cpu").to(lower), upper=False)

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import cache
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +19,8 @@ from geodescent._budget import require
 from geodescent._deadline import require_time
 from geodescent.jacobian import Columns
 from geodescent.outputs._rules import RULES
+
+AT_ONCE = 5.0  # Times the widest tensor: a call without a graph. A convolution copies what it reads and writes: 4.9.
 
 
 @dataclass(frozen=True)
@@ -94,7 +97,8 @@ def cotangents(outputs: Tensor, calls: list[Call], layouts: list[Layout]) -> lis
         return []
     pairs = zip(calls, layouts, strict=True)
     shapes = [(n, q, *layout.samples_first(_shell(call, outputs), n).shape[1:]) for call, layout in pairs]
-    n_bytes = outputs.dtype.itemsize * sum(math.prod(shape) for shape in shapes)
+    # those of one output are held twice: as autograd returns them, and where those of all outputs are collected
+    n_bytes = outputs.dtype.itemsize * sum(math.prod(shape) for shape in shapes) * (1.0 if q == 1 else 1.0 + 1.0 / q)
     what = f"the cotangents of {len(calls)} layers for {n} samples × {q} outputs"
     require(n_bytes, outputs.device, what=what, instead="Use fewer samples at a time.")
     edges = [call.edge for call in calls]
@@ -217,3 +221,66 @@ def _close(a: Tensor, b: Tensor) -> bool:
         return bool(torch.equal(a, b))
     tolerance = torch.finfo(a.dtype).eps ** 0.75
     return bool(((a - b).abs() <= tolerance * b.abs().max()).all())
+
+
+# --- how much memory a call takes, by what its graph holds ----------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class SampleBytes:
+    """Of a call, for each sample.
+
+    Attributes:
+        graph: bytes that operations save for a backward pass.
+        widest: bytes of the largest tensor among them.
+    """
+
+    graph: int = 0
+    widest: int = 0
+
+    @classmethod
+    def of(cls, two: Iterable[Node], three: Iterable[Node]) -> "SampleBytes":
+        """From the graphs of calls on two and on three samples: what does not differ belongs to no sample."""
+        of_two, of_three = _sizes(two), _sizes(three)
+        graph = max(0, sum(of_three) - sum(of_two))
+        if len(of_two) != len(of_three):
+            return cls(graph, graph)
+        return cls(graph, max((b - a for a, b in zip(of_two, of_three, strict=True)), default=0))
+
+    @property
+    def call(self) -> float:
+        """Bytes that a call without a graph holds."""
+        return AT_ONCE * self.widest
+
+    @property
+    def recorded(self) -> float:
+        """Bytes that a call with a graph holds: what is saved before its last operation, and what that one holds."""
+        return self.graph + max(0.0, self.call - self.widest)
+
+
+def require_calls(sample_bytes: float, n_samples: int, device: torch.device) -> None:
+    """Raises MemoryPlanError where a call of the model on so many samples does not fit."""
+    what = f"a call of the model on {n_samples} samples"
+    way_out = "Use fewer samples at a time: a DataLoader in the place of X and y gives them in batches."
+    require(sample_bytes * n_samples, device, what=what, instead=way_out)
+
+
+def _sizes(graph: Iterable[Node]) -> list[int]:
+    """The bytes of each memory that operations saved for a backward pass, the smallest first."""
+    memories = [t.untyped_storage() for node in graph for t in _saved(node) if t.layout == torch.strided]
+    return sorted({memory.data_ptr(): memory.nbytes() for memory in memories}.values())
+
+
+def _saved(node: Node) -> Iterator[Tensor]:
+    for name in _names(type(node)):
+        try:
+            value = getattr(node, name)
+        except RuntimeError:  # overwritten since: a backward pass will say so
+            continue
+        yield from (part for part in (value if isinstance(value, tuple) else (value,)) if isinstance(part, Tensor))
+
+
+@cache
+def _names(kind: type[Node]) -> tuple[str, ...]:
+    """Of the attributes that hold what a kind of operation saved; that of a user's own is `saved_tensors`."""
+    return tuple(name for name in dir(kind) if name.startswith("_saved_") or name == "saved_tensors")

@@ -8,19 +8,13 @@ import torch
 from torch import Tensor
 from torch.func import vjp, vmap
 
-from geodescent._budget import budget, fits
+from geodescent._budget import budget, reserved
 from geodescent._deadline import FORWARD_PASS, PIECE_SHARE, has_deadline, is_affordable, measuring
 from geodescent._errors import InputError, JacobianError
 from geodescent._types import Outputs, Theta
 from geodescent.jacobian import Jacobian, MatrixJacobian
 from geodescent.linalg import norm, row_dot
-from geodescent.outputs._autograd import (
-    columns_twice,
-    derivative_rows,
-    products,
-    random_rows,
-    value_and_derivative,
-)
+from geodescent.outputs._autograd import columns_twice, derivative_rows, products, random_rows, value_and_derivative
 from geodescent.outputs._given_jacobian import as_jacobian
 from geodescent.outputs._inputs import require_function
 from geodescent.outputs._parameters import Parameters, flat_theta
@@ -122,7 +116,8 @@ class FunctionMap:
         if self._jacobian is not None:
             return outputs, self._given(theta)
         m, k = outputs.numel(), self.n_params
-        is_small = min(m, k) <= budget().factor_order and fits(m * k * self.dtype.itemsize, self.device)
+        columns_and_d = 2.0 * m * k * self.dtype.itemsize
+        is_small = min(m, k) <= budget().factor_order and reserved(columns_and_d, self.device)
         if is_small and (dense := self._dense(theta)) is not None:
             return outputs, MatrixJacobian(dense)
         mv, rmv = products(self._attached, theta)

@@ -5,7 +5,7 @@ Calls on two and on three samples tell: the axis of a layer's input whose size d
 
 from collections import Counter
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +15,7 @@ from geodescent.jacobian import Columns, merged
 from geodescent.outputs._capture import (
     Call,
     Layout,
+    SampleBytes,
     columns_of,
     cotangents,
     groups_of,
@@ -37,6 +38,7 @@ class Routes:
         layouts: of these calls; None for a call that is left out.
         index: module → parameter → entries of θ, for parameters that go by rule.
         rest: names of the other parameters, whose columns autograd computes row by row.
+        held: how much memory a call of the model takes for each sample.
         groups: positions of the columns that share parameters; None before they are known.
     """
 
@@ -45,6 +47,7 @@ class Routes:
     layouts: list[Layout | None]
     index: dict[str, dict[str, Tensor]]
     rest: list[str]
+    held: SampleBytes = field(default_factory=SampleBytes)
     groups: list[list[int]] | None = None
 
     def kept(self, calls: list[Call]) -> tuple[list[Call], list[Layout]]:
@@ -120,8 +123,9 @@ def probed_routes(function: ModelFunction, two_samples: Inputs, three_samples: I
     two, outputs, leaves = _recorded(function, modules, two_samples)
     if not outputs.requires_grad:
         raise InputError("the outputs depend on no parameter that requires grad: there is nothing to fit.")
-    three, _, _ = _recorded(function, modules, three_samples)
+    three, outputs_of_three, leaves_of_three = _recorded(function, modules, three_samples)
     counts, graph = uses(outputs, leaves)
+    held = SampleBytes.of(graph, uses(outputs_of_three, leaves_of_three)[1])
     layouts = [
         layout if call.edge.node in graph else None for call, layout in zip(two, layouts_of(two, three), strict=True)
     ]
@@ -136,6 +140,7 @@ def probed_routes(function: ModelFunction, two_samples: Inputs, three_samples: I
         layouts=[layout for _, layout in calls],
         index={name: index[name] for name in ruled},
         rest=left_over(function, index, counts),
+        held=held,
     )
     kept, places = routes.kept([c for c, _ in calls])
     gradients = function.standing_at(leaves, lambda: cotangents(outputs, kept, places))

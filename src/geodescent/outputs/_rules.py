@@ -27,6 +27,7 @@ from geodescent.jacobian import (
     DenseInputs,
     IndexInputs,
     OuterColumns,
+    require_room,
 )
 
 Index = dict[str, Tensor]
@@ -59,15 +60,19 @@ def linear(module: nn.Linear, inputs: Tensor, cotangents: Tensor, index: Index, 
 def convolution(module: Any, inputs: Tensor, cotangents: Tensor, index: Index, label: str) -> list[Columns]:
     """A convolution is a linear layer on patches, one piece of columns a group."""
     n = len(cotangents)
-    patches = _patches(_padded(module, inputs.flatten(0, 1)), module.kernel_size, module.stride, module.dilation)
     g = _positions_last_but_one(cotangents)
     groups, pieces = module.groups, list[Columns]()
-    patches = torch.unflatten(patches, 1, (groups, -1))  # (N·c, groups, C/groups, L, kernel)
-    for k in range(groups):
-        a = patches[:, k].transpose(1, 2).flatten(2).reshape(n, g.shape[2], -1)
+    padded = _padded(module, inputs.flatten(0, 1))
+    for k, channels in enumerate(padded.chunk(groups, 1)):
         weight = index["weight"].chunk(groups)[k].flatten(1) if "weight" in index else None
         bias = index["bias"].chunk(groups)[k] if "bias" in index else None
-        pieces += affine_columns(a, DenseCotangents(g.chunk(groups, 3)[k]), weight, bias, label)
+        part = DenseCotangents(g.chunk(groups, 3)[k])
+        if weight is None:
+            pieces += affine_columns(channels, part, None, bias, label)
+            continue
+        windows = _windows(channels, module.kernel_size, module.stride, module.dilation)
+        a = _as_rows(windows, len(module.kernel_size), with_ones=bias is not None)
+        pieces.append(_outer(a.reshape(n, g.shape[2], -1), part, weight, bias, label))
     return pieces
 
 
@@ -84,13 +89,13 @@ def transposed_convolution(module: Any, inputs: Tensor, cotangents: Tensor, inde
     for i in reversed(dims):
         reach = (sizes[i] - 1) * module.stride[i] + module.dilation[i] * (module.kernel_size[i] - 1) + 1
         pad += [module.padding[i], reach - module.padding[i] - cotangents.shape[4 + i]]
-    patches = _patches(F.pad(cotangents.flatten(0, 2), pad), module.kernel_size, module.stride, module.dilation)
-    patches = torch.unflatten(
-        torch.unflatten(patches, 0, (n, q, c)), 3, (module.groups, -1)
-    )  # (N, Q, c, groups, C, L, kernel)
+    require_room(cotangents.numel(), cotangents, "a copy of the cotangents")
+    padded = F.pad(cotangents.flatten(0, 2), pad)
     a = torch.unflatten(inputs.flatten(3), 2, (module.groups, -1))
-    for k in range(module.groups):
-        g = patches[:, :, :, k].transpose(3, 4).flatten(4).flatten(2, 3)
+    for k, channels in enumerate(padded.chunk(module.groups, 1)):
+        windows = _windows(channels, module.kernel_size, module.stride, module.dilation)
+        rows = _as_rows(windows, len(module.kernel_size), with_ones=False)
+        g = rows.view(n, q, c * rows.shape[1], -1)
         inputs_k = a[:, :, k].transpose(2, 3).flatten(1, 2)
         weight = index["weight"].chunk(module.groups)[k].flatten(1).T
         pieces.append(OuterColumns(DenseInputs(inputs_k), DenseCotangents(g), weight, label))
@@ -191,10 +196,16 @@ def affine_columns(
     g = DenseCotangents(g) if isinstance(g, Tensor) else g
     if weight is None:
         return [] if bias is None else [DenseColumns(g.dense().sum(2), bias, label)]
-    if bias is None:
-        return [OuterColumns(DenseInputs(a), g, weight, label)]
-    ones = a.new_ones(*a.shape[:2], 1)
-    return [OuterColumns(DenseInputs(torch.cat([a, ones], 2)), g, torch.cat([weight, bias[:, None]], 1), label)]
+    if bias is not None:
+        require_room(a.numel() + a.shape[0] * a.shape[1], a, "a copy of the inputs of a layer")
+        a = torch.cat([a, a.new_ones(*a.shape[:2], 1)], 2)
+    return [_outer(a, g, weight, bias, label)]
+
+
+def _outer(a: Tensor, g: Cotangents, weight: Tensor, bias: Tensor | None, label: str) -> OuterColumns:
+    """The columns of W, or of [W b] where ones are appended to a already."""
+    index = weight if bias is None else torch.cat([weight, bias[:, None]], 1)
+    return OuterColumns(DenseInputs(a), g, index, label)
 
 
 def _affine(normalised: Tensor, cotangents: Tensor, index: Index, label: str, *, axes: int) -> list[Columns]:
@@ -203,6 +214,7 @@ def _affine(normalised: Tensor, cotangents: Tensor, index: Index, label: str, *,
     size = math.prod(cotangents.shape[-axes:])
     g = cotangents.reshape(n, q, -1, size)
     z = normalised.reshape(n, 1, -1, size)
+    require_room(g.numel() + z.numel(), g, "a copy of the cotangents")
     parts = {"weight": lambda: (g * z).sum(2), "bias": lambda: g.sum(2)}
     return [DenseColumns(parts[name](), where.reshape(-1), label) for name, where in index.items()]
 
@@ -214,7 +226,10 @@ def _channels_last(tensor: Tensor, axis: int) -> Tensor:
 def _positions_last_but_one(cotangents: Tensor) -> Tensor:
     """`(N, Q, c, C, …) → (N, Q, P, C)`."""
     n, q = cotangents.shape[:2]
-    return cotangents.movedim(3, -1).reshape(n, q, -1, cotangents.shape[3]).contiguous()  # many products follow
+    last = cotangents.movedim(3, -1)
+    if not last.is_contiguous():
+        require_room(last.numel(), last, "a copy of the cotangents")
+    return last.reshape(n, q, -1, cotangents.shape[3]).contiguous()  # many products follow
 
 
 def _padded(module: Any, inputs: Tensor) -> Tensor:
@@ -230,10 +245,20 @@ def _padded(module: Any, inputs: Tensor) -> Tensor:
     return F.pad(inputs, pad, mode=mode)
 
 
-def _patches(inputs: Tensor, kernel: tuple[int, ...], stride: tuple[int, ...], dilation: tuple[int, ...]) -> Tensor:
-    """`(B, C, …) → (B, C, L, ∏kernel)`, L the number of places of the kernel."""
-    dims = len(kernel)
-    for i in range(dims):
+def _windows(inputs: Tensor, kernel: tuple[int, ...], stride: tuple[int, ...], dilation: tuple[int, ...]) -> Tensor:
+    """`(B, C, …) → (B, C, places…, kernel…)`: what the kernel sees at each of its places, without a copy."""
+    for i in range(len(kernel)):
         reach = dilation[i] * (kernel[i] - 1) + 1
         inputs = inputs.unfold(2 + i, reach, stride[i])[..., :: dilation[i]]
-    return inputs.flatten(2 + dims).flatten(2, 1 + dims)
+    return inputs
+
+
+def _as_rows(windows: Tensor, dims: int, *, with_ones: bool) -> Tensor:
+    """`(B, C, places…, kernel…) → (B, L, C·∏kernel)`, one copy; ones appended as a last column where they are asked."""
+    by_place = windows.movedim(1, 1 + dims)  # (B, places…, C, kernel…)
+    seen, places = by_place.shape[1 + dims :], by_place.shape[1 : 1 + dims]
+    width = math.prod(seen)
+    require_room(len(windows) * math.prod(places) * (width + with_ones), windows, "the patches of a convolution")
+    rows = windows.new_ones(len(windows), math.prod(places), width + with_ones)
+    rows[..., :width].view(len(windows), *places, *seen).copy_(by_place)
+    return rows

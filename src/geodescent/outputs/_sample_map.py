@@ -9,7 +9,7 @@ from geodescent._types import Outputs, Theta
 from geodescent._wrappers import unwrapped
 from geodescent.jacobian import Block, BlockJacobian, Columns
 from geodescent.outputs._autograd import differentiable
-from geodescent.outputs._capture import Call, apart, cotangents, recording
+from geodescent.outputs._capture import Call, apart, cotangents, recording, require_calls
 from geodescent.outputs._chain import is_last_linear
 from geodescent.outputs._function import ModelFunction, ModuleMap
 from geodescent.outputs._inputs import (
@@ -87,7 +87,7 @@ class SampleMap(ModuleMap):
             self.output_shape = output_shape(self.function, two, three)
             with differentiable("the model"):
                 self.routes: Routes = probed_routes(self.function, two, three)
-            self._per_sample = PerSample(self.routes.rest)
+            self._per_sample = PerSample(self.routes.rest, self.routes.held.graph)
             if check:
                 n = min(CHECK_SAMPLES, self.n_samples)
                 few = self.at([i * self.n_samples // n for i in range(n)])
@@ -123,6 +123,7 @@ class SampleMap(ModuleMap):
 
     def __call__(self, theta: Theta) -> Outputs:
         """`x[θ]`, (N, Q); one forward pass."""
+        require_calls(self.routes.held.call, self.n_samples, self.device)
         with torch.no_grad():
             return self.function.outputs(self.function.views(theta), self.inputs)
 
@@ -135,6 +136,7 @@ class SampleMap(ModuleMap):
     def linearise(self, theta: Theta | None = None) -> tuple[Outputs, BlockJacobian]:
         """`x[θ]`, (N, Q), and its Jacobian: one forward pass, Q backward passes through activations."""
         theta = self.theta if theta is None else theta
+        require_calls(self.routes.held.recorded, self.n_samples, self.device)
         leaves = self.function.leaves(theta)
         return self.function.standing_at(leaves, lambda: self._linearised(theta))
 

@@ -6,7 +6,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from geodescent._budget import fits
+from geodescent._budget import reserved
 from geodescent._types import Outputs, Theta
 from geodescent.jacobian import Jacobian
 
@@ -30,7 +30,7 @@ class Summed:
     @classmethod
     def zero(cls, k: int, device: torch.device) -> "Summed | None":
         """Nothing yet; None where `DᵀD` does not fit into memory."""
-        if not fits(NORMAL_MATRICES * k * k * torch.float64.itemsize, device):
+        if not reserved(NORMAL_MATRICES * k * k * torch.float64.itemsize, device):
             return None
         zeros = torch.zeros(k + 1, k, dtype=torch.float64, device=device)
         return cls(zeros[1:], zeros[0])

@@ -135,7 +135,7 @@ def _refuse_slopes(few: FewSamples, here: Gradients, gradient: Theta, way: Theta
 
 
 def _silent_by_convention(function: ModelFunction) -> Tensor | None:
-    """Which entries of θ have no derivative by torch's convention: the rows of embeddings for padding. None: all have."""
+    """Which entries of θ have no derivative by torch's convention: rows of embeddings for padding; None for none."""
     padded = [m for m in function.model.modules() if isinstance(m, nn.Embedding | nn.EmbeddingBag)]
     if not padded:
         return None
