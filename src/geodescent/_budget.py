@@ -100,10 +100,15 @@ def reserved(n_bytes: float, device: torch.device) -> bool:
 def require(n_bytes: float, device: torch.device, *, what: str, instead: str) -> None:
     """Raises MemoryPlanError unless `n_bytes` are reserved, before the out-of-memory killer could end the process."""
     if not reserved(n_bytes, device):
-        free = available_bytes(device) / 1e9
-        raise MemoryPlanError(
-            f"{what} needs {n_bytes / 1e9:.2f} GB, and {FRACTION:.0%} of the {free:.2f} GB free are allowed. {instead}"
-        )
+        raise too_large(n_bytes, device, what=what, instead=instead)
+
+
+def too_large(n_bytes: float, device: torch.device, *, what: str, instead: str) -> MemoryPlanError:
+    """The error that tells what does not fit."""
+    free = available_bytes(device) / 1e9
+    return MemoryPlanError(
+        f"{what} needs {n_bytes / 1e9:.2f} GB, and {FRACTION:.0%} of the {free:.2f} GB free are allowed. {instead}"
+    )
 
 
 @lru_cache(maxsize=1)

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from geodescent.jacobian._room import require_room
 from geodescent.jacobian._workspace import Workspace
+from geodescent.linalg import sum_of_squares
 
 COPY_OF_ROWS = "a copy of rows of D"
 
@@ -184,11 +185,10 @@ class DenseColumns:
         out.index_add_(0, self.index, self.values.flatten(0, 1).T @ u.reshape(-1))
 
     def row_squares(self) -> Tensor:
-        squares: Tensor = torch.linalg.vector_norm(self.values, dim=2).square()  # without a copy
-        return squares
+        return sum_of_squares(self.values, 2)
 
     def add_column_squares(self, out: Tensor) -> None:
-        out.index_add_(0, self.index, torch.linalg.vector_norm(self.values, dim=(0, 1)).square())
+        out.index_add_(0, self.index, sum_of_squares(self.values, (0, 1)))
 
     def add_block(self, other: Columns, out: Tensor, work: Workspace, *, fresh: bool) -> None:
         values = other.rows().values.flatten(0, 1)

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from geodescent.jacobian._room import require_room
+from geodescent.linalg import sum_of_squares
 
 COPY_OF_COTANGENTS = "a copy of the cotangents"
 CHUNK = 2**18  # Numbers formed at once where only their sums are needed: 2 MB in float64, which fit the cache.
@@ -80,7 +81,7 @@ class DenseCotangents:
     def squares(self, inner: Tensor) -> Tensor:
         """`Σ_pp' inner[i,p,p'] g[i,q,p]·g[i,q,p']`, (N, Q), for a·a' of each sample's positions, (N, P, P)."""
         if self.shape[2] == 1:
-            squares: Tensor = torch.linalg.vector_norm(self.values[:, :, 0], dim=2).square() * inner[:, 0]
+            squares = sum_of_squares(self.values[:, :, 0], 2) * inner[:, 0]
             return squares
         return ((self.values @ self.values.transpose(2, 3)) * inner[:, None]).sum((2, 3))
 

@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from geodescent._budget import require
+from geodescent._budget import reserved, too_large
 
 WAY_OUT = "Use fewer samples at a time: a DataLoader in the place of X and y gives them in batches."
 
@@ -13,4 +13,6 @@ def require_room(numbers: float, like: Tensor, what: str) -> None:
     Args:
         what: they are, for the message.
     """
-    require(numbers * like.element_size(), like.device, what=f"{what} of {numbers:,.0f} numbers", instead=WAY_OUT)
+    n_bytes = numbers * like.element_size()
+    if not reserved(n_bytes, like.device):
+        raise too_large(n_bytes, like.device, what=f"{what} of {numbers:,.0f} numbers", instead=WAY_OUT)

@@ -19,7 +19,7 @@ from geodescent.jacobian import (
     require_room,
     same_columns,
 )
-from geodescent.linalg import EIGH_FLOPS, total
+from geodescent.linalg import EIGH_FLOPS, sum_of_squares, total
 
 COTANGENTS_A_ROW = 16  # Cotangents for each row of a layer: more of them change neither axes nor diagonal much.
 WIDEST = 1024  # Order of a factor: the eigenvectors of a wider one cost more than the iterations they save.
@@ -70,7 +70,7 @@ class LayerFactor:
     def _of_rows(cls, rows: list[Tensor], index: Tensor) -> "LayerFactor":
         values = rows[0] if len(rows) == 1 else torch.cat(rows)
         axes = _axes([DenseInputs(values[:, None])], [1.0])
-        return cls(index[None], None, axes, _sum_of_squares(_turned(values, axes), 0)[None])
+        return cls(index[None], None, axes, sum_of_squares(_turned(values, axes), 0)[None])
 
     def raised(self, other: Tensor) -> "LayerFactor":
         """With the mean of other contributions to the diagonal of BᵀB, (K,), added to λ."""
@@ -107,7 +107,7 @@ class LayerFactors:
         rest = torch.zeros(jacobian.n_params, dtype=jacobian.dtype, device=jacobian.device)
         for piece in overlapping:
             rows = piece.rows()
-            rest.index_add_(0, rows.index, _sum_of_squares(rows.values, (0, 1)))
+            rest.index_add_(0, rows.index, sum_of_squares(rows.values, (0, 1)))
         return cls(tuple(part.raised(rest) for part in parts), rest)
 
     def damped(self, damping: float) -> Callable[[Theta], Theta]:
@@ -178,12 +178,6 @@ def _turned(vectors: Tensor, axes: Tensor | None) -> Tensor:
     return vectors @ axes
 
 
-def _sum_of_squares(vectors: Tensor, dims: int | tuple[int, int]) -> Tensor:
-    """Without a copy of the vectors."""
-    squares: Tensor = torch.linalg.vector_norm(vectors, dim=dims).square()
-    return squares
-
-
 def _turned_squares(piece: OuterColumns, left: Tensor | None, right: Tensor | None) -> Tensor:
     """The diagonal of BᵀB in these axes."""
     inputs = DenseInputs(_turned(piece.inputs.dense(), right))
@@ -195,10 +189,10 @@ def _squares(piece: OuterColumns) -> Tensor:
     n, q, p, _ = piece.cotangents.shape
     inputs = piece.inputs
     if p == 1:
-        squares = _sum_of_squares(piece.cotangents.dense(), 1)
+        squares = sum_of_squares(piece.cotangents.dense(), 1)
         known = inputs if not isinstance(inputs, DenseInputs) else DenseInputs(inputs.dense().square())
         moments = known.collect(squares)
         return moments if piece.scale is None else moments * piece.scale.square()
     some = min(n, max(1, budget().rows_numbers // max(1, q * piece.width)))
     rows = piece.samples(slice(0, n, -(-n // some))).rows().values
-    return _sum_of_squares(rows, (0, 1)).view(piece.index.shape) * (n / len(rows))
+    return sum_of_squares(rows, (0, 1)).view(piece.index.shape) * (n / len(rows))

@@ -28,7 +28,18 @@ from geodescent.linalg._stopping import (
     gap_test,
     residual_test,
 )
-from geodescent.linalg._sums import PARAMETERS, ROWS, Space, dot, norm, row_dot, row_norm, row_total, total
+from geodescent.linalg._sums import (
+    PARAMETERS,
+    ROWS,
+    Space,
+    dot,
+    norm,
+    row_dot,
+    row_norm,
+    row_total,
+    sum_of_squares,
+    total,
+)
 from geodescent.linalg._svd import singular_values, svd
 
 __all__ = [
@@ -64,6 +75,7 @@ __all__ = [
     "row_norm",
     "row_total",
     "singular_values",
+    "sum_of_squares",
     "svd",
     "total",
 ]

@@ -6,14 +6,27 @@ which every process would hold, would not. So there is one function for each kin
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import reduce
 
 import torch
 from torch import Tensor
+
+SQUARED = 2**18  # Numbers whose squares are held at a time.
 
 
 def dot(a: Tensor, b: Tensor) -> float:
     """`⟨a, b⟩` of two vectors of parameters."""
     return float(torch.dot(a.reshape(-1), b.reshape(-1)))
+
+
+def sum_of_squares(values: Tensor, dims: int | tuple[int, ...]) -> Tensor:
+    """`Σ v²` over these axes; the squares of few numbers at a time are held."""
+    over = {dims} if isinstance(dims, int) else set(dims)
+    step = max(1, SQUARED // max(1, values[:1].numel()))
+    if len(values) <= step:
+        return values.square().sum(dims)
+    parts = [part.square().sum(dims) for part in torch.split(values, step)]
+    return reduce(torch.add, parts) if 0 in over else torch.cat(parts)
 
 
 def norm(a: Tensor) -> float:
