@@ -89,9 +89,14 @@ def held_bytes(device: torch.device) -> int:
     """What the process holds now: resident memory, or what torch's allocator has given out."""
     if device.type == "cuda":
         return int(torch.cuda.memory_allocated(device))
-    with suppress(OSError), Path("/proc/self/statm").open("rb", buffering=0) as statm:
-        return int(statm.read().split()[1]) * PAGE
-    return _most_resident()
+    try:
+        statm = os.open("/proc/self/statm", os.O_RDONLY)
+    except OSError:
+        return _most_resident()
+    try:
+        return int(os.read(statm, 128).split()[1]) * PAGE
+    finally:
+        os.close(statm)
 
 
 def highest_bytes() -> int:

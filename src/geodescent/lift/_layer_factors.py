@@ -22,6 +22,7 @@ from geodescent.jacobian import (
 from geodescent.linalg import EIGH_FLOPS, sum_of_squares, total
 
 COTANGENTS_A_ROW = 16  # Cotangents for each row of a layer: more of them change neither axes nor diagonal much.
+ROTATED = "a rotated copy of the factors of a layer"
 WIDEST = 1024  # Order of a factor: the eigenvectors of a wider one cost more than the iterations they save.
 
 
@@ -70,6 +71,7 @@ class LayerFactor:
     def _of_rows(cls, rows: list[Tensor], index: Tensor) -> "LayerFactor":
         values = rows[0] if len(rows) == 1 else torch.cat(rows)
         axes = _axes([DenseInputs(values[:, None])], [1.0])
+        require_room(values.numel(), values, ROTATED)
         return cls(index[None], None, axes, sum_of_squares(_turned(values, axes), 0)[None])
 
     def raised(self, other: Tensor) -> "LayerFactor":
@@ -172,16 +174,15 @@ def _added(parts: list[Tensor]) -> Tensor:
 
 
 def _turned(vectors: Tensor, axes: Tensor | None) -> Tensor:
-    if axes is None:
-        return vectors
-    require_room(vectors.numel(), vectors, "a rotated copy of the factors of a layer")
-    return vectors @ axes
+    return vectors if axes is None else vectors @ axes
 
 
 def _turned_squares(piece: OuterColumns, left: Tensor | None, right: Tensor | None) -> Tensor:
     """The diagonal of BᵀB in these axes."""
-    inputs = DenseInputs(_turned(piece.inputs.dense(), right))
-    return _squares(replace(piece, inputs=inputs, cotangents=DenseCotangents(_turned(piece.cotangents.dense(), left))))
+    a, g = piece.inputs.dense(), piece.cotangents.dense()
+    require_room(a.numel() * (right is not None) + g.numel() * (left is not None), g, ROTATED)
+    turned = DenseInputs(_turned(a, right)), DenseCotangents(_turned(g, left))
+    return _squares(replace(piece, inputs=turned[0], cotangents=turned[1]))
 
 
 def _squares(piece: OuterColumns) -> Tensor:
