@@ -146,7 +146,7 @@ def test_an_account_is_closed_after_an_exception() -> None:
 )
 def test_fit_and_flow_say_both(run: Any) -> None:
     torch.manual_seed(0)
-    stats = run(mlp(4, 200, 200, 1), normal(300, 4), normal(300, 1)).stats
+    stats = run(mlp(4, 60, 60, 1), normal(400, 4), normal(400, 1)).stats
     assert 0.0 < stats["planned_mb"] < 200.0 and 0.0 <= stats["peak_mb"] < 200.0
 
 
