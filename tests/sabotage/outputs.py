@@ -117,8 +117,14 @@ OUTPUTS = (
     ),
     Sabotage(
         "outputs/checks/_agreement.py",
+        'or not _Product("", v, ours, 1.0).agrees(theirs):',
+        "or False:",
+        "outputs/test_own_rules.py::test_a_rule_that_breaks_the_gram_alone_is_noticed",
+    ),
+    Sabotage(
+        "outputs/checks/_agreement.py",
         "    rounded, tiny = set[str]()",
-        "    gradient[(gradient * sizes).abs() < torch.finfo(gradient.dtype).eps ** 0.75 * size] = 0.0\n"
+        "    gradient[scaled.abs() < torch.finfo(gradient.dtype).eps ** 0.75 * size] = 0.0\n"
         "    rounded, tiny = set[str]()",
         "outputs/test_cancelled_blocks.py::test_a_part_below_the_rounding_of_the_whole_is_no_disagreement",
     ),
