@@ -83,7 +83,7 @@ class ModelFunction:
 
     def views(self, theta: Theta) -> dict[str, Tensor]:
         """θ cut into the module's parameters, without a copy."""
-        parts = torch.split(theta, self._sizes)
+        parts = theta.split_with_sizes(self._sizes)
         return {p.name: part.view(p.shape) for p, part in zip(self.parameters, parts, strict=True)}
 
     def leaves(self, theta: Theta) -> dict[str, Tensor]:
