@@ -99,8 +99,8 @@ OUTPUTS = (
     ),
     Sabotage(
         "outputs/checks/_agreement.py",
-        "    return any(norm(off - other.off[where]) > ANOTHER * size for other in nearby)",
-        "    return False",
+        "        return any(norm(off - other.off[where]) > ANOTHER * size for other in self.nearby())",
+        "        return False",
         "outputs/test_cancelled_blocks.py::test_rounding_errors_are_no_disagreement",
     ),
     Sabotage(
@@ -123,9 +123,9 @@ OUTPUTS = (
     ),
     Sabotage(
         "outputs/checks/_agreement.py",
-        "    rounded, tiny = set[str]()",
+        "    rounded, tiny, eps = set[str]()",
         "    gradient[scaled.abs() < torch.finfo(gradient.dtype).eps ** 0.75 * size] = 0.0\n"
-        "    rounded, tiny = set[str]()",
+        "    rounded, tiny, eps = set[str]()",
         "outputs/test_cancelled_blocks.py::test_a_part_below_the_rounding_of_the_whole_is_no_disagreement",
     ),
 )

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from geodescent._settings import Number
 from geodescent._types import Theta
-from geodescent.flow import Array, Velocity, path_of
+from geodescent.flow import Array, Velocity, is_finite, path_of
 from geodescent.geometry._objective import Objective, ObjectiveAt, squared_norm
 from geodescent.lift import PlannedLift
 from geodescent.outputs import Inputs
@@ -83,6 +83,8 @@ def _velocity(problem: Problem, objective_at: ObjectiveAt, strength: float) -> V
 
     def velocity(time: float, theta: Theta) -> Theta:
         residual, jacobian = problem.linearise(theta, dtype=torch.float64)
+        if not is_finite(residual, jacobian):
+            return torch.full_like(theta, torch.nan)
         slope = strength * objective_at(theta)[1]
         return lift.prepare(jacobian).lift(jacobian.mv(slope) - residual, damping=0.0).velocity - slope
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from geodescent._errors import InputError
 from geodescent._types import Outputs, Theta
 from geodescent.costs import OutputCost
-from geodescent.flow import Array, Velocity, path_of
+from geodescent.flow import Array, Velocity, is_finite, path_of
 from geodescent.jacobian import Jacobian
 from geodescent.lift import PlannedLift
 from geodescent.outputs import Inputs, SampleMap
@@ -99,6 +99,8 @@ def _velocity(outputs: SampleMap, targets: Tensor, cost: OutputCost, rows: Metri
 
     def velocity(time: float, theta: Theta) -> Theta:
         x, jacobian = outputs.linearise(theta)
+        if not is_finite(x.reshape(-1), jacobian) or not bool(cost.gradient(x.double(), targets).isfinite().all()):
+            return torch.full_like(theta, torch.nan)
         lifted, wanted = rows(cost, x.double(), targets, jacobian.to(torch.float64))
         return lift.prepare(lifted).lift(wanted, damping=0.0).velocity
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from geodescent._settings import UP_TO_ONE
 from geodescent._types import Theta
-from geodescent.flow import Array, Velocity, path_of
+from geodescent.flow import Array, Velocity, is_finite, path_of
 from geodescent.lift import HomotopyLift, PlannedLift
 from geodescent.outputs import Inputs
 from geodescent.problem import Model, Problem, problem_of
@@ -80,6 +80,8 @@ def _velocity(problem: Problem, alpha: Callable[[float], float], scale: float) -
 
     def velocity(time: float, theta: Theta) -> Theta:
         residual, jacobian = problem.linearise(theta, dtype=torch.float64)
+        if not is_finite(residual, jacobian):
+            return torch.full_like(theta, torch.nan)
         lift = HomotopyLift(alpha(time), scale, dense)
         return lift.prepare(jacobian).lift(-residual, damping=0.0).velocity
 

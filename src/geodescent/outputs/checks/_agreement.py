@@ -17,6 +17,7 @@ from geodescent.outputs._autograd import SUMMED, differ, is_nothing, sizes_of, v
 from geodescent.outputs._function import ModelFunction
 from geodescent.outputs._inputs import Inputs
 
+UNSEEN = 10.0  # Times eps of the outputs: a difference that no output would show.
 ANOTHER = 0.5  # Share of a difference by which it changes over some rounding errors of θ, if it is rounding itself.
 SILENT = 0.1  # Share of a part of the gradient that rounding makes up, where the part says nothing.
 
@@ -68,14 +69,40 @@ class Gradients:
         return (self.ours - self.theirs) * self.sizes
 
 
-def check_agreement(
-    function: ModelFunction, inputs: Inputs, here: Gradients, nearby: Callable[[], Iterator[Gradients]]
-) -> Theta:
+@dataclass(frozen=True)
+class Rounding:
+    """What tells rounding errors from wrong numbers.
+
+    Attributes:
+        nearby: `Dᵀu` by both ways at a few points close by, where rounding is another and a wrong rule as wrong.
+        exactly: `Dᵀu` with more digits; None where there are no more, or the model cannot be copied.
+    """
+
+    nearby: Callable[[], Iterator[Gradients]]
+    exactly: Callable[[], Theta | None]
+
+    def explains(self, here: Gradients, where: Tensor | slice) -> bool:
+        """Whether a difference is rounding: with more digits by layers as right as autograd, or another close by."""
+        exact = self.exactly()
+        if exact is not None and bool(torch.isfinite(exact).all()):
+            ours, theirs = (norm(found[where].double() - exact[where]) for found in (here.ours, here.theirs))
+            if ours <= SUMMED * theirs:
+                return True
+        off, size = here.off[where], norm(here.off[where])
+        return any(norm(off - other.off[where]) > ANOTHER * size for other in self.nearby())
+
+    def is_all(self, here: Gradients) -> bool:
+        """Whether Dᵀu itself is another close by, as where all of it is zero by cancellation."""
+        others = (norm((other.theirs - here.theirs) * here.sizes) for other in self.nearby())
+        return any(off > ANOTHER * norm(here.theirs * here.sizes) for off in others)
+
+
+def check_agreement(function: ModelFunction, inputs: Inputs, here: Gradients, rounding: Rounding) -> Theta:
     """Compares Dᵀu and G u by layers with autograd's Dᵀu and D(Dᵀu); Dᵀu, zero in parts that are rounding alone.
 
     Args:
         here: at the point of the check.
-        nearby: the same at a few points close by, where rounding is another and a wrong rule as wrong as here.
+        rounding: of both.
 
     Raises: JacobianError, naming the layer that disagrees.
     """
@@ -84,9 +111,9 @@ def check_agreement(
     whole = max(size, norm(here.outputs * u))  # of what rounding errors are a share
     parts: list[Part] = [(piece.label, piece.index.reshape(-1)) for piece in jacobian.columns]
     of_parameters: list[Part] = [(p.name, p.entries) for p in function.parameters]  # a bias beside a larger weight
-    rounded, tiny = set[str](), torch.finfo(gradient.dtype).tiny
+    rounded, tiny, eps = set[str](), torch.finfo(gradient.dtype).tiny, torch.finfo(gradient.dtype).eps
     for name, where in disagreeing([*parts, *of_parameters], here.ours, here.theirs, here.theta):
-        if not _is_rounding(here, nearby(), where):
+        if norm(here.off[where]) > UNSEEN * eps * whole and not rounding.explains(here, where):
             _refuse(name, "Dᵀu", norm(here.ours[where] - here.theirs[where]), norm(here.theirs[where]))
         rounded.add(name)
     for _, where in [*parts, *of_parameters]:
@@ -104,14 +131,10 @@ def check_agreement(
     products = _not_together(products, lambda v: _autograd_mv(function, here.theta, v, inputs))
     products.append(_Product("the whole model", here.theirs, jacobian.gram() @ u.reshape(-1), size / max(whole, tiny)))
     for product in products:
-        product.compare(_autograd_mv(function, here.theta, product.v, inputs))
+        theirs = _autograd_mv(function, here.theta, product.v, inputs)
+        if not product.agrees(theirs) and not rounding.is_all(here):
+            _refuse(product.name, "G u", norm(product.ours - theirs.detach().reshape(-1)), norm(theirs))
     return gradient
-
-
-def _is_rounding(here: Gradients, nearby: Iterator[Gradients], where: Tensor | slice) -> bool:
-    """Whether a difference is another one close by, as that of two zeros by cancellation is."""
-    off, size = here.off[where], norm(here.off[where])
-    return any(norm(off - other.off[where]) > ANOTHER * size for other in nearby)
 
 
 @dataclass(frozen=True)
@@ -136,11 +159,6 @@ class _Product:
         theirs = theirs.detach().reshape(-1)
         whole = max(norm(self.ours), norm(theirs)) * max(1.0, SUMMED / max(self.share, torch.finfo(theirs.dtype).eps))
         return not bool(torch.isfinite(theirs).all()) or not differ(self.ours, theirs, whole)
-
-    def compare(self, theirs: Outputs) -> None:
-        """Raises JacobianError where it does not agree."""
-        if not self.agrees(theirs):
-            _refuse(self.name, "G u", norm(self.ours - theirs.detach().reshape(-1)), norm(theirs))
 
 
 def _not_together(products: list[_Product], autograd_mv: Callable[[Theta], Outputs]) -> list[_Product]:

@@ -4,7 +4,9 @@ At the module's own parameters much looks right that is not: what reads them dur
 from an earlier call, or holds them in a closure, has the right numbers there and nowhere else.
 """
 
+import copy
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from typing import Protocol
 
@@ -17,7 +19,7 @@ from geodescent.jacobian import BlockJacobian
 from geodescent.outputs._autograd import gradient_of, random_rows
 from geodescent.outputs._function import ModelFunction
 from geodescent.outputs._inputs import Inputs, map_inputs
-from geodescent.outputs.checks._agreement import Gradients, check_agreement, disagreeing
+from geodescent.outputs.checks._agreement import Gradients, Rounding, check_agreement, disagreeing
 from geodescent.outputs.checks._attributes import Attributes
 from geodescent.outputs.checks._probing import near
 from geodescent.outputs.checks._slopes import NAMED, SlopeCheck, point_of_check
@@ -62,9 +64,22 @@ def check_elsewhere(few: FewSamples, before: Attributes) -> bool:
             moved = few.on(map_inputs(partial(_scaled_by, step), few.inputs))
             yield _gradients(moved, theta + step * here.sizes * way, u)[0]
 
-    gradient = check_agreement(function, few.inputs, here, nearby)
+    rounding = Rounding(nearby, lambda: _in_double(few, theta, u))
+    gradient = check_agreement(function, few.inputs, here, rounding)
     _refuse_slopes(few, here, gradient, way)
     return not disagreeing([("", slice(None))], afterwards, here.theirs, theta)
+
+
+def _in_double(few: FewSamples, theta: Theta, u: Outputs) -> Theta | None:
+    """Dᵀu of a copy in float64; None for a model in float64, and for one that cannot be copied or converted."""
+    if theta.dtype == torch.float64:
+        return None
+    try:
+        function = replace(few.function, model=copy.deepcopy(few.function.model).double(), dtype=torch.float64)
+        inputs = map_inputs(lambda x: x.double() if x.is_floating_point() else x, few.inputs)
+        return _by_autograd(function, inputs, theta.double(), u.double())[1]
+    except Exception:  # modules of the user's may raise anything
+        return None
 
 
 def _scaled_by(step: float, x: Tensor) -> Tensor:
@@ -74,19 +89,24 @@ def _scaled_by(step: float, x: Tensor) -> Tensor:
 
 def _gradients(few: FewSamples, theta: Theta, u: Outputs) -> tuple[Gradients, Theta]:
     """Dᵀu while the model's parameters are θ, and by the same graph after they are its own again."""
-    function = few.function
+    x, theirs, afterwards = _by_autograd(few.function, few.inputs, theta, u)
+    jacobian = few.linearise(theta)[1]
+    return Gradients(theta, jacobian, x, u, jacobian.rmv(u), theirs), afterwards
+
+
+def _by_autograd(function: ModelFunction, inputs: Inputs, theta: Theta, u: Outputs) -> tuple[Outputs, Theta, Theta]:
+    """x[θ], Dᵀu while the model's parameters are θ, and Dᵀu by the same graph afterwards."""
     leaves = function.leaves(theta)
     wanted = list(leaves.values())
 
     def inside() -> tuple[Outputs, list[torch.Tensor]]:
         with torch.enable_grad():
-            x = function.rows(few.inputs)
+            x = function.rows(inputs)
         return x, gradient_of(x, wanted, u)
 
     x, gradients = function.standing_at(leaves, inside)
     theirs, afterwards = (torch.cat([g.reshape(-1) for g in found]) for found in (gradients, gradient_of(x, wanted, u)))
-    jacobian = few.linearise(theta)[1]
-    return Gradients(theta, jacobian, x.detach(), u, jacobian.rmv(u), theirs), afterwards
+    return x.detach(), theirs, afterwards
 
 
 def _refuse_memory(few: FewSamples, theta: Theta, before: Attributes) -> None:

@@ -16,6 +16,7 @@ from geodescent.outputs._second_derivative import Function
 AGREES = 1e-3
 """Share of `⟨u, D v⟩` by which D may differ from a difference: solvers inside f have derivatives this good."""
 BENT = 10.0  # Times the difference of the slopes ahead and behind: D at a kink is one of them, summed over random rows.
+UNSEEN_CHANGE = 2.0  # Times eps of an output: smaller changes are rounded away.
 ROUNDED = 100.0  # Times eps of the outputs: what calls of f are off by, for sums of some thousand numbers.
 SHORTENED = (2.0, 5.0, 11.0)
 """Factors by which other differences are shorter: they agree on a slope, not on jumps or noise."""
@@ -102,10 +103,14 @@ class SlopeCheck:
     def _differs(self, v: Theta) -> bool:
         slope, bend = self._slope(v, self._step)
         ours, theirs = row_dot(self.gradient, v), row_dot(self.u, slope)
-        rounding = ROUNDED * torch.finfo(v.dtype).eps
+        eps = torch.finfo(v.dtype).eps
+        rounding = ROUNDED * eps
         if abs(ours) * self._step <= rounding * row_norm(self.u * self._here) and not bool(slope.any()):
             return False  # so short a step would not show in the outputs
-        noise = rounding * row_norm(self.u * self._here * (slope != 0.0)) / self._step
+        weighed, moved = self.u * self._here, slope != 0.0
+        noise = rounding * row_norm(weighed * moved) / self._step
+        if bool(moved.any()):  # others may have moved as D says, by less than they can show
+            noise += min(UNSEEN_CHANGE * eps * row_norm(weighed * ~moved) / self._step, abs(ours))
         allowed = AGREES * (abs(ours) + row_norm(self.u * slope)) + BENT * row_norm(self.u * bend) + noise
         off = abs(ours - theirs)
         if not off > allowed:
