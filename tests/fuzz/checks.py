@@ -89,8 +89,19 @@ def cost_by_hand(outputs: Tensor, y: Tensor, weights: Tensor | None) -> float:
     return float((w * squares).sum() / (2.0 * w.sum()))
 
 
-def require_cost(said: float, outputs: Tensor, y: Tensor, weights: Tensor | None, what: str) -> None:
-    """A cost is that of the module's outputs, to the rounding errors of these."""
+def require_cost(
+    said: float,
+    outputs: Tensor,
+    y: Tensor,
+    weights: Tensor | None,
+    what: str,
+    nudged: Callable[[], Tensor] | None = None,
+) -> None:
+    """A cost is that of the module's outputs, to the rounding errors of these.
+
+    Args:
+        nudged: outputs with other rounding errors, asked for where the cost is off.
+    """
     true = cost_by_hand(outputs, y, weights)
     if not math.isfinite(true):
         require(not math.isfinite(said), f"{what} is {said} and the module's is {true}")
@@ -98,7 +109,18 @@ def require_cost(said: float, outputs: Tensor, y: Tensor, weights: Tensor | None
     size = float(outputs.double().square().sum().sqrt() + y.double().square().sum().sqrt()) / len(y) ** 0.5
     rounding = 1e3 * torch.finfo(outputs.dtype).eps * size
     allowed = 1e-9 * true + rounding * math.sqrt(2.0 * true) + rounding**2
+    if abs(said - true) > allowed and nudged is not None:  # outputs much smaller than what they are made of
+        allowed += 10.0 * abs(cost_by_hand(nudged(), y, weights) - true)
     require(abs(said - true) <= allowed, f"{what} is {said!r} and the module's is {true!r}")
+
+
+def nudged(model: nn.Module, inputs: Any) -> Tensor:
+    """What the model returns where each parameter is changed by rounding."""
+    moved = copy.deepcopy(model)
+    with torch.no_grad():
+        for k, p in enumerate(moved.parameters()):
+            p.mul_(1.0 + (1 + k % 3) * torch.finfo(p.dtype).eps)
+    return call(moved, inputs)
 
 
 # --- D --------------------------------------------------------------------------------------------------------------

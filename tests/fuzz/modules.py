@@ -32,6 +32,8 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import orthogonal, spectral_norm, weight_norm
 
 N_WORDS = 6
+KINKS = (nn.PReLU, nn.ReLU, nn.LeakyReLU, nn.SELU, nn.ReLU6, nn.MaxPool1d, nn.MaxPool2d)
+"""Layers with a kink where their input is zero, or where two are equal."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,15 @@ class Net:
     module: nn.Module
     inputs: Any
     least: int
+
+    @property
+    def is_at_kinks(self) -> bool:
+        """Whether a single number, normalised, may meet a kink: then the sign of a rounding error decides D."""
+        kinked = any(
+            isinstance(m, KINKS) or (isinstance(m, Calls) and m.function in KINKED.values())
+            for m in self.module.modules()
+        )
+        return self.least > 1 and kinked
 
 
 def function(draw: Draw) -> Function:
