@@ -83,6 +83,8 @@ def _drawn(block: RowBlock, share: float, generator: torch.Generator) -> RowBloc
     asked = torch.arange(block.n_samples, device="cpu")
     asked = asked if block.weights is None else block.weights.cpu().nonzero()[:, 0]
     order = torch.randperm(len(asked), generator=generator, device="cpu")[: _number(block, share)]
+    if len(order) < min(2, block.n_samples):  # norms of single numbers refuse a single sample
+        return block
     chosen = asked[order].sort().values.to(block.target.device)
     weights = None if block.weights is None else block.weights[chosen]
     return resampled(block, outputs.at(chosen), block.target[chosen], weights)
