@@ -1,0 +1,50 @@
+"""Sound networks whose D is rounding in part, or all of it: none is refused."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import geodescent as gd
+
+
+class Diagonal(nn.Module):
+    """A factor, which is constant, and a shift."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("factors", torch.randn(1))
+        self.shifts = nn.Parameter(torch.randn(1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.factors * x + self.shifts
+
+
+def all_cancelled() -> tuple[nn.Module, Tensor]:
+    """A single number, normalised, is zero, and so is D."""
+    norm = nn.GroupNorm(1, 1).requires_grad_(False)
+    return nn.Sequential(Diagonal(), norm, nn.Linear(1, 3, bias=False)).double(), torch.randn(13, 1).double()
+
+
+def first_layer_cancelled() -> tuple[nn.Module, Tensor]:
+    rest = nn.Sequential(nn.LayerNorm(1), nn.Linear(1, 3)).requires_grad_(False)
+    return nn.Sequential(nn.Linear(3, 1, bias=False), nn.Softplus(), rest), 0.03 * torch.randn(31, 3)
+
+
+def large_outputs() -> tuple[nn.Module, Tensor]:
+    """Biases of order one beside outputs of 1e6 in float32."""
+    return nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 3)), 1e6 * torch.randn(20, 4)
+
+
+def small_slopes() -> tuple[nn.Module, Tensor]:
+    """1 − tanh′ of small numbers has three digits in float32."""
+    return nn.Sequential(nn.Linear(3, 4, bias=False), nn.Tanhshrink(), nn.Linear(4, 3)), 0.01 * torch.randn(25, 3)
+
+
+@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("make", [all_cancelled, first_layer_cancelled, large_outputs, small_slopes])
+def test_none_is_refused(make: Callable[[], tuple[nn.Module, Tensor]], seed: int) -> None:
+    torch.manual_seed(seed)
+    model, x = make()
+    assert gd.SampleMap(model, x).linearise()[1].shape[0] == len(x) * 3
