@@ -1,6 +1,6 @@
 """Parts of the gradient that are zero by cancellation are no disagreement; wrong rules beside them still are."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 import torch
@@ -121,12 +121,17 @@ def zeroed(model: nn.Sequential) -> nn.Module:
     return model
 
 
+def drawn(make: Callable[[], nn.Module], dtype: torch.dtype) -> Iterator[tuple[nn.Module, Tensor, Tensor]]:
+    """The network with inputs and targets, of five seeds."""
+    for seed in range(5):
+        torch.manual_seed(seed)
+        yield make().to(dtype), normal(9, 3).to(dtype), normal(9, 2).to(dtype)
+
+
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 @pytest.mark.parametrize("name", CANCELLED)
 def test_zero_by_cancellation_is_no_disagreement(name: str, dtype: torch.dtype) -> None:
-    for seed in range(5):
-        torch.manual_seed(seed)
-        model, x, y = CANCELLED[name]().to(dtype), normal(9, 3).to(dtype), normal(9, 2).to(dtype)
+    for model, x, y in drawn(CANCELLED[name], dtype):
         outputs = gd.SampleMap(model, x)
         if dtype == torch.float64:
             assert_close(outputs.linearise()[1].dense(), by_autograd(model, x), 1e-12)
@@ -136,9 +141,7 @@ def test_zero_by_cancellation_is_no_disagreement(name: str, dtype: torch.dtype) 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 @pytest.mark.parametrize("name", ROUNDING)
 def test_rounding_errors_are_no_disagreement(name: str, dtype: torch.dtype) -> None:
-    for seed in range(5):
-        torch.manual_seed(seed)
-        model, x, y = ROUNDING[name]().to(dtype), normal(9, 3).to(dtype), normal(9, 2).to(dtype)
+    for model, x, y in drawn(ROUNDING[name], dtype):
         gd.SampleMap(model, x)
         solution = gd.fit(model, x, y, max_steps=2)
         assert solution.cost <= solution.cost0
