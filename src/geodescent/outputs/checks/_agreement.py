@@ -83,13 +83,18 @@ class Rounding:
 
     def explains(self, here: Gradients, where: Tensor | slice) -> bool:
         """Whether a difference is rounding: with more digits by layers as right as autograd, or another close by."""
-        exact = self.exactly()
+        exact = self._exact
         if exact is not None and bool(torch.isfinite(exact).all()):
             ours, theirs = (norm(found[where].double() - exact[where]) for found in (here.ours, here.theirs))
             if ours <= SUMMED * theirs:
                 return True
         off, size = here.off[where], norm(here.off[where])
         return any(norm(off - other.off[where]) > ANOTHER * size for other in self.nearby())
+
+    @cached_property
+    def _exact(self) -> Theta | None:
+        """Computed once for all parts."""
+        return self.exactly()
 
     def is_all(self, here: Gradients) -> bool:
         """Whether Dᵀu itself is another close by, as where all of it is zero by cancellation."""
