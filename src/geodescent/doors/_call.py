@@ -8,6 +8,7 @@ from functools import wraps
 from typing import ParamSpec, TypeVar
 
 from geodescent._errors import InputError
+from geodescent._memory import keep_freed_memory
 from geodescent._threads import suited_threads
 
 P = ParamSpec("P")
@@ -102,6 +103,7 @@ class Door:
                 signature.bind(*args, **kwargs)
             except TypeError as error:
                 raise InputError(f"gd.{place}: {error}. It is called gd.{place}{_short(signature)}.") from None
+            keep_freed_memory()
             with suited_threads():
                 return function(*args, **kwargs)
 

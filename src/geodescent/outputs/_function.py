@@ -16,7 +16,7 @@ from geodescent.outputs._chain import along_chain, cotangents_along_chain
 from geodescent.outputs._inputs import Inputs, Select, chosen, n_samples_of, require_tensor, take
 from geodescent.outputs._parameters import Parameter, held
 from geodescent.outputs._second_derivative import SecondDerivative
-from geodescent.outputs._standing import Answer, alone, differentiable_kernels, standing
+from geodescent.outputs._standing import Answer, alone, differentiable_kernels, place_of, standing
 
 COMPARED = 4  # Samples on which two methods for the second derivative are compared.
 
@@ -50,7 +50,8 @@ class ModelFunction:
     def own(self) -> dict[str, Tensor]:
         """The module's own parameters that make up θ, by name and in its order."""
         with alone(self.model):
-            return {p.name: self.model.get_parameter(p.name) for p in self.parameters}
+            places = {p.name: place_of(self.model, p.name) for p in self.parameters}
+            return {name: held[own] for name, (held, own) in places.items()}
 
     @property
     def theta(self) -> Theta:

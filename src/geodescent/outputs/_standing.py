@@ -21,21 +21,29 @@ Answer = TypeVar("Answer")
 
 def standing(model: nn.Module, parameters: dict[str, Tensor], ask: Callable[[], Answer]) -> Answer:
     """What `ask` returns while the model's parameters are these, by name; inside a block of `alone`."""
-    modules, kept = dict(model.named_modules()), list[tuple[dict[str, Any], str, Any]]()
-    with differentiable_kernels(modules.values()):
+    recurrent, kept = [m for m in model.modules() if isinstance(m, nn.RNNBase)], list[tuple[dict[str, Any], str, Any]]()
+    with differentiable_kernels(recurrent):
         try:
             for name, tensor in parameters.items():
-                path, _, own = name.rpartition(".")
-                held: dict[str, Any] = modules[path]._parameters
+                held, own = place_of(model, name)
                 kept.append((held, own, held[own]))
                 held[own] = tensor
             return ask()
         finally:
             for held, own, tensor in kept:
                 held[own] = tensor
-            for module in modules.values():
-                if isinstance(module, nn.RNNBase):
-                    module._init_flat_weights()  # the list of weights that it keeps beside its parameters
+            for module in recurrent:
+                module._init_flat_weights()  # the list of weights that it keeps beside its parameters
+
+
+def place_of(model: nn.Module, name: str) -> tuple[dict[str, Any], str]:
+    """The dict in which a module keeps the parameter of this name in the model, and its key there."""
+    *path, own = name.split(".")
+    for part in path:
+        below = model._modules[part]
+        assert below is not None
+        model = below
+    return model._parameters, own
 
 
 @contextmanager

@@ -17,6 +17,7 @@ FIRST_LOOK = 4  # Samples of the first look at what a step takes.
 MORE_SAMPLES = 4  # Factor on the samples from one look to the next.
 LOOKING = 0.02  # Share of the time that is left which the looks together may take.
 TELLING = 0.005  # Share of the time that is left: a look that takes less says little of one at many samples.
+SURELY = 4.0  # Times what all samples take by the last look, in proportion: none has taken longer (docs/decisions.md).
 LONG_STEP = 0.2  # Share of the time that is left: where a planned step takes more, D is known by its products alone.
 SHORT_STEP = 0.1  # Share of the time that is left which a step by products is to take.
 PRODUCTS = 8  # Pairs of products with D and Dᵀ, with which a step is taken to be over.
@@ -144,11 +145,14 @@ def _affordable_share(problem: Problem, seconds: float) -> float:
 def _seconds_of_planned(problem: Problem) -> float:
     """What a planned step takes, by looks at few samples, then at more, as long as these take little of the time.
 
-    Extrapolated from the last two looks. D of so many samples that it does not fit into memory counts as too long.
+    One look is enough where the step is short however it grows; else extrapolated from the last two. D of so many
+    samples that it does not fit into memory counts as too long.
     """
     n, left, allowed = max(block.n_samples for block in problem.blocks), seconds_left(), Allowance(LOOKING)
     before, sooner = min(FIRST_LOOK, n), _seconds_of_step(problem, min(FIRST_LOOK, n) / n)
     while sooner <= LONG_STEP * left:
+        if SURELY * sooner * n / before <= LONG_STEP * left:
+            return sooner * n / before
         count = min(MORE_SAMPLES * before, n)
         last = _seconds_of_step(problem, count / n)
         slope = max(0.0, last - sooner) / max(1, count - before)

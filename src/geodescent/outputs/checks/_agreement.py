@@ -133,9 +133,10 @@ def check_agreement(function: ModelFunction, inputs: Inputs, here: Gradients, ro
         own = replace(jacobian, blocks=(replace(block, columns=(piece,)),))
         share = norm(scaled[where]) / max(whole, tiny)
         products.append(_Product(label, part, own.gram() @ u.reshape(-1), share))
-    products = _not_together(products, lambda v: _autograd_mv(function, here.theta, v, inputs))
-    products.append(_Product("the whole model", here.theirs, jacobian.gram() @ u.reshape(-1), size / max(whole, tiny)))
-    for product in products:
+    if not products:
+        share = size / max(whole, tiny)
+        products.append(_Product("the whole model", here.theirs, jacobian.gram() @ u.reshape(-1), share))
+    for product in _not_together(products, lambda v: _autograd_mv(function, here.theta, v, inputs)):
         theirs = _autograd_mv(function, here.theta, product.v, inputs)
         if not product.agrees(theirs) and not rounding.is_all(here):
             _refuse(product.name, "G u", norm(product.ours - theirs.detach().reshape(-1)), norm(theirs))

@@ -73,7 +73,7 @@ class SlopeCheck:
 
         Cost: two calls a direction; there are `GROUPS` directions, and one more for all entries whose gradient is zero.
         """
-        v = sizes_of(self.theta) * self.way
+        v = self._directions
         n, silent = len(self.edges) - 1, self.gradient == 0.0
         found = self._among(v * silent, 0, n) if bool(silent.any()) else []
         for group in range(min(GROUPS, n)):
@@ -82,7 +82,7 @@ class SlopeCheck:
 
     def sizes(self, parts: list[int]) -> tuple[float, float]:
         """By how much the two differ along these parts, and the difference of the outputs itself."""
-        v, part = sizes_of(self.theta) * self.way, torch.zeros_like(self.theta)
+        v, part = self._directions, torch.zeros_like(self.theta)
         for i in parts:
             part[self.edges[i] : self.edges[i + 1]] = v[self.edges[i] : self.edges[i + 1]]
         slope = row_dot(self.u, self._slope(part, self._step)[0])
@@ -123,6 +123,11 @@ class SlopeCheck:
         """The slope of the outputs along v over a length h to both sides, and its change from behind to ahead."""
         ahead, behind = (_where_defined(self.function, self.theta + s * h * v, self.u) for s in (1.0, -1.0))
         return (ahead - behind) / (2.0 * h), ((ahead - self._here) - (self._here - behind)) / h
+
+    @cached_property
+    def _directions(self) -> Theta:
+        """All of them together, (K,)."""
+        return sizes_of(self.theta) * self.way
 
     @cached_property
     def _here(self) -> Outputs:
