@@ -272,6 +272,19 @@ def test_prelu_is_right_at_all_sizes(n: int, q: int, channels: int) -> None:
 
 
 @pytest.mark.parametrize("n", [2, 3, 5])
+def test_prelu_is_right_where_the_start_says_nothing_of_it(n: int) -> None:
+    """At the start, and near it, no number that it sees is negative."""
+    model, x = made(lambda: nn.Sequential(nn.Linear(3, 4), nn.PReLU(), nn.Linear(4, n))), normal(n, 3).abs()
+    with torch.no_grad():
+        model[0].weight.abs_()
+        model[0].bias.fill_(0.1)
+    outputs = gd.SampleMap(model, x)
+    theta = -outputs.theta
+    expected = torch.autograd.functional.jacobian(function_of(model, x), theta).reshape(n * n, -1)
+    assert_close(outputs.linearise(theta)[1].dense(), expected, 1e-12)
+
+
+@pytest.mark.parametrize("n", [2, 3, 5])
 def test_a_batch_of_another_size_is_looked_at_again(n: int) -> None:
     """Found right on nine samples, derivatives by vmap are wrong on as many as there are outputs."""
     model = made(lambda: nn.Sequential(nn.Linear(3, 4), Slanted(), nn.Linear(4, n)))

@@ -31,9 +31,8 @@ class PerSample:
     Attributes:
         names: of the parameters, some.
         graph_bytes: of autograd's graph of one sample.
-        vectorised: whether vmap has given the right numbers so far. It fails for some operations, for others at some
-            sizes, and that of `F.prelu` gives wrong numbers without an error where there are as many samples as
-            outputs: so its first answer for each number of samples is compared with autograd's Dᵀu.
+        vectorised: whether vmap has given the right numbers so far. It fails for some operations, and for others at
+            some sizes: so its first answer for each number of samples is compared with autograd's Dᵀu.
         verified: the numbers of samples for which it was right.
     """
 
@@ -92,7 +91,11 @@ class PerSample:
 
 
 def by_vmap(function: ModelFunction, views: dict[str, Tensor], inputs: Inputs, rows: dict[str, Tensor]) -> None:
-    """Writes the derivatives by each parameter, (N, Q, k)."""
+    """Writes the derivatives by each parameter, (N, Q, k).
+
+    Never of as many samples as outputs: rules of operations that take the axis of the one for that of the other, as
+    torch's for `F.prelu` does, give wrong numbers there, and an error at all other sizes.
+    """
     fixed = {name: view for name, view in views.items() if name not in rows}
 
     def one(chosen: dict[str, Tensor], sample: Inputs) -> Tensor:
@@ -105,8 +108,11 @@ def by_vmap(function: ModelFunction, views: dict[str, Tensor], inputs: Inputs, r
         warnings.filterwarnings("ignore", message="There is a performance drop")
         for some in chunks(n, _chunk(function, n, n_outputs)):
             require_time("a linearisation")
-            for name, part in derivatives(chosen, map_inputs(itemgetter(some), inputs)).items():
-                rows[name][some] = part.flatten(2)
+            samples = map_inputs(itemgetter(some), inputs)
+            if (n_some := n_samples_of(samples)) == n_outputs > 1:
+                samples = take(samples, [*range(n_some), 0])
+            for name, part in derivatives(chosen, samples).items():
+                rows[name][some] = part.flatten(2)[:n_some]
             del part  # the next ones need the memory
 
 
