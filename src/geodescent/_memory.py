@@ -89,10 +89,10 @@ def plan(n_bytes: float, device: torch.device) -> None:
 
 @cache
 def keep_freed_memory() -> None:
-    """Lets the C library keep freed memory, up to 64 MB, for the next tensors: mapping fresh pages costs a tenth of a step.
+    """Lets the C library keep freed memory, up to 64 MB, for the next tensors: fresh pages cost a tenth of a step.
 
-    glibc returns less of it to the system once it has seen a program free a large mapping (mallopt(3), M_MMAP_THRESHOLD
-    and M_TRIM_THRESHOLD). This one is never touched, so that it takes no memory. Elsewhere nothing changes.
+    glibc returns less to the system once it has seen a program free a large mapping (mallopt(3), M_MMAP_THRESHOLD and
+    M_TRIM_THRESHOLD). This one is never touched, so that it takes no memory. With another C library nothing changes.
     """
     torch.empty(MAPPING, dtype=torch.uint8, device="cpu")
 

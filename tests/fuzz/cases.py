@@ -11,6 +11,8 @@ from fuzz.draw import Draw
 from fuzz.modules import Net, inputs_of, net
 from torch import Tensor, nn
 
+LARGE = 15_000  # Parameters: five matrices of so many rows take 9 GB.
+
 
 @dataclass
 class Case:
@@ -80,6 +82,7 @@ def _refusals(case: Case) -> list[Refusal]:
         Refusal("the cost at the start is 0.0: the flow needs", lambda: case.cost == 0.0),
         Refusal("the outputs depend on no parameter", lambda: not case.dense.any()),
         Refusal("samples are too few to draw a fifth", lambda: len(case.y) < 10),
+        Refusal("the normal (lift|matrix) .* are allowed", lambda: len(flat(case.model)) >= LARGE),
     ]
 
 

@@ -32,6 +32,37 @@ def first_layer_cancelled() -> tuple[nn.Module, Tensor]:
     return nn.Sequential(nn.Linear(3, 1, bias=False), nn.Softplus(), rest), 0.03 * torch.randn(31, 3)
 
 
+class Same(nn.Module):
+    """`x W`, W fixed."""
+
+    def __init__(self, n_in: int, n_out: int) -> None:
+        super().__init__()
+        self.register_buffer("matrix", torch.randn(n_in, n_out))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x @ self.matrix
+
+
+def cancelled_before_constants() -> tuple[nn.Module, Tensor]:
+    """No point close by has other rounding errors: what comes behind the cancellation is fixed."""
+    rest = nn.Sequential(nn.Linear(3, 1), nn.LayerNorm(1), Same(1, 3)).double().requires_grad_(False)
+    with torch.no_grad():
+        rest[1].weight.normal_()
+    return nn.Sequential(nn.Linear(2, 3), nn.Mish(), nn.Linear(3, 3), rest).double(), torch.randn(9, 2).double()
+
+
+class Amplified(nn.Module):
+    """x, and 1e10 times rounding errors that depend on the number of samples."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        n = 3.0 * len(x)
+        return x + 1e10 * (x / n * n - x)
+
+
+def amplified() -> tuple[nn.Module, Tensor]:
+    return nn.Sequential(nn.Linear(4, 5), Amplified(), nn.Linear(5, 3)).double(), torch.randn(9, 4).double()
+
+
 def large_outputs() -> tuple[nn.Module, Tensor]:
     """Biases of order one beside outputs of 1e6 in float32."""
     return nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 3)), 1e6 * torch.randn(20, 4)
@@ -42,8 +73,18 @@ def small_slopes() -> tuple[nn.Module, Tensor]:
     return nn.Sequential(nn.Linear(3, 4, bias=False), nn.Tanhshrink(), nn.Linear(4, 3)), 0.01 * torch.randn(25, 3)
 
 
+MAKERS = [
+    all_cancelled,
+    first_layer_cancelled,
+    cancelled_before_constants,
+    amplified,
+    large_outputs,
+    small_slopes,
+]
+
+
 @pytest.mark.parametrize("seed", range(12))
-@pytest.mark.parametrize("make", [all_cancelled, first_layer_cancelled, large_outputs, small_slopes])
+@pytest.mark.parametrize("make", MAKERS)
 def test_none_is_refused(make: Callable[[], tuple[nn.Module, Tensor]], seed: int) -> None:
     torch.manual_seed(seed)
     model, x = make()

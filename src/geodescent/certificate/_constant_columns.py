@@ -45,7 +45,9 @@ def _weight(module: torch.nn.Module) -> Tensor:
 
 
 def _source(inputs: Tensor, first: list[Tensor], leaves: list[Tensor]) -> Tensor | None:
-    """The tensor of X that a layer was called on, unchanged but for its shape."""
+    """The tensor of X that a layer was called on, unchanged but for its shape; a single vector holds no samples."""
+    if inputs.dim() < 2:
+        return None
     for few, whole in zip(first, leaves, strict=True):
         same = few.dtype == inputs.dtype and few.numel() == inputs.numel()
         if same and bool(torch.equal(few.reshape(-1), inputs.reshape(-1))):

@@ -13,6 +13,8 @@ from geodescent.jacobian._gram import Block, chunks
 from geodescent.jacobian._outer_columns import OuterColumns
 from geodescent.jacobian._room import require_room
 
+BY_PRODUCTS = "Use gd.KrylovLift(), which forms no matrix of the parameters."
+
 
 def add_normal(block: Block, out: Tensor) -> None:
     """Adds `DᵀD` of the block to `out`, (K, K); what lies above the diagonal is left to be mirrored.
@@ -29,7 +31,7 @@ def add_normal(block: Block, out: Tensor) -> None:
     for i, left in enumerate(block.columns):
         for right in block.columns[: i + 1]:
             product = _product(left, right, block.n_samples, block.n_outputs, out.dtype)
-            require_room(2 * product.numel(), product, "an update of the normal matrix")
+            require_room(2 * product.numel(), product, "an update of the normal matrix", BY_PRODUCTS)
             where, where2 = left.index.reshape(-1), right.index.reshape(-1)
             out[where[:, None], where2] += product
             if right is not left:
@@ -55,7 +57,7 @@ def _product(left: Columns, right: Columns, n_samples: int, n_outputs: int, dtyp
     out = torch.zeros(0, device="cpu")
     held = n_outputs * (o + o2) + d * d2 + (o * o2 if d * d2 > 1 else 0)  # numbers a sample
     most, like = min(budget().rows_numbers, n_samples * held), torch.empty(0, dtype=dtype, device=left.index.device)
-    require_room(most + 3 * o * o2 * d * d2, like, "a product for the normal matrix")
+    require_room(most + 3 * o * o2 * d * d2, like, "a product for the normal matrix", BY_PRODUCTS)
     for chunk in chunks(n_samples, budget().rows_numbers // held):
         require_time("the normal matrix")
         (g, a), (g2, a2) = _factors(left.samples(chunk)), _factors(right.samples(chunk))

@@ -23,7 +23,8 @@ def sum_of_squares(values: Tensor, dims: int | tuple[int, ...]) -> Tensor:
     """`Σ v²` over these axes; the squares of few numbers at a time are held, or none, over the last axis alone."""
     over = {dims} if isinstance(dims, int) else set(dims)
     if over == {values.dim() - 1}:
-        return torch.linalg.vector_norm(values, dim=-1).square()
+        lengths: Tensor = torch.linalg.vector_norm(values, dim=-1)
+        return lengths.square()
     step = max(1, SQUARED // max(1, values[:1].numel()))
     if len(values) <= step:
         return values.square().sum(dims)

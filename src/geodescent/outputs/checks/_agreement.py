@@ -18,6 +18,7 @@ from geodescent.outputs._function import ModelFunction
 from geodescent.outputs._inputs import Inputs
 
 UNSEEN = 10.0  # Times eps of the outputs: a difference that no output would show.
+NOISE = 10.0  # Times what autograd's own Dᵀu is off by: rounding errors of the two ways are of one size.
 ANOTHER = 0.5  # Share of a difference by which it changes over some rounding errors of θ, if it is rounding itself.
 SILENT = 0.1  # Share of a part of the gradient that rounding makes up, where the part says nothing.
 
@@ -75,10 +76,13 @@ class Rounding:
 
     Attributes:
         nearby: `Dᵀu` by both ways at a few points close by, where rounding is another and a wrong rule as wrong.
+        multiples: `Dᵀ(c u)/c` by autograd for a few c: the same number but for rounding, also where all that a gradient
+            passes through is fixed.
         exactly: `Dᵀu` with more digits; None where there are no more, or the model cannot be copied.
     """
 
     nearby: Callable[[], Iterator[Gradients]]
+    multiples: Callable[[], Iterator[Theta]]
     exactly: Callable[[], Theta | None]
 
     def explains(self, here: Gradients, where: Tensor | slice) -> bool:
@@ -89,6 +93,8 @@ class Rounding:
             if ours <= SUMMED * theirs:
                 return True
         off, size = here.off[where], norm(here.off[where])
+        if any(size <= NOISE * norm(((other - here.theirs) * here.sizes)[where]) for other in self.multiples()):
+            return True
         return any(norm(off - other.off[where]) > ANOTHER * size for other in self.nearby())
 
     @cached_property
@@ -133,7 +139,7 @@ def check_agreement(function: ModelFunction, inputs: Inputs, here: Gradients, ro
         own = replace(jacobian, blocks=(replace(block, columns=(piece,)),))
         share = norm(scaled[where]) / max(whole, tiny)
         products.append(_Product(label, part, own.gram() @ u.reshape(-1), share))
-    if not products:
+    if not products and not is_nothing(scaled, whole):
         share = size / max(whole, tiny)
         products.append(_Product("the whole model", here.theirs, jacobian.gram() @ u.reshape(-1), share))
     for product in _not_together(products, lambda v: _autograd_mv(function, here.theta, v, inputs)):

@@ -27,6 +27,8 @@ from geodescent.outputs.checks._slopes import NAMED, SlopeCheck, point_of_check
 CLOSE = (1.0, -1.0, 2.0, -2.0, 3.0, -3.0)
 """Times `eps^¾` of each parameter and input: points so near that rounding is another there, and D is the same."""
 
+MULTIPLES = (3.0, 0.7, 11.0, -1.9)  # Times u, none of them a power of two.
+
 
 class FewSamples(Protocol):
     """A map of a module on a few samples."""
@@ -64,7 +66,10 @@ def check_elsewhere(few: FewSamples, before: Attributes) -> bool:
             moved = few.on(map_inputs(partial(_scaled_by, step), few.inputs))
             yield _gradients(moved, theta + step * here.sizes * way, u)[0]
 
-    rounding = Rounding(nearby, lambda: _in_double(few, theta, u))
+    def multiples() -> Iterator[Theta]:
+        return (_by_autograd(function, few.inputs, theta, c * u)[1] / c for c in MULTIPLES)
+
+    rounding = Rounding(nearby, multiples, lambda: _in_double(few, theta, u))
     gradient = check_agreement(function, few.inputs, here, rounding)
     _refuse_slopes(few, here, gradient, way)
     return not disagreeing([("", slice(None))], afterwards, here.theirs, theta)
