@@ -68,6 +68,11 @@ def large_outputs() -> tuple[nn.Module, Tensor]:
     return nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 3)), 1e6 * torch.randn(20, 4)
 
 
+def some_outputs_large() -> tuple[nn.Module, Tensor]:
+    """Biases of order one beside outputs of 4e5, or beside none, in float32."""
+    return nn.Sequential(nn.SiLU(), nn.Linear(1, 3)), 4e5 * torch.randn(10, 1)
+
+
 def small_slopes() -> tuple[nn.Module, Tensor]:
     """1 − tanh′ of small numbers has three digits in float32."""
     return nn.Sequential(nn.Linear(3, 4, bias=False), nn.Tanhshrink(), nn.Linear(4, 3)), 0.01 * torch.randn(25, 3)
@@ -89,3 +94,10 @@ def test_none_is_refused(make: Callable[[], tuple[nn.Module, Tensor]], seed: int
     torch.manual_seed(seed)
     model, x = make()
     assert gd.SampleMap(model, x).linearise()[1].shape[0] == len(x) * 3
+
+
+def test_what_outputs_are_too_large_to_show_is_not_missed() -> None:
+    """Of a hundred such networks seven would be refused if the sum of all that D says were what is allowed for it."""
+    for seed in range(100):
+        torch.manual_seed(seed)
+        assert gd.SampleMap(*some_outputs_large()).linearise()[1].shape == (30, 6)

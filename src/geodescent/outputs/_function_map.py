@@ -195,7 +195,7 @@ class FunctionMap:
     def _check(self, theta: Theta, u: Outputs, gradient: Theta) -> None:
         """Raises JacobianError, where Dᵀu does not belong to the change of the outputs near θ."""
         edges = [*(p.offset for p in self._places), self.n_params] if self._places else range(self.n_params + 1)
-        check = SlopeCheck(self, theta, u, gradient, edges, random_rows(theta.shape, theta))
+        check = SlopeCheck(self, theta, u, gradient, self._along(theta), edges, random_rows(theta.shape, theta))
         wrong = check.wrong()
         if not wrong:
             return
@@ -211,6 +211,10 @@ class FunctionMap:
             "torch does not follow these through the function. Keep them tensors, without .item(), float(), .detach(), "
             "math or NumPy; or pass jacobian=, a function that returns D."
         )
+
+    def _along(self, theta: Theta) -> Callable[[Theta], Outputs]:
+        """`v ↦ D v`."""
+        return lambda v: self.linearise(theta)[1].mv(v)
 
     def _is_traceable(self) -> bool:
         """Whether autograd's derivative of f exists and is D; with `jacobian` f need not be written in torch.

@@ -146,7 +146,7 @@ def _refuse_slopes(few: FewSamples, here: Gradients, gradient: Theta, way: Theta
     places, silent = few.function.parameters, _silent_by_convention(few.function)
     function = few if silent is None else lambda at: few(torch.where(silent, here.theta, at))
     edges = [*(p.offset for p in places), len(here.theta)]
-    check = SlopeCheck(function, here.theta, here.u, gradient, edges, way)
+    check = SlopeCheck(function, here.theta, here.u, gradient, here.jacobian.mv, edges, way)
     wrong = check.wrong()
     if not wrong:
         return

@@ -1,7 +1,7 @@
 """D against differences of outputs near a point that is not the start."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from geodescent._types import Outputs, Theta
-from geodescent.linalg import row_dot, row_norm
+from geodescent.linalg import row_dot, row_norm, row_total
 from geodescent.outputs._autograd import sizes_of
 from geodescent.outputs._second_derivative import Function
 
@@ -57,6 +57,7 @@ class SlopeCheck:
         theta: the point.
         u: random, in the outputs' shape.
         gradient: Dᵀu at the point.
+        along: `v ↦ D v` there, asked where outputs have not moved.
         edges: where the parts of θ begin, and K.
         way: random numbers, (K,): the directions, in units of the parameters' own sizes.
     """
@@ -65,6 +66,7 @@ class SlopeCheck:
     theta: Theta
     u: Outputs
     gradient: Theta
+    along: Callable[[Theta], Outputs]
     edges: Sequence[int]
     way: Theta
 
@@ -103,21 +105,24 @@ class SlopeCheck:
     def _differs(self, v: Theta) -> bool:
         slope, bend = self._slope(v, self._step)
         ours, theirs = row_dot(self.gradient, v), row_dot(self.u, slope)
-        eps = torch.finfo(v.dtype).eps
-        rounding = ROUNDED * eps
+        rounding = ROUNDED * torch.finfo(v.dtype).eps
         if abs(ours) * self._step <= rounding * row_norm(self.u * self._here) and not bool(slope.any()):
             return False  # so short a step would not show in the outputs
         weighed, moved = self.u * self._here, slope != 0.0
         noise = rounding * row_norm(weighed * moved) / self._step
-        if bool(moved.any()):  # others may have moved as D says, by less than they can show
-            noise += min(UNSEEN_CHANGE * eps * row_norm(weighed * ~moved) / self._step, abs(ours))
         allowed = AGREES * (abs(ours) + row_norm(self.u * slope)) + BENT * row_norm(self.u * bend) + noise
         off = abs(ours - theirs)
-        if not off > allowed:
+        if not off > allowed or not off > allowed + self._unseen(v, moved):
             return False
         others = (row_dot(self.u, self._slope(v, self._step / factor)[0]) for factor in SHORTENED)
         alike = 0.1 * min(off, row_norm(self.u * slope))
         return all(abs(other - theirs) <= alike for other in others)
+
+    def _unseen(self, v: Theta, moved: Tensor) -> float:
+        """What the outputs that have not moved may add to ⟨u, D v⟩: as D says, by less than they can show."""
+        smallest = UNSEEN_CHANGE * torch.finfo(v.dtype).eps * self._here.abs() / self._step
+        by_d = self.along(v).reshape(self.u.shape).abs().nan_to_num(nan=0.0)
+        return row_total((self.u.abs() * by_d.minimum(smallest))[~moved])
 
     def _slope(self, v: Theta, h: float) -> tuple[Tensor, Tensor]:
         """The slope of the outputs along v over a length h to both sides, and its change from behind to ahead."""
