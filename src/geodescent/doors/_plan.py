@@ -35,7 +35,7 @@ GENTLE = GainRatio(initial_damping=1e4, fall=0.3)
 """The control of a fit with `stop="validation"`: from the smoothest fit to the closest (docs/decisions.md)."""
 
 WATCHING = Patience(12, closer=PROGRESS)
-"""Of a fit with `validation=`: on 84 runs never less than 1.05 times the least validation cost of the whole path, and
+"""Of a fit with `validation=`: on 84 runs never above 1.05 times the least validation cost of the whole path, and
 never before the end of a noise-free one; 10 steps would do, 6 end noise-free ones (docs/decisions.md)."""
 OVER_BATCHES = Patience(math.inf)
 """Over a DataLoader costs are those of batches, and do not tell whether a step fits better: the run is not ended."""
