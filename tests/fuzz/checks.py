@@ -16,8 +16,7 @@ import geodescent as gd
 OURS = (gd.InputError, gd.JacobianError, gd.MemoryPlanError)
 DIGITS = {torch.float32: 2e-4, torch.float64: 1e-7}
 """Share of the norm of D, or of a row, by which two ways to compute it may differ."""
-SMALL_ROW = {torch.float32: 1e-3, torch.float64: 1e-6}
-"""Share of the norm of D: of a shorter row only its size is known, where it is what cancellation leaves."""
+SMALL_ROW = 1e-3  # Share of the norm of D: of a shorter row only its size is known, where cancellation leaves it.
 
 
 class Wrong(AssertionError):
@@ -142,7 +141,7 @@ def require_jacobian(jacobian: gd.Jacobian, dense: Tensor, digits: float, draw_n
     ours = jacobian.dense()
     require_close(ours, dense, whole, digits, "D")
     for i, (row, theirs) in enumerate(zip(ours, dense, strict=True)):
-        size = float(theirs.double().norm()) + SMALL_ROW[dense.dtype] * whole
+        size = float(theirs.double().norm()) + SMALL_ROW * whole
         require_close(row, theirs, size, 10.0 * digits, f"row {i} of D")
     size_u, size_v = float(u.norm()), float(v.norm())
     require_close(jacobian.mv(v), dense @ v, whole * size_v, digits, "D v")
