@@ -159,7 +159,7 @@ def certify(case: Case) -> None:
     if is_rounding(case):
         return
     sigma = torch.linalg.svdvals(dense)
-    top, digits = float(sigma[0]), DIGITS[case.dense.dtype]
+    top, digits = float(sigma[0]), digits_of(case.model, case.X, case.dense)
     require(abs(known.sigma_max - top) <= digits * top, f"σ_max is {known.sigma_max} and that of D {top}")
     near = 30.0 if case.dense.dtype == torch.float64 else 1e4
     least, most = (int((sigma > cut * known.rcond * top).sum()) for cut in (near, 1.0 / near))

@@ -64,6 +64,11 @@ class Gradients:
         """Of the parameters, the units in which their parts of Dᵀu are compared."""
         return sizes_of(self.theta)
 
+    @property
+    def whole(self) -> float:
+        """The size of what rounding errors are a share of."""
+        return max(norm(self.theirs * self.sizes), norm(self.outputs * self.u))
+
     @cached_property
     def off(self) -> Theta:
         """The difference of the two."""
@@ -76,8 +81,8 @@ class Rounding:
 
     Attributes:
         nearby: `Dᵀu` by both ways at a few points close by, where rounding is another and a wrong rule as wrong.
-        multiples: `Dᵀ(c u)/c` by autograd for a few c: the same number but for rounding, also where all that a gradient
-            passes through is fixed.
+        multiples: `Dᵀ(c u)/c` by autograd for c = 2 and a few other c: the same numbers but for rounding, also where
+            all that a gradient passes through is fixed; twice u makes the same rounding errors.
         exactly: `Dᵀu` with more digits; None where there are no more, or the model cannot be copied.
     """
 
@@ -93,7 +98,8 @@ class Rounding:
             if ours <= SUMMED * theirs:
                 return True
         off, size = here.off[where], norm(here.off[where])
-        if any(size <= NOISE * norm(((other - here.theirs) * here.sizes)[where]) for other in self.multiples()):
+        doubled, *others = (((other - here.theirs) * here.sizes)[where] for other in self.multiples())
+        if not bool(doubled.any()) and any(size <= NOISE * norm(other) for other in others):
             return True
         return any(norm(off - other.off[where]) > ANOTHER * size for other in self.nearby())
 
@@ -108,8 +114,8 @@ class Rounding:
         return any(off > ANOTHER * norm(here.theirs * here.sizes) for off in others)
 
 
-def check_agreement(function: ModelFunction, inputs: Inputs, here: Gradients, rounding: Rounding) -> Theta:
-    """Compares Dᵀu and G u by layers with autograd's Dᵀu and D(Dᵀu); Dᵀu, zero in parts that are rounding alone.
+def check_agreement(function: ModelFunction, inputs: Inputs, here: Gradients, rounding: Rounding) -> Tensor:
+    """Compares Dᵀu and G u by layers with autograd's Dᵀu and D(Dᵀu); in which entries Dᵀu is more than rounding, (K,).
 
     Args:
         here: at the point of the check.
@@ -117,25 +123,24 @@ def check_agreement(function: ModelFunction, inputs: Inputs, here: Gradients, ro
 
     Raises: JacobianError, naming the layer that disagrees.
     """
-    jacobian, u, gradient, scaled = here.jacobian, here.u, here.theirs.clone(), here.theirs * here.sizes
-    (block,), size = jacobian.blocks, norm(scaled)
-    whole = max(size, norm(here.outputs * u))  # of what rounding errors are a share
+    jacobian, u, scaled, known = here.jacobian, here.u, here.theirs * here.sizes, torch.ones_like(here.theirs)
+    (block,), size, whole = jacobian.blocks, norm(scaled), here.whole
     parts: list[Part] = [(piece.label, piece.index.reshape(-1)) for piece in jacobian.columns]
     of_parameters: list[Part] = [(p.name, p.entries) for p in function.parameters]  # a bias beside a larger weight
-    rounded, tiny, eps = set[str](), torch.finfo(gradient.dtype).tiny, torch.finfo(gradient.dtype).eps
+    rounded, tiny, eps = set[str](), torch.finfo(scaled.dtype).tiny, torch.finfo(scaled.dtype).eps
     for name, where in disagreeing([*parts, *of_parameters], here.ours, here.theirs, here.theta):
         if norm(here.off[where]) > UNSEEN * eps * whole and not rounding.explains(here, where):
             _refuse(name, "Dᵀu", norm(here.ours[where] - here.theirs[where]), norm(here.theirs[where]))
         rounded.add(name)
     for _, where in [*parts, *of_parameters]:
         if norm(here.off[where]) > SILENT * norm(scaled[where]):
-            gradient[where] = scaled[where] = 0.0
+            known[where] = scaled[where] = 0.0
     products = list[_Product]()
     for piece, (label, where) in zip(jacobian.columns, parts, strict=True):
         if label in rounded or is_nothing(scaled[where], whole):
             continue
-        part = torch.zeros_like(gradient)
-        part[where] = gradient[where]
+        part = torch.zeros_like(known)
+        part[where] = here.theirs[where]
         own = replace(jacobian, blocks=(replace(block, columns=(piece,)),))
         share = norm(scaled[where]) / max(whole, tiny)
         products.append(_Product(label, part, own.gram() @ u.reshape(-1), share))
@@ -146,7 +151,7 @@ def check_agreement(function: ModelFunction, inputs: Inputs, here: Gradients, ro
         theirs = _autograd_mv(function, here.theta, product.v, inputs)
         if not product.agrees(theirs) and not rounding.is_all(here):
             _refuse(product.name, "G u", norm(product.ours - theirs.detach().reshape(-1)), norm(theirs))
-    return gradient
+    return known
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ from geodescent.outputs.checks._slopes import NAMED, SlopeCheck, point_of_check
 CLOSE = (1.0, -1.0, 2.0, -2.0, 3.0, -3.0)
 """Times `eps^¾` of each parameter and input: points so near that rounding is another there, and D is the same."""
 
-MULTIPLES = (3.0, 0.7, 11.0, -1.9)  # Times u, none of them a power of two.
+MULTIPLES = (2.0, 3.0, 0.7, 11.0, -1.9)  # Times u; only the first is a power of two.
 
 
 class FewSamples(Protocol):
@@ -70,8 +70,8 @@ def check_elsewhere(few: FewSamples, before: Attributes) -> bool:
         return (_by_autograd(function, few.inputs, theta, c * u)[1] / c for c in MULTIPLES)
 
     rounding = Rounding(nearby, multiples, lambda: _in_double(few, theta, u))
-    gradient = check_agreement(function, few.inputs, here, rounding)
-    _refuse_slopes(few, here, gradient, way)
+    known = check_agreement(function, few.inputs, here, rounding)
+    _refuse_slopes(few, here, way * known)
     return not disagreeing([("", slice(None))], afterwards, here.theirs, theta)
 
 
@@ -141,12 +141,12 @@ def _apart(a: Outputs, b: Outputs) -> float:
     return float((a - b).abs().nan_to_num(nan=0.0).max())
 
 
-def _refuse_slopes(few: FewSamples, here: Gradients, gradient: Theta, way: Theta) -> None:
+def _refuse_slopes(few: FewSamples, here: Gradients, way: Theta) -> None:
     """Raises JacobianError where Dᵀu does not belong to the change of the outputs near θ."""
     places, silent = few.function.parameters, _silent_by_convention(few.function)
     function = few if silent is None else lambda at: few(torch.where(silent, here.theta, at))
     edges = [*(p.offset for p in places), len(here.theta)]
-    check = SlopeCheck(function, here.theta, here.u, gradient, here.jacobian.mv, edges, way)
+    check = SlopeCheck(function, here.theta, here.u, here.theirs, here.jacobian.mv, edges, way)
     wrong = check.wrong()
     if not wrong:
         return

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from geodescent._types import Outputs, Theta
 from geodescent.linalg import row_dot, row_norm, row_total
-from geodescent.outputs._autograd import sizes_of
+from geodescent.outputs._autograd import random_rows, sizes_of
 from geodescent.outputs._second_derivative import Function
 
 AGREES = 1e-3
@@ -119,15 +119,26 @@ class SlopeCheck:
         return all(abs(other - theirs) <= alike for other in others)
 
     def _unseen(self, v: Theta, moved: Tensor) -> float:
-        """What the outputs that have not moved may add to ⟨u, D v⟩: as D says, by less than they can show."""
-        smallest = UNSEEN_CHANGE * torch.finfo(v.dtype).eps * self._here.abs() / self._step
-        by_d = self.along(v).reshape(self.u.shape).abs().nan_to_num(nan=0.0)
-        return row_total((self.u.abs() * by_d.minimum(smallest))[~moved])
+        """How much of ⟨u, slope⟩ rounding may hide, or make up, output by output.
+
+        Those that have not moved may have as D says, by less than they can show.
+        """
+        by_d, change = self.along(v).reshape(self.u.shape).abs().nan_to_num(nan=0.0), self._rounded / self._step
+        return row_total(self.u.abs() * torch.where(moved, change, change.minimum(by_d)))
 
     def _slope(self, v: Theta, h: float) -> tuple[Tensor, Tensor]:
         """The slope of the outputs along v over a length h to both sides, and its change from behind to ahead."""
         ahead, behind = (_where_defined(self.function, self.theta + s * h * v, self.u) for s in (1.0, -1.0))
         return (ahead - behind) / (2.0 * h), ((ahead - self._here) - (self._here - behind)) / h
+
+    @cached_property
+    def _rounded(self) -> Outputs:
+        """How far rounding errors of f move each output, by its changes where each parameter changes by one."""
+        eps = torch.finfo(self.theta.dtype).eps
+        signs = eps * random_rows(self.theta.shape, self.theta).sign()
+        nudged = [_where_defined(self.function, self.theta * (1.0 + s * signs), self.u) for s in (1.0, -1.0)]
+        changes = [(outputs - self._here).abs().nan_to_num(nan=0.0) for outputs in nudged]
+        return torch.stack([*changes, UNSEEN_CHANGE * eps * self._here.abs()]).amax(0)
 
     @cached_property
     def _directions(self) -> Theta:
