@@ -58,8 +58,9 @@ if TYPE_CHECKING:
         Stage,
         Walk,
     )
-    from geodescent.doors import Flow, Solution, certify, fit, flow, initialise
-    from geodescent.generalisation import ChosenStart
+    from geodescent.doors import Flow, Solution, certify, fit, fit_posterior, flow, initialise
+    from geodescent.estimators import GeoRegressor
+    from geodescent.generalisation import ChosenStart, Posterior
     from geodescent.optim import GeoDescent
 else:
     del flow  # The room, a module imported above: `gd.flow` is the door of that name.
@@ -95,8 +96,9 @@ LAZY = {
         "Stage",
         "Walk",
     ),
-    "doors": ("Flow", "Solution", "certify", "fit", "flow", "initialise"),
-    "generalisation": ("ChosenStart",),
+    "doors": ("Flow", "Solution", "certify", "fit", "fit_posterior", "flow", "initialise"),
+    "estimators": ("GeoRegressor",),
+    "generalisation": ("ChosenStart", "Posterior"),
     "geometry": (),
     "optim": ("GeoDescent",),
 }
@@ -120,6 +122,7 @@ __all__ = [
     "FunctionMap",
     "GainRatio",
     "GeoDescent",
+    "GeoRegressor",
     "GeodesicWalk",
     "GramLift",
     "InputError",
@@ -139,6 +142,7 @@ __all__ = [
     "Parameters",
     "PartEnds",
     "PartSource",
+    "Posterior",
     "Problem",
     "Result",
     "RowBlock",
@@ -161,6 +165,7 @@ __all__ = [
     "curve_fit",
     "curve_fit_batched",
     "fit",
+    "fit_posterior",
     "flow",
     "geometry",
     "initialise",

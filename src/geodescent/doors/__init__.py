@@ -8,6 +8,7 @@ from geodescent.doors._arguments import checked_method
 from geodescent.doors._call import Answers, Door, door
 from geodescent.doors._certify import certify
 from geodescent.doors._fit import fit
+from geodescent.doors._fit_posterior import fit_posterior
 from geodescent.doors._flow import DEFAULT_FALL, flow
 from geodescent.doors._initialise import initialise
 from geodescent.doors._results import Flow, Solution
@@ -24,6 +25,7 @@ __all__ = [
     "checked_method",
     "door",
     "fit",
+    "fit_posterior",
     "flow",
     "initialise",
 ]

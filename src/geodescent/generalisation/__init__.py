@@ -16,6 +16,7 @@ from geodescent.generalisation._leave_one_out import (
 )
 from geodescent.generalisation._start_units import StartUnits, in_units
 from geodescent.generalisation._validation import FEWEST, Validation, split_off, validation_cost
+from geodescent.generalisation.posterior import Posterior, posterior_of
 
 __all__ = [
     "FEWEST",
@@ -25,6 +26,7 @@ __all__ = [
     "GainCandidate",
     "LeaveOneOut",
     "Modes",
+    "Posterior",
     "StartUnits",
     "Validation",
     "choose_start",
@@ -33,6 +35,7 @@ __all__ = [
     "left_out",
     "modes_of_gram",
     "modes_of_rows",
+    "posterior_of",
     "split_off",
     "validation_cost",
 ]

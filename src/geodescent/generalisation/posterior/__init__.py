@@ -1,0 +1,11 @@
+"""What the data bear: the posterior of a linearised network whose prior and noise maximise the evidence.
+
+Empirical Bayes of the linearised network: `x(θ) ≈ x(θ₀) + D (θ − θ₀)`, `θ − θ₀ ~ N(0, diag(pv))`, so that the outputs,
+x(θ₀) left out, are a Gaussian process of covariance `G = D diag(pv) Dᵀ`, to which a linear part and steps are added.
+"""
+
+from geodescent.generalisation.posterior._evidence import Evidence
+from geodescent.generalisation.posterior._numbers import PriorNumbers
+from geodescent.generalisation.posterior._posterior import Posterior, posterior_of
+
+__all__ = ["Evidence", "Posterior", "PriorNumbers", "posterior_of"]

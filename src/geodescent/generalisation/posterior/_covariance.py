@@ -1,0 +1,67 @@
+"""The prior covariance of the outputs: of a network's layers, of a linear part and of steps."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from geodescent._types import Gram
+from geodescent.generalisation.posterior._network import LayerFactor, layer_factors
+from geodescent.generalisation.posterior._numbers import PriorNumbers
+
+
+@dataclass(frozen=True)
+class Rows:
+    """What the covariance of some rows is made of.
+
+    Attributes:
+        x: standardised inputs, (N, d).
+        ranks: of the inputs, (N, d).
+        scaled: s ∘ x, the leaf of the graph behind the layers.
+        layers: of the network, at s ∘ x.
+    """
+
+    x: Tensor
+    ranks: Tensor
+    scaled: Tensor
+    layers: list[LayerFactor]
+
+    @classmethod
+    def of(cls, network: nn.Module, x: Tensor, ranks: Tensor, numbers: PriorNumbers) -> "Rows":
+        """Cost: a forward and a backward pass of the network."""
+        scaled = (x * numbers.scales).requires_grad_()
+        return cls(x, ranks, scaled, layer_factors(network, scaled))
+
+    def detached(self) -> "Rows":
+        """The same without the graph, to be kept."""
+        layers = [LayerFactor(f.inputs.detach(), f.cotangents.detach(), f.fan_in, f.biased) for f in self.layers]
+        return Rows(self.x, self.ranks, self.scaled.detach(), layers)
+
+
+def covariance(rows: Rows, others: Rows, numbers: PriorNumbers, *, steps: bool = True) -> Gram:
+    """`Σ_l v_l (a_l·a_l'/fan_in + 1)(g_l·g_l') + a x·x'/d + 1 + c exp(−Σ_f λ_f |r_f − r_f'|)`, (N, N').
+
+    Source: docs/decisions.md; the last term is the covariance of random axis-parallel partitions (Rahimi and Recht,
+    *Random features for large-scale kernel machines*, 2007).
+    """
+    with torch.no_grad():
+        total = 1.0 + numbers.linear * (rows.x @ others.x.T) / rows.x.shape[1]
+        for v, layer, other in zip(numbers.layers, rows.layers, others.layers, strict=True):
+            total += v * layer.inner(other) * layer.outer(other)
+        if steps:
+            total += step_covariance(rows.ranks, others.ranks, numbers)
+        return total
+
+
+def variances(rows: Rows, numbers: PriorNumbers) -> Tensor:
+    """The diagonal of the same, (N,)."""
+    with torch.no_grad():
+        total = 1.0 + numbers.steps + numbers.linear * rows.x.square().sum(1) / rows.x.shape[1]
+        for v, layer in zip(numbers.layers, rows.layers, strict=True):
+            total += v * layer.squares()
+        return total
+
+
+def step_covariance(ranks: Tensor, others: Tensor, numbers: PriorNumbers) -> Gram:
+    """`c exp(−Σ_f λ_f |r_f − r_f'|)`, (N, N')."""
+    return numbers.steps * torch.exp(-torch.cdist(ranks * numbers.rates, others * numbers.rates, p=1.0))

@@ -1,0 +1,139 @@
+"""How probable the targets are under a prior, and the numbers that make them, and themselves, most probable."""
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor, nn
+
+from geodescent._deadline import seconds_left
+from geodescent._types import Gram
+from geodescent.generalisation.posterior._covariance import Rows, covariance, step_covariance
+from geodescent.generalisation.posterior._numbers import FIRST_STEPS, Beliefs, PriorNumbers
+from geodescent.generalisation.posterior._ranks import Ranks
+
+ALONE, TOGETHER = 12, 25
+"""Iterations of L-BFGS: for the network and the linear part alone, then with the steps. All at once it stops short."""
+CHANGE = 2e-7  # Times the number of rows: a smaller change of the evidence ends the iterations.
+SLOPE = 1e-2  # A smaller derivative does too.
+REFUSED = 1e10  # In the place of the evidence where the covariance is not positive definite.
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """`−log p(y | h) − log p(h)`, h the logarithms of the numbers of prior and noise: type-II maximum a posteriori.
+
+    Attributes:
+        network: whose layers are linearised at their start.
+        x: standardised inputs, (N, d).
+        y: standardised targets, (N, Q).
+        weights: how often each row counts, (N,).
+    """
+
+    network: nn.Module
+    x: Tensor
+    y: Tensor
+    weights: Tensor
+
+    @property
+    def beliefs(self) -> Beliefs:
+        """About the logarithms."""
+        n_layers = sum(isinstance(module, nn.Linear) for module in self.network.modules())
+        return Beliefs.of(self.x.shape[1], n_layers)
+
+    def __call__(self, logarithms: Tensor, *, steps: bool = True) -> tuple[float, Tensor] | None:
+        """The value, and its derivative by the logarithms; None where the covariance is not positive definite.
+
+        `½ tr Yᵀ A⁻¹ Y + Q Σ log L_ii + ½ Q Σ (w_i − 1) log σ² + ½ Σ ((h − h₀)/sd)²`, `A = G + σ² diag(1/w) = L Lᵀ`,
+        and `∂/∂h = ½ Σ M_ij ∂A_ij/∂h`, `M = Q A⁻¹ − A⁻¹ Y Yᵀ A⁻¹`: one backward pass through inputs and cotangents.
+
+        Args:
+            steps: whether the covariance has steps.
+
+        Cost: N³ and some N² (d + widths) multiply-adds.
+        """
+        d, q = self.x.shape[1], self.y.shape[1]
+        numbers = PriorNumbers.of(logarithms, d)
+        rows = Rows.of(self.network, self.x, self._ranks, numbers)
+        total = covariance(rows, rows, numbers, steps=steps)
+        total.diagonal().add_(numbers.noise / self.weights)
+        lower, info = torch.linalg.cholesky_ex(total)
+        if int(info):
+            return None
+        inverse = torch.cholesky_inverse(lower)
+        solved = inverse @ self.y
+        value = 0.5 * (self.y * solved).sum() + q * lower.diagonal().log().sum()
+        repeated = 0.5 * q * (self.weights - 1.0).sum()
+        value += repeated * numbers.noise.log().sum() + self.beliefs.cost(logarithms)
+        moments = q * inverse - solved @ solved.T
+        slope = self._slope(rows, numbers, moments, steps=steps)
+        by_noise = 0.5 * (moments.diagonal() / self.weights).sum() + repeated / numbers.noise
+        slope[-d - 2] = (by_noise * logarithms[-d - 2].exp()).sum()
+        return float(value), slope + self.beliefs.slope(logarithms)
+
+    @cached_property
+    def _ranks(self) -> Tensor:
+        return Ranks.of(self.x, self.weights)(self.x)
+
+    def _slope(self, rows: Rows, numbers: PriorNumbers, moments: Gram, *, steps: bool) -> Tensor:
+        """`½ Σ M_ij ∂G_ij/∂h`."""
+        n_inputs, found, gradients, by_layer = self.x.shape[1], list[Tensor](), list[Tensor](), list[Tensor]()
+        with torch.no_grad():
+            for v, layer in zip(numbers.layers, rows.layers, strict=True):
+                inner, outer = moments * layer.inner(layer), moments * layer.outer(layer)
+                by_layer.append(0.5 * v * (inner * layer.outer(layer)).sum())
+                for values, by_values in (
+                    (layer.inputs, v / layer.fan_in * (outer @ layer.inputs)),
+                    (layer.cotangents, v * (inner @ layer.cotangents)),
+                ):
+                    if values.requires_grad:
+                        found.append(values)
+                        gradients.append(by_values)
+        (by_scaled,) = torch.autograd.grad(found, rows.scaled, gradients)
+        by_linear = 0.5 * numbers.linear * (moments * (self.x @ self.x.T)).sum() / n_inputs
+        by_steps, by_rates = torch.zeros(1, dtype=torch.float64), torch.zeros(n_inputs, dtype=torch.float64)
+        if steps:
+            weighed = moments * step_covariance(rows.ranks, rows.ranks, numbers)
+            by_steps = 0.5 * weighed.sum().reshape(1)
+            by_rates = numbers.rates * _by_distances(rows.ranks, numbers.rates, -0.5 * weighed)
+        by_scales = (by_scaled * self.x).sum(0) * numbers.scales
+        none = torch.zeros(1, dtype=torch.float64)
+        return torch.cat([by_scales, torch.stack(by_layer), by_linear.reshape(1), none, by_steps, by_rates])
+
+    def tuned(self) -> Tensor:
+        """The logarithms at the maximum: first those of the network and the linear part, then all."""
+        beliefs, d = self.beliefs, self.x.shape[1]
+        alone = self._maximised(beliefs.mean, ~beliefs.of_steps, ALONE)
+        alone[-d - 1] = math.log(FIRST_STEPS)
+        return self._maximised(alone, torch.ones_like(beliefs.of_steps), TOGETHER)
+
+    def _maximised(self, begin: Tensor, moving: Tensor, iterations: int) -> Tensor:
+        """By L-BFGS, as long as there is time."""
+        logarithms = begin.clone().requires_grad_()
+        change, steps = CHANGE * len(self.x), bool(moving.all())
+        search = torch.optim.LBFGS(
+            [logarithms],
+            max_iter=iterations,
+            line_search_fn="strong_wolfe",
+            tolerance_change=change,
+            tolerance_grad=SLOPE,
+        )
+
+        def closure() -> float:
+            found = None if seconds_left() <= 0.0 else self(logarithms.detach(), steps=steps)
+            value, slope = (REFUSED, torch.zeros_like(begin)) if found is None else found
+            logarithms.grad = slope * moving
+            return value
+
+        search.step(closure)
+        return logarithms.detach()
+
+
+def _by_distances(ranks: Tensor, rates: Tensor, weights: Gram) -> Tensor:
+    """`Σ_ij W_ij |r_if − r_jf|`, (d,): the derivative of the weighted distances by the rates."""
+    scaled = (ranks * rates).requires_grad_()
+    with torch.enable_grad():
+        distances = torch.cdist(scaled, scaled, p=1.0)
+    (by_scaled,) = torch.autograd.grad(distances, scaled, weights)
+    return (by_scaled * ranks).sum(0)

@@ -1,0 +1,87 @@
+"""The layers of a posterior's network, at a start drawn by a seed, and what their prior covariance is made of."""
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+WIDTHS = (64, 64)
+
+
+def drawn_layers(n_inputs: int, seed: int) -> nn.Sequential:
+    """A network of one output: first weights and all biases N(0, 1), other weights N(0, 1/fan-in); GELU between."""
+    generator = torch.Generator().manual_seed(seed)
+    sizes, modules = (n_inputs, *WIDTHS, 1), list[nn.Module]()
+    for i, (n_in, n_out) in enumerate(zip(sizes, sizes[1:], strict=False)):
+        layer = nn.Linear(n_in, n_out, bias=i < len(WIDTHS), dtype=torch.float64, device="cpu")
+        with torch.no_grad():
+            layer.weight.normal_(generator=generator).div_(math.sqrt(n_in) if i else 1.0)
+            if i < len(WIDTHS):
+                layer.bias.normal_(generator=generator)
+        modules += [layer, nn.GELU()]
+    return nn.Sequential(*modules[:-1]).requires_grad_(False)
+
+
+@dataclass(frozen=True)
+class LayerFactor:
+    """The columns of D that belong to one linear layer: `D[n, (o, i)] = g[n, o] a[n, i]`.
+
+    Attributes:
+        inputs: a, (N, i).
+        cotangents: g, the derivatives of the output by what the layer returned, (N, o).
+        fan_in: what its weights' variances are divided by: 1 for the first layer, whose inputs have scales.
+        biased: whether it has a bias, a column of ones beside a.
+    """
+
+    inputs: Tensor
+    cotangents: Tensor
+    fan_in: float
+    biased: bool
+
+    def inner(self, other: "LayerFactor") -> Tensor:
+        """`a·a'/fan_in + 1`, (N, N')."""
+        return self.inputs @ other.inputs.T / self.fan_in + float(self.biased)
+
+    def outer(self, other: "LayerFactor") -> Tensor:
+        """`g·g'`, (N, N')."""
+        return self.cotangents @ other.cotangents.T
+
+    def squares(self) -> Tensor:
+        """The diagonal of the product of the two, (N,)."""
+        return (self.inputs.square().sum(1) / self.fan_in + float(self.biased)) * self.cotangents.square().sum(1)
+
+
+def layer_factors(network: nn.Module, inputs: Tensor) -> list[LayerFactor]:
+    """Of all linear layers, in the order of their calls, with the graph that leads to the inputs.
+
+    Cost: a forward and a backward pass.
+    """
+    with torch.enable_grad(), _called(network) as calls:
+        output = network(inputs if inputs.requires_grad else inputs.requires_grad_())
+        returned = [returns for _, _, returns in calls]
+        cotangents = torch.autograd.grad(output.sum(), returned, create_graph=True)
+    return [
+        LayerFactor(a, g, float(layer.in_features) if i else 1.0, layer.bias is not None)
+        for i, ((layer, a, _), g) in enumerate(zip(calls, cotangents, strict=True))
+    ]
+
+
+@contextmanager
+def _called(network: nn.Module) -> Iterator[list[tuple[nn.Linear, Tensor, Tensor]]]:
+    """The linear layers that are called in the block, what on, and what they return."""
+    calls = list[tuple[nn.Linear, Tensor, Tensor]]()
+
+    def hook(module: nn.Module, args: tuple[Any, ...], output: Tensor) -> None:
+        assert isinstance(module, nn.Linear)
+        calls.append((module, args[0], output))
+
+    handles = [m.register_forward_hook(hook) for m in network.modules() if isinstance(m, nn.Linear)]
+    try:
+        yield calls
+    finally:
+        for handle in handles:
+            handle.remove()

@@ -1,0 +1,77 @@
+"""The numbers of the prior and of the noise, of which the evidence chooses the logarithms."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+SCALES, LAYERS, LINEAR, NOISE, STEPS, RATES = 1.0, 1.0, 2.0, 3.0, 1.5, 1.0
+"""Standard deviations of the logarithms around their starts."""
+LEAST_NOISE = 1e-6  # Added to σ², in units of the targets' variance: below it G is singular to rounding.
+FIRST_STEPS = 0.05  # Amplitude of the steps when they are first tuned: small, so that the network is not pushed aside.
+
+
+@dataclass(frozen=True)
+class PriorNumbers:
+    """All in units of standardised inputs and targets.
+
+    Attributes:
+        scales: s_f, what each input is multiplied by in front of the first layer, (d,).
+        layers: v_l, the prior variance of each layer's weights times its fan-in, (L,).
+        linear: a, d times the prior variance of the coefficients of the linear part.
+        noise: σ², of a row of weight 1.
+        steps: c, the variance of the part made of steps.
+        rates: λ_f, how fast steps of an input follow each other, (d,).
+    """
+
+    scales: Tensor
+    layers: Tensor
+    linear: Tensor
+    noise: Tensor
+    steps: Tensor
+    rates: Tensor
+
+    @classmethod
+    def of(cls, logarithms: Tensor, n_inputs: int) -> "PriorNumbers":
+        """From the vector that is tuned: log s, log v, log a, log σ², log c, log λ."""
+        d, numbers = n_inputs, logarithms.exp()
+        n_layers = len(numbers) - 2 * d - 3
+        scales, layers, linear, noise, steps, rates = numbers.split([d, n_layers, 1, 1, 1, d])
+        return cls(scales, layers, linear, noise + LEAST_NOISE, steps, rates)
+
+
+@dataclass(frozen=True)
+class Beliefs:
+    """What the logarithms are believed to be before the data are seen: independent normal distributions.
+
+    Attributes:
+        mean, deviation: of each, in the order of `PriorNumbers.of`.
+        of_steps: which of them belong to the steps.
+    """
+
+    mean: Tensor
+    deviation: Tensor
+    of_steps: Tensor
+
+    @classmethod
+    def of(cls, n_inputs: int, n_layers: int) -> "Beliefs":
+        """Those that suit standardised inputs and targets."""
+        d, root = n_inputs, math.sqrt(n_inputs)
+        sizes = [d, n_layers, 1, 1, 1, d]
+        means = [0.7 / root, 0.3, 1.0, 0.3, 0.3, 0.5 / root]
+        deviations = [SCALES, LAYERS, LINEAR, NOISE, STEPS, RATES]
+
+        def filled(values: list[float]) -> Tensor:
+            parts = [torch.full((n,), value, dtype=torch.float64) for n, value in zip(sizes, values, strict=True)]
+            return torch.cat(parts)
+
+        return cls(filled(means).log(), filled(deviations), filled([0.0] * 4 + [1.0] * 2) > 0.0)
+
+    def cost(self, logarithms: Tensor) -> Tensor:
+        """`½ Σ ((h − h₀)/sd)²`."""
+        return 0.5 * ((logarithms - self.mean) / self.deviation).square().sum()
+
+    def slope(self, logarithms: Tensor) -> Tensor:
+        """The derivative of the cost."""
+        return (logarithms - self.mean) / self.deviation.square()
