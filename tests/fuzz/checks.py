@@ -146,7 +146,8 @@ def require_jacobian(jacobian: gd.Jacobian, dense: Tensor, digits: float, draw_n
     size_u, size_v = float(u.norm()), float(v.norm())
     require_close(jacobian.mv(v), dense @ v, whole * size_v, digits, "D v")
     require_close(jacobian.rmv(u), dense.T @ u, whole * size_u, digits, "Dᵀu")
-    twice = 2.0 * digits  # a product of two that are off by so much
+    # products in float64, as lifts form them: those over positions cancel; a product of two is off by twice as much
+    jacobian, dense, twice = jacobian.to(torch.float64), dense.double(), 2.0 * digits
     require_close(jacobian.gram(), dense @ dense.T, whole**2, twice, "G")
     require_close(jacobian.normal(), dense.T @ dense, whole**2, twice, "DᵀD")
     require_close(jacobian.row_squares(), dense.square().sum(1), whole**2, twice, "the diagonal of G")
