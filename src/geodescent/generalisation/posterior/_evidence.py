@@ -15,9 +15,10 @@ from geodescent.generalisation.posterior._ranks import Ranks
 
 ALONE, TOGETHER = 12, 25
 """Iterations of L-BFGS: for the network and the linear part alone, then with the steps. All at once it stops short."""
-CHANGE = 2e-7  # Times the number of rows: a smaller change of the evidence ends the iterations.
+CHANGE = 2e-7  # Times the number of rows, repetitions counted: a smaller change of the evidence ends the iterations.
 SLOPE = 1e-2  # A smaller derivative does too.
-REFUSED = 1e10  # In the place of the evidence where the covariance is not positive definite.
+LARGEST_RATIO = 1e9  # Prior variance over noise: above it the covariance is positive definite by chance of rounding.
+REFUSED = 1e10  # In the place of the evidence where there is none.
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ class Evidence:
         return Beliefs.of(self.x.shape[1], n_layers)
 
     def __call__(self, logarithms: Tensor, *, steps: bool = True) -> tuple[float, Tensor] | None:
-        """The value, and its derivative by the logarithms; None where the covariance is not positive definite.
+        """The value, and its derivative by the logarithms; None where the covariance is singular to rounding.
 
         `½ tr Yᵀ A⁻¹ Y + Q Σ log L_ii + ½ Q Σ (w_i − 1) log σ² + ½ Σ ((h − h₀)/sd)²`, `A = G + σ² diag(1/w) = L Lᵀ`,
         and `∂/∂h = ½ Σ M_ij ∂A_ij/∂h`, `M = Q A⁻¹ − A⁻¹ Y Yᵀ A⁻¹`: one backward pass through inputs and cotangents.
@@ -57,6 +58,8 @@ class Evidence:
         numbers = PriorNumbers.of(logarithms, d)
         rows = Rows.of(self.network, self.x, self._ranks, numbers)
         total = covariance(rows, rows, numbers, steps=steps)
+        if not bool(total.diagonal().max() <= LARGEST_RATIO * numbers.noise):
+            return None
         total.diagonal().add_(numbers.noise / self.weights)
         lower, info = torch.linalg.cholesky_ex(total)
         if int(info):
@@ -111,7 +114,7 @@ class Evidence:
     def _maximised(self, begin: Tensor, moving: Tensor, iterations: int) -> Tensor:
         """By L-BFGS, as long as there is time."""
         logarithms = begin.clone().requires_grad_()
-        change, steps = CHANGE * len(self.x), bool(moving.all())
+        change, steps = CHANGE * float(self.weights.sum()), bool(moving.all())
         search = torch.optim.LBFGS(
             [logarithms],
             max_iter=iterations,
