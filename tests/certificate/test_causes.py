@@ -7,6 +7,7 @@ from sklearn.datasets import load_digits, load_wine
 from support.causes import Functional, Pair, Tokens, causes_in, conv, made, mlp, normal
 from torch import Tensor, nn
 
+import geodescent as gd
 from geodescent.problem import NEARLY, near_groups
 
 # --- clean: nothing is named -----------------------------------------------------------------------------------------
@@ -164,6 +165,23 @@ def test_a_column_of_zeros_is_constant():
     X[:, 4] = 0.0
     (cause,) = causes_in(mlp(6, 30, 2), X, normal(40, 2, seed=1))["constant_inputs"]
     assert cause.where["columns"] == [4]
+
+
+class Coded(nn.Module):
+    """Its weights are made from a code, which a layer is called on as a single vector."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.make, self.code = nn.Linear(2, 4), nn.Parameter(torch.zeros(2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x @ self.make(self.code).view(1, 4)
+
+
+def test_a_layer_called_on_a_single_vector_has_no_columns_of_samples() -> None:
+    """Also where the vector holds the numbers of the first two samples."""
+    known = gd.certify(Coded().double(), torch.zeros(5, 1).double(), torch.ones(5, 4).double())
+    assert known.n_residuals == 20
 
 
 def test_constant_columns_of_a_table_behind_other_inputs_are_named():

@@ -10,7 +10,9 @@ from torch import Tensor, nn
 
 from geodescent._budget import Budget, spending
 from geodescent._errors import JacobianError
-from geodescent.outputs import SampleMap
+from geodescent.outputs import SampleMap, _per_sample
+from geodescent.outputs._function import ModelFunction
+from geodescent.outputs._inputs import Inputs
 
 pytestmark = pytest.mark.filterwarnings("ignore:Using padding=.same. with even kernel")
 each_specimen = pytest.mark.parametrize("specimen", ZOO, ids=[s.name for s in ZOO])
@@ -70,6 +72,20 @@ def test_what_vmap_gets_wrong_is_noticed_also_where_samples_are_alike(n: int, sp
         assert_close(SampleMap(double, x).linearise()[1].dense(), naive_jacobian(double, x), 1e-9)
         close = SampleMap(single, x.float()).linearise()[1].dense()
         assert_close(close, naive_jacobian(single, x.float()), 1e-4)
+
+
+def test_what_vmap_gets_wrong_is_taken_by_a_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its numbers are off by 1e-7: less than the square root of eps, and more than rounding."""
+    by_vmap = _per_sample.by_vmap
+
+    def wrong(function: ModelFunction, views: dict[str, Tensor], inputs: Inputs, rows: dict[str, Tensor]) -> None:
+        by_vmap(function, views, inputs, rows)
+        for row in rows.values():
+            row.mul_(1.0 + 1e-7)
+
+    monkeypatch.setattr(_per_sample, "by_vmap", wrong)
+    model, x = with_scaled(), normal(5, 4)
+    assert_close(SampleMap(model, x).linearise()[1].dense(), naive_jacobian(model, x), 1e-12)
 
 
 @pytest.mark.parametrize(("batch_bytes", "chunks"), [(1, 5), (2000, 3), (2**28, 1)])
