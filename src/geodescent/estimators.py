@@ -1,14 +1,18 @@
 """scikit-learn's idiom: estimators that need no argument."""
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin
-from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from geodescent._errors import InputError
 from geodescent.doors import fit_posterior
+
+try:
+    from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin
+    from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+except ImportError as missing:
+    raise ImportError(
+        f"the estimators need scikit-learn 1.6 or later ({missing}): pip install 'geodescent[app]'."
+    ) from missing
 
 Floats = NDArray[np.float64]
 
@@ -72,9 +76,10 @@ class GeoRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
 
 def _checked(estimator: BaseEstimator, X: ArrayLike, y: ArrayLike) -> tuple[Floats, Floats]:
     """Both as arrays of float64; raises InputError for columns of text, with what makes numbers of them."""
-    options: dict[str, Any] = {"dtype": np.float64, "multi_output": True, "y_numeric": True, "ensure_min_samples": 3}
     try:
-        inputs, targets = validate_data(estimator, X, y, **options)
+        inputs, targets = validate_data(
+            estimator, X, y, dtype=np.float64, multi_output=True, y_numeric=True, ensure_min_samples=3
+        )
     except ValueError as error:
         if "could not convert string" not in str(error):
             raise

@@ -8,7 +8,7 @@ from torch import Tensor
 
 import geodescent as gd
 from geodescent.generalisation.posterior import Evidence, PriorNumbers
-from geodescent.generalisation.posterior._covariance import Rows, covariance, variances
+from geodescent.generalisation.posterior._covariance import PriorRows, covariance, variances
 from geodescent.generalisation.posterior._network import drawn_layers
 from geodescent.generalisation.posterior._posterior import Member
 from geodescent.generalisation.posterior._ranks import Ranks
@@ -51,7 +51,7 @@ def test_the_evidence_is_that_of_a_normal_distribution() -> None:
     of, logarithms = evidence(n_outputs=1)
     of = Evidence(of.network, of.x, of.y, torch.ones_like(of.weights))
     numbers = PriorNumbers.of(logarithms, 3)
-    rows = Rows.of(of.network, of.x, Ranks.of(of.x, of.weights)(of.x), numbers).detached()
+    rows = PriorRows.of(of.network, of.x, Ranks.of(of.x, of.weights)(of.x), numbers).detached()
     total = covariance(rows, rows, numbers) + numbers.noise * torch.eye(25, dtype=torch.float64)
     normal = torch.distributions.MultivariateNormal(torch.zeros(25, dtype=torch.float64), total)
     expected = -normal.log_prob(of.y[:, 0]) - 12.5 * math.log(2.0 * math.pi) + of.beliefs.cost(logarithms)
@@ -64,7 +64,7 @@ def test_the_covariance_of_the_layers_is_that_of_the_linearised_network() -> Non
     """`D diag(pv) Dᵀ` by an output map of the same network."""
     of, logarithms = evidence()
     numbers = PriorNumbers.of(logarithms, 3)
-    rows = Rows.of(of.network, of.x, of.x, numbers).detached()
+    rows = PriorRows.of(of.network, of.x, of.x, numbers).detached()
     network = drawn_layers(3, 0).requires_grad_()
     outputs = gd.SampleMap(network, rows.scaled)
     parts = list[Tensor]()
@@ -87,7 +87,8 @@ def test_what_is_left_out_is_what_the_other_rows_predict() -> None:
     for i in (0, 7, 24):
         rest = torch.arange(25) != i
         other = Evidence(of.network, of.x[rest], of.y[rest], of.weights[rest])
-        mean, variance = Member.of(of.network, other, numbers, ranks[rest]).predicted(of.x[~rest], ranks[~rest], numbers)
+        member = Member.of(of.network, other, numbers, ranks[rest])
+        mean, variance = member.predicted(of.x[~rest], ranks[~rest], numbers)
         torch.testing.assert_close(whole.left_out[i], of.y[i] - mean[0], rtol=1e-8, atol=1e-10)
         expected = variance[0] + numbers.noise[0] / of.weights[i]
         torch.testing.assert_close(whole.left_out_variance[i], expected, rtol=1e-8, atol=1e-10)

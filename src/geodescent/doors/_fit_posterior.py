@@ -55,9 +55,13 @@ def fit_posterior(
     """
     starts, seed = STARTS.of("starts", starts), ANY_SEED.of("seed", seed)
     OrNone(POSITIVE).of("max_seconds", max_seconds)
-    inputs, targets, counts = _numbers(X, "X"), _numbers(y, "y"), None if weights is None else _numbers(weights, "weights")
+    inputs, targets, counts = (
+        _numbers(X, "X"),
+        _numbers(y, "y"),
+        None if weights is None else _numbers(weights, "weights"),
+    )
     _require_rows(inputs, targets)
-    counts = torch.ones(len(inputs), dtype=torch.float64) if counts is None else counts
+    counts = inputs.new_ones(len(inputs)) if counts is None else counts
     kept = _kept(inputs, counts)
     with within(max_seconds):
         return posterior_of(inputs[kept], targets[kept], counts[kept], starts=starts, seed=seed)
@@ -76,17 +80,21 @@ def _numbers(values: Values, what: str) -> Tensor:
 def _require_rows(inputs: Tensor, targets: Tensor) -> None:
     """Raises InputError for shapes that do not go together."""
     if inputs.dim() != 2 or inputs.shape[1] == 0:
-        raise InputError(f"X has shape {tuple(inputs.shape)}: rows of numbers, (N, d), are needed, X.reshape(-1, 1) for one.")
+        raise InputError(
+            f"X has shape {tuple(inputs.shape)}: rows of numbers, (N, d), are needed, X.reshape(-1, 1) for one."
+        )
     if targets.dim() not in (1, 2) or len(targets) != len(inputs) or targets.numel() == 0:
         raise InputError(
-            f"y has shape {tuple(targets.shape)} and X {tuple(inputs.shape)}: one target a row, (N,) or (N, Q), is needed."
+            f"y has shape {tuple(targets.shape)} and X {tuple(inputs.shape)}: one target a row is needed, (N,) or (N, Q)."
         )
 
 
 def _kept(inputs: Tensor, counts: Tensor) -> Tensor:
     """The rows of positive weight; raises InputError where there are too few."""
     if counts.shape != (len(inputs),) or bool((counts < 0.0).any()):
-        raise InputError(f"weights have shape {tuple(counts.shape)}: one number w ≥ 0 a row, ({len(inputs)},), is needed.")
+        raise InputError(
+            f"weights have shape {tuple(counts.shape)}: one number w ≥ 0 a row, ({len(inputs)},), is needed."
+        )
     kept = counts.nonzero()[:, 0]
     if len(kept) < FEWEST_ROWS:
         raise InputError(f"{len(kept)} rows of positive weight are too few: {FEWEST_ROWS} or more are needed.")

@@ -6,12 +6,12 @@ import torch
 from torch import Tensor, nn
 
 from geodescent._types import Gram
-from geodescent.generalisation.posterior._network import LayerFactor, layer_factors
+from geodescent.generalisation.posterior._network import LinearColumns, linear_columns
 from geodescent.generalisation.posterior._numbers import PriorNumbers
 
 
 @dataclass(frozen=True)
-class Rows:
+class PriorRows:
     """What the covariance of some rows is made of.
 
     Attributes:
@@ -24,21 +24,21 @@ class Rows:
     x: Tensor
     ranks: Tensor
     scaled: Tensor
-    layers: list[LayerFactor]
+    layers: list[LinearColumns]
 
     @classmethod
-    def of(cls, network: nn.Module, x: Tensor, ranks: Tensor, numbers: PriorNumbers) -> "Rows":
+    def of(cls, network: nn.Module, x: Tensor, ranks: Tensor, numbers: PriorNumbers) -> "PriorRows":
         """Cost: a forward and a backward pass of the network."""
         scaled = (x * numbers.scales).requires_grad_()
-        return cls(x, ranks, scaled, layer_factors(network, scaled))
+        return cls(x, ranks, scaled, linear_columns(network, scaled))
 
-    def detached(self) -> "Rows":
+    def detached(self) -> "PriorRows":
         """The same without the graph, to be kept."""
-        layers = [LayerFactor(f.inputs.detach(), f.cotangents.detach(), f.fan_in, f.biased) for f in self.layers]
-        return Rows(self.x, self.ranks, self.scaled.detach(), layers)
+        layers = [LinearColumns(f.inputs.detach(), f.cotangents.detach(), f.fan_in, f.biased) for f in self.layers]
+        return PriorRows(self.x, self.ranks, self.scaled.detach(), layers)
 
 
-def covariance(rows: Rows, others: Rows, numbers: PriorNumbers, *, steps: bool = True) -> Gram:
+def covariance(rows: PriorRows, others: PriorRows, numbers: PriorNumbers, *, steps: bool = True) -> Gram:
     """`Σ_l v_l (a_l·a_l'/fan_in + 1)(g_l·g_l') + a x·x'/d + 1 + c exp(−Σ_f λ_f |r_f − r_f'|)`, (N, N').
 
     Source: docs/decisions.md; the last term is the covariance of random axis-parallel partitions (Rahimi and Recht,
@@ -53,7 +53,7 @@ def covariance(rows: Rows, others: Rows, numbers: PriorNumbers, *, steps: bool =
         return total
 
 
-def variances(rows: Rows, numbers: PriorNumbers) -> Tensor:
+def variances(rows: PriorRows, numbers: PriorNumbers) -> Tensor:
     """The diagonal of the same, (N,)."""
     with torch.no_grad():
         total = 1.0 + numbers.steps + numbers.linear * rows.x.square().sum(1) / rows.x.shape[1]

@@ -9,11 +9,11 @@ from torch import Tensor, nn
 
 from geodescent._deadline import seconds_left
 from geodescent._types import Gram
-from geodescent.generalisation.posterior._covariance import Rows, covariance, step_covariance
+from geodescent.generalisation.posterior._covariance import PriorRows, covariance, step_covariance
 from geodescent.generalisation.posterior._numbers import FIRST_STEPS, Beliefs, PriorNumbers
 from geodescent.generalisation.posterior._ranks import Ranks
 
-ALONE, TOGETHER = 12, 25
+FIRST_ALONE, THEN_ALL = 12, 25
 """Iterations of L-BFGS: for the network and the linear part alone, then with the steps. All at once it stops short."""
 CHANGE = 2e-7  # Times the number of rows, repetitions counted: a smaller change of the evidence ends the iterations.
 SLOPE = 1e-2  # A smaller derivative does too.
@@ -56,7 +56,7 @@ class Evidence:
         """
         d, q = self.x.shape[1], self.y.shape[1]
         numbers = PriorNumbers.of(logarithms, d)
-        rows = Rows.of(self.network, self.x, self._ranks, numbers)
+        rows = PriorRows.of(self.network, self.x, self._ranks, numbers)
         total = covariance(rows, rows, numbers, steps=steps)
         if not bool(total.diagonal().max() <= LARGEST_RATIO * numbers.noise):
             return None
@@ -79,7 +79,7 @@ class Evidence:
     def _ranks(self) -> Tensor:
         return Ranks.of(self.x, self.weights)(self.x)
 
-    def _slope(self, rows: Rows, numbers: PriorNumbers, moments: Gram, *, steps: bool) -> Tensor:
+    def _slope(self, rows: PriorRows, numbers: PriorNumbers, moments: Gram, *, steps: bool) -> Tensor:
         """`½ Σ M_ij ∂G_ij/∂h`."""
         n_inputs, found, gradients, by_layer = self.x.shape[1], list[Tensor](), list[Tensor](), list[Tensor]()
         with torch.no_grad():
@@ -95,27 +95,27 @@ class Evidence:
                         gradients.append(by_values)
         (by_scaled,) = torch.autograd.grad(found, rows.scaled, gradients)
         by_linear = 0.5 * numbers.linear * (moments * (self.x @ self.x.T)).sum() / n_inputs
-        by_steps, by_rates = torch.zeros(1, dtype=torch.float64), torch.zeros(n_inputs, dtype=torch.float64)
+        none = by_linear.new_zeros(1)
+        by_steps, by_rates = none, by_linear.new_zeros(n_inputs)
         if steps:
             weighed = moments * step_covariance(rows.ranks, rows.ranks, numbers)
             by_steps = 0.5 * weighed.sum().reshape(1)
             by_rates = numbers.rates * _by_distances(rows.ranks, numbers.rates, -0.5 * weighed)
         by_scales = (by_scaled * self.x).sum(0) * numbers.scales
-        none = torch.zeros(1, dtype=torch.float64)
         return torch.cat([by_scales, torch.stack(by_layer), by_linear.reshape(1), none, by_steps, by_rates])
 
     def tuned(self) -> Tensor:
         """The logarithms at the maximum: first those of the network and the linear part, then all."""
         beliefs, d = self.beliefs, self.x.shape[1]
-        alone = self._maximised(beliefs.mean, ~beliefs.of_steps, ALONE)
+        alone = self._maximised(beliefs.mean, ~beliefs.of_steps, FIRST_ALONE)
         alone[-d - 1] = math.log(FIRST_STEPS)
-        return self._maximised(alone, torch.ones_like(beliefs.of_steps), TOGETHER)
+        return self._maximised(alone, torch.ones_like(beliefs.of_steps), THEN_ALL)
 
     def _maximised(self, begin: Tensor, moving: Tensor, iterations: int) -> Tensor:
         """By L-BFGS, as long as there is time."""
         logarithms = begin.clone().requires_grad_()
         change, steps = CHANGE * float(self.weights.sum()), bool(moving.all())
-        search = torch.optim.LBFGS(
+        search: torch.optim.Optimizer = torch.optim.LBFGS(
             [logarithms],
             max_iter=iterations,
             line_search_fn="strong_wolfe",

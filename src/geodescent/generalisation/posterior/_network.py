@@ -4,19 +4,19 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
 
-WIDTHS = (64, 64)
+WIDTHS = (64, 64)  # Units of the hidden layers.
 
 
 def drawn_layers(n_inputs: int, seed: int) -> nn.Sequential:
     """A network of one output: first weights and all biases N(0, 1), other weights N(0, 1/fan-in); GELU between."""
     generator = torch.Generator().manual_seed(seed)
     sizes, modules = (n_inputs, *WIDTHS, 1), list[nn.Module]()
-    for i, (n_in, n_out) in enumerate(zip(sizes, sizes[1:], strict=False)):
+    for i, (n_in, n_out) in enumerate(pairwise(sizes)):
         layer = nn.Linear(n_in, n_out, bias=i < len(WIDTHS), dtype=torch.float64, device="cpu")
         with torch.no_grad():
             layer.weight.normal_(generator=generator).div_(math.sqrt(n_in) if i else 1.0)
@@ -27,7 +27,7 @@ def drawn_layers(n_inputs: int, seed: int) -> nn.Sequential:
 
 
 @dataclass(frozen=True)
-class LayerFactor:
+class LinearColumns:
     """The columns of D that belong to one linear layer: `D[n, (o, i)] = g[n, o] a[n, i]`.
 
     Attributes:
@@ -42,11 +42,11 @@ class LayerFactor:
     fan_in: float
     biased: bool
 
-    def inner(self, other: "LayerFactor") -> Tensor:
+    def inner(self, other: "LinearColumns") -> Tensor:
         """`a·a'/fan_in + 1`, (N, N')."""
         return self.inputs @ other.inputs.T / self.fan_in + float(self.biased)
 
-    def outer(self, other: "LayerFactor") -> Tensor:
+    def outer(self, other: "LinearColumns") -> Tensor:
         """`g·g'`, (N, N')."""
         return self.cotangents @ other.cotangents.T
 
@@ -55,7 +55,7 @@ class LayerFactor:
         return (self.inputs.square().sum(1) / self.fan_in + float(self.biased)) * self.cotangents.square().sum(1)
 
 
-def layer_factors(network: nn.Module, inputs: Tensor) -> list[LayerFactor]:
+def linear_columns(network: nn.Module, inputs: Tensor) -> list[LinearColumns]:
     """Of all linear layers, in the order of their calls, with the graph that leads to the inputs.
 
     Cost: a forward and a backward pass.
@@ -65,7 +65,7 @@ def layer_factors(network: nn.Module, inputs: Tensor) -> list[LayerFactor]:
         returned = [returns for _, _, returns in calls]
         cotangents = torch.autograd.grad(output.sum(), returned, create_graph=True)
     return [
-        LayerFactor(a, g, float(layer.in_features) if i else 1.0, layer.bias is not None)
+        LinearColumns(a, g, float(layer.in_features) if i else 1.0, layer.bias is not None)
         for i, ((layer, a, _), g) in enumerate(zip(calls, cotangents, strict=True))
     ]
 
@@ -75,7 +75,7 @@ def _called(network: nn.Module) -> Iterator[list[tuple[nn.Linear, Tensor, Tensor
     """The linear layers that are called in the block, what on, and what they return."""
     calls = list[tuple[nn.Linear, Tensor, Tensor]]()
 
-    def hook(module: nn.Module, args: tuple[Any, ...], output: Tensor) -> None:
+    def hook(module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> None:
         assert isinstance(module, nn.Linear)
         calls.append((module, args[0], output))
 

@@ -1,13 +1,14 @@
 """The numbers of the prior and of the noise, of which the evidence chooses the logarithms."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-SCALES, LAYERS, LINEAR, NOISE, STEPS, RATES = 1.0, 1.0, 2.0, 3.0, 1.5, 1.0
-"""Standard deviations of the logarithms around their starts."""
+DEVIATIONS = (1.0, 1.0, 2.0, 3.0, 1.5, 1.0)
+"""Standard deviations of the logarithms around their starts, in the order of `PriorNumbers`."""
 LEAST_NOISE = 1e-6  # Added to σ², in units of the targets' variance: below it G is singular to rounding.
 FIRST_STEPS = 0.05  # Amplitude of the steps when they are first tuned: small, so that the network is not pushed aside.
 
@@ -37,7 +38,7 @@ class PriorNumbers:
         """From the vector that is tuned: log s, log v, log a, log σ², log c, log λ."""
         d, numbers = n_inputs, logarithms.exp()
         n_layers = len(numbers) - 2 * d - 3
-        scales, layers, linear, noise, steps, rates = numbers.split([d, n_layers, 1, 1, 1, d])
+        scales, layers, linear, noise, steps, rates = torch.split(numbers, [d, n_layers, 1, 1, 1, d])
         return cls(scales, layers, linear, noise + LEAST_NOISE, steps, rates)
 
 
@@ -60,13 +61,15 @@ class Beliefs:
         d, root = n_inputs, math.sqrt(n_inputs)
         sizes = [d, n_layers, 1, 1, 1, d]
         means = [0.7 / root, 0.3, 1.0, 0.3, 0.3, 0.5 / root]
-        deviations = [SCALES, LAYERS, LINEAR, NOISE, STEPS, RATES]
 
-        def filled(values: list[float]) -> Tensor:
-            parts = [torch.full((n,), value, dtype=torch.float64) for n, value in zip(sizes, values, strict=True)]
+        def filled(values: Sequence[float]) -> Tensor:
+            parts = [
+                torch.full((n,), value, dtype=torch.float64, device="cpu")
+                for n, value in zip(sizes, values, strict=True)
+            ]
             return torch.cat(parts)
 
-        return cls(filled(means).log(), filled(deviations), filled([0.0] * 4 + [1.0] * 2) > 0.0)
+        return cls(filled(means).log(), filled(DEVIATIONS), filled([0.0] * 4 + [1.0] * 2) > 0.0)
 
     def cost(self, logarithms: Tensor) -> Tensor:
         """`½ Σ ((h − h₀)/sd)²`."""

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from geodescent._conversion import Values, tensor_of
 from geodescent._deadline import seconds_left
 from geodescent._errors import InputError
-from geodescent.generalisation.posterior._covariance import Rows, covariance, variances
+from geodescent.generalisation.posterior._covariance import PriorRows, covariance, variances
 from geodescent.generalisation.posterior._evidence import Evidence
 from geodescent.generalisation.posterior._network import drawn_layers
 from geodescent.generalisation.posterior._numbers import PriorNumbers
@@ -19,7 +19,7 @@ from geodescent.generalisation.posterior._scaling import Standardised
 
 TUNED_ON = 1000  # Rows by which prior and noise are chosen, at most.
 MOST_ROWS = 5000  # Rows that the posterior is conditioned on, at most: its memory is their square.
-AT_ONCE = 2000  # Rows that are predicted at once.
+PREDICTED_AT_ONCE = 2000  # Rows that are predicted at once.
 SURPLUS = 5  # Numbers that were tuned beside one for each input: degrees of freedom that left-out residuals lack.
 
 
@@ -37,7 +37,7 @@ class Member:
     """
 
     network: nn.Module
-    rows: Rows
+    rows: PriorRows
     lower: Tensor
     solved: Tensor
     left_out: Tensor
@@ -49,7 +49,7 @@ class Member:
 
         Cost: N³ multiply-adds.
         """
-        rows = Rows.of(network, evidence.x, ranks, numbers).detached()
+        rows = PriorRows.of(network, evidence.x, ranks, numbers).detached()
         total = covariance(rows, rows, numbers)
         total.diagonal().add_(numbers.noise / evidence.weights)
         lower = torch.linalg.cholesky(total)
@@ -59,7 +59,7 @@ class Member:
 
     def predicted(self, x: Tensor, ranks: Tensor, numbers: PriorNumbers) -> tuple[Tensor, Tensor]:
         """Mean (n, Q) and variance (n,), without noise."""
-        rows = Rows.of(self.network, x, ranks, numbers).detached()
+        rows = PriorRows.of(self.network, x, ranks, numbers).detached()
         across = covariance(rows, self.rows, numbers)
         explained = torch.linalg.solve_triangular(self.lower, across.T, upper=False).square().sum(0)
         return across @ self.solved, (variances(rows, numbers) - explained).clamp(min=0.0)
@@ -153,7 +153,7 @@ class Posterior:
         if asked.dim() != 2 or asked.shape[1] != columns:
             shape = tuple(asked.shape)
             raise InputError(f"X has shape {shape}: {columns} columns were fitted, pass X of shape (n, {columns}).")
-        parts = [self._of_rows(self.inputs(part)) for part in asked.split(AT_ONCE)]
+        parts = [self._of_rows(self.inputs(part)) for part in torch.split(asked, PREDICTED_AT_ONCE)]
         return torch.cat([mean for mean, _ in parts]), torch.cat([deviation for _, deviation in parts])
 
     def _of_rows(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -173,12 +173,12 @@ def posterior_of(x: Tensor, y: Tensor, weights: Tensor, *, starts: int, seed: in
     Prior and noise are chosen with the first start; the others take them over.
     """
     notes, generator = list[str](), torch.Generator().manual_seed(seed)
-    order = torch.randperm(len(x), generator=generator)
+    order = torch.randperm(len(x), generator=generator, device="cpu")
     if len(x) > MOST_ROWS:
         notes.append(f"{MOST_ROWS} of {len(x)} rows were drawn for the posterior, whose memory is their square.")
         kept = order[:MOST_ROWS].sort().values
         x, y, weights = x[kept], y[kept], weights[kept]
-        order = torch.randperm(len(x), generator=generator)
+        order = torch.randperm(len(x), generator=generator, device="cpu")
     inputs = Standardised.of(x, weights)
     table = y[:, None] if y.dim() == 1 else y
     targets = Standardised.of(table, weights)
