@@ -55,13 +55,9 @@ def fit_posterior(
     """
     starts, seed = STARTS.of("starts", starts), ANY_SEED.of("seed", seed)
     OrNone(POSITIVE).of("max_seconds", max_seconds)
-    inputs, targets, counts = (
-        _numbers(X, "X"),
-        _numbers(y, "y"),
-        None if weights is None else _numbers(weights, "weights"),
-    )
+    inputs, targets = _numbers(X, "X"), _numbers(y, "y")
     _require_rows(inputs, targets)
-    counts = inputs.new_ones(len(inputs)) if counts is None else counts
+    counts = inputs.new_ones(len(inputs)) if weights is None else _numbers(weights, "weights")
     kept = _kept(inputs, counts)
     with within(max_seconds):
         return posterior_of(inputs[kept], targets[kept], counts[kept], starts=starts, seed=seed)
@@ -84,9 +80,8 @@ def _require_rows(inputs: Tensor, targets: Tensor) -> None:
             f"X has shape {tuple(inputs.shape)}: rows of numbers, (N, d), are needed, X.reshape(-1, 1) for one."
         )
     if targets.dim() not in (1, 2) or len(targets) != len(inputs) or targets.numel() == 0:
-        raise InputError(
-            f"y has shape {tuple(targets.shape)} and X {tuple(inputs.shape)}: one target a row is needed, (N,) or (N, Q)."
-        )
+        shapes = f"y has shape {tuple(targets.shape)} and X {tuple(inputs.shape)}"
+        raise InputError(f"{shapes}: one target a row is needed, (N,) or (N, Q).")
 
 
 def _kept(inputs: Tensor, counts: Tensor) -> Tensor:
