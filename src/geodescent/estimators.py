@@ -112,7 +112,8 @@ class GeoClassifier(ClassifierMixin, BaseEstimator):
         kept = weights > 0.0
         self.classes_, places = np.unique(labels[kept], return_inverse=True)
         if len(self.classes_) < 2:
-            raise InputError(f"y holds one class only, {self.classes_}: two or more classes are needed.")
+            found = f"y holds {len(self.classes_)} classes of positive weight, {self.classes_}"
+            raise InputError(f"{found}: two or more are needed.")
         inputs, counts = (torch.from_numpy(np.array(a[kept], np.float64, order="C")) for a in (checked, weights))
         self.posterior_ = class_posterior_of(inputs, torch.from_numpy(places), counts, seed=self.random_state)
         self.left_out_log_loss_ = self.posterior_.left_out_log_loss

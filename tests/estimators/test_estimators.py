@@ -71,5 +71,5 @@ def test_a_classifier_keeps_labels_of_any_kind() -> None:
 
 
 def test_one_class_is_refused() -> None:
-    with pytest.raises(gd.InputError, match="one class only"):
+    with pytest.raises(gd.InputError, match="1 classes of positive weight"):
         gd.GeoClassifier().fit(np.arange(8.0).reshape(4, 2), [1, 1, 1, 1])
