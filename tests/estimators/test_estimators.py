@@ -73,3 +73,29 @@ def test_a_classifier_keeps_labels_of_any_kind() -> None:
 def test_one_class_is_refused() -> None:
     with pytest.raises(gd.InputError, match="1 classes of positive weight"):
         gd.GeoClassifier().fit(np.arange(8.0).reshape(4, 2), [1, 1, 1, 1])
+
+
+def smooth(n: int, *, seed: int, noise: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
+    generator = np.random.default_rng(seed)
+    X = generator.uniform(-1.0, 1.0, (n, 2))
+    return X, np.sin(2.0 * X[:, 0]) * np.cos(X[:, 1]) + noise * generator.normal(size=n)
+
+
+def test_data_without_noise_are_interpolated() -> None:
+    (X, y), (X_new, y_new) = smooth(300, seed=0), smooth(500, seed=1)
+    regressor = gd.GeoRegressor(starts=2).fit(X, y)
+    assert regressor.mode_ == "exact"
+    off = np.sqrt(((regressor.predict(X_new) - y_new) ** 2).mean()) / y_new.std()
+    assert off < 1e-6
+    lower, upper = regressor.predict_interval(X_new)
+    assert (lower <= y_new).all() and (y_new <= upper).all()
+    assert np.array_equal(clone(regressor).fit(X, y).predict(X_new), regressor.predict(X_new))
+
+
+def test_noisy_data_are_not_and_the_mode_can_be_chosen() -> None:
+    X, y = smooth(60, seed=0, noise=0.05)
+    assert gd.GeoRegressor(starts=1).fit(X, y).mode_ == "posterior"
+    exact = gd.GeoRegressor(starts=1, mode="exact").fit(X, y)
+    assert np.abs(exact.predict(X) - y).max() < 1e-6
+    with pytest.raises(gd.InputError, match="mode = 'Auto'"):
+        gd.GeoRegressor(mode="Auto").fit(X, y)
