@@ -67,7 +67,7 @@ BASELINES: dict[str, Callable[[], Any]] = {
     "GP": lambda: GaussianProcessRegressor(ConstantKernel() * RBF() + DotProduct() + WhiteKernel(), random_state=0),
     "boosting": lambda: HistGradientBoostingRegressor(random_state=0),
     "forest": lambda: RandomForestRegressor(100, random_state=0),
-    "MLP": lambda: MLPRegressor((64, 64), early_stopping=True, max_iter=2000, random_state=0),
+    "MLP": lambda: MLPRegressor(hidden_layer_sizes=(64, 64), early_stopping=True, max_iter=2000, random_state=0),
 }
 OURS = "geodescent"
 

@@ -59,7 +59,7 @@ if TYPE_CHECKING:
         Walk,
     )
     from geodescent.doors import Flow, Solution, certify, fit, fit_posterior, flow, initialise
-    from geodescent.estimators import GeoRegressor
+    from geodescent.estimators import GeoClassifier, GeoRegressor
     from geodescent.generalisation import ChosenStart, Posterior
     from geodescent.optim import GeoDescent
 else:
@@ -97,7 +97,7 @@ LAZY = {
         "Walk",
     ),
     "doors": ("Flow", "Solution", "certify", "fit", "fit_posterior", "flow", "initialise"),
-    "estimators": ("GeoRegressor",),
+    "estimators": ("GeoClassifier", "GeoRegressor"),
     "generalisation": ("ChosenStart", "Posterior"),
     "geometry": (),
     "optim": ("GeoDescent",),
@@ -121,6 +121,7 @@ __all__ = [
     "Flow",
     "FunctionMap",
     "GainRatio",
+    "GeoClassifier",
     "GeoDescent",
     "GeoRegressor",
     "GeodesicWalk",

@@ -16,13 +16,14 @@ from geodescent.generalisation._leave_one_out import (
 )
 from geodescent.generalisation._start_units import StartUnits, in_units
 from geodescent.generalisation._validation import FEWEST, Validation, split_off, validation_cost
-from geodescent.generalisation.posterior import Posterior, posterior_of
+from geodescent.generalisation.posterior import ClassPosterior, Posterior, class_posterior_of, posterior_of
 
 __all__ = [
     "FEWEST",
     "GAINS",
     "MOST_SAMPLES",
     "ChosenStart",
+    "ClassPosterior",
     "GainCandidate",
     "LeaveOneOut",
     "Modes",
@@ -30,6 +31,7 @@ __all__ = [
     "StartUnits",
     "Validation",
     "choose_start",
+    "class_posterior_of",
     "in_units",
     "leave_one_out",
     "left_out",

@@ -1,6 +1,7 @@
 """How probable the targets are under a prior, and the numbers that make them, and themselves, most probable."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -70,7 +71,7 @@ class Evidence:
         repeated = 0.5 * q * (self.weights - 1.0).sum()
         value += repeated * numbers.noise.log().sum() + self.beliefs.cost(logarithms)
         moments = q * inverse - solved @ solved.T
-        slope = self._slope(rows, numbers, moments, steps=steps)
+        slope = covariance_slope(rows, numbers, moments, steps=steps)
         by_noise = 0.5 * (moments.diagonal() / self.weights).sum() + repeated / numbers.noise
         slope[-d - 2] = (by_noise * logarithms[-d - 2].exp()).sum()
         return float(value), slope + self.beliefs.slope(logarithms)
@@ -79,58 +80,73 @@ class Evidence:
     def _ranks(self) -> Tensor:
         return Ranks.of(self.x, self.weights)(self.x)
 
-    def _slope(self, rows: PriorRows, numbers: PriorNumbers, moments: Gram, *, steps: bool) -> Tensor:
-        """`½ Σ M_ij ∂G_ij/∂h`."""
-        n_inputs, found, gradients, by_layer = self.x.shape[1], list[Tensor](), list[Tensor](), list[Tensor]()
-        with torch.no_grad():
-            for v, layer in zip(numbers.layers, rows.layers, strict=True):
-                inner, outer = moments * layer.inner(layer), moments * layer.outer(layer)
-                by_layer.append(0.5 * v * (inner * layer.outer(layer)).sum())
-                for values, by_values in (
-                    (layer.inputs, v / layer.fan_in * (outer @ layer.inputs)),
-                    (layer.cotangents, v * (inner @ layer.cotangents)),
-                ):
-                    if values.requires_grad:
-                        found.append(values)
-                        gradients.append(by_values)
-        (by_scaled,) = torch.autograd.grad(found, rows.scaled, gradients)
-        by_linear = 0.5 * numbers.linear * (moments * (self.x @ self.x.T)).sum() / n_inputs
-        none = by_linear.new_zeros(1)
-        by_steps, by_rates = none, by_linear.new_zeros(n_inputs)
-        if steps:
-            weighed = moments * step_covariance(rows.ranks, rows.ranks, numbers)
-            by_steps = 0.5 * weighed.sum().reshape(1)
-            by_rates = numbers.rates * _by_distances(rows.ranks, numbers.rates, -0.5 * weighed)
-        by_scales = (by_scaled * self.x).sum(0) * numbers.scales
-        return torch.cat([by_scales, torch.stack(by_layer), by_linear.reshape(1), none, by_steps, by_rates])
-
     def tuned(self) -> Tensor:
         """The logarithms at the maximum: first those of the network and the linear part, then all."""
-        beliefs, d = self.beliefs, self.x.shape[1]
-        alone = self._maximised(beliefs.mean, ~beliefs.of_steps, FIRST_ALONE)
-        alone[-d - 1] = math.log(FIRST_STEPS)
-        return self._maximised(alone, torch.ones_like(beliefs.of_steps), THEN_ALL)
+        beliefs, d, n_rows = self.beliefs, self.x.shape[1], float(self.weights.sum())
 
-    def _maximised(self, begin: Tensor, moving: Tensor, iterations: int) -> Tensor:
-        """By L-BFGS, as long as there is time."""
-        logarithms = begin.clone().requires_grad_()
-        change, steps = CHANGE * float(self.weights.sum()), bool(moving.all())
-        search: torch.optim.Optimizer = torch.optim.LBFGS(
-            [logarithms],
-            max_iter=iterations,
-            line_search_fn="strong_wolfe",
-            tolerance_change=change,
-            tolerance_grad=SLOPE,
-        )
+        def of_network(logarithms: Tensor) -> tuple[float, Tensor] | None:
+            found = self(logarithms, steps=False)
+            return None if found is None else (found[0], found[1] * ~beliefs.of_steps)
 
-        def closure() -> float:
-            found = None if seconds_left() <= 0.0 else self(logarithms.detach(), steps=steps)
-            value, slope = (REFUSED, torch.zeros_like(begin)) if found is None else found
-            logarithms.grad = slope * moving
-            return value
+        begin = minimised(of_network, beliefs.mean, iterations=FIRST_ALONE, n_rows=n_rows)
+        begin[-d - 1] = math.log(FIRST_STEPS)
+        return minimised(self, begin, iterations=THEN_ALL, n_rows=n_rows)
 
-        search.step(closure)
-        return logarithms.detach()
+
+def covariance_slope(rows: PriorRows, numbers: PriorNumbers, moments: Gram, *, steps: bool = True) -> Tensor:
+    """`½ Σ M_ij ∂G_ij/∂h`, h the logarithms of the numbers of the prior; 0 in the place of the noise.
+
+    Cost: N² (widths + d) multiply-adds, and a backward pass through inputs and cotangents of the layers.
+    """
+    n_inputs, found, gradients, by_layer = rows.x.shape[1], list[Tensor](), list[Tensor](), list[Tensor]()
+    with torch.no_grad():
+        for v, layer in zip(numbers.layers, rows.layers, strict=True):
+            inner, outer = moments * layer.inner(layer), moments * layer.outer(layer)
+            by_layer.append(0.5 * v * (inner * layer.outer(layer)).sum())
+            for values, by_values in (
+                (layer.inputs, v / layer.fan_in * (outer @ layer.inputs)),
+                (layer.cotangents, v * (inner @ layer.cotangents)),
+            ):
+                if values.requires_grad:
+                    found.append(values)
+                    gradients.append(by_values)
+    (by_scaled,) = torch.autograd.grad(found, rows.scaled, gradients)
+    by_linear = 0.5 * numbers.linear * (moments * (rows.x @ rows.x.T)).sum() / n_inputs
+    none = by_linear.new_zeros(1)
+    by_steps, by_rates = none, by_linear.new_zeros(n_inputs)
+    if steps:
+        weighed = moments * step_covariance(rows.ranks, rows.ranks, numbers)
+        by_steps = 0.5 * weighed.sum().reshape(1)
+        by_rates = numbers.rates * _by_distances(rows.ranks, numbers.rates, -0.5 * weighed)
+    by_scales = (by_scaled * rows.x).sum(0) * numbers.scales
+    return torch.cat([by_scales, torch.stack(by_layer), by_linear.reshape(1), none, by_steps, by_rates])
+
+
+def minimised(
+    value_and_slope: Callable[[Tensor], tuple[float, Tensor] | None], begin: Tensor, *, iterations: int, n_rows: float
+) -> Tensor:
+    """By L-BFGS, as long as there is time; where there is no value, no step is taken.
+
+    Args:
+        n_rows: repetitions counted, by which small changes are measured.
+    """
+    logarithms = begin.clone().requires_grad_()
+    search: torch.optim.Optimizer = torch.optim.LBFGS(
+        [logarithms],
+        max_iter=iterations,
+        line_search_fn="strong_wolfe",
+        tolerance_change=CHANGE * n_rows,
+        tolerance_grad=SLOPE,
+    )
+
+    def closure() -> float:
+        found = None if seconds_left() <= 0.0 else value_and_slope(logarithms.detach())
+        value, slope = (REFUSED, torch.zeros_like(begin)) if found is None else found
+        logarithms.grad = slope
+        return value
+
+    search.step(closure)
+    return logarithms.detach()
 
 
 def _by_distances(ranks: Tensor, rates: Tensor, weights: Gram) -> Tensor:

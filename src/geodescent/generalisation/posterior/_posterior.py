@@ -15,6 +15,7 @@ from geodescent.generalisation.posterior._evidence import Evidence
 from geodescent.generalisation.posterior._network import drawn_layers
 from geodescent.generalisation.posterior._numbers import PriorNumbers
 from geodescent.generalisation.posterior._ranks import Ranks
+from geodescent.generalisation.posterior._repeated import merged
 from geodescent.generalisation.posterior._scaling import Standardised
 
 TUNED_ON = 1000  # Rows by which prior and noise are chosen, at most.
@@ -79,7 +80,8 @@ class Posterior:
         members: one for each start.
         inputs, targets: how columns were standardised.
         ranks: of the inputs.
-        weights: how often each row counts, (N,).
+        weights: how often each different row counts.
+        places: of each given row among the different ones, (N,).
         flat: whether y had one axis.
         notes: sentences for the user.
     """
@@ -90,6 +92,7 @@ class Posterior:
     targets: Standardised
     ranks: Ranks
     weights: Tensor
+    places: Tensor
     flat: bool
     notes: list[str] = field(default_factory=list)
 
@@ -115,20 +118,33 @@ class Posterior:
 
     @property
     def left_out(self) -> Tensor:
-        """`y_i − x_i` where x_i is predicted without row i, in the shape and the units of y: no row was held out."""
-        return self._shaped(self._left_out * self.targets.deviation)
+        """`y_i − x_i` where x_i is predicted without row i, in the shape and the units of y: no row was held out.
+
+        A row that is given several times is left out with all its repetitions.
+        """
+        return self._shaped((self._left_out * self.targets.deviation)[self.places])
 
     @property
     def left_out_rmse(self) -> float | Tensor:
         """The root mean square error to expect of new rows, by the rows left out; (Q,) for several outputs."""
-        share = (self.weights / self.weights.sum())[:, None]
-        found = (share * self._left_out.square()).sum(0).sqrt() * self.targets.deviation
+        found = self._left_out_share.sqrt() * self.targets.deviation
         return float(found[0]) if self.flat else found
+
+    @property
+    def left_out_score(self) -> float:
+        """R² of the rows left out, averaged over outputs."""
+        return float(1.0 - self._left_out_share.mean())
 
     @property
     def noise(self) -> float:
         """The share of the targets' variance that is noise."""
         return float(self.numbers.noise)
+
+    @property
+    def _left_out_share(self) -> Tensor:
+        """The mean square of what rows left out are off by, as a share of the targets' variance, (Q,)."""
+        share = (self.weights / self.weights.sum())[:, None]
+        return (share * self._left_out.square()).sum(0)
 
     @property
     def _left_out(self) -> Tensor:
@@ -149,10 +165,8 @@ class Posterior:
 
     def _moments(self, X: Values) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation of new targets, standardised, (n, Q)."""
-        asked, columns = tensor_of(X, self.weights, "X").detach().to(self.weights), len(self.numbers.scales)
-        if asked.dim() != 2 or asked.shape[1] != columns:
-            shape = tuple(asked.shape)
-            raise InputError(f"X has shape {shape}: {columns} columns were fitted, pass X of shape (n, {columns}).")
+        asked = tensor_of(X, self.weights, "X").detach().to(self.weights)
+        require_columns(asked, len(self.numbers.scales))
         parts = [self._of_rows(self.inputs(part)) for part in torch.split(asked, PREDICTED_AT_ONCE)]
         return torch.cat([mean for mean, _ in parts]), torch.cat([deviation for _, deviation in parts])
 
@@ -167,24 +181,28 @@ class Posterior:
         return values[:, 0] if self.flat else values
 
 
+def require_columns(asked: Tensor, columns: int) -> None:
+    """Raises InputError for rows of other columns than those that were fitted."""
+    if asked.dim() != 2 or asked.shape[1] != columns:
+        shape = tuple(asked.shape)
+        raise InputError(f"X has shape {shape}: {columns} columns were fitted, pass X of shape (n, {columns}).")
+
+
 def posterior_of(x: Tensor, y: Tensor, weights: Tensor, *, starts: int, seed: int) -> Posterior:
     """From inputs (N, d), targets (N,) or (N, Q) and how often each row counts, (N,), all in float64.
 
     Prior and noise are chosen with the first start; the others take them over.
     """
     notes, generator = list[str](), torch.Generator().manual_seed(seed)
-    order = torch.randperm(len(x), generator=generator, device="cpu")
     if len(x) > MOST_ROWS:
         notes.append(f"{MOST_ROWS} of {len(x)} rows were drawn for the posterior, whose memory is their square.")
-        kept = order[:MOST_ROWS].sort().values
+        kept = torch.randperm(len(x), generator=generator, device="cpu")[:MOST_ROWS].sort().values
         x, y, weights = x[kept], y[kept], weights[kept]
-        order = torch.randperm(len(x), generator=generator, device="cpu")
-    inputs = Standardised.of(x, weights)
-    table = y[:, None] if y.dim() == 1 else y
-    targets = Standardised.of(table, weights)
+    x, table, weights, places = merged(x, y[:, None] if y.dim() == 1 else y, weights)
+    inputs, targets = Standardised.of(x, weights), Standardised.of(table, weights)
     x, table = inputs(x), targets(table)
     networks = [drawn_layers(x.shape[1], seed + start) for start in range(starts)]
-    part = order[:TUNED_ON].sort().values
+    part = torch.randperm(len(x), generator=generator, device="cpu")[:TUNED_ON].sort().values
     logarithms = Evidence(networks[0], x[part], table[part], weights[part]).tuned()
     numbers, ranks = PriorNumbers.of(logarithms, x.shape[1]), Ranks.of(x, weights)
     whole = Evidence(networks[0], x, table, weights)
@@ -194,4 +212,4 @@ def posterior_of(x: Tensor, y: Tensor, weights: Tensor, *, starts: int, seed: in
             notes.append(f"The time ran out: {len(members)} of {starts} starts are averaged.")
             break
         members.append(Member.of(network, whole, numbers, ranks(x)))
-    return Posterior(numbers, members, inputs, targets, ranks, weights, y.dim() == 1, notes)
+    return Posterior(numbers, members, inputs, targets, ranks, weights, places, y.dim() == 1, notes)

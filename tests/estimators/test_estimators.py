@@ -1,11 +1,11 @@
-"""`GeoRegressor` in scikit-learn's idiom: their own checks, and what they do not look at."""
+"""The estimators in scikit-learn's idiom: their own checks, and what they do not look at."""
 
 import pickle
 
 import numpy as np
 import pytest
 from sklearn.base import clone
-from sklearn.datasets import load_diabetes, make_regression
+from sklearn.datasets import load_diabetes, load_iris, make_regression
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -16,8 +16,8 @@ import geodescent as gd
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.SkipTestWarning")
 
 
-@parametrize_with_checks([gd.GeoRegressor(starts=2)])
-def test_scikit_learns_own_checks(estimator: gd.GeoRegressor, check: object) -> None:
+@parametrize_with_checks([gd.GeoRegressor(starts=2), gd.GeoClassifier()])
+def test_scikit_learns_own_checks(estimator: object, check: object) -> None:
     """None is expected to fail."""
     assert callable(check)
     check(estimator)
@@ -58,3 +58,18 @@ def test_columns_of_text_are_refused_with_a_way_out() -> None:
     X = np.array([["red", 1.0], ["blue", 2.0], ["red", 3.0], ["blue", 4.0]], dtype=object)
     with pytest.raises(gd.InputError, match="make_column_transformer"):
         gd.GeoRegressor().fit(X, [1.0, 2.0, 3.0, 4.0])
+
+
+def test_a_classifier_keeps_labels_of_any_kind() -> None:
+    X, y = load_iris(return_X_y=True)
+    names = np.array(["setosa", "versicolor", "virginica"])[y]
+    classifier = gd.GeoClassifier().fit(X[::2], names[::2])
+    assert classifier.classes_.tolist() == ["setosa", "versicolor", "virginica"]
+    assert classifier.score(X[1::2], names[1::2]) > 0.9
+    assert classifier.predict_proba(X[1::2]).shape == (75, 3)
+    assert 0.0 < classifier.left_out_log_loss_ < 0.3
+
+
+def test_one_class_is_refused() -> None:
+    with pytest.raises(gd.InputError, match="one class only"):
+        gd.GeoClassifier().fit(np.arange(8.0).reshape(4, 2), [1, 1, 1, 1])

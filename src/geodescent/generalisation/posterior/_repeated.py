@@ -1,0 +1,16 @@
+"""Rows that are given several times: as one that counts so often, which is left out with all its repetitions."""
+
+import torch
+from torch import Tensor
+
+
+def merged(x: Tensor, y: Tensor, weights: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Different rows of inputs and targets in increasing order, their counts, and where each given row stands.
+
+    Args:
+        x, y: inputs (N, d) and targets (N, Q).
+        weights: how often each row counts, (N,).
+    """
+    table, places = torch.unique(torch.cat([x, y], 1), dim=0, return_inverse=True)
+    counts = weights.new_zeros(len(table)).index_add_(0, places, weights)
+    return table[:, : x.shape[1]], table[:, x.shape[1] :], counts, places
