@@ -60,6 +60,20 @@ def test_the_evidence_is_that_of_a_normal_distribution() -> None:
     assert found[0] == pytest.approx(float(expected), rel=1e-10)
 
 
+def test_the_evidence_of_a_row_of_weight_two_is_that_of_two_rows() -> None:
+    """But for a constant."""
+    of, logarithms = evidence()
+    weights = torch.ones(25, dtype=torch.float64)
+    weights[:10] = 2.0
+    weighed = Evidence(of.network, of.x, of.y, weights)
+    x, y = torch.cat([of.x, of.x[:10]]), torch.cat([of.y, of.y[:10]])
+    repeated = Evidence(of.network, x, y, torch.ones(35, dtype=torch.float64))
+    ours, theirs = weighed(logarithms), repeated(logarithms)
+    assert ours is not None
+    assert theirs is not None
+    torch.testing.assert_close(ours[1], theirs[1], rtol=1e-8, atol=1e-10)
+
+
 def test_the_covariance_of_the_layers_is_that_of_the_linearised_network() -> None:
     """`D diag(pv) Dᵀ` by an output map of the same network."""
     of, logarithms = evidence()

@@ -17,6 +17,7 @@ from sabotage.lift import LIFT
 from sabotage.linalg import LINALG
 from sabotage.optim import OPTIM
 from sabotage.outputs import OUTPUTS
+from sabotage.posterior import POSTERIOR
 from sabotage.problem import PROBLEM
 
 SABOTAGES = (
@@ -29,6 +30,7 @@ SABOTAGES = (
     *LIFT,
     *DESCENT,
     *FLOW,
+    *POSTERIOR,
     *CERTIFICATE,
     *GEOMETRY,
     *CONSTRUCTIVE,

@@ -1,0 +1,76 @@
+"""Wrong formulas of the posterior of noisy data."""
+
+from sabotage._sabotage import Sabotage
+
+HERE = "generalisation/posterior"
+TESTS = "generalisation/test_posterior.py::test"
+OF_CLASSES = "generalisation/test_class_posterior.py::test"
+
+POSTERIOR = (
+    Sabotage(
+        f"{HERE}/_evidence.py",
+        "q * inverse - solved @ solved.T",
+        "q * inverse - 0.5 * solved @ solved.T",
+        f"{TESTS}_the_slope_of_the_evidence_is_its_derivative",
+    ),
+    Sabotage(
+        f"{HERE}/_evidence.py",
+        "q * lower.diagonal().log().sum()",
+        "lower.diagonal().log().sum()",
+        f"{TESTS}_the_slope_of_the_evidence_is_its_derivative",
+    ),
+    Sabotage(
+        f"{HERE}/_evidence.py",
+        "repeated = 0.5 * q * (self.weights - 1.0).sum()",
+        "repeated = 0.0 * self.weights.sum()",
+        f"{TESTS}_the_evidence_of_a_row_of_weight_two_is_that_of_two_rows",
+    ),
+    Sabotage(
+        f"{HERE}/_covariance.py",
+        "v * layer.inner(other) * layer.outer(other)",
+        "v * layer.inner(other)",
+        f"{TESTS}_the_covariance_of_the_layers_is_that_of_the_linearised_network",
+    ),
+    Sabotage(
+        f"{HERE}/_posterior.py",
+        "solved / diagonal[:, None], 1.0 / diagonal",
+        "solved, 1.0 / diagonal",
+        f"{TESTS}_what_is_left_out_is_what_the_other_rows_predict",
+    ),
+    Sabotage(
+        f"{HERE}/_posterior.py",
+        "variance + means.var(0, correction=0)",
+        "0.1 * variance",
+        f"{TESTS}_error_bars_are_true",
+    ),
+    Sabotage(
+        f"{HERE}/_scaling.py",
+        "return (values - self.mean) / self.deviation",
+        "return values - self.mean",
+        f"{TESTS}_units_change_nothing",
+    ),
+    Sabotage(
+        f"{HERE}/_laplace.py",
+        "b - c + torch.stack(",
+        "b - c - torch.stack(",
+        f"{OF_CLASSES}_the_density_is_stationary_at_the_mode",
+    ),
+    Sabotage(
+        f"{HERE}/_laplace.py",
+        "torch.diag_embed(own) - torch.einsum(",
+        "torch.diag_embed(own) + torch.einsum(",
+        f"{OF_CLASSES}_the_posterior_covariance_is_the_inverse_of_the_curvature",
+    ),
+    Sabotage(
+        f"{HERE}/_laplace.py",
+        "return self.latents - pulled",
+        "return self.latents",
+        f"{OF_CLASSES}_rows_left_out_are_as_without_them",
+    ),
+    Sabotage(
+        f"{HERE}/_class_posterior.py",
+        "slope[-d - 2] = 0.5 * (moments * total).sum()",
+        "slope[-d - 2] = (moments * total).sum()",
+        f"{OF_CLASSES}_the_slope_of_the_evidence_of_classes_is_its_derivative",
+    ),
+)
