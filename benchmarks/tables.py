@@ -26,7 +26,7 @@ from sklearn.ensemble import (
     RandomForestClassifier,
     RandomForestRegressor,
 )
-from sklearn.gaussian_process import GaussianProcessRegressor
+from sklearn.gaussian_process import GaussianProcessClassifier, GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import RBF, ConstantKernel, DotProduct, WhiteKernel
 from sklearn.linear_model import LogisticRegressionCV, RidgeCV
 from sklearn.model_selection import KFold, StratifiedKFold
@@ -94,6 +94,7 @@ CLASSIFIERS: dict[str, Callable[[], Any]] = {
     "logistic": lambda: LogisticRegressionCV(max_iter=5000, scoring="neg_log_loss"),
     "boosting": lambda: HistGradientBoostingClassifier(random_state=0),
     "forest": lambda: RandomForestClassifier(100, random_state=0),
+    "GP": lambda: GaussianProcessClassifier(ConstantKernel() * RBF(), random_state=0),
     "MLP": lambda: MLPClassifier(hidden_layer_sizes=(64, 64), early_stopping=True, max_iter=2000, random_state=0),
 }
 

@@ -150,6 +150,14 @@ def test_error_bars_are_true() -> None:
     assert 0.5 < posterior.noise * float(y.var()) / 0.09 < 1.7
 
 
+def test_more_columns_than_rows_are_no_surprise() -> None:
+    """Of targets that are noise alone the left-out error is about their spread."""
+    generator = torch.Generator().manual_seed(4)
+    x, y = (torch.randn(60, *shape, dtype=torch.float64, generator=generator) for shape in ((150,), ()))
+    posterior = gd.fit_posterior(x, y, starts=2)
+    assert 0.8 < float(posterior.left_out_rmse) / float(y.std()) < 1.7
+
+
 def test_several_outputs_have_their_own_error_bars() -> None:
     x, y = noisy(80)
     posterior = gd.fit_posterior(x, torch.stack([y, 100.0 * y.roll(1), x[:, 2]], 1), starts=2)
@@ -164,6 +172,15 @@ def test_more_rows_than_fit_are_drawn_and_said(monkeypatch: pytest.MonkeyPatch) 
     posterior = gd.fit_posterior(*noisy(70), starts=1)
     assert len(posterior.left_out) == 50
     assert any("50 of 70 rows were drawn" in note for note in posterior.notes)
+
+
+def test_it_says_what_it_is() -> None:
+    posterior = gd.fit_posterior(*noisy(50), starts=2)
+    assert repr(posterior).startswith("Posterior(50 rows of 3 columns, R² of rows left out 0.")
+    lines = str(posterior).splitlines()
+    assert lines[0] == "posterior of 50 rows of 3 columns, 2 starts averaged"
+    assert lines[1].startswith("error to expect of new rows, by rows left out: 0.")
+    assert max(map(len, lines)) <= 80
 
 
 def test_time_ends_the_starts() -> None:

@@ -162,7 +162,7 @@ def shrunk(mean: Tensor, variance: Tensor) -> Tensor:
     return mean / (1.0 + math.pi * variance / 8.0).sqrt()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class ClassPosterior:
     """What is believed of the classes after the data.
 
@@ -188,6 +188,11 @@ class ClassPosterior:
     ranks: Ranks
     left_out_log_loss: float
     notes: list[str] = field(default_factory=list)
+
+    def __repr__(self) -> str:
+        rows, columns = self.rows.x.shape
+        loss = self.left_out_log_loss
+        return f"ClassPosterior({rows} rows of {columns} columns, log loss of rows left out {loss:.3g})"
 
     def probabilities(self, X: Values) -> Tensor:
         """Of each class, (n, number of classes)."""

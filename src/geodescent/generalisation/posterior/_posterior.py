@@ -21,7 +21,9 @@ from geodescent.generalisation.posterior._scaling import Standardised
 TUNED_ON = 1000  # Rows by which prior and noise are chosen, at most.
 MOST_ROWS = 5000  # Rows that the posterior is conditioned on, at most: its memory is their square.
 PREDICTED_AT_ONCE = 2000  # Rows that are predicted at once.
-SURPLUS = 5  # Numbers that were tuned beside one for each input: degrees of freedom that left-out residuals lack.
+SURPLUS = (
+    5  # Numbers tuned beside one for each input: degrees of freedom that left-out residuals lack, half of all at most.
+)
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,7 @@ class Member:
         return across @ self.solved, (variances(rows, numbers) - explained).clamp(min=0.0)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Posterior:
     """What is believed of the targets after the data: `gd.fit_posterior` makes it.
 
@@ -95,6 +97,21 @@ class Posterior:
     places: Tensor
     flat: bool
     notes: list[str] = field(default_factory=list)
+
+    def __repr__(self) -> str:
+        rows, columns = len(self.places), len(self.numbers.scales)
+        return f"Posterior({rows} rows of {columns} columns, R² of rows left out {self.left_out_score:.3g})"
+
+    def __str__(self) -> str:
+        rows, columns, starts = len(self.places), len(self.numbers.scales), len(self.members)
+        error = self.left_out_rmse
+        shown = f"{error:.4g}" if isinstance(error, float) else ", ".join(f"{float(e):.4g}" for e in error)
+        lines = [
+            f"posterior of {rows} rows of {columns} columns, {starts} starts averaged",
+            f"error to expect of new rows, by rows left out: {shown} (R² {self.left_out_score:.3g})",
+            f"noise: {self.noise:.2g} of the targets' variance",
+        ]
+        return "\n".join([*lines, *self.notes])
 
     def predict(self, X: Values) -> Tensor:
         """The mean."""
@@ -150,7 +167,7 @@ class Posterior:
     def _left_out(self) -> Tensor:
         """In standardised units, enlarged by the degrees of freedom that tuning has taken, (N, Q)."""
         n, d = float(self.weights.sum()), len(self.numbers.scales)
-        factor = math.sqrt(n / max(1.0, n - d - SURPLUS))
+        factor = math.sqrt(n / max(0.5 * n, n - d - SURPLUS))
         return factor * torch.stack([member.left_out for member in self.members]).mean(0)
 
     def _reach(self, level: float) -> Tensor:
