@@ -142,9 +142,7 @@ def left_out(modes: Modes, residual: Outputs, ridges: Tensor, *, block: int) -> 
 def _diagonal_blocks(vectors: Tensor, shrunk: Tensor, block: int) -> Tensor:
     """The diagonal blocks of `λ(G + λ)⁻¹`, (n_ridges, n, block, block)."""
     m, k = vectors.shape
-    by_sample = vectors.contiguous().view(
-        -1, block, k
-    )  # LAPACK's are stored by columns, which the products are slow in
+    by_sample = vectors.contiguous().view(-1, block, k)  # LAPACK's are stored by columns: slow in the products
     rows = []
     for q in range(block):
         products = by_sample[:, q : q + 1] * by_sample
