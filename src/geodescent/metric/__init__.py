@@ -4,7 +4,7 @@ A step minimises `‖r + Bv‖² + μ‖v‖²_M` with `‖v‖²_M = Σ_j M_j v
 alike, if M follows the data and B; then neither the steps nor what they find depend on the units.
 """
 
-from geodescent.metric._end_layers import EndLayers, entries_of, over_weight
+from geodescent.metric._end_layers import EndLayers, entries_of, hooked, over_weight
 from geodescent.metric._layer_units import LayerUnits
 from geodescent.metric._metric import EUCLIDEAN, Metric
 from geodescent.metric._units import sample_mean, target_mean, target_unit, unit_of
@@ -15,6 +15,7 @@ __all__ = [
     "LayerUnits",
     "Metric",
     "entries_of",
+    "hooked",
     "over_weight",
     "sample_mean",
     "target_mean",

@@ -1,6 +1,6 @@
 """The layers at both ends of a network: those that are called on the inputs, and the one that returns the outputs."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -65,7 +65,7 @@ class EndLayers:
 
 
 @contextmanager
-def hooked(layers: dict[str, nn.Module], look: Look) -> Iterator[None]:
+def hooked(layers: Mapping[str, nn.Module], look: Look) -> Iterator[None]:
     """Shows what these layers are called on, and what they return, while the block runs."""
 
     def hook_of(name: str) -> Callable[[nn.Module, tuple[Any, ...], dict[str, Any], object], None]:

@@ -1,31 +1,29 @@
 """The posterior of classes: probabilities calibrated on rows left out."""
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import torch
 from torch import Tensor, nn
 
-from geodescent._conversion import Values, tensor_of
+from geodescent._conversion import Values
 from geodescent._types import Gram
 from geodescent.generalisation.posterior._covariance import PriorRows, covariance, variances
 from geodescent.generalisation.posterior._evidence import covariance_slope, minimised
 from geodescent.generalisation.posterior._laplace import LatentMode, mode_of
-from geodescent.generalisation.posterior._network import drawn_layers
+from geodescent.generalisation.posterior._network import drawn_layers, linear_layers
 from geodescent.generalisation.posterior._numbers import FIRST_STEPS, Beliefs, PriorNumbers
-from geodescent.generalisation.posterior._posterior import PREDICTED_AT_ONCE, TUNED_ON, require_columns
+from geodescent.generalisation.posterior._posterior import TUNED_ON
 from geodescent.generalisation.posterior._ranks import Ranks
-from geodescent.generalisation.posterior._repeated import merged
+from geodescent.generalisation.posterior._rows import drawn_rows, merged
 from geodescent.generalisation.posterior._scaling import Standardised
 
 LINEARISED, SEARCHED = 3, 8
 """Modes at which the evidence is linearised, and iterations of L-BFGS at each."""
 OF_LAYERS, AMPLITUDE, OF_AMPLITUDE = 1.5, 2.0, 2.0
 """Standard deviation of the layers' logarithms; the amplitude A before data are seen, and that of its logarithm."""
-LEAST_CURVATURE = (
-    1e-4  # Of a row's log likelihood: a row that is certain, and wrong, would count as infinitely far off.
-)
+LEAST_CURVATURE = 1e-4  # Of a row's log likelihood: a row that is certain, and wrong, would be infinitely far off.
 AMPLITUDES = tuple(2.0**power for power in range(-1, 7))
 """Times the tuned covariance, of which the rows left out choose one."""
 MOST_ROWS_OF_CLASSES = 3000  # Rows that the posterior is conditioned on, at most: each class has matrices of its own.
@@ -54,7 +52,7 @@ class ClassEvidence:
     def beliefs(self) -> Beliefs:
         """About the logarithms."""
         d = self.x.shape[1]
-        n_layers = sum(isinstance(module, nn.Linear) for module in self.network.modules())
+        n_layers = len(linear_layers(self.network))
         usual = Beliefs.of(d, n_layers)
         mean, deviation = usual.mean.clone(), usual.deviation.clone()
         deviation[d : d + n_layers] = OF_LAYERS
@@ -196,9 +194,7 @@ class ClassPosterior:
 
     def probabilities(self, X: Values) -> Tensor:
         """Of each class, (n, number of classes)."""
-        asked = tensor_of(X, self.rows.x, "X").detach().to(self.rows.x)
-        require_columns(asked, len(self.numbers.scales))
-        return torch.cat([self._of_rows(self.inputs(part)) for part in torch.split(asked, PREDICTED_AT_ONCE)])
+        return torch.cat([self._of_rows(part) for part in self.inputs.parts(X)])
 
     def _of_rows(self, x: Tensor) -> Tensor:
         rows = PriorRows.of(self.network, x, self.ranks(x), self.numbers).detached()
@@ -216,19 +212,19 @@ def class_posterior_of(x: Tensor, labels: Tensor, weights: Tensor, *, seed: int)
     notes, generator = list[str](), torch.Generator().manual_seed(seed)
     if len(x) > MOST_ROWS_OF_CLASSES:
         notes.append(f"{MOST_ROWS_OF_CLASSES} of {len(x)} rows were drawn for the posterior of classes.")
-        kept = torch.randperm(len(x), generator=generator, device="cpu")[:MOST_ROWS_OF_CLASSES].sort().values
+        kept = drawn_rows(len(x), MOST_ROWS_OF_CLASSES, generator)
         x, labels, weights = x[kept], labels[kept], weights[kept]
     x, column, weights, _ = merged(x, labels[:, None].to(x.dtype), weights)
-    labels, order = column[:, 0].long(), torch.randperm(len(x), generator=generator, device="cpu")
-    inputs = Standardised.of(x, weights)
+    labels, inputs = column[:, 0].long(), Standardised.of(x, weights)
     x = inputs(x)
     ranks = Ranks.of(x, weights)
     targets = torch.nn.functional.one_hot(labels).to(x.dtype)
     targets = targets[:, 1:] if targets.shape[1] == 2 else targets
-    network, part = drawn_layers(x.shape[1], seed), order[:TUNED_ON].sort().values
+    network, part = drawn_layers(x.shape[1], seed), drawn_rows(len(x), TUNED_ON, generator)
     logarithms = ClassEvidence(network, x[part], ranks(x)[part], weights[part]).tuned(targets[part])
     numbers, whole = PriorNumbers.of(logarithms, x.shape[1]), ClassEvidence(network, x, ranks(x), weights)
-    tried = [_TriedAmplitude.of(m, whole.gram(logarithms), labels, targets, weights) for m in AMPLITUDES]
+    gram = whole.gram(logarithms)
+    tried = [_TriedAmplitude.of(m, gram, labels, targets, weights) for m in AMPLITUDES]
     chosen = _chosen(tried, weights)
     amplitude = chosen.times * factor_of(targets) * float(logarithms[-x.shape[1] - 2].exp())
     rows = PriorRows.of(network, x, ranks(x), numbers).detached()
@@ -252,7 +248,7 @@ class _TriedAmplitude:
         mode = mode_of(times * factor_of(targets) * gram, targets, weights)
         latents = shrunk(*mode.left_out())
         calibration = Calibration.of(latents, labels, weights)
-        return cls(times, mode, calibration, calibration.losses(latents, labels))
+        return cls(times, replace(mode), calibration, calibration.losses(latents, labels))  # without its factors
 
 
 def _chosen(tried: list[_TriedAmplitude], weights: Tensor) -> _TriedAmplitude:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from geodescent._deadline import seconds_left
 from geodescent._types import Gram
 from geodescent.generalisation.posterior._covariance import PriorRows, covariance, step_covariance
+from geodescent.generalisation.posterior._network import linear_layers
 from geodescent.generalisation.posterior._numbers import FIRST_STEPS, Beliefs, PriorNumbers
 from geodescent.generalisation.posterior._ranks import Ranks
 
@@ -41,8 +42,7 @@ class Evidence:
     @property
     def beliefs(self) -> Beliefs:
         """About the logarithms."""
-        n_layers = sum(isinstance(module, nn.Linear) for module in self.network.modules())
-        return Beliefs.of(self.x.shape[1], n_layers)
+        return Beliefs.of(self.x.shape[1], len(linear_layers(self.network)))
 
     def __call__(self, logarithms: Tensor, *, steps: bool = True) -> tuple[float, Tensor] | None:
         """The value, and its derivative by the logarithms; None where the covariance is singular to rounding.

@@ -6,6 +6,7 @@ count w times, `W = w (diag(p) − p pᵀ)`.
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -34,12 +35,12 @@ class LatentMode(ABC):
     weights: Tensor
     dual: Tensor
 
-    @property
+    @cached_property
     def latents(self) -> Tensor:
         """f, (N, C)."""
         return self.gram @ self.dual
 
-    @property
+    @cached_property
     def shares(self) -> Tensor:
         """p, (N, C)."""
         return self.shares_of(self.latents)
@@ -107,22 +108,23 @@ class TwoClasses(LatentMode):
         return (self.weights[:, None] * own).sum()
 
     def newton(self) -> Tensor:
-        p, root = self.shares, self._root()
+        p, root = self.shares, self._root
         b = root.square() * self.latents + self.weights[:, None] * (self.targets - p)
-        return b - root * torch.cholesky_solve(root * (self.gram @ b), self._lower(root))
+        return b - root * torch.cholesky_solve(root * (self.gram @ b), self._lower)
 
     def reduction(self, across: Tensor) -> Tensor:
-        root = self._root()
-        half: Tensor = torch.linalg.solve_triangular(self._lower(root), root * across, upper=False)
+        half: Tensor = torch.linalg.solve_triangular(self._lower, self._root * across, upper=False)
         return half.square().sum(0)[:, None, None]
 
+    @cached_property
     def _root(self) -> Tensor:
         """`W^½`, (N, 1)."""
         p = self.shares
         return (self.weights[:, None] * p * (1.0 - p)).clamp(min=LEAST_SHARE).sqrt()
 
-    def _lower(self, root: Tensor) -> Tensor:
-        return _lower_of(self.gram, root[:, 0])
+    @cached_property
+    def _lower(self) -> Tensor:
+        return _lower_of(self.gram, self._root[:, 0])
 
 
 class ManyClasses(LatentMode):
@@ -136,28 +138,29 @@ class ManyClasses(LatentMode):
         return (self.weights[:, None] * self.targets * torch.log_softmax(latents, 1)).sum()
 
     def newton(self) -> Tensor:
-        p, w, f, of_classes = self.shares, self.weights[:, None], self.latents, self._of_classes()
+        p, w, f, of_classes = self.shares, self.weights[:, None], self.latents, self._of_classes
         b = w * (p * f - p * (p * f).sum(1, keepdim=True) + self.targets - p)
         c = torch.stack([e @ (self.gram @ b[:, k]) for k, e in enumerate(of_classes)], 1)
-        common = torch.cholesky_solve(c.sum(1, keepdim=True), self._common(of_classes))[:, 0]
+        common = torch.cholesky_solve(c.sum(1, keepdim=True), self._common)[:, 0]
         return b - c + torch.stack([e @ common for e in of_classes], 1)
 
     def reduction(self, across: Tensor) -> Tensor:
-        of_classes = self._of_classes()
-        lower, products = self._common(of_classes), [e @ across for e in of_classes]
-        halves = torch.stack([torch.linalg.solve_triangular(lower, u, upper=False) for u in products])
+        products = [e @ across for e in self._of_classes]
+        halves = torch.stack([torch.linalg.solve_triangular(self._common, u, upper=False) for u in products])
         own = torch.stack([(across * u).sum(0) for u in products], 1)
         return torch.diag_embed(own) - torch.einsum("cmn,emn->nce", halves, halves)
 
+    @cached_property
     def _of_classes(self) -> list[Gram]:
         """`E_c = D^½ (I + D^½ K D^½)⁻¹ D^½`, D = w p_c, for each class."""
         roots = (self.weights[:, None] * self.shares).clamp(min=LEAST_SHARE).sqrt()
         inverses = (torch.cholesky_inverse(_lower_of(self.gram, root)) for root in roots.T)
         return [root[:, None] * inverse * root for root, inverse in zip(roots.T, inverses, strict=True)]
 
-    def _common(self, of_classes: list[Gram]) -> Tensor:
+    @cached_property
+    def _common(self) -> Tensor:
         """The Cholesky factor of `Σ_c E_c`."""
-        total = torch.stack(of_classes).sum(0)
+        total = torch.stack(self._of_classes).sum(0)
         total.diagonal().add_(LEAST_SHARE)
         lower: Tensor = torch.linalg.cholesky(total)
         return lower

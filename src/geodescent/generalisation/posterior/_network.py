@@ -1,13 +1,13 @@
 """The layers of a posterior's network, at a start drawn by a seed, and what their prior covariance is made of."""
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
+
+from geodescent.metric import hooked
 
 WIDTHS = (64, 64)  # Units of the hidden layers.
 
@@ -55,33 +55,21 @@ class LinearColumns:
         return (self.inputs.square().sum(1) / self.fan_in + float(self.biased)) * self.cotangents.square().sum(1)
 
 
+def linear_layers(network: nn.Module) -> dict[str, nn.Linear]:
+    """By name."""
+    return {name: module for name, module in network.named_modules() if isinstance(module, nn.Linear)}
+
+
 def linear_columns(network: nn.Module, inputs: Tensor) -> list[LinearColumns]:
-    """Of all linear layers, in the order of their calls, with the graph that leads to the inputs.
+    """Of all linear layers, in the order of their calls, with the graph that leads to the inputs, which require grad.
 
     Cost: a forward and a backward pass.
     """
-    with torch.enable_grad(), _called(network) as calls:
-        output = network(inputs if inputs.requires_grad else inputs.requires_grad_())
-        returned = [returns for _, _, returns in calls]
-        cotangents = torch.autograd.grad(output.sum(), returned, create_graph=True)
+    layers, calls = linear_layers(network), list[tuple[nn.Linear, Tensor, Tensor]]()
+    with torch.enable_grad(), hooked(layers, lambda name, a, output: calls.append((layers[name], a, output))):
+        total = network(inputs).sum()
+        cotangents = torch.autograd.grad(total, [output for _, _, output in calls], create_graph=True)
     return [
         LinearColumns(a, g, float(layer.in_features) if i else 1.0, layer.bias is not None)
         for i, ((layer, a, _), g) in enumerate(zip(calls, cotangents, strict=True))
     ]
-
-
-@contextmanager
-def _called(network: nn.Module) -> Iterator[list[tuple[nn.Linear, Tensor, Tensor]]]:
-    """The linear layers that are called in the block, what on, and what they return."""
-    calls = list[tuple[nn.Linear, Tensor, Tensor]]()
-
-    def hook(module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> None:
-        assert isinstance(module, nn.Linear)
-        calls.append((module, args[0], output))
-
-    handles = [m.register_forward_hook(hook) for m in network.modules() if isinstance(m, nn.Linear)]
-    try:
-        yield calls
-    finally:
-        for handle in handles:
-            handle.remove()

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from geodescent._conversion import Values, tensor_of
+from geodescent._conversion import Values
 from geodescent._deadline import seconds_left
 from geodescent._errors import InputError
 from geodescent.generalisation.posterior._covariance import PriorRows, covariance, variances
@@ -15,15 +15,12 @@ from geodescent.generalisation.posterior._evidence import Evidence
 from geodescent.generalisation.posterior._network import drawn_layers
 from geodescent.generalisation.posterior._numbers import PriorNumbers
 from geodescent.generalisation.posterior._ranks import Ranks
-from geodescent.generalisation.posterior._repeated import merged
+from geodescent.generalisation.posterior._rows import drawn_rows, merged
 from geodescent.generalisation.posterior._scaling import Standardised
 
 TUNED_ON = 1000  # Rows by which prior and noise are chosen, at most.
 MOST_ROWS = 5000  # Rows that the posterior is conditioned on, at most: its memory is their square.
-PREDICTED_AT_ONCE = 2000  # Rows that are predicted at once.
-SURPLUS = (
-    5  # Numbers tuned beside one for each input: degrees of freedom that left-out residuals lack, half of all at most.
-)
+SURPLUS = 5  # Numbers tuned beside one for each input: left-out residuals lack so many degrees of freedom.
 
 
 @dataclass(frozen=True)
@@ -115,11 +112,16 @@ class Posterior:
 
     def predict(self, X: Values) -> Tensor:
         """The mean."""
-        return self._shaped(self.targets.undone(self._moments(X)[0]))
+        return self.moments(X)[0]
 
     def standard_deviation(self, X: Values) -> Tensor:
         """Of a new target, noise included; one for all outputs, each in its own units."""
-        return self._shaped(self._moments(X)[1] * self.targets.deviation)
+        return self.moments(X)[1]
+
+    def moments(self, X: Values) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation at once."""
+        mean, deviation = self._moments(X)
+        return self._shaped(self.targets.undone(mean)), self._shaped(deviation * self.targets.deviation)
 
     def interval(self, X: Values, level: float = 0.9) -> tuple[Tensor, Tensor]:
         """`mean ± q·deviation`: q is the ⌈level·(N + 1)⌉-th smallest of what rows left out are off by, in deviations.
@@ -165,7 +167,7 @@ class Posterior:
 
     @property
     def _left_out(self) -> Tensor:
-        """In standardised units, enlarged by the degrees of freedom that tuning has taken, (N, Q)."""
+        """In standardised units, enlarged by the degrees of freedom that tuning has taken, half of all at most."""
         n, d = float(self.weights.sum()), len(self.numbers.scales)
         factor = math.sqrt(n / max(0.5 * n, n - d - SURPLUS))
         return factor * torch.stack([member.left_out for member in self.members]).mean(0)
@@ -182,9 +184,7 @@ class Posterior:
 
     def _moments(self, X: Values) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation of new targets, standardised, (n, Q)."""
-        asked = tensor_of(X, self.weights, "X").detach().to(self.weights)
-        require_columns(asked, len(self.numbers.scales))
-        parts = [self._of_rows(self.inputs(part)) for part in torch.split(asked, PREDICTED_AT_ONCE)]
+        parts = [self._of_rows(part) for part in self.inputs.parts(X)]
         return torch.cat([mean for mean, _ in parts]), torch.cat([deviation for _, deviation in parts])
 
     def _of_rows(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -198,13 +198,6 @@ class Posterior:
         return values[:, 0] if self.flat else values
 
 
-def require_columns(asked: Tensor, columns: int) -> None:
-    """Raises InputError for rows of other columns than those that were fitted."""
-    if asked.dim() != 2 or asked.shape[1] != columns:
-        shape = tuple(asked.shape)
-        raise InputError(f"X has shape {shape}: {columns} columns were fitted, pass X of shape (n, {columns}).")
-
-
 def posterior_of(x: Tensor, y: Tensor, weights: Tensor, *, starts: int, seed: int) -> Posterior:
     """From inputs (N, d), targets (N,) or (N, Q) and how often each row counts, (N,), all in float64.
 
@@ -213,13 +206,13 @@ def posterior_of(x: Tensor, y: Tensor, weights: Tensor, *, starts: int, seed: in
     notes, generator = list[str](), torch.Generator().manual_seed(seed)
     if len(x) > MOST_ROWS:
         notes.append(f"{MOST_ROWS} of {len(x)} rows were drawn for the posterior, whose memory is their square.")
-        kept = torch.randperm(len(x), generator=generator, device="cpu")[:MOST_ROWS].sort().values
+        kept = drawn_rows(len(x), MOST_ROWS, generator)
         x, y, weights = x[kept], y[kept], weights[kept]
     x, table, weights, places = merged(x, y[:, None] if y.dim() == 1 else y, weights)
     inputs, targets = Standardised.of(x, weights), Standardised.of(table, weights)
     x, table = inputs(x), targets(table)
     networks = [drawn_layers(x.shape[1], seed + start) for start in range(starts)]
-    part = torch.randperm(len(x), generator=generator, device="cpu")[:TUNED_ON].sort().values
+    part = drawn_rows(len(x), TUNED_ON, generator)
     logarithms = Evidence(networks[0], x[part], table[part], weights[part]).tuned()
     numbers, ranks = PriorNumbers.of(logarithms, x.shape[1]), Ranks.of(x, weights)
     whole = Evidence(networks[0], x, table, weights)

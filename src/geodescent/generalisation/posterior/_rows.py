@@ -1,4 +1,4 @@
-"""Rows that are given several times: as one that counts so often, which is left out with all its repetitions."""
+"""Which rows are used: those that are given several times as one that counts so often, and a part of too many."""
 
 import torch
 from torch import Tensor
@@ -14,3 +14,8 @@ def merged(x: Tensor, y: Tensor, weights: Tensor) -> tuple[Tensor, Tensor, Tenso
     table, places = torch.unique(torch.cat([x, y], 1), dim=0, return_inverse=True)
     counts = weights.new_zeros(len(table)).index_add_(0, places, weights)
     return table[:, : x.shape[1]], table[:, x.shape[1] :], counts, places
+
+
+def drawn_rows(n_rows: int, most: int, generator: torch.Generator) -> Tensor:
+    """At most so many of these rows, drawn, in increasing order."""
+    return torch.randperm(n_rows, generator=generator, device="cpu")[:most].sort().values

@@ -5,6 +5,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from geodescent._conversion import Values, tensor_of
+from geodescent._errors import InputError
+
+PREDICTED_AT_ONCE = 2000  # Rows.
+
 
 @dataclass(frozen=True)
 class Standardised:
@@ -28,6 +33,14 @@ class Standardised:
 
     def __call__(self, values: Tensor) -> Tensor:
         return (values - self.mean) / self.deviation
+
+    def parts(self, X: Values) -> list[Tensor]:
+        """Rows to be predicted, standardised, a few at a time; raises InputError for other columns than were fitted."""
+        asked, columns = tensor_of(X, self.mean, "X").detach().to(self.mean), len(self.mean)
+        if asked.dim() != 2 or asked.shape[1] != columns:
+            shape = tuple(asked.shape)
+            raise InputError(f"X has shape {shape}: {columns} columns were fitted, pass X of shape (n, {columns}).")
+        return [self(part) for part in torch.split(asked, PREDICTED_AT_ONCE)]
 
     def undone(self, values: Tensor) -> Tensor:
         """The inverse."""
