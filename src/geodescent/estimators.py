@@ -6,6 +6,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
 from geodescent._errors import InputError
+from geodescent._settings import ANY_SEED
 from geodescent.doors import fit, fit_posterior
 from geodescent.generalisation import class_posterior_of
 
@@ -87,25 +88,28 @@ class GeoRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
     def predict(self, X: ArrayLike, return_std: bool = False) -> Floats | tuple[Floats, Floats]:
         """The mean, shaped as y; with `return_std` the standard deviation of a new target too, noise included."""
         inputs = _again(self, X)
-        mean = self._mean(inputs)
-        return (mean, self.posterior_.standard_deviation(inputs).numpy()) if return_std else mean
+        if self.mode_ == "exact":
+            mean = self._interpolated(inputs)
+            return (mean, self.posterior_.standard_deviation(inputs).numpy()) if return_std else mean
+        found, deviation = (values.numpy() for values in self.posterior_.moments(inputs))
+        return (found, deviation) if return_std else found
 
     def predict_interval(self, X: ArrayLike, level: float = 0.9) -> tuple[Floats, Floats]:
         """Lower and upper ends, each shaped as `predict`'s mean, between which a share `level` of new targets lies."""
         inputs = _again(self, X)
         lower, upper = self.posterior_.interval(inputs, level)
-        shift = self._mean(inputs) - self.posterior_.predict(inputs).numpy()
+        if self.mode_ != "exact":
+            return lower.numpy(), upper.numpy()
+        shift = self._interpolated(inputs) - 0.5 * (lower + upper).numpy()
         return lower.numpy() + shift, upper.numpy() + shift
 
-    def _mean(self, inputs: Floats) -> Floats:
-        """Of the network where there is one, else of the posterior."""
-        if self.mode_ != "exact":
-            mean: Floats = self.posterior_.predict(inputs).numpy()
-            return mean
+    def _interpolated(self, inputs: Floats) -> Floats:
+        """What the network says."""
         with torch.no_grad():
             outputs = self.network_(self.posterior_.inputs(torch.from_numpy(inputs)))
             found = self.posterior_.targets.undone(outputs)
-        return (found[:, 0] if self.posterior_.flat else found).numpy()
+        outputs_of_y: Floats = (found[:, 0] if self.posterior_.flat else found).numpy()
+        return outputs_of_y
 
     def _interpolate(self, inputs: Tensor, targets: Tensor, weights: Floats | None) -> None:
         """Fits the network to all digits of the targets."""
@@ -158,14 +162,17 @@ class GeoClassifier(ClassifierMixin, BaseEstimator):
         """Fits to inputs (N, d) and labels (N,); a row of weight w counts as w rows."""
         checked, labels = _checked(self, X, y)
         check_classification_targets(labels)
+        seed = ANY_SEED.of("random_state", self.random_state)
         weights = np.ones(len(checked)) if sample_weight is None else _check_sample_weight(sample_weight, checked)
+        if (weights < 0.0).any():
+            raise InputError(f"sample_weight holds {(weights < 0.0).sum()} numbers below 0: w ≥ 0 is needed.")
         kept = weights > 0.0
         self.classes_, places = np.unique(labels[kept], return_inverse=True)
         if len(self.classes_) < 2:
             found = f"y holds {len(self.classes_)} classes of positive weight, {self.classes_}"
             raise InputError(f"{found}: two or more are needed.")
         inputs, counts = (torch.from_numpy(np.array(a[kept], np.float64, order="C")) for a in (checked, weights))
-        self.posterior_ = class_posterior_of(inputs, torch.from_numpy(places), counts, seed=self.random_state)
+        self.posterior_ = class_posterior_of(inputs, torch.from_numpy(places), counts, seed=seed)
         self.left_out_log_loss_ = self.posterior_.left_out_log_loss
         return self
 
