@@ -91,17 +91,24 @@ class Rounding:
     exactly: Callable[[], Theta | None]
 
     def explains(self, here: Gradients, where: Tensor | slice) -> bool:
-        """Whether a difference is rounding: with more digits by layers as right as autograd, or another close by."""
+        """Whether a difference is rounding: with more digits by layers as right as autograd, no larger than autograd's
+        own in multiples of u, or another close by.
+        """
         exact = self._exact
         if exact is not None and bool(torch.isfinite(exact).all()):
             ours, theirs = (norm(found[where].double() - exact[where]) for found in (here.ours, here.theirs))
             if ours <= SUMMED * theirs:
                 return True
         off, size = here.off[where], norm(here.off[where])
-        doubled, *others = (((other - here.theirs) * here.sizes)[where] for other in self.multiples())
+        doubled, *others = (((other - here.theirs) * here.sizes)[where] for other in self._in_multiples)
         if not bool(doubled.any()) and any(size <= NOISE * norm(other) for other in others):
             return True
         return any(norm(off - other.off[where]) > ANOTHER * size for other in self.nearby())
+
+    @cached_property
+    def _in_multiples(self) -> list[Theta]:
+        """Computed once for all parts."""
+        return list(self.multiples())
 
     @cached_property
     def _exact(self) -> Theta | None:
