@@ -21,8 +21,9 @@ def stats_of(
     """The lift, its settings and counts, dtypes, sizes, memory, routes of the parameters, threads, and notes.
 
     `planned_mb` and `peak_mb` are what was planned before each large piece of work and what the process held at most,
-    in 10⁶ bytes above what it held when the run began: together with what torch's kernels and a library's first call
-    take, some ten to fifty. On CUDA the peak of torch's allocator starts anew with a run.
+    in 10⁶ bytes above what it held when the run began, which includes freed memory that the C library keeps: together
+    with what torch's kernels and a library's first call take, some ten to fifty. On CUDA the peak of torch's allocator
+    starts anew with a run.
     """
     if described.failure is not None:
         notes = [*notes, f"The lift and the routes could not be described ({described.failure})."]
