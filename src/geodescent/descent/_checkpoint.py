@@ -20,7 +20,8 @@ from geodescent.descent._round import Stages
 from geodescent.descent._state import Numbers, Points, State, put_together, taken_apart
 from geodescent.problem import Problem, same_cost
 
-EVERY_SECONDS = 30.0  # Seconds between two savings of a run.
+EVERY_SECONDS = 30.0  # Seconds between two savings of a run, at most.
+SHARE_OF_TIME = 0.05  # Of the time since the last saving that the next may cost, where it comes earlier than that.
 STATE, PREVIOUS = "state.safetensors", "state.previous.safetensors"
 FORMAT = 3  # Version of the file: 1 had no stages; 2 had no digest, and no metric of the parameters.
 DIGEST_BYTES = 16  # Bytes of the digest: contents that were changed have the same one by chance alone.
@@ -46,35 +47,38 @@ def saving_alone(checkpoint: str | os.PathLike[str] | None) -> Iterator[Path | N
 class Keeper:
     """Holds the latest state of a run, and writes it to a folder every so often and at the end.
 
-    A state that cannot be written costs the run nothing: the next one is tried, and `notes` says so.
+    It is written after the first step, then whenever writing has cost a twentieth of the time since the last one, and
+    at the latest every `every` seconds. A state that cannot be written costs the run nothing: the next one is tried, and `notes` says so.
 
     Args:
         folder: where to; None keeps it in memory only.
         state: the state at the start.
-        every: seconds between two savings.
+        every: seconds between two savings, at most.
     """
 
     def __init__(self, folder: Path | None, state: State, *, every: float = EVERY_SECONDS) -> None:
         self.state = state
         self._folder, self._every = folder, every
-        self._written = time.monotonic()
+        self._written, self._cost = time.monotonic(), 0.0
         self._failure: str | None = None
 
     def __call__(self, state: State) -> None:
         self.state = state
-        if time.monotonic() - self._written >= self._every:
+        if time.monotonic() - self._written >= min(self._every, self._cost / SHARE_OF_TIME):
             self.write()
 
     def write(self) -> None:
         """Writes the state, if there is a folder."""
         if self._folder is None:
             return
-        self._written, self._failure = time.monotonic(), None
+        begun, self._failure = time.monotonic(), None
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
             write_state(self._folder, self.state)
         except Exception as error:  # of the disk, of safetensors: the run is worth more than its checkpoint
             self._failure = f"{type(error).__name__}: {error}"
+        self._written = time.monotonic()
+        self._cost = self._written - begun
 
     def notes(self) -> list[str]:
         """A sentence, where the last state could not be written."""

@@ -101,8 +101,9 @@ def fit(
             smoothest fit to the closest, and draws a fifth of the samples by a fixed seed where no data are given.
         method: lift × walk × control of one stage, or a tuple of stages over the problem; None for the planned ones.
         callback: called with the record of each accepted step; StopIteration ends the run.
-        checkpoint: a folder to save to every 30 s, at the end, at Ctrl-C and at SIGTERM, and to resume from. Where the
-            disk is full, the notes of `stats` say so, and the solution is complete.
+        checkpoint: a folder to save to after the first step, then every so often, at the latest every 30 s, at the end,
+            at Ctrl-C and at SIGTERM, and to resume from. Where the disk is full, the notes of `stats` say so, and the
+            solution is complete.
         select: picks the outputs from what the model returns, where that is a tuple, a dict or an object.
         initialise: suit the start to the data first, as `gd.initialise` does; what it did is said in the notes.
         verbose: 0 prints nothing, 1 one live line, 2 a line a step; the same goes to the logger "geodescent" as INFO.

@@ -14,14 +14,16 @@ from geodescent.generalisation._leave_one_out import (
     modes_of_gram,
     modes_of_rows,
 )
+from geodescent.generalisation._left_out_outputs import left_out_outputs
 from geodescent.generalisation._start_units import StartUnits, in_units
 from geodescent.generalisation._validation import FEWEST, Validation, split_off, validation_cost
-from geodescent.generalisation.posterior import ClassPosterior, Posterior, class_posterior_of, posterior_of
+from geodescent.generalisation.posterior import Calibration, ClassPosterior, Posterior, class_posterior_of, posterior_of
 
 __all__ = [
     "FEWEST",
     "GAINS",
     "MOST_SAMPLES",
+    "Calibration",
     "ChosenStart",
     "ClassPosterior",
     "GainCandidate",
@@ -35,6 +37,7 @@ __all__ = [
     "in_units",
     "leave_one_out",
     "left_out",
+    "left_out_outputs",
     "modes_of_gram",
     "modes_of_rows",
     "posterior_of",

@@ -1,16 +1,15 @@
 """What the command says: sentences for people, and one object for programs."""
 
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import typer
 
-from geodescent.app._runs import strict_json
+from geodescent.app.runs import strict_json
 
 COLUMNS = 80  # Of a terminal, which the rows are wrapped to.
-INDENT = 13  # Columns that the name of a row takes.
+INDENT = 24  # Columns that the name of a row takes.
 
 
 @dataclass(frozen=True)
@@ -27,6 +26,12 @@ class Answer:
         """The one object, last."""
         if self.as_json:
             typer.echo(strict_json(dict(content)))
+
+    def end(self, content: Mapping[str, object], status: int = 0) -> None:
+        """The one object last of all, and the status that the command leaves with."""
+        self.give(content)
+        if status:
+            raise typer.Exit(status)
 
     def fail(self, message: str, status: int) -> typer.Exit:
         """The way out after an error."""
@@ -54,22 +59,9 @@ def _wrapped_line(line: str) -> str:
     )
 
 
-def summary(content: Mapping[str, Any], *, sentence: str, certificate: str) -> str:
-    """How a run ended, in rows of a name and a text."""
-    target = content["target_cost"]
-    rows = [
-        ("cost", f"{content['cost0']:.4g} → {content['cost']:.4g}" + (f"  (target {target:.3g})" if target else "")),
-        ("result", sentence),
-        ("steps", f"{content['steps']} in {content['seconds']:.1f} s, peak {content['peak_mb']:.0f} MB"),
-        ("test", ", ".join(f"{name} {value:.4g}" for name, value in content["test"].items())),
-        ("run", content["run"]),
-    ]
-    rows += [("note", note) for note in content["stats"]["notes"]]
-    if "max_relative_deviation" in content:
-        deviation = f"{content['max_relative_deviation']:.2e} from the predicted cost, over {content['points']} points"
-        rows.insert(2, ("deviation", deviation))
-    shown = "\n".join(_row(name, text) for name, text in rows)
-    return f"{shown}\n\ncertificate at the end\n{certificate}"
+def summary(rows: Iterable[tuple[str, str]]) -> str:
+    """How a run ended, in rows of a name and a text, the texts one below the other."""
+    return "\n".join(_row(name, text) for name, text in rows)
 
 
 def _row(name: str, text: str) -> str:

@@ -1,6 +1,7 @@
-"""A progress bar on standard error: how many of the digits between C₀ and the target are won."""
+"""Progress on standard error: a bar on a terminal, a line every few seconds elsewhere, a line a step where asked."""
 
 import math
+import time
 from dataclasses import dataclass, field
 from types import TracebackType
 
@@ -8,6 +9,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from geodescent._record import StepRecord
+
+EVERY_SECONDS_OF_A_LINE = 5.0  # Between two lines where nobody sees a bar: a log stays short, and shows that work goes on.
 
 
 @dataclass
@@ -18,20 +21,24 @@ class ProgressBar:
         predicted_name: what the record's `predicted` is called.
         target_cost: where the bar ends, on a log scale from the first cost seen.
         until: the time at which it ends where no cost is aimed at; with neither, the bar has no end.
+        verbose: whether each step has a line of its own.
         console: where it is drawn; standard error by default.
     """
 
     predicted_name: str
     target_cost: float | None = None
     until: float | None = None
+    verbose: bool = False
     console: Console = field(default_factory=lambda: Console(stderr=True))
 
     def __post_init__(self) -> None:
         """Lay the columns out; nothing is drawn yet."""
-        columns = (BarColumn(bar_width=10), TextColumn("{task.description}"), TimeElapsedColumn())
-        self._bar = Progress(*columns, console=self.console)
+        columns = (BarColumn(bar_width=10), TextColumn("{task.description}", markup=False), TimeElapsedColumn())
+        self._drawn = self.console.is_terminal and not self.verbose
+        self._bar = Progress(*columns, console=self.console, disable=not self._drawn)
         self._task: TaskID = self._bar.add_task("first step …", total=1.0 if self.target_cost or self.until else None)
         self._cost0: float | None = None
+        self._said = -math.inf
 
     def __enter__(self) -> "ProgressBar":
         self._bar.start()
@@ -47,7 +54,19 @@ class ProgressBar:
         costs = [("measured", record.cost), (self.predicted_name, record.predicted)]
         costs += [] if record.validation_cost is None else [("validation", record.validation_cost)]
         shown = "  ".join(f"{name} {cost:.1e}" for name, cost in costs if math.isfinite(cost))
-        self._bar.update(self._task, completed=self._share(record), description=f"step {record.step}  {shown}")
+        self.say(f"step {record.step}  {shown}", completed=self._share(record))
+
+    def say(self, text: str, *, completed: float = 0.0) -> None:
+        """Show what is being done.
+
+        Args:
+            completed: share of the way that lies behind.
+        """
+        if self._drawn:
+            self._bar.update(self._task, completed=completed, description=text)
+        elif self.verbose or time.monotonic() - self._said >= EVERY_SECONDS_OF_A_LINE:
+            self._said = time.monotonic()
+            self.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     def _share(self, record: StepRecord) -> float:
         """Of the way to the target that lies behind, between 0 and 1."""

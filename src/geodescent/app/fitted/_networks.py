@@ -1,4 +1,4 @@
-"""The plain networks of the command."""
+"""The plain networks that the command fits."""
 
 import itertools
 from collections.abc import Sequence

@@ -1,0 +1,21 @@
+"""What the commands do once their options are known: tables read, fitted, judged, saved and reported."""
+
+from geodescent.app.commands._commands import FitOptions, RunOptions, certify_table, fit_table, follow_flow
+from geodescent.app.commands._job import DataOptions, network_choice
+from geodescent.app.commands._network import MOST_STEPS, TARGET_COST, FlowOptions, NetworkOptions
+from geodescent.app.commands._predict import predicted_table
+
+__all__ = [
+    "MOST_STEPS",
+    "TARGET_COST",
+    "DataOptions",
+    "FitOptions",
+    "FlowOptions",
+    "NetworkOptions",
+    "RunOptions",
+    "certify_table",
+    "fit_table",
+    "follow_flow",
+    "network_choice",
+    "predicted_table",
+]

@@ -1,0 +1,181 @@
+"""What `geodescent fit | flow | certify` do, from a table to an answer."""
+
+import shlex
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from geodescent import doors
+from geodescent._errors import InputError
+from geodescent._files import own_file
+from geodescent._memory import MB, highest_bytes
+from geodescent.app.commands._close import closed, summed_up
+from geodescent.app.commands._job import DataOptions, Job, ScaledTable
+from geodescent.app.commands._network import FlowOptions, NetworkOptions, fitted_network, followed_flow
+from geodescent.app.commands._opening import opening
+from geodescent.app.commands._outcome import Outcome
+from geodescent.app.commands._posterior import NOISE_FREE, PREDICTABLE, posterior_classes, posterior_regression
+from geodescent.app.fitted import NetworkChoice
+from geodescent.app.report import Answer
+from geodescent.app.runs import CERTIFICATE, CONFIG, RESULT, RunFolder, load, named_folder, read_config, read_json
+from geodescent.app.tables import DATA_SETS, prepare
+
+UNFINISHED = ("interrupted", "max_steps", "max_seconds", "stopped")
+"""Names of results of a run that goes on where it is resumed."""
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """Where a run goes, and how much is said.
+
+    Attributes:
+        out: the run's folder, or None for one of its own.
+        resume: whether it goes on from what is there.
+        verbose: a line for each step.
+    """
+
+    out: str | None = None
+    resume: bool = False
+    verbose: bool = False
+
+
+@dataclass(frozen=True)
+class FitOptions:
+    """What the command was asked to fit.
+
+    Attributes:
+        mode: "auto", "posterior" or "exact".
+        network: of the exact mode.
+        exact_only: the options given that only the exact mode uses.
+    """
+
+    mode: str
+    network: NetworkOptions
+    exact_only: tuple[str, ...]
+
+
+def fit_table(asked: DataOptions, options: FitOptions, run: RunOptions, answer: Answer) -> dict[str, Any]:
+    """`geodescent fit`: the answer, a mapping for JSON."""
+    job = _job("fit", asked, run, answer)
+    with job.folder.alone():
+        ended = _ended(job)
+        if ended is not None:
+            answer.say(f"The run in {job.folder.path} has ended; this is its result again.\n\n{_again(ended)}")
+            return ended
+        if run.resume and not own_file(job.folder.path / CONFIG):
+            answer.say(f"There is no run in {job.folder.path} to go on with: it begins anew.")
+        mode, why = _mode(options, job)
+        answer.say(why)
+        return _finished(job, _fitted(job, mode, options, answer))
+
+
+def follow_flow(asked: DataOptions, options: FlowOptions, run: RunOptions, answer: Answer) -> dict[str, Any]:
+    """`geodescent flow`: the answer, a mapping for JSON."""
+    job = _job("flow", asked, run, answer)
+    with job.folder.alone():
+        return _finished(job, followed_flow(job, options))
+
+
+def certify_table(
+    asked: DataOptions, choice: NetworkChoice, target_cost: float | None, answer: Answer
+) -> dict[str, Any]:
+    """`geodescent certify` of data, or of a run: the answer, a mapping for JSON."""
+    started = time.perf_counter()
+    if asked.data not in DATA_SETS and Path(asked.data).is_dir():
+        run = load(asked.data)
+        found: Mapping[str, Any] = read_json(run.path, CERTIFICATE)
+        answer.say(_words(found))
+        folder: str | None = str(run.path)
+    else:
+        table = prepare(
+            asked.data, target=asked.target, task=asked.task, test_size=asked.test_size, seed=asked.seed
+        )
+        answer.say(opening(table, asked))
+        data = ScaledTable.of(table, choice)
+        network = choice.network(data.X.shape[1], data.y.shape[1], asked.seed).to(choice.device)
+        certificate = doors.certify(network, data.X, data.y, target_cost=target_cost)
+        answer.say(f"\n{certificate}")
+        found, folder = certificate.as_dict(), None
+    return {
+        "certificate": dict(found),
+        "seconds": time.perf_counter() - started,
+        "peak_mb": highest_bytes() / MB,
+        "data": asked.data,
+        "run": folder,
+    }
+
+
+def _job(command: str, asked: DataOptions, run: RunOptions, answer: Answer) -> Job:
+    """The table read and split, and a folder; what was read is said."""
+    name = asked.data if asked.data in DATA_SETS else Path(asked.data).stem
+    folder = RunFolder(named_folder(run.out, name=f"{name}-{command}", resume=run.resume), run.resume)
+    table = prepare(asked.data, target=asked.target, task=asked.task, test_size=asked.test_size, seed=asked.seed)
+    answer.say(opening(table, asked))
+    return Job(command, asked, table, folder, answer, run.verbose)
+
+
+def _mode(options: FitOptions, job: Job) -> tuple[str, str]:
+    """How the table is fitted, and a sentence that says why."""
+    folder = job.folder
+    if folder.resumed and own_file(folder.path / CONFIG):
+        return read_config(folder.path).mode, ""
+    if options.mode != "auto":
+        return options.mode, ""
+    if options.exact_only:
+        return "exact", f"mode: exact, as {', '.join(options.exact_only)} asks for; --mode posterior takes noise into account."
+    if job.table.raw.image:
+        return "exact", "mode: exact, since images of digits have no noise to speak of; --mode posterior changes it."
+    return "auto", ""
+
+
+def _fitted(job: Job, mode: str, options: FitOptions, answer: Answer) -> Outcome:
+    if mode == "exact":
+        return fitted_network(job, options.network)
+    kept = {"max_seconds": options.network.max_seconds}
+    if job.table.target.classes:
+        return posterior_classes(job, kept)
+    outcome = posterior_regression(job, kept)
+    entries = outcome.certified().entries
+    noise_free = entries["noise"] <= NOISE_FREE and 1.0 - entries["left_out_score"] <= PREDICTABLE
+    if mode == "auto" and noise_free:
+        answer.say("mode: exact, since the evidence finds no noise in the target; --mode posterior changes it.")
+        return fitted_network(job, options.network)
+    if mode == "auto":
+        answer.say(
+            f"mode: posterior, since {entries['noise']:.2g} of the target's variance is noise; --mode exact fits it "
+            "nevertheless."
+        )
+    return outcome
+
+
+def _finished(job: Job, outcome: Outcome) -> dict[str, Any]:
+    content = closed(job, outcome)
+    job.answer.say("\n" + summed_up(job, outcome, content, outcome.certified().words))
+    if outcome.result == "interrupted":
+        words = [word for word in sys.argv[1:] if word != "--resume"]
+        where = [] if "--out" in words else ["--out", str(job.folder.path)]
+        job.answer.say(f"\nTo go on from here: {shlex.join(['geodescent', *words, *where, '--resume'])}")
+    return content
+
+
+def _ended(job: Job) -> dict[str, Any] | None:
+    """The result of the run that is resumed, where it had ended."""
+    folder = job.folder
+    if not folder.resumed or not own_file(folder.path / RESULT):
+        return None
+    result = read_json(folder.path, RESULT)
+    return None if result.get("result") in UNFINISHED else result
+
+
+def _again(result: Mapping[str, Any]) -> str:
+    lines = [f"{name}: {value}" for name, value in dict(result.get("test", {})).items()]
+    return "\n".join([*lines, str(result.get("verdict", ""))])
+
+
+def _words(certificate: Mapping[str, Any]) -> str:
+    return "\n".join(f"{name.replace('_', ' ')}: {value}" for name, value in certificate.items())
+
+

@@ -1,0 +1,142 @@
+"""What a command works on: a table made ready, the folder of its run, and what is said meanwhile."""
+
+import platform
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+
+from geodescent._errors import InputError
+from geodescent._version import __version__
+from geodescent.app.fitted import Mode, NetworkChoice, ScaledData, common_factor, standardise
+from geodescent.app.report import Answer
+from geodescent.app.runs import Config, RunFolder, digest_of
+from geodescent.app.tables import PreparedTable
+
+
+@dataclass(frozen=True)
+class DataOptions:
+    """Which table, and which parts of it.
+
+    Attributes:
+        data: name of the data set, or path of a file.
+        target: name of the column to predict; None for the last one.
+        task: "auto", "regression" or "classification".
+        test_size: fraction of the rows in the test part.
+        seed: of the split and of the start.
+    """
+
+    data: str
+    target: str | None
+    task: str
+    test_size: float
+    seed: int
+
+
+@dataclass(frozen=True)
+class Job:
+    """A command at work.
+
+    Attributes:
+        command: its name.
+        asked: which table.
+        table: made ready.
+        folder: of the run.
+        answer: where things are said.
+        verbose: whether each step is said on a line of its own.
+        notes: sentences on what could not be saved or shown; none of it ends the run.
+    """
+
+    command: str
+    asked: DataOptions
+    table: PreparedTable
+    folder: RunFolder
+    answer: Answer
+    verbose: bool = False
+    notes: list[str] = field(default_factory=list)
+
+    @contextmanager
+    def noting(self, what: str) -> Iterator[None]:
+        """Makes a note of an exception inside the block: the work is done, and its result must not be lost.
+
+        Args:
+            what: is lost, as a clause.
+        """
+        try:
+            yield
+        except Exception as error:
+            if not any(note.startswith(what) for note in self.notes):
+                self.notes.append(f"{what} ({type(error).__name__}: {error}).")
+
+    def config(
+        self, mode: Mode, options: Mapping[str, Any], network: NetworkChoice | None, scaled: ScaledData | None
+    ) -> Config:
+        """What is kept of the run."""
+        return Config(
+            command=self.command,
+            data=self.table.raw.name,
+            digest=digest_of(self.table),
+            mode=mode,
+            target=self.table.target,
+            encoding=self.table.encoding,
+            network=network,
+            scaled=scaled,
+            seed=self.asked.seed,
+            test_size=self.asked.test_size,
+            options=options,
+            versions={"geodescent": __version__, "torch": torch.__version__, "python": platform.python_version()},
+        )
+
+
+@dataclass(frozen=True)
+class ScaledTable:
+    """The training part as a network takes it.
+
+    Attributes:
+        scaled: how.
+        X, y: inputs (N, d) and targets (N, Q): one-hot classes, or the scaled value.
+    """
+
+    scaled: ScaledData
+    X: torch.Tensor
+    y: torch.Tensor
+
+    @classmethod
+    def of(cls, table: PreparedTable, choice: NetworkChoice) -> "ScaledTable":
+        """One common factor for images, column by column otherwise."""
+        inputs, targets = table.inputs[table.split.train], table.targets[table.split.train]
+        scaling = common_factor(inputs) if table.raw.image else standardise(inputs)
+        if table.target.classes:
+            scaled, outputs = ScaledData(scaling, None), np.eye(len(table.target.classes))[targets.astype(np.int64)]
+        else:
+            of_target = standardise(targets[:, None])
+            scaled, outputs = ScaledData(scaling, of_target), of_target.apply(targets[:, None])
+        dtype, device = choice.torch_dtype, choice.device
+        X = torch.tensor(scaling.apply(inputs), dtype=dtype, device=device)
+        return cls(scaled, X, torch.tensor(outputs, dtype=dtype, device=device))
+
+
+def network_choice(
+    data: str, hidden: str | None, activation: str | None, dtype: str | None, device: str | None
+) -> NetworkChoice:
+    """The network that the options name. Raises InputError for widths and devices that cannot be."""
+    widths = hidden if hidden is not None else "256,256" if data == "digits" else "64,64"
+    try:
+        numbers = tuple(int(width) for width in widths.split(",") if width.strip())
+    except ValueError as error:
+        raise InputError(f"--hidden takes widths such as 64,64: got {widths!r}.") from error
+    kind = "float32" if dtype == "float32" else "float64"
+    return NetworkChoice(numbers, activation or "tanh", kind, _device(device or "auto"))
+
+
+def _device(name: str) -> str:
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if name.startswith("cuda") and not torch.cuda.is_available():
+        raise InputError(f"--device {name}: torch sees no CUDA device here. Use --device cpu or auto.")
+    if name != "cpu" and not name.startswith("cuda"):
+        raise InputError(f"--device {name}: cpu, cuda, cuda:0 … or auto are known.")
+    return name

@@ -1,0 +1,271 @@
+"""The exact mode: a network through all digits of the targets; and the flow itself."""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+from geodescent import doors
+from geodescent._errors import InputError
+from geodescent._files import own_file
+from geodescent._record import StepRecord
+from geodescent.app.commands._job import Job, ScaledTable
+from geodescent.app.commands._outcome import Certified, Outcome, Path
+from geodescent.app.fitted import FittedNetwork, NetworkChoice
+from geodescent.app.report import ProgressBar, draw_fit, draw_flow
+from geodescent.app.runs import CONFIG, STATE, Config, read_config
+from geodescent.generalisation import FEWEST, ChosenStart
+from geodescent.outputs import SampleMap
+from geodescent.theory import stopping_time
+
+TARGET_COST, MOST_STEPS = 1e-12, 500
+"""Where a fit ends if nobody says, in units of the scaled targets, and after how many steps at most."""
+
+
+@dataclass(frozen=True)
+class NetworkOptions:
+    """How a network is fitted.
+
+    Attributes:
+        choice: the network.
+        start: "data" or "torch".
+        stop: "auto", "cost" or "validation".
+        target_cost: in units of the scaled targets.
+        max_steps, max_seconds: at most.
+    """
+
+    choice: NetworkChoice
+    start: str = "data"
+    stop: str = "auto"
+    target_cost: float = TARGET_COST
+    max_steps: int = MOST_STEPS
+    max_seconds: float | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """What config.json keeps of it beside the network."""
+        return {name: value for name, value in asdict(self).items() if name != "choice"}
+
+
+@dataclass
+class Recorder:
+    """Writes the history, a line for each step; of a resumed run those from its first step on are dropped before."""
+
+    job: Job
+    first: int | None = None
+
+    def __call__(self, record: StepRecord) -> None:
+        with self.job.noting(f"history.jsonl in {self.job.folder.path} is not whole"):
+            if self.first is None and self.job.folder.resumed:
+                self.job.folder.keep_history_before(record.step)
+            self.job.folder.append(asdict(record))
+        self.first = record.step if self.first is None else self.first
+
+
+@dataclass(frozen=True)
+class Start:
+    """A network before its fit, with the training part.
+
+    Attributes:
+        job: whose network it is.
+        network: at its start.
+        data: the training part.
+        config: of the run.
+        chosen: what was found out about the start; None where torch's is taken.
+        theta: θ₀.
+    """
+
+    job: Job
+    network: nn.Module
+    data: ScaledTable
+    config: Config
+    chosen: ChosenStart | None = field(default=None)
+
+    @classmethod
+    def of(cls, job: Job, choice: NetworkChoice, options: Mapping[str, Any], *, suited: bool) -> "Start":
+        """The network of this choice, its first layer suited to the data where asked."""
+        data = ScaledTable.of(job.table, choice)
+        config = job.config("exact", options, choice, data.scaled)
+        network = choice.network(config.n_inputs, config.n_outputs, config.seed).to(choice.device)
+        return cls(job, network, data, config, doors.initialise(network, data.X, data.y) if suited else None)
+
+
+def fitted_network(job: Job, options: NetworkOptions) -> Outcome:
+    """To the least-squares minimum, or until validation cost rises."""
+    start = Start.of(job, options.choice, options.as_dict(), suited=options.start == "data")
+    _require_same(job, start.config)
+    if start.chosen is not None:
+        job.answer.say(f"\n{start.chosen}\n")
+    by_validation = _by_validation(options.stop, start)
+    theta, recorder = SampleMap(start.network, start.data.X).theta.clone(), Recorder(job)
+    with job.noting(f"config.json and split.json are not saved in {job.folder.path}"):
+        job.folder.begin(start.config, job.table.split)
+    with ProgressBar("C_lin", options.target_cost, verbose=job.verbose) as bar:
+        solution = doors.fit(
+            start.network,
+            start.data.X,
+            start.data.y,
+            target_cost=options.target_cost,
+            max_steps=options.max_steps,
+            max_seconds=options.max_seconds,
+            stop="validation" if by_validation else "cost",
+            callback=_both(recorder, bar),
+            checkpoint=job.folder.path / STATE,
+        )
+    resumed = solution.steps if recorder.first is None else recorder.first - 1
+    facts = {
+        "cost": solution.cost,
+        "cost0": solution.cost0,
+        "target_cost": options.target_cost,
+        "steps": solution.steps,
+        "start": None if start.chosen is None else start.chosen.as_dict(),
+        "resumed_from": resumed if job.folder.resumed and resumed > 0 else None,
+        "stats": solution.stats,
+    }
+    title = f"{job.table.raw.name} · {start.config.widths} {options.choice.activation} · {solution.result.value}"
+    history = {name: values for name, values in solution.history.items() if isinstance(values, np.ndarray)}
+    judged = history["validation_cost"] if by_validation else history["cost"]
+    picture = partial(
+        draw_fit, solution.history, cost0=solution.cost0, target_cost=options.target_cost, title=title
+    )
+    path = Path(history, int(np.nanargmin(judged)), "mean square error ÷ 2 of the training rows, scaled", picture)
+    return _outcome(start, solution, facts, path, theta, interpolates=not by_validation)
+
+
+@dataclass(frozen=True)
+class FlowOptions:
+    """How far the flow is followed, and how closely."""
+
+    choice: NetworkChoice
+    until: float | None
+    target_cost: float | None
+    tol: float
+    max_seconds: float | None
+
+
+def followed_flow(job: Job, options: FlowOptions) -> Outcome:
+    """Along the adapted flow itself, from torch's start."""
+    kept = {name: value for name, value in asdict(options).items() if name != "choice"}
+    start = Start.of(job, options.choice, kept, suited=False)
+    theta, recorder = SampleMap(start.network, start.data.X).theta.clone(), Recorder(job)
+    with job.noting(f"config.json and split.json are not saved in {job.folder.path}"):
+        job.folder.begin(start.config, job.table.split)
+    end = options.until or stopping_time(1.0, doors.DEFAULT_FALL)
+    with ProgressBar("predicted", options.target_cost, end, verbose=job.verbose) as bar:
+        flow = doors.flow(
+            start.network,
+            start.data.X,
+            start.data.y,
+            until=options.until,
+            target_cost=options.target_cost,
+            tol=options.tol,
+            max_seconds=options.max_seconds,
+            callback=_both(recorder, bar),
+        )
+    facts = {
+        "cost": float(flow.cost[-1]),
+        "cost0": flow.cost0,
+        "target_cost": options.target_cost,
+        "steps": len(flow.time) - 1,
+        "max_relative_deviation": flow.max_relative_deviation,
+        "points": len(flow.time),
+        "stats": flow.stats,
+    }
+    deviation = f"{flow.max_relative_deviation:.1e}"
+    title = f"{job.table.raw.name} · {start.config.widths} · largest relative deviation {deviation}"
+    history = {"step": np.arange(len(flow.time), dtype=np.float64), "cost": flow.cost, "time": flow.time}
+    picture = partial(draw_flow, vars(flow), floor=flow.floor, title=title)
+    path = Path(history, len(flow.time) - 1, "mean square error ÷ 2 of the training rows, scaled", picture)
+    rows = (("deviation", f"{deviation} from the predicted cost, over {len(flow.time)} points"),)
+    return _outcome(start, flow, facts, path, theta, interpolates=True, rows=rows)
+
+
+def _outcome(
+    start: Start,
+    ended: doors.Solution | doors.Flow,
+    facts: Mapping[str, Any],
+    path: Path,
+    theta: Any,
+    *,
+    interpolates: bool,
+    rows: tuple[tuple[str, str], ...] = (),
+) -> Outcome:
+    """The outcome of a network that stands at its end."""
+    begin = time.perf_counter()
+    fitted, notes = FittedNetwork(start.network.eval(), start.data.scaled), [*facts["stats"]["notes"]]
+    try:
+        fitted = fitted.judged(start.data.X, start.data.y, theta, interpolates=interpolates)
+    except (InputError, RuntimeError) as error:
+        notes.append(f"Rows left out say nothing of this network ({error}).")
+    target = facts["target_cost"]
+    shown = f"{facts['cost0']:.4g} → {facts['cost']:.4g}" + (f"  (target {target:.3g})" if target else "")
+    seconds = ended.seconds + time.perf_counter() - begin
+    return Outcome(
+        config=start.config,
+        fitted=fitted,
+        result=ended.result.name,
+        sentence=ended.result.value,
+        facts={**facts, "seconds": seconds},
+        rows=(("cost", shown), *rows, ("steps", f"{facts['steps']} in {seconds:.1f} s")),
+        path=path,
+        certified=lambda: Certified(str(ended.certificate), ended.certificate.as_dict()),
+        story=_story(start, facts),
+        notes=tuple(notes),
+    )
+
+
+def _story(start: Start, facts: Mapping[str, Any]) -> str:
+    table, config = start.job.table, start.config
+    kind = f"which of {config.n_outputs} classes a row belongs to" if table.target.classes else "a number for each row"
+    return (
+        f"A neural network of {config.widths} units was fitted to {len(table.split.train)} rows, to predict "
+        f"{table.target.name}: {kind}. In {facts['steps']} steps the mean square error of these rows, halved and in "
+        f"units of the scaled target, fell from {facts['cost0']:.2g} to {facts['cost']:.2g}. The other "
+        f"{len(table.split.test)} rows were not used; the errors below are theirs."
+    )
+
+
+def _require_same(job: Job, config: Config) -> None:
+    """Raises InputError, where the folder that is resumed holds a run of another table or of other options."""
+    if not job.folder.resumed or not own_file(job.folder.path / CONFIG):
+        return
+    there, here = read_config(job.folder.path).as_dict(), config.as_dict()
+    if there["digest"] != here["digest"]:
+        raise InputError(
+            f"{job.folder.path} holds a run of another table, {there['data']}: give the data that it was begun with, or "
+            "choose another folder with --out."
+        )
+    named = ("command", "mode", "target", "network", "seed", "test_size")
+    other = [name for name in named if there[name] != here[name]]
+    if other:
+        found = ", ".join(f"{name} {there[name]} there and {here[name]} here" for name in other)
+        raise InputError(
+            f"{job.folder.path} holds a run of other options ({found}): give the same ones, or choose another folder "
+            "with --out."
+        )
+
+
+def _by_validation(stop: str, start: Start) -> bool:
+    """Whether validation cost ends the run; where nobody said, whether much is left out of the best linear model."""
+    chosen, table = start.chosen, start.job.table
+    if stop != "auto" or table.target.classes or chosen is None:
+        return stop == "validation"
+    if not chosen.noisy or len(table.split.train) < FEWEST:
+        return False
+    share = f"{chosen.cost_left_out / chosen.cost_of_mean:.0%}"
+    start.job.answer.say(
+        f"stop: by the cost of a fifth of the training samples, drawn for validation: {share} of the\n"
+        "targets' variance cannot be predicted, as with noise. --stop cost fits to the end.\n"
+    )
+    return True
+
+
+def _both(*callbacks: Callable[[StepRecord], None]) -> Callable[[StepRecord], None]:
+    def call(record: StepRecord) -> None:
+        for callback in callbacks:
+            callback(record)
+
+    return call

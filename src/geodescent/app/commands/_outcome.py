@@ -1,0 +1,69 @@
+"""What a fit comes to, whatever was fitted: the close of a command needs no more."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from geodescent.app.fitted import Fitted, Rows
+from geodescent.app.runs import Config
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+@dataclass(frozen=True)
+class Certified:
+    """What is known at the end.
+
+    Attributes:
+        words: lines for people.
+        entries: the same for JSON.
+    """
+
+    words: str
+    entries: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Path:
+    """How the fit went.
+
+    Attributes:
+        history: columns of numbers, a row for each step, `cost` among them.
+        kept: place of the kept point in it.
+        axis: what `cost` is, for the label.
+        picture: draws it.
+    """
+
+    history: Mapping[str, Rows]
+    kept: int
+    axis: str
+    picture: "Callable[[], Figure] | None"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a fit comes to.
+
+    Attributes:
+        config: of the run.
+        fitted: what predicts.
+        result, sentence: how it ended: a name for programs, and a sentence.
+        facts: more of the answer: cost, steps, seconds.
+        rows: of the summary: a name and a text each.
+        path: how the fit went.
+        certified: made when it is asked for.
+        story: what was fitted, a paragraph for anybody.
+        notes: sentences for the user.
+    """
+
+    config: Config
+    fitted: Fitted
+    result: str
+    sentence: str
+    facts: Mapping[str, Any]
+    rows: tuple[tuple[str, str], ...]
+    path: Path
+    certified: Callable[[], Certified]
+    story: str
+    notes: tuple[str, ...]

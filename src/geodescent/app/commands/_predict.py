@@ -1,0 +1,131 @@
+"""`geodescent predict`: a table back, with what a run says of its rows."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from geodescent._errors import InputError
+from geodescent._files import put_whole
+from geodescent.app._scores import metrics_of
+from geodescent.app.fitted import Predicted
+from geodescent.app.report import Answer
+from geodescent.app.runs import Run, load
+from geodescent.app.tables import RawTable, read_table, shown
+
+SHOWN_ROWS = 5  # That are printed: enough to see what the columns hold.
+WRITERS: dict[str, Callable[[pl.DataFrame, Path], object]] = {
+    ".csv": lambda frame, path: frame.write_csv(path),
+    ".tsv": lambda frame, path: frame.write_csv(path, separator="\t"),
+    ".parquet": lambda frame, path: frame.write_parquet(path),
+}
+"""Suffix → what writes a file of that kind."""
+
+
+def predicted_table(run_folder: str, data: str, out: str | None, level: float, answer: Answer) -> dict[str, Any]:
+    """Predicts the rows of a table, writes it with the predictions beside, and answers with what was found.
+
+    Raises: InputError, where the run or the table cannot be read, columns are missing, or the file is there already.
+    """
+    if not 0.0 < level < 1.0:
+        raise InputError(f"--level {level:g}: a share between 0 and 1 is needed, such as --level 0.9.")
+    run = load(run_folder)
+    raw = read_table(data)
+    for sentence in raw.how_read:
+        answer.say(sentence)
+    path = _free_path(out, raw.name)
+    encoded = run.config.encoding.apply(raw.frame)
+    predicted = run.fitted.predicted(encoded.inputs, level)
+    for sentence in encoded.account:
+        answer.say(sentence)
+    table = with_predictions(raw.frame, run, predicted)
+    try:
+        put_whole(path, lambda draft: WRITERS[path.suffix.lower()](table, draft))
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise InputError(f"{path} could not be written ({error}): choose another file with --out.") from error
+    metrics, n_measured = _metrics(run, raw, predicted)
+    _say(answer, table, path, len(raw.frame.columns), metrics, n_measured)
+    return {
+        "run": str(run.path),
+        "data": data,
+        "rows": len(table),
+        "out": str(path),
+        "columns": table.columns[len(raw.frame.columns) :],
+        "test": metrics,
+        "account": list(encoded.account),
+    }
+
+
+def with_predictions(frame: pl.DataFrame, run: Run, predicted: Predicted) -> pl.DataFrame:
+    """The table with columns of predictions on its right; a name that is there already gets a number."""
+    classes = run.config.target.classes
+    percent = f"{predicted.level:.0%}".replace("%", " %") if round(predicted.level * 100, 6) % 1 == 0 else (
+        f"{predicted.level * 100:g} %"
+    )
+    columns: dict[str, Any] = {}
+    if predicted.probabilities is not None:
+        columns["prediction"] = np.array(classes)[predicted.mean.astype(np.int64)]
+        for place, label in enumerate(classes):
+            columns[f"probability of {label}"] = predicted.probabilities[:, place]
+    else:
+        columns["prediction"] = predicted.mean
+        of_interval = {
+            "standard deviation": predicted.deviation,
+            f"lower {percent}": predicted.lower,
+            f"upper {percent}": predicted.upper,
+        }
+        columns |= {name: values for name, values in of_interval.items() if values is not None}
+    names = set(frame.columns)
+    for name, values in columns.items():
+        free = name if name not in names else next(f"{name} {n}" for n in range(2, 1000) if f"{name} {n}" not in names)
+        names.add(free)
+        frame = frame.with_columns(pl.Series(free, values))
+    return frame
+
+
+def _free_path(out: str | None, name: str) -> Path:
+    """Where the table is written to, which nothing is lost by."""
+    path = Path(out) if out is not None else Path(f"{Path(name).stem}-predicted.csv")
+    if path.suffix.lower() not in WRITERS:
+        raise InputError(f"{path} is of no kind that is written: choose --out FILE with {', '.join(WRITERS)}.")
+    if os.path.lexists(path):
+        raise InputError(f"{path} is there already: remove it, or choose another file with --out.")
+    if not path.parent.is_dir():
+        raise InputError(f"There is no folder {path.parent} for {path.name}: make it, or choose another file with --out.")
+    return path
+
+
+def _metrics(run: Run, raw: RawTable, predicted: Predicted) -> tuple[dict[str, float], int]:
+    """How well rows are predicted whose target is in the table, and their number."""
+    target = run.config.target
+    if target.name not in raw.frame.columns:
+        return {}, 0
+    values = target.values(raw.frame)
+    known = values >= 0 if target.classes else np.isfinite(values)
+    if not known.any():
+        return {}, 0
+    parts = {
+        name: None if rows is None else rows[known]
+        for name, rows in vars(predicted).items()
+        if name != "level"
+    }
+    return metrics_of(Predicted(**parts, level=predicted.level), values[known].astype(np.float64)), int(known.sum())
+
+
+def _say(
+    answer: Answer, table: pl.DataFrame, path: Path, n_before: int, metrics: dict[str, float], n_measured: int
+) -> None:
+    """The first rows, the metrics, and where the table is."""
+    new = table.columns[n_before:]
+    answer.say("\n" + "  ".join(shown(name) for name in new))
+    for row in table[new].head(SHOWN_ROWS).iter_rows():
+        answer.say("  ".join(f"{value:.4g}" if isinstance(value, float) else shown(str(value)) for value in row))
+    if len(table) > SHOWN_ROWS:
+        answer.say(f"… {len(table)} rows in all")
+    if metrics:
+        words = ", ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in metrics.items())
+        answer.say(f"\n{words}  ({n_measured} rows whose target is in the table)")
+    answer.say(f"\nwritten to {path}")

@@ -1,0 +1,138 @@
+"""A network fitted to the data themselves, with what rows left out say of its errors."""
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from geodescent._types import Theta
+from geodescent.app.fitted._predicted import CALIBRATION, LEVEL, WEIGHTS, Mode, Predicted, Rows
+from geodescent.app.fitted._scaling import Scaling
+from geodescent.generalisation import Calibration, left_out_outputs
+from geodescent.outputs import SampleMap
+
+AT_ONCE = 10_000  # Rows that the network is called on at once.
+
+
+@dataclass(frozen=True)
+class ScaledData:
+    """How inputs and targets are scaled for a network, learnt on the training part.
+
+    Attributes:
+        inputs: one common factor for images, column by column otherwise.
+        targets: of a regression; None for classes, whose targets are 1 for a row's class and 0 elsewhere.
+    """
+
+    inputs: Scaling
+    targets: Scaling | None
+
+    def as_dict(self) -> dict[str, dict[str, list[float]] | None]:
+        """The numbers, for JSON."""
+        return {
+            "inputs": self.inputs.as_dict(),
+            "targets": None if self.targets is None else self.targets.as_dict(),
+        }
+
+
+@dataclass(frozen=True)
+class FittedNetwork:
+    """A network at the end of its fit.
+
+    Attributes:
+        network: on scaled inputs, in evaluation mode.
+        scaled: how they are scaled.
+        missed: |target − output| of rows left out, increasing, in the target's units; empty for classes.
+        calibration: of the outputs of classes, by rows left out; None for a regression, and before they were judged.
+        log_loss: of rows left out; None for a regression.
+    """
+
+    network: nn.Module
+    scaled: ScaledData
+    missed: Rows = field(default_factory=lambda: np.zeros(0))
+    calibration: Calibration | None = None
+    log_loss: float | None = None
+
+    @property
+    def mode(self) -> Mode:
+        """All digits of the targets."""
+        return "exact"
+
+    @property
+    def left_out(self) -> float | None:
+        """Root mean square error, or log loss, of rows left out."""
+        if self.calibration is not None:
+            return self.log_loss
+        return float(np.sqrt(np.mean(self.missed**2))) if len(self.missed) else None
+
+    @property
+    def importance(self) -> Rows | None:
+        """A plain network has no scales."""
+        return None
+
+    def predicted(self, inputs: Rows, level: float = LEVEL) -> Predicted:
+        """Output and interval, which is equally wide everywhere; or calibrated probabilities."""
+        outputs = self.outputs(inputs)
+        if self.calibration is not None:
+            return Predicted.of_classes(self.calibration.probabilities(outputs).numpy())
+        if self.scaled.targets is None:
+            return Predicted.of_classes(torch.softmax(outputs, 1).numpy())
+        mean = self.scaled.targets.invert(outputs.numpy())[:, 0]
+        if self.left_out is None:
+            return Predicted(mean, level=level)
+        reach = self.missed[min(math.ceil(level * (len(self.missed) + 1)), len(self.missed)) - 1]
+        return Predicted(mean, np.full(len(mean), self.left_out), mean - reach, mean + reach, level=level)
+
+    def outputs(self, inputs: Rows) -> Tensor:
+        """Of encoded inputs, (n, Q), in float64 on the CPU."""
+        first = next(self.network.parameters())
+        scaled = torch.tensor(self.scaled.inputs.apply(inputs), dtype=first.dtype, device=first.device)
+        with torch.no_grad():
+            return torch.cat([self.network(part) for part in scaled.split(AT_ONCE)]).double().cpu()
+
+    def files(self) -> Mapping[str, bytes]:
+        """What rows left out say, and the state of the network, which torch loads as it stands."""
+        state = {name: value.detach().cpu().contiguous() for name, value in self.network.state_dict().items()}
+        found = self.calibration
+        judgement = {
+            "missed": self.missed.tolist(),
+            "slope": None if found is None else float(found.slope),
+            "shift": None if found is None else found.shift.tolist(),
+            "log_loss": self.log_loss,
+        }
+        return {CALIBRATION: json.dumps(judgement).encode(), WEIGHTS: save(state)}
+
+    @classmethod
+    def opened(cls, network: nn.Module, scaled: ScaledData, judgement: Mapping[str, Any]) -> "FittedNetwork":
+        """From its network and what was saved beside it. Raises ValueError, TypeError or KeyError for anything else."""
+        missed = np.array(judgement["missed"], dtype=np.float64)
+        if missed.ndim != 1 or not np.isfinite(missed).all() or not (np.diff(missed) >= 0.0).all():
+            raise ValueError("missed is no increasing list of numbers")
+        if judgement["slope"] is None:
+            return cls(network.eval(), scaled, missed)
+        slope = torch.tensor(float(judgement["slope"]), dtype=torch.float64, device="cpu")
+        shift = torch.tensor(judgement["shift"], dtype=torch.float64, device="cpu")
+        return cls(network.eval(), scaled, missed, Calibration(slope, shift), float(judgement["log_loss"]))
+
+    def judged(self, X: Tensor, y: Tensor, start: Theta, *, interpolates: bool) -> "FittedNetwork":
+        """The same with what rows left out say.
+
+        Args:
+            X, y: scaled training rows, (N, d) and (N, Q).
+            start: θ₀, (K,).
+            interpolates: whether the fit went on to the end.
+        """
+        places, outputs = left_out_outputs(SampleMap(self.network, X), start, y, interpolates=interpolates)
+        targets, outputs = y.cpu().double()[places], outputs.cpu().double()
+        if self.scaled.targets is not None:
+            missed = np.sort((targets - outputs).abs().numpy()[:, 0] * float(self.scaled.targets.scale[0]))
+            return FittedNetwork(self.network, self.scaled, missed)
+        labels, ones = targets.argmax(1), torch.ones(len(targets), dtype=torch.float64, device="cpu")
+        calibration = Calibration.of(outputs, labels, ones)
+        loss = float(calibration.losses(outputs, labels).mean())
+        return FittedNetwork(self.network, self.scaled, calibration=calibration, log_loss=loss)
