@@ -11,8 +11,11 @@ export OMP_WAIT_POLICY ?= PASSIVE
 .DELETE_ON_ERROR:
 
 demo: .venv/.stamp-app
-	@echo "demo: $(BIN)/geodescent fit digits"
+	@echo "demo 1/2: $(BIN)/geodescent fit digits"
 	@$(BIN)/geodescent fit digits
+	@echo "demo 2/2: $(BIN)/geodescent fit examples/diabetes.csv"
+	@$(BIN)/geodescent fit examples/diabetes.csv
+	@echo "demo: the reports of both runs are the newest two of runs/*/report.html, as said above"
 
 setup: .venv/.stamp-dev
 	@$(BIN)/pre-commit install
