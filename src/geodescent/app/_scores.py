@@ -46,9 +46,7 @@ def losses_of(predicted: Predicted, targets: Rows) -> Rows:
         squares: Rows = (predicted.mean - targets) ** 2
         return squares
     places, width = targets.astype(np.int64), predicted.probabilities.shape[1]
-    own = np.where(
-        places < width, predicted.probabilities[np.arange(len(targets)), np.minimum(places, width - 1)], 0.0
-    )
+    own = np.where(places < width, predicted.probabilities[np.arange(len(targets)), np.minimum(places, width - 1)], 0.0)
     losses: Rows = -np.log(np.clip(own, LEAST, 1.0))
     return losses
 

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from geodescent._types import Outputs, Theta
-from geodescent.generalisation._leave_one_out import left_out, leave_one_out, modes_of_gram
+from geodescent.generalisation._leave_one_out import leave_one_out, left_out, modes_of_gram
 from geodescent.outputs import SampleMap
 
 MOST_LEFT_OUT = 5000  # Samples whose Gram matrix is decomposed at once: of more, so many are drawn.

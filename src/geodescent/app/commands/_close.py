@@ -81,9 +81,7 @@ def _judged(job: Job, outcome: Outcome) -> Judged:
         Comparison(one.name, metrics_of(one.predicted, targets), *difference(predicted, one.predicted, targets))
         for one in plain
     )
-    rows = TestRows(
-        targets, predicted.mean, predicted.lower, predicted.upper, predicted.level, predicted.probabilities
-    )
+    rows = TestRows(targets, predicted.mean, predicted.lower, predicted.upper, predicted.level, predicted.probabilities)
     return Judged(metrics_of(predicted, targets), comparisons, verdict(comparisons, predicted), rows)
 
 
@@ -99,7 +97,9 @@ def verdict(comparisons: tuple[Comparison, ...], predicted: Predicted) -> str:
         return f"Worse than {worst.name} on the test rows: its {error} is lower by {apart}{sure}."
     names = [one.name for one in comparisons]
     listed = " and ".join([", ".join(names[:-1]), names[-1]]) if len(names) > 1 else names[0]
-    return f"At least as good as {listed} on the test rows; the {error} of the closest, {worst.name}, is {apart} higher."
+    return (
+        f"At least as good as {listed} on the test rows; the {error} of the closest, {worst.name}, is {apart} higher."
+    )
 
 
 def _report(job: Job, outcome: Outcome, judged: Judged, certified: Certified) -> ReportFacts:

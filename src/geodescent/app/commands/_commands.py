@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from geodescent import doors
-from geodescent._errors import InputError
 from geodescent._files import own_file
 from geodescent._memory import MB, highest_bytes
 from geodescent.app.commands._close import closed, summed_up
@@ -90,9 +89,7 @@ def certify_table(
         answer.say(_words(found))
         folder: str | None = str(run.path)
     else:
-        table = prepare(
-            asked.data, target=asked.target, task=asked.task, test_size=asked.test_size, seed=asked.seed
-        )
+        table = prepare(asked.data, target=asked.target, task=asked.task, test_size=asked.test_size, seed=asked.seed)
         answer.say(opening(table, asked))
         data = ScaledTable.of(table, choice)
         network = choice.network(data.X.shape[1], data.y.shape[1], asked.seed).to(choice.device)
@@ -125,7 +122,10 @@ def _mode(options: FitOptions, job: Job) -> tuple[str, str]:
     if options.mode != "auto":
         return options.mode, ""
     if options.exact_only:
-        return "exact", f"mode: exact, as {', '.join(options.exact_only)} asks for; --mode posterior takes noise into account."
+        return (
+            "exact",
+            f"mode: exact, as {', '.join(options.exact_only)} asks for; --mode posterior takes noise into account.",
+        )
     if job.table.raw.image:
         return "exact", "mode: exact, since images of digits have no noise to speak of; --mode posterior changes it."
     return "auto", ""
@@ -177,5 +177,3 @@ def _again(result: Mapping[str, Any]) -> str:
 
 def _words(certificate: Mapping[str, Any]) -> str:
     return "\n".join(f"{name.replace('_', ' ')}: {value}" for name, value in certificate.items())
-
-

@@ -128,9 +128,7 @@ def fitted_network(job: Job, options: NetworkOptions) -> Outcome:
     title = f"{job.table.raw.name} · {start.config.widths} {options.choice.activation} · {solution.result.value}"
     history = {name: values for name, values in solution.history.items() if isinstance(values, np.ndarray)}
     judged = history["validation_cost"] if by_validation else history["cost"]
-    picture = partial(
-        draw_fit, solution.history, cost0=solution.cost0, target_cost=options.target_cost, title=title
-    )
+    picture = partial(draw_fit, solution.history, cost0=solution.cost0, target_cost=options.target_cost, title=title)
     path = Path(history, int(np.nanargmin(judged)), "mean square error ÷ 2 of the training rows, scaled", picture)
     return _outcome(start, solution, facts, path, theta, interpolates=not by_validation)
 

@@ -62,8 +62,10 @@ def predicted_table(run_folder: str, data: str, out: str | None, level: float, a
 def with_predictions(frame: pl.DataFrame, run: Run, predicted: Predicted) -> pl.DataFrame:
     """The table with columns of predictions on its right; a name that is there already gets a number."""
     classes = run.config.target.classes
-    percent = f"{predicted.level:.0%}".replace("%", " %") if round(predicted.level * 100, 6) % 1 == 0 else (
-        f"{predicted.level * 100:g} %"
+    percent = (
+        f"{predicted.level:.0%}".replace("%", " %")
+        if round(predicted.level * 100, 6) % 1 == 0
+        else (f"{predicted.level * 100:g} %")
     )
     columns: dict[str, Any] = {}
     if predicted.probabilities is not None:
@@ -94,7 +96,9 @@ def _free_path(out: str | None, name: str) -> Path:
     if os.path.lexists(path):
         raise InputError(f"{path} is there already: remove it, or choose another file with --out.")
     if not path.parent.is_dir():
-        raise InputError(f"There is no folder {path.parent} for {path.name}: make it, or choose another file with --out.")
+        raise InputError(
+            f"There is no folder {path.parent} for {path.name}: make it, or choose another file with --out."
+        )
     return path
 
 
@@ -107,11 +111,7 @@ def _metrics(run: Run, raw: RawTable, predicted: Predicted) -> tuple[dict[str, f
     known = values >= 0 if target.classes else np.isfinite(values)
     if not known.any():
         return {}, 0
-    parts = {
-        name: None if rows is None else rows[known]
-        for name, rows in vars(predicted).items()
-        if name != "level"
-    }
+    parts = {name: None if rows is None else rows[known] for name, rows in vars(predicted).items() if name != "level"}
     return metrics_of(Predicted(**parts, level=predicted.level), values[known].astype(np.float64)), int(known.sum())
 
 

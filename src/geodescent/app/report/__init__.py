@@ -6,7 +6,6 @@ from geodescent.app.report._answer import Answer, summary
 from geodescent.app.report._facts import Comparison, ReportFacts, TestRows
 from geodescent.app.report._metrics import error_of, metrics_of
 from geodescent.app.report._page import page
-from geodescent.app.report._page import page
 from geodescent.app.report._progress import ProgressBar
 from geodescent.pictures import BLUE, FAINT, GREEN, INK, ORANGE, draw_fit, draw_flow, png
 

@@ -10,7 +10,9 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 
 from geodescent._record import StepRecord
 
-EVERY_SECONDS_OF_A_LINE = 5.0  # Between two lines where nobody sees a bar: a log stays short, and shows that work goes on.
+EVERY_SECONDS_OF_A_LINE = (
+    5.0  # Between two lines where nobody sees a bar: a log stays short, and shows that work goes on.
+)
 
 
 @dataclass

@@ -9,4 +9,12 @@ from geodescent.generalisation.posterior._evidence import Evidence
 from geodescent.generalisation.posterior._numbers import PriorNumbers
 from geodescent.generalisation.posterior._posterior import Posterior, posterior_of
 
-__all__ = ["Calibration", "ClassPosterior", "Evidence", "Posterior", "PriorNumbers", "class_posterior_of", "posterior_of"]
+__all__ = [
+    "Calibration",
+    "ClassPosterior",
+    "Evidence",
+    "Posterior",
+    "PriorNumbers",
+    "class_posterior_of",
+    "posterior_of",
+]
