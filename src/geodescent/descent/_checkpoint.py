@@ -48,7 +48,8 @@ class Keeper:
     """Holds the latest state of a run, and writes it to a folder every so often and at the end.
 
     It is written after the first step, then whenever writing has cost a twentieth of the time since the last one, and
-    at the latest every `every` seconds. A state that cannot be written costs the run nothing: the next one is tried, and `notes` says so.
+    at the latest every `every` seconds. A state that cannot be written costs the run nothing: the next one is tried,
+    and `notes` says so.
 
     Args:
         folder: where to; None keeps it in memory only.

@@ -14,8 +14,6 @@ from geodescent.app.fitted import Predicted
 from geodescent.app.report import Comparison, ReportFacts, TestRows, page, png, summary
 from geodescent.app.tables import shown
 
-ERROR_NAMES = {"rmse": "root mean square error", "log_loss": "log loss"}
-
 
 def closed(job: Job, outcome: Outcome) -> dict[str, Any]:
     """All that the command answers; what cannot be saved or shown is a note."""
@@ -97,9 +95,7 @@ def verdict(comparisons: tuple[Comparison, ...], predicted: Predicted) -> str:
         return f"Worse than {worst.name} on the test rows: its {error} is lower by {apart}{sure}."
     names = [one.name for one in comparisons]
     listed = " and ".join([", ".join(names[:-1]), names[-1]]) if len(names) > 1 else names[0]
-    return (
-        f"At least as good as {listed} on the test rows; the {error} of the closest, {worst.name}, is {apart} higher."
-    )
+    return f"At least as good as {listed} on the test rows; {worst.name} is closest, its {error} higher by {apart}."
 
 
 def _report(job: Job, outcome: Outcome, judged: Judged, certified: Certified) -> ReportFacts:

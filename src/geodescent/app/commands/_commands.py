@@ -122,10 +122,8 @@ def _mode(options: FitOptions, job: Job) -> tuple[str, str]:
     if options.mode != "auto":
         return options.mode, ""
     if options.exact_only:
-        return (
-            "exact",
-            f"mode: exact, as {', '.join(options.exact_only)} asks for; --mode posterior takes noise into account.",
-        )
+        given = ", ".join(options.exact_only)
+        return "exact", f"mode: exact, as {given} asks for; --mode posterior takes noise into account."
     if job.table.raw.image:
         return "exact", "mode: exact, since images of digits have no noise to speak of; --mode posterior changes it."
     return "auto", ""
@@ -144,9 +142,9 @@ def _fitted(job: Job, mode: str, options: FitOptions, answer: Answer) -> Outcome
         answer.say("mode: exact, since the evidence finds no noise in the target; --mode posterior changes it.")
         return fitted_network(job, options.network)
     if mode == "auto":
+        share = f"{entries['noise']:.1%}"
         answer.say(
-            f"mode: posterior, since {entries['noise']:.2g} of the target's variance is noise; --mode exact fits it "
-            "nevertheless."
+            f"mode: posterior, as {share} of the target's variance seem to be noise (--mode exact fits that too)."
         )
     return outcome
 

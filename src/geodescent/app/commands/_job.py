@@ -4,14 +4,14 @@ import platform
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
 
 from geodescent._errors import InputError
 from geodescent._version import __version__
-from geodescent.app.fitted import Mode, NetworkChoice, ScaledData, common_factor, standardise
+from geodescent.app.fitted import Dtype, Mode, NetworkChoice, ScaledData, common_factor, standardise
 from geodescent.app.report import Answer
 from geodescent.app.runs import Config, RunFolder, digest_of
 from geodescent.app.tables import PreparedTable
@@ -31,7 +31,7 @@ class DataOptions:
 
     data: str
     target: str | None
-    task: str
+    task: Literal["auto", "regression", "classification"]
     test_size: float
     seed: int
 
@@ -107,7 +107,7 @@ class ScaledTable:
     @classmethod
     def of(cls, table: PreparedTable, choice: NetworkChoice) -> "ScaledTable":
         """One common factor for images, column by column otherwise."""
-        inputs, targets = table.inputs[table.split.train], table.targets[table.split.train]
+        inputs, targets = table.inputs[table.split.train], table.targets[table.split.train].astype(np.float64)
         scaling = common_factor(inputs) if table.raw.image else standardise(inputs)
         if table.target.classes:
             scaled, outputs = ScaledData(scaling, None), np.eye(len(table.target.classes))[targets.astype(np.int64)]
@@ -120,7 +120,7 @@ class ScaledTable:
 
 
 def network_choice(
-    data: str, hidden: str | None, activation: str | None, dtype: str | None, device: str | None
+    data: str, hidden: str | None, activation: str | None, dtype: Dtype | None, device: str | None
 ) -> NetworkChoice:
     """The network that the options name. Raises InputError for widths and devices that cannot be."""
     widths = hidden if hidden is not None else "256,256" if data == "digits" else "64,64"
@@ -128,8 +128,7 @@ def network_choice(
         numbers = tuple(int(width) for width in widths.split(",") if width.strip())
     except ValueError as error:
         raise InputError(f"--hidden takes widths such as 64,64: got {widths!r}.") from error
-    kind = "float32" if dtype == "float32" else "float64"
-    return NetworkChoice(numbers, activation or "tanh", kind, _device(device or "auto"))
+    return NetworkChoice(numbers, activation or "tanh", dtype or "float64", _device(device or "auto"))
 
 
 def _device(name: str) -> str:

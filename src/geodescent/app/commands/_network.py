@@ -233,8 +233,8 @@ def _require_same(job: Job, config: Config) -> None:
     there, here = read_config(job.folder.path).as_dict(), config.as_dict()
     if there["digest"] != here["digest"]:
         raise InputError(
-            f"{job.folder.path} holds a run of another table, {there['data']}: give the data that it was begun with, or "
-            "choose another folder with --out."
+            f"{job.folder.path} holds a run of another table, {there['data']}: give the data that it was begun with, "
+            "or choose another folder with --out."
         )
     named = ("command", "mode", "target", "network", "seed", "test_size")
     other = [name for name in named if there[name] != here[name]]

@@ -11,9 +11,7 @@ def opening(table: PreparedTable, asked: DataOptions) -> str:
     """How the table was read, its columns in a small table, and what is predicted from how many rows."""
     lines = list(table.account)
     if asked.data not in DATA_SETS:
-        lines += ["", *_columns(table), ""]
-    train, test = len(table.split.train), len(table.split.test)
-    lines.append(f"{train} rows to train, {test} to test (--test-size), seed {asked.seed}")
+        lines += ["", *_columns(table)]
     return "\n".join(lines)
 
 

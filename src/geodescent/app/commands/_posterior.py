@@ -12,6 +12,7 @@ from geodescent.app.commands._job import Job
 from geodescent.app.commands._outcome import Certified, Outcome, Path
 from geodescent.app.fitted import FittedClasses, FittedRegression
 from geodescent.app.report import ProgressBar
+from geodescent.app.tables import shown
 from geodescent.generalisation import class_posterior_of
 
 NOISE_FREE, PREDICTABLE = 2e-6, 1e-4
@@ -30,7 +31,7 @@ def posterior_regression(job: Job, options: Mapping[str, Any]) -> Outcome:
             max_seconds=options["max_seconds"],
         )
     fitted, seconds = FittedRegression(posterior), time.perf_counter() - begin
-    share, name = posterior.noise, job.table.target.name
+    share, name, spread = posterior.noise, shown(job.table.target.name), float(job.table.targets[train].std())
     entries = {
         "noise": share,
         "left_out_rmse": fitted.left_out,
@@ -39,10 +40,12 @@ def posterior_regression(job: Job, options: Mapping[str, Any]) -> Outcome:
         "inputs": job.table.inputs.shape[1],
     }
     words = (
-        f"{share:.1%} of the variance of {name} is noise: no function of these columns predicts it, and fitting more "
-        f"closely would only fit the noise.\nEach row predicted without itself is off by {fitted.left_out:.4g} (root "
-        f"mean square), R² {posterior.left_out_score:.3f}: that is what to expect of new rows of the same kind.\n"
-        "What would help: columns that say more about the target; more rows, where the noise is small beside this error."
+        f"{share:.1%} of the variance of {name} is taken to be noise, which no function of these columns predicts: to "
+        "fit more closely would be to fit the noise.\n"
+        f"Each row predicted without itself is off by {fitted.left_out:.4g} (root mean square), R² "
+        f"{posterior.left_out_score:.3f}: that is what to expect of new rows of the same kind.\n"
+        "What would help: columns that say more about the target; more rows, where that error is well above the "
+        f"noise of {share**0.5 * spread:.4g}."
     )
     return _outcome(job, options, fitted, seconds, entries, words, posterior.notes)
 
@@ -69,8 +72,8 @@ def posterior_classes(job: Job, options: Mapping[str, Any]) -> Outcome:
         "inputs": job.table.inputs.shape[1],
     }
     words = (
-        f"Each row predicted without itself has a log loss of {fitted.left_out:.4g} on average, where the shares of the "
-        f"classes alone have {of_shares:.4g}: that is what to expect of new rows of the same kind.\n"
+        f"Each row predicted without itself has a log loss of {fitted.left_out:.4g} on average, where the shares of "
+        f"the classes alone have {of_shares:.4g}: that is what to expect of new rows of the same kind.\n"
         "Probabilities are calibrated on these rows: of those that are given 80 %, about 80 % are right.\n"
         "What would help: columns that say more about the class; more rows of the rarer classes."
     )
@@ -122,6 +125,6 @@ def _story(job: Job) -> str:
     return (
         f"From {rows} rows with {columns} input columns the program learnt to predict {table.target.name}, {what}. It "
         f"gives {said}. How closely the rows are followed, and how much of them is taken to be noise, was chosen by "
-        f"the rows themselves (by the evidence), not by hand. The other {len(table.split.test)} rows were not used; the "
-        "errors below are theirs."
+        f"the rows themselves (by the evidence), not by hand. The other {len(table.split.test)} rows were not used; "
+        "the errors below are theirs."
     )

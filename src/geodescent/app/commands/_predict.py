@@ -17,7 +17,7 @@ from geodescent.app.runs import Run, load
 from geodescent.app.tables import RawTable, read_table, shown
 
 SHOWN_ROWS = 5  # That are printed: enough to see what the columns hold.
-WRITERS: dict[str, Callable[[pl.DataFrame, Path], object]] = {
+WRITERS: dict[str, Callable[[pl.DataFrame, Path], None]] = {
     ".csv": lambda frame, path: frame.write_csv(path),
     ".tsv": lambda frame, path: frame.write_csv(path, separator="\t"),
     ".parquet": lambda frame, path: frame.write_parquet(path),
@@ -62,11 +62,7 @@ def predicted_table(run_folder: str, data: str, out: str | None, level: float, a
 def with_predictions(frame: pl.DataFrame, run: Run, predicted: Predicted) -> pl.DataFrame:
     """The table with columns of predictions on its right; a name that is there already gets a number."""
     classes = run.config.target.classes
-    percent = (
-        f"{predicted.level:.0%}".replace("%", " %")
-        if round(predicted.level * 100, 6) % 1 == 0
-        else (f"{predicted.level * 100:g} %")
-    )
+    percent = f"{100.0 * predicted.level:g} %"
     columns: dict[str, Any] = {}
     if predicted.probabilities is not None:
         columns["prediction"] = np.array(classes)[predicted.mean.astype(np.int64)]
@@ -111,8 +107,7 @@ def _metrics(run: Run, raw: RawTable, predicted: Predicted) -> tuple[dict[str, f
     known = values >= 0 if target.classes else np.isfinite(values)
     if not known.any():
         return {}, 0
-    parts = {name: None if rows is None else rows[known] for name, rows in vars(predicted).items() if name != "level"}
-    return metrics_of(Predicted(**parts, level=predicted.level), values[known].astype(np.float64)), int(known.sum())
+    return metrics_of(predicted.at(known), values[known].astype(np.float64)), int(known.sum())
 
 
 def _say(

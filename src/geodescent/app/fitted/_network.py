@@ -93,7 +93,7 @@ class FittedNetwork:
         first = next(self.network.parameters())
         scaled = torch.tensor(self.scaled.inputs.apply(inputs), dtype=first.dtype, device=first.device)
         with torch.no_grad():
-            return torch.cat([self.network(part) for part in scaled.split(AT_ONCE)]).double().cpu()
+            return torch.cat([self.network(part) for part in torch.split(scaled, AT_ONCE)]).double().cpu()
 
     def files(self) -> Mapping[str, bytes]:
         """What rows left out say, and the state of the network, which torch loads as it stands."""

@@ -39,6 +39,15 @@ class Predicted:
     probabilities: Rows | None = None
     level: float = LEVEL
 
+    def at(self, rows: NDArray[np.bool_]) -> "Predicted":
+        """Of these rows alone."""
+
+        def part(values: Rows | None) -> Rows | None:
+            return None if values is None else values[rows]
+
+        ends = part(self.lower), part(self.upper)
+        return Predicted(self.mean[rows], part(self.deviation), *ends, part(self.probabilities), self.level)
+
     @classmethod
     def of_classes(cls, probabilities: Rows) -> "Predicted":
         """By the probabilities, (n, C)."""
