@@ -4,16 +4,17 @@ import re
 import numpy as np
 import pytest
 import torch
-from sklearn.metrics import accuracy_score, r2_score, root_mean_squared_error
+from sklearn.metrics import accuracy_score, log_loss, r2_score, root_mean_squared_error
 from typer.testing import CliRunner
 
 import geodescent as gd
 from geodescent import doors
-from geodescent.app import load_table
+from geodescent.app.tables import prepare
 from geodescent.app.cli import app, main
 
 COMMON_KEYS = {
     "cost", "cost0", "target_cost", "result", "steps", "seconds", "peak_mb", "test", "certificate", "stats", "run",
+    "mode", "left_out", "baselines", "verdict", "report", "resumed_from",
 }  # fmt: skip
 QUICK = ["--hidden", "12", "--seed", "1"]
 
@@ -30,6 +31,15 @@ def strict_object(text):
 
     assert text.count("\n") == 1, text
     return json.loads(text, parse_constant=refuse)
+
+
+def opened(folder, name, part):
+    """The run, and inputs of its network with raw targets of one part of the table."""
+    run = gd.load(folder)
+    table = prepare(name, test_size=0.25, seed=1)
+    rows = run.train_index if part == "train" else run.test_index
+    X = torch.tensor(run.config.scaled.inputs.apply(table.inputs[rows]))
+    return run, X, table.targets[rows]
 
 
 def half_mean_square(model, X, y):
@@ -80,7 +90,10 @@ def test_fit_answers_with_one_strict_object(wine_fit):
 
 def test_the_folder_of_a_fit_holds_the_run(wine_fit):
     folder, answer = wine_fit
-    names = {"config.json", "split.json", "weights.safetensors", "history.jsonl", "certificate.json", "curve.png"}
+    names = {
+        "config.json", "split.json", "weights.safetensors", "history.jsonl", "certificate.json", "curve.png",
+        "calibration.json", "report.html", "result.json",
+    }  # fmt: skip
     assert names <= {path.name for path in folder.iterdir()}
     history = gd.load(folder).history
     assert history["cost"].min() == pytest.approx(answer["cost"], rel=1e-12)
@@ -89,27 +102,28 @@ def test_the_folder_of_a_fit_holds_the_run(wine_fit):
 
 def test_the_cost_shown_is_that_of_the_run_opened_again(wine_fit):
     folder, answer = wine_fit
-    run = gd.load(folder)
-    table = load_table("wine")
-    one_hot = torch.nn.functional.one_hot(torch.tensor(table.targets[run.train_index])).double()
-    cost = half_mean_square(run.model, run.inputs(table.inputs[run.train_index]), one_hot)
+    run, X, targets = opened(folder, "wine", "train")
+    one_hot = torch.nn.functional.one_hot(torch.tensor(targets)).double()
+    cost = half_mean_square(run.model, X, one_hot)
     assert cost == pytest.approx(answer["cost"], rel=1e-9)
 
 
 def test_the_accuracy_shown_is_that_of_the_run_opened_again(wine_fit):
     folder, answer = wine_fit
-    run = gd.load(folder)
-    table = load_table("wine")
-    guesses = run.model(run.inputs(table.inputs[run.test_index])).argmax(dim=1)
-    assert answer["test"] == {"accuracy": accuracy_score(table.targets[run.test_index], guesses)}
+    run, X, targets = opened(folder, "wine", "test")
+    table = prepare("wine", test_size=0.25, seed=1).raw.frame[run.test_index]
+    assert answer["test"]["accuracy"] == accuracy_score(table["target"].to_numpy(), run.predict(table))
+    assert answer["test"]["log_loss"] == pytest.approx(log_loss(targets, run.predict_proba(table)), rel=1e-10)
 
 
 def test_rmse_and_r2_shown_are_those_of_the_run_opened_again(tmp_path):
     done = geodescent("fit", "diabetes", *QUICK, "--max-steps", 2, "--out", tmp_path / "run", "--json")
-    answer, run, table = strict_object(done.stdout), gd.load(tmp_path / "run"), load_table("diabetes")
-    training, truth = table.targets[run.train_index], table.targets[run.test_index]
-    outputs = run.model(run.inputs(table.inputs[run.test_index])).detach().numpy()[:, 0]
-    raw = outputs * training.std() + training.mean()
+    answer = strict_object(done.stdout)
+    _, _, training = opened(tmp_path / "run", "diabetes", "train")
+    run, X, truth = opened(tmp_path / "run", "diabetes", "test")
+    raw = run.model(X).detach().numpy()[:, 0] * training.std() + training.mean()
+    table = prepare("diabetes", test_size=0.25, seed=1).raw.frame[run.test_index]
+    assert run.predict(table) == pytest.approx(raw, rel=1e-12)
     assert answer["test"]["rmse"] == pytest.approx(root_mean_squared_error(truth, raw), rel=1e-10)
     assert answer["test"]["r2"] == pytest.approx(r2_score(truth, raw), rel=1e-10)
 
@@ -117,7 +131,7 @@ def test_rmse_and_r2_shown_are_those_of_the_run_opened_again(tmp_path):
 @pytest.mark.slow
 def test_flow_answers_with_its_deviation_and_points(wine_flow):
     folder, answer = wine_flow
-    assert set(answer) == COMMON_KEYS | {"max_relative_deviation", "points"}
+    assert set(answer) == COMMON_KEYS - {"resumed_from"} | {"max_relative_deviation", "points"}
     assert answer["points"] >= 20
     assert answer["cost"] == pytest.approx(answer["cost0"] * np.exp(-2.0), rel=1e-4)
     assert answer["max_relative_deviation"] < 1e-4
@@ -142,8 +156,9 @@ def test_certify_of_data_speaks_of_the_start():
 def test_certify_of_a_run_speaks_of_its_end(wine_fit):
     folder, _ = wine_fit
     answer = strict_object(geodescent("certify", folder, "--json").stdout)
-    run = gd.load(folder)
-    expected = gd.certify(run.model, *run.training_tensors(), target_cost=1e-12).as_dict()
+    run, X, targets = opened(folder, "wine", "train")
+    one_hot = torch.nn.functional.one_hot(torch.tensor(targets)).double()
+    expected = gd.certify(run.model, X, one_hot, target_cost=1e-12).as_dict()
     assert answer["run"] == str(folder)
     assert answer["certificate"]["sigma_max"] == pytest.approx(expected["sigma_max"], rel=1e-9)
 
@@ -153,7 +168,7 @@ def test_without_json_a_summary_of_80_columns_stands_on_standard_output(tmp_path
     assert done.exit_code == 0
     summary = [line for line in done.stdout.splitlines() if str(tmp_path) not in line]
     assert max(map(len, summary)) <= 80
-    for name in ("cost", "result", "steps", "test", "certificate", "run"):
+    for name in ("cost", "result", "steps", "test", "left out", "certificate", "run", "report"):
         assert re.search(rf"^{name}\b", done.stdout, re.MULTILINE), name
 
 
@@ -167,9 +182,9 @@ def test_the_default_folder_is_named_after_the_run(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (["fit", "mnist"], "Unknown data 'mnist'. Available: digits"),
-        (["flow", "table.csv"], "not read yet"),
-        (["certify", "nowhere"], "neither a data set"),
+        (["fit", "mnist"], "mnist"),
+        (["flow", "table.csv"], "table.csv"),
+        (["certify", "nowhere"], "nowhere"),
         (["fit", "iris", "--test-size", "2"], "test_size must lie between 0 and 1"),
         (["fit", "iris", "--hidden", "0"], "at least 1: got 4-0-3"),
         (["certify", "."], "no config.json"),

@@ -24,10 +24,10 @@ def called(command, folder):
 
 
 @pytest.mark.slow
-def test_the_help_of_the_module_names_the_three_commands(tmp_path):
+def test_the_help_of_the_module_names_the_commands(tmp_path):
     text = called([*MODULE, "--help"], tmp_path)
-    assert {"fit", "flow", "certify", "--version", "--help"} <= set(re.findall(r"[\w-]+", text))
-    assert "Fits networks to data by geometrically adapted gradient descent" in " ".join(text.split())
+    assert {"fit", "flow", "certify", "predict", "--version", "--help"} <= set(re.findall(r"[\w-]+", text))
+    assert "Predicts a column of a table from the others, with error bars" in " ".join(text.split())
 
 
 @pytest.mark.slow

@@ -14,10 +14,14 @@ from typer.testing import CliRunner
 
 import geodescent as gd
 from geodescent import doors
-from geodescent.app import RunFolder, _runs, cli
+from geodescent.app.commands import _close
+from geodescent.app.runs import CONFIG, RunFolder
 from geodescent.app.cli import app
 
-RUN_FILES = ("config.json", "split.json", "weights.safetensors", "history.jsonl", "certificate.json", "curve.png")
+RUN_FILES = (
+    "config.json", "split.json", "weights.safetensors", "history.jsonl", "certificate.json", "curve.png",
+    "calibration.json", "report.html", "result.json",
+)  # fmt: skip
 QUICK = ("--hidden", "4", "--max-steps", "2")
 FLOW = ("flow", "wine", "--test-size", "0.8", "--hidden", "16", "--until", "0.5", "--tol", "1e-6")
 
@@ -26,6 +30,12 @@ def geodescent(*words):
     done = CliRunner().invoke(app, [*map(str, words), "--json"])
     assert done.stdout.count("\n") == 1, done.output
     return done, json.loads(done.stdout)
+
+
+@pytest.fixture(autouse=True)
+def no_baselines(monkeypatch):
+    """They take most of the time of a command, and are not what these tests are about."""
+    monkeypatch.setattr(_close, "baselines", lambda table: ([], []))
 
 
 @pytest.fixture(scope="module")
@@ -80,14 +90,14 @@ def test_other_files_are_left_alone(tmp_path):
 def test_a_link_that_comes_meanwhile_is_not_written_through(tmp_path, monkeypatch):
     precious, folder = tmp_path / "precious", tmp_path / "run"
     precious.write_text("precious")
-    begin = RunFolder._begin
+    begin = RunFolder.begin
 
-    def link(self):
-        begin(self)
+    def link(self, config, split):
+        begin(self, config, split)
         if not os.path.lexists(folder / "history.jsonl"):
             (folder / "history.jsonl").symlink_to(precious)
 
-    monkeypatch.setattr(RunFolder, "_begin", link)
+    monkeypatch.setattr(RunFolder, "begin", link)
     done, answer = geodescent("fit", "iris", *QUICK, "--out", folder)
     assert done.exit_code == 0 and precious.read_text() == "precious"
     assert any("history.jsonl" in note for note in answer["stats"]["notes"])
@@ -124,18 +134,25 @@ def line(text):
 SPOILT = {
     "one entry more": ("config.json", changed("config.json", lambda c: c.update(depth=3))),
     "a list": ("config.json", lambda folder: (folder / "config.json").write_text("[1, 2]")),
-    "no table": ("config.json", changed("config.json", lambda c: c.update(table=None))),
-    "a table with more": ("config.json", changed("config.json", lambda c: c["table"].update(rows=3))),
-    "a table with less": ("config.json", changed("config.json", lambda c: c["table"].pop("task"))),
+    "an older format": ("config.json", changed("config.json", lambda c: c.update(format=1))),
+    "an entry less": ("config.json", changed("config.json", lambda c: c.pop("digest"))),
     "no network": ("config.json", changed("config.json", lambda c: c.update(network=[4, 4]))),
+    "no target": ("config.json", changed("config.json", lambda c: c.update(target={}))),
+    "no columns": ("config.json", changed("config.json", lambda c: c["encoding"].update(columns=[]))),
+    "columns that are none": ("config.json", changed("config.json", lambda c: c["encoding"].update(columns=[1, 2]))),
+    "the other mode": ("config.json", changed("config.json", lambda c: c.update(mode="posterior"))),
+    "a mode of its own": ("config.json", changed("config.json", lambda c: c.update(mode="magic"))),
+    "no missed rows": ("calibration.json", changed("calibration.json", lambda c: c.update(missed=["one"]))),
+    "a shift of other classes": ("calibration.json", changed("calibration.json", lambda c: c.update(shift=[1.0]))),
+    "a slope in words": ("calibration.json", changed("calibration.json", lambda c: c.update(slope="steep"))),
     "widths in words": ("config.json", changed("config.json", lambda c: c["network"].update(hidden=["four"]))),
     "half a width": ("config.json", changed("config.json", lambda c: c["network"].update(hidden=[4.5]))),
     "another dtype": ("config.json", changed("config.json", lambda c: c["network"].update(dtype="float16"))),
     "a seed in words": ("config.json", changed("config.json", lambda c: c.update(seed="one"))),
-    "no scaling": ("config.json", changed("config.json", lambda c: c.update(scalings={}))),
+    "no scaling": ("config.json", changed("config.json", lambda c: c.update(scaled={}))),
     "a scaling of other columns": (
         "config.json",
-        changed("config.json", lambda c: c["scalings"]["inputs"].update(mean=[1.0, 2.0])),
+        changed("config.json", lambda c: c["scaled"]["inputs"].update(mean=[1.0, 2.0])),
     ),
     "no training part": ("split.json", changed("split.json", lambda s: s.pop("train"))),
     "an empty training part": ("split.json", changed("split.json", lambda s: s.update(train=[]))),
@@ -156,21 +173,9 @@ def test_files_that_no_run_has_written_are_refused(what, run):
     spoil(run)
     with pytest.raises(gd.InputError, match=rf"{name} is of another version, or was changed .*Run the fit again\.$"):
         gd.load(run)
-    done, answer = geodescent("certify", run)
-    assert done.exit_code == 1 and name in answer["error"] and "Traceback" not in done.output
-
-
-@pytest.mark.parametrize("rows", [[10**6], [-1]])
-def test_rows_that_the_table_does_not_have_are_refused(rows, run):
-    changed("split.json", lambda split: split.update(test=rows))(run)
-    done, answer = geodescent("certify", run)
-    assert done.exit_code == 1 and "it is of another table. Run the fit again." in answer["error"]
-
-
-def test_an_option_that_is_not_there_is_none(run):
-    changed("config.json", lambda config: config["options"].clear())(run)
-    done, answer = geodescent("certify", run)
-    assert done.exit_code == 0 and answer["certificate"]["rank"] is not None
+    for words in (("certify", run), ("predict", run, "iris")):
+        done, answer = geodescent(*words)
+        assert done.exit_code == 1 and name in answer["error"] and "Traceback" not in done.output
 
 
 @pytest.mark.parametrize("path", [None, 1, b"run", ["run"]])
@@ -227,24 +232,24 @@ def test_a_full_disk_costs_the_folder_and_not_the_answer(command, full_disk, tmp
     done, answer = geodescent(*command, "--out", tmp_path / "run")
     assert done.exit_code == 0 and answer["steps"] >= 1 and answer["certificate"]["rank"] is not None
     notes = " ".join(answer["stats"]["notes"])
-    for lost in ("history.jsonl", "the weights are not saved", "certificate and picture are not saved"):
+    for lost in ("config.json", "history.jsonl", "what was fitted is not saved", "picture and report are not saved"):
         assert lost in notes and str(tmp_path) in notes
-    assert len(answer["stats"]["notes"]) == len(set(answer["stats"]["notes"])) < 6
+    assert len(answer["stats"]["notes"]) == len(set(answer["stats"]["notes"])) < 8
 
 
 @pytest.mark.parametrize(
     ("what", "note"),
     [
-        ("draw_fit", "there is no picture"),
         ("png", "there is no picture"),
-        ("test_scores", "the test part has no scores"),
+        ("page", "there is no report"),
+        ("baselines", "the test rows have no scores"),
     ],
 )
 def test_what_cannot_be_shown_is_a_note(what, note, tmp_path, monkeypatch):
     def fail(*arguments, **options):
         raise ZeroDivisionError("in a picture")
 
-    monkeypatch.setattr(cli.Job if what == "test_scores" else cli, what, fail)
+    monkeypatch.setattr(_close, what, fail)
     done, answer = geodescent("fit", "iris", *QUICK, "--out", tmp_path / "run")
     assert done.exit_code == 0
     assert f"{note} (ZeroDivisionError: in a picture)." in answer["stats"]["notes"]
@@ -255,7 +260,7 @@ def test_the_weights_are_saved_before_anything_that_takes_time(tmp_path, monkeyp
     def interrupt(*arguments, **options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli, "png", interrupt)
+    monkeypatch.setattr(_close, "png", interrupt)
     done, _ = geodescent("fit", "iris", *QUICK, "--out", tmp_path / "run")
     assert done.exit_code == 130
     assert len(gd.load(tmp_path / "run").history["step"]) == 2
@@ -295,7 +300,7 @@ def test_whatever_goes_wrong_is_an_error_object(error, tmp_path, monkeypatch):
     monkeypatch.setattr(doors, "fit", fail)
     done, answer = geodescent("fit", "iris", *QUICK, "--out", tmp_path / "run")
     assert done.exit_code == 1 and f"{type(error).__name__}: {error}" in answer["error"]
-    assert _runs.CONFIG not in os.listdir(tmp_path)
+    assert CONFIG not in os.listdir(tmp_path)
 
 
 # --- 80 columns -------------------------------------------------------------------------------------------------------

@@ -1,112 +1,139 @@
+"""Runs that have ended are opened again, predict, and leave nothing but strict files."""
+
 import json
+import pickle
 
 import numpy as np
+import polars as pl
 import pytest
 import torch
+from typer.testing import CliRunner
 
 import geodescent as gd
-from geodescent.app import ACTIVATIONS, Config, NetworkChoice, RunFolder, TableFacts, load, mlp, prepare
+from geodescent.app import load
+from geodescent.app.cli import app
+from geodescent.app.fitted import ACTIVATIONS, mlp
+from geodescent.app.runs import RunFolder
+
+COMMON = {"config.json", "split.json", "history.jsonl", "certificate.json", "report.html", "result.json"}
+FILES = {
+    "exact": COMMON | {"weights.safetensors", "calibration.json", "curve.png", "state"},
+    "posterior": COMMON - {"history.jsonl"} | {"posterior.safetensors"},
+}
 
 
-def made_config(prepared, dtype="float64"):
-    table, target_scaling = prepared.table, prepared.target_scaling
-    scalings = {"inputs": prepared.input_scaling.as_dict()}
-    return Config(
-        command="fit",
-        table=TableFacts(table.name, table.task, table.class_names, table.feature_names),
-        network=NetworkChoice((8, 5), "tanh", dtype, "cpu"),
-        seed=1,
-        test_size=0.25,
-        scalings=scalings | ({"targets": target_scaling.as_dict()} if target_scaling else {}),
-        options={"target_cost": 1e-12, "max_seconds": None},
-        versions={},
-    )
+def fit(*words):
+    done = CliRunner().invoke(app, ["fit", *map(str, words), "--json"])
+    assert done.exit_code == 0, done.output
+    return json.loads(done.stdout)
 
 
-def finished_run(folder, name="wine", dtype="float64"):
-    prepared = prepare(name, test_size=0.25, seed=1)
-    config = made_config(prepared, dtype)
-    model = config.model()
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.mul_(1.5)
-    run = RunFolder(folder, config, prepared.split)
-    run.append(gd.StepRecord(1, 1.0, 0.5, 0.4, block_rms={"data": 1.0, "size": 3.0}))
-    run.append(gd.StepRecord(2, 2.0, float("nan"), 0.3, validation_cost=0.25, block_rms={"data": 0.5, "size": 2.0}))
-    run.keep(model)
-    run.describe(certificate={"rank": None, "sigma_min": float("inf")}, curve=b"\x89PNG")
-    return prepared, config, model
+def made_table(rows=60, seed=0):
+    random = np.random.default_rng(seed)
+    size, colour = random.uniform(0.0, 9.0, rows), random.choice(["red", "blue"], rows)
+    price = 3.0 * size + 5.0 * (colour == "red") + random.normal(size=rows)
+    return pl.DataFrame({"size": size, "colour": colour, "price": price})
 
 
-@pytest.mark.parametrize("name", ["wine", "diabetes", "digits"])
-@pytest.mark.parametrize("dtype", ["float64", "float32"])
-def test_a_run_opens_as_the_module_that_was_trained(tmp_path, name, dtype):
-    prepared, config, model = finished_run(tmp_path / "run", name, dtype)
-    run = load(tmp_path / "run")
-    assert run.config == config
-    assert np.array_equal(run.train_index, prepared.split.train)
-    assert np.array_equal(run.test_index, prepared.split.test)
-    X, y = prepared.tensors(prepared.split.train, dtype=config.network.torch_dtype)
-    raw = prepared.table.inputs[run.train_index]
-    assert torch.equal(run.inputs(raw), X)
-    assert torch.equal(run.model(run.inputs(raw)), model(X))
-    assert all(torch.equal(a, b) for a, b in zip(run.training_tensors(), (X, y), strict=True))
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """A run of each mode on the same table, and one of classes in each."""
+    folder = tmp_path_factory.mktemp("runs")
+    table = made_table()
+    table.write_csv(folder / "prices.csv")
+    table.with_columns(dear=pl.col("price") > 15.0).write_csv(folder / "dear.csv")
+    quick = ("--hidden", "6", "--max-steps", 4)
+    fit(folder / "prices.csv", "--out", folder / "posterior")
+    fit(folder / "prices.csv", *quick, "--out", folder / "exact")
+    fit(folder / "dear.csv", "--out", folder / "posterior of classes")
+    fit(folder / "dear.csv", *quick, "--out", folder / "exact classes")
+    return folder
 
 
-def test_the_history_holds_one_record_per_step(tmp_path):
-    finished_run(tmp_path)
-    history = load(tmp_path).history
-    assert history["step"].tolist() == [1.0, 2.0]
-    assert np.array_equal(history["cost"], [0.5, np.nan], equal_nan=True)
-    assert np.array_equal(history["validation_cost"], [np.nan, 0.25], equal_nan=True)
-    assert set(history) == {*gd.StepRecord.__dataclass_fields__} - {"block_rms"} | {"block_rms.data", "block_rms.size"}
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", ["posterior", "exact"])
+def test_a_run_predicts_tables_of_any_kind(runs, mode):
+    run, table = load(runs / mode), made_table(7, seed=1)
+    expected = run.predict(table)
+    assert expected.shape == (7,) and np.corrcoef(expected, table["price"])[0, 1] > 0.8
+    columns = {name: table[name].to_list() for name in ("colour", "size")}
+    for same in (
+        table.select("colour", "size"),
+        columns,
+        np.column_stack([np.array(table["size"], dtype=object), np.array(table["colour"], dtype=object)]),
+    ):
+        assert np.array_equal(run.predict(same), expected)
+    assert run.columns == ("size", "colour")
 
 
-def test_every_block_of_rows_has_a_column_of_the_history(tmp_path):
-    finished_run(tmp_path)
-    history = load(tmp_path).history
-    assert history["block_rms.data"].tolist() == [1.0, 0.5]
-    assert history["block_rms.size"].tolist() == [3.0, 2.0]
+@pytest.mark.parametrize("mode", ["posterior", "exact"])
+def test_intervals_widen_with_their_level_and_hold_the_mean(runs, mode):
+    run, table = load(runs / mode), made_table(7, seed=1)
+    mean = run.predict(table)
+    (low, high), (lower, upper) = run.predict_interval(table, level=0.5), run.predict_interval(table)
+    assert (lower < low).all() and (low < mean).all() and (mean < high).all() and (high < upper).all()
+    with pytest.raises(gd.InputError, match="predicts numbers, not classes: use predict and predict_interval"):
+        run.predict_proba(table)
+    with pytest.raises(gd.InputError, match=r"level = 2\.0: a share between 0 and 1"):
+        run.predict_interval(table, level=2.0)
 
 
-def test_a_torn_last_line_of_the_history_is_dropped(tmp_path):
-    finished_run(tmp_path)
-    with (tmp_path / "history.jsonl").open("a") as file:
-        file.write('{"step": 3, "co')
-    assert load(tmp_path).history["step"].tolist() == [1.0, 2.0]
+@pytest.mark.parametrize("mode", ["posterior of classes", "exact classes"])
+def test_a_run_of_classes_predicts_labels_and_probabilities(runs, mode):
+    run, table = load(runs / mode), made_table(7, seed=1)
+    shares = run.predict_proba(table)
+    assert shares.shape == (7, 2) and np.allclose(shares.sum(axis=1), 1.0)
+    assert run.config.target.classes == ("false", "true")
+    assert run.predict(table).tolist() == [("false", "true")[i] for i in shares.argmax(axis=1)]
+    with pytest.raises(gd.InputError, match="predicts classes, which have no intervals: use predict_proba"):
+        run.predict_interval(table)
 
 
-def test_every_json_file_is_strict(tmp_path):
-    finished_run(tmp_path)
+def test_the_network_of_the_exact_mode_is_a_plain_module(runs):
+    run = load(runs / "exact")
+    scaled, table = run.config.scaled, made_table(7, seed=1)
+    outputs = run.model(torch.tensor(scaled.inputs.apply(run.inputs(table)))).detach().numpy()
+    assert np.array_equal(scaled.targets.invert(outputs)[:, 0], run.predict(table))
+    with pytest.raises(gd.InputError, match="holds a posterior, which is no single network"):
+        _ = load(runs / "posterior").model
 
+
+@pytest.mark.parametrize(("mode", "files"), FILES.items())
+def test_a_run_holds_the_files_that_were_promised_and_no_others(runs, mode, files):
+    assert {path.name for path in (runs / mode).iterdir()} == files
+
+
+@pytest.mark.parametrize("mode", ["posterior", "exact"])
+def test_every_json_file_is_strict(runs, mode):
     def refuse(constant):
         raise AssertionError(f"{constant} is no JSON")
 
-    lines = (tmp_path / "history.jsonl").read_text().splitlines()
-    for text in [*lines, *(path.read_text() for path in tmp_path.glob("*.json"))]:
-        json.loads(text, parse_constant=refuse)
-    assert json.loads((tmp_path / "certificate.json").read_text()) == {"rank": None, "sigma_min": None}
+    for path in [*(runs / mode).glob("*.json"), *(runs / mode).glob("*.jsonl")]:
+        for text in path.read_text().splitlines() if path.suffix == ".jsonl" else [path.read_text()]:
+            json.loads(text, parse_constant=refuse)
 
 
-def test_a_run_holds_the_files_that_were_promised_and_no_others(tmp_path):
-    finished_run(tmp_path)
-    names = {"config.json", "split.json", "weights.safetensors", "history.jsonl", "certificate.json", "curve.png"}
-    assert {path.name for path in tmp_path.iterdir()} == names
+@pytest.mark.parametrize("mode", ["posterior", "exact"])
+def test_the_answer_is_kept_in_the_folder(runs, mode):
+    run = load(runs / mode)
+    assert run.result["mode"] == mode and run.result["test"]["rmse"] > 0.0
+    assert {"mean", "ridge regression", "gradient boosting"} == set(run.result["baselines"])
+    assert repr(run) == f"Run({str(runs / mode)!r}, {mode}, 'price' of 'prices.csv')"
 
 
-@pytest.mark.parametrize(
-    ("lost", "sentence"),
-    [
-        ("config.json", r"is no run folder: it has no config\.json"),
-        ("split.json", r"is no run folder: it has no split\.json"),
-        ("weights.safetensors", r"not finished: it has no weights\.safetensors"),
-    ],
-)
-def test_half_a_run_is_refused_by_the_file_it_lacks(tmp_path, lost, sentence):
-    finished_run(tmp_path)
-    (tmp_path / lost).unlink()
-    with pytest.raises(ValueError, match=sentence):
-        load(tmp_path)
+def test_the_same_table_and_seed_give_the_same_run(runs, tmp_path):
+    fit(runs / "prices.csv", "--out", tmp_path / "again")
+    table = made_table(7, seed=1)
+    assert np.array_equal(load(tmp_path / "again").predict(table), load(runs / "posterior").predict(table))
+
+
+def test_a_torn_last_line_of_the_history_is_dropped(runs):
+    history = load(runs / "exact").history
+    with (runs / "exact" / "history.jsonl").open("a") as file:
+        file.write('{"step": 30, "co')
+    again = load(runs / "exact").history
+    assert {name: values.tolist() for name, values in again.items()}["step"] == history["step"].tolist()
+    assert again["step"].tolist() == [1.0, 2.0, 3.0, 4.0] and "block_rms.data" in again
 
 
 def test_a_missing_folder_is_named(tmp_path):
@@ -114,69 +141,38 @@ def test_a_missing_folder_is_named(tmp_path):
         load(tmp_path / "nowhere")
 
 
-@pytest.mark.parametrize(
-    ("name", "content", "sentence"),
-    [
-        ("config.json", "{", r"config\.json is not valid JSON"),
-        ("config.json", '{"command": "fit"}', r"config\.json lacks table, network, seed"),
-        ("split.json", "", r"split\.json is not valid JSON"),
-        ("weights.safetensors", "torn", r"weights\.safetensors cannot be read"),
-    ],
-)
-def test_a_damaged_file_is_named(tmp_path, name, content, sentence):
-    finished_run(tmp_path)
-    (tmp_path / name).write_text(content)
-    with pytest.raises(ValueError, match=sentence):
-        load(tmp_path)
+def test_what_does_not_fit_the_columns_is_refused(runs):
+    run = load(runs / "posterior")
+    with pytest.raises(gd.InputError, match=r"an array of 2 columns is needed, \(n, 2\), .*got shape \(2, 4\)"):
+        run.predict(np.zeros((2, 4)))
+    with pytest.raises(gd.InputError, match="lacks 1 column that the fit used: 'colour'"):
+        run.predict({"size": [1.0]})
+    with pytest.raises(gd.InputError, match="one entry for every row"):
+        run.predict({"size": [1.0, 2.0], "colour": ["red"]})
 
 
-def with_network(folder, **changes):
-    """Rewrites what config.json says of the network."""
-    config = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps({**config, "network": {**config["network"], **changes}}))
+def test_a_run_can_be_pickled_for_other_processes(runs):
+    run, table = load(runs / "posterior"), made_table(7, seed=1)
+    assert np.array_equal(pickle.loads(pickle.dumps(run)).predict(table), run.predict(table))
 
 
-@pytest.mark.parametrize("changes", [{"depth": 3}, {"hidden": 8}])
-def test_a_config_of_another_version_is_named(tmp_path, changes):
-    finished_run(tmp_path)
-    with_network(tmp_path, **changes)
-    with pytest.raises(ValueError, match=r"config\.json is of another version"):
-        load(tmp_path)
-
-
-def test_weights_of_another_network_are_refused(tmp_path):
-    finished_run(tmp_path)
-    with_network(tmp_path, hidden=[8])
-    with pytest.raises(ValueError, match=r"weights\.safetensors does not fit the network 13-8-3 of config\.json"):
-        load(tmp_path)
-
-
-def test_raw_rows_of_another_shape_or_with_nan_are_refused(tmp_path):
-    finished_run(tmp_path)
-    run = load(tmp_path)
-    with pytest.raises(ValueError, match=r"shape \(n, 13\): got \(2, 4\)"):
-        run.inputs(np.zeros((2, 4)))
-    with pytest.raises(ValueError, match="1 values that are not finite"):
-        run.inputs([[float("nan")] + [0.0] * 12])
-
-
-def test_a_file_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
-    prepared, config, _ = finished_run(tmp_path)
-    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+def test_a_file_is_written_whole_or_not_at_all(runs, tmp_path, monkeypatch):
+    folder = tmp_path / "run"
+    fit(runs / "prices.csv", "--hidden", "4", "--max-steps", 2, "--out", folder)
+    before = {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
 
     def fail(*names):
         raise OSError("disk full")
 
     monkeypatch.setattr("os.replace", fail)
     with pytest.raises(OSError, match="disk full"):
-        RunFolder(tmp_path, config, prepared.split).describe(certificate={"rank": 3}, curve=b"another picture")
-    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+        RunFolder(folder).describe(certificate={"rank": 3}, curve=b"another picture", report="another page")
+    assert {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()} == before
 
 
 def test_null_is_written_for_what_is_no_number(tmp_path):
-    prepared, config, _ = finished_run(tmp_path)
     value = {"a": float("nan"), "b": [np.float64("inf"), 1.5], "c": (np.int64(3), np.array([1.0, -np.inf]))}
-    RunFolder(tmp_path, config, prepared.split).describe(certificate=value, curve=b"")
+    RunFolder(tmp_path).describe(certificate=value, curve=None, report=None)
     written = json.loads((tmp_path / "certificate.json").read_text())
     assert written == {"a": None, "b": [None, 1.5], "c": [3, [1.0, None]]}
 

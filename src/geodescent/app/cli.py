@@ -53,6 +53,8 @@ def options_of_all(
     """What goes before the name of a command."""
 
 
+WIDTHS = {"digits": "256,256"}
+"""Hidden widths that nobody chose, where they are others than 64,64: 64 pixels and ten classes ask for more."""
 Activation = Literal["tanh", "relu", "gelu", "silu", "sigmoid"]
 DATA_HELP = f"A .csv, .tsv, .parquet or .npz file, or one of {', '.join(DATA_SETS)}."
 DataArgument = Annotated[str, typer.Argument(metavar="DATA", help=DATA_HELP)]
@@ -125,7 +127,7 @@ def fit(
     _require_mode(mode, (*exact_only, *(["--resume"] if resume else [])), out=out, resume=resume)
     with _answering(as_json) as answer:
         network = NetworkOptions(
-            choice=network_choice(data, hidden, activation, dtype, device),
+            choice=network_choice(_widths(hidden, data), activation, dtype, device),
             start=start or "data",
             stop=stop or "auto",
             target_cost=TARGET_COST if target_cost is None else target_cost,
@@ -161,7 +163,7 @@ def flow(
 ) -> None:
     """Follow the adapted flow itself; its cost stands beside the curve predicted before the first step."""
     with _answering(as_json) as answer:
-        choice = network_choice(data, hidden, activation, dtype, device)
+        choice = network_choice(_widths(hidden, data), activation, dtype, device)
         options = FlowOptions(choice, until, target_cost, tol, max_seconds)
         asked = DataOptions(data, target, task, test_size, seed)
         content = follow_flow(asked, options, RunOptions(out, verbose=verbose), answer)
@@ -184,7 +186,7 @@ def certify(
 ) -> None:
     """What is known before the first step, or of a finished run: regime, rank, floors and their causes."""
     with _answering(as_json) as answer:
-        choice = network_choice(data, hidden, activation, dtype, device)
+        choice = network_choice(_widths(hidden, data), activation, dtype, device)
         asked = DataOptions(data, target, task, test_size, seed)
         answer.end(certify_table(asked, choice, target_cost, answer))
 
@@ -214,6 +216,14 @@ def main() -> None:
         raise
 
 
+def _widths(hidden: str | None, data: str) -> tuple[int, ...]:
+    """Of the hidden layers. Raises a usage error for what is no list of numbers."""
+    try:
+        return tuple(int(width) for width in (hidden or WIDTHS.get(data, "64,64")).split(",") if width.strip())
+    except ValueError as error:
+        raise typer.BadParameter(f"--hidden takes widths such as 64,64: got {hidden!r}.") from error
+
+
 def _require_mode(mode: str, exact_only: tuple[str, ...], *, out: str | None, resume: bool) -> None:
     """Raises a usage error for options that do not go together."""
     if mode == "posterior" and exact_only:
@@ -237,7 +247,7 @@ def _answering(as_json: bool) -> Iterator[Answer]:
     except (ValueError, OSError) as error:
         raise answer.fail(str(error), 1) from error
     except KeyboardInterrupt as interrupt:
-        raise answer.fail("interrupted before there was anything to save", INTERRUPTED) from interrupt
+        raise answer.fail("interrupted", INTERRUPTED) from interrupt
     except Exception as error:
         traceback.print_exc()
         raise answer.fail(f"{type(error).__name__}: {error} (this should not happen: please report it)", 1) from error

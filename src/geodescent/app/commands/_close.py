@@ -18,6 +18,7 @@ from geodescent.app.tables import shown
 def closed(job: Job, outcome: Outcome) -> dict[str, Any]:
     """All that the command answers; what cannot be saved or shown is a note."""
     folder = job.folder
+    job.begin(outcome.config)
     with job.noting(f"what was fitted is not saved in {folder.path}"):
         folder.keep(outcome.fitted)
     certified = outcome.certified()

@@ -71,6 +71,11 @@ class Job:
             if not any(note.startswith(what) for note in self.notes):
                 self.notes.append(f"{what} ({type(error).__name__}: {error}).")
 
+    def begin(self, config: Config) -> None:
+        """Writes what the run is, if it can be written."""
+        with self.noting(f"config.json and split.json are not saved in {self.folder.path}"):
+            self.folder.begin(config, self.table.split)
+
     def config(
         self, mode: Mode, options: Mapping[str, Any], network: NetworkChoice | None, scaled: ScaledData | None
     ) -> Config:
@@ -120,15 +125,10 @@ class ScaledTable:
 
 
 def network_choice(
-    data: str, hidden: str | None, activation: str | None, dtype: Dtype | None, device: str | None
+    hidden: tuple[int, ...], activation: str | None, dtype: Dtype | None, device: str | None
 ) -> NetworkChoice:
-    """The network that the options name. Raises InputError for widths and devices that cannot be."""
-    widths = hidden if hidden is not None else "256,256" if data == "digits" else "64,64"
-    try:
-        numbers = tuple(int(width) for width in widths.split(",") if width.strip())
-    except ValueError as error:
-        raise InputError(f"--hidden takes widths such as 64,64: got {widths!r}.") from error
-    return NetworkChoice(numbers, activation or "tanh", dtype or "float64", _device(device or "auto"))
+    """The network that the options name. Raises InputError for a device that cannot be."""
+    return NetworkChoice(hidden, activation or "tanh", dtype or "float64", _device(device or "auto"))
 
 
 def _device(name: str) -> str:

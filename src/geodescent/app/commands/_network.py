@@ -55,14 +55,20 @@ class Recorder:
     """Writes the history, a line for each step; of a resumed run those from its first step on are dropped before."""
 
     job: Job
+    config: Config
     first: int | None = None
 
     def __call__(self, record: StepRecord) -> None:
+        if self.first is None:
+            self._begin(record.step)
         with self.job.noting(f"history.jsonl in {self.job.folder.path} is not whole"):
-            if self.first is None and self.job.folder.resumed:
-                self.job.folder.keep_history_before(record.step)
             self.job.folder.append(asdict(record))
-        self.first = record.step if self.first is None else self.first
+
+    def _begin(self, step: int) -> None:
+        self.first = step
+        self.job.begin(self.config)
+        if self.job.folder.resumed:
+            self.job.folder.keep_history_before(step)
 
 
 @dataclass(frozen=True)
@@ -100,9 +106,7 @@ def fitted_network(job: Job, options: NetworkOptions) -> Outcome:
     if start.chosen is not None:
         job.answer.say(f"\n{start.chosen}\n")
     by_validation = _by_validation(options.stop, start)
-    theta, recorder = SampleMap(start.network, start.data.X).theta.clone(), Recorder(job)
-    with job.noting(f"config.json and split.json are not saved in {job.folder.path}"):
-        job.folder.begin(start.config, job.table.split)
+    theta, recorder = SampleMap(start.network, start.data.X).theta.clone(), Recorder(job, start.config)
     with ProgressBar("C_lin", options.target_cost, verbose=job.verbose) as bar:
         solution = doors.fit(
             start.network,
@@ -148,9 +152,7 @@ def followed_flow(job: Job, options: FlowOptions) -> Outcome:
     """Along the adapted flow itself, from torch's start."""
     kept = {name: value for name, value in asdict(options).items() if name != "choice"}
     start = Start.of(job, options.choice, kept, suited=False)
-    theta, recorder = SampleMap(start.network, start.data.X).theta.clone(), Recorder(job)
-    with job.noting(f"config.json and split.json are not saved in {job.folder.path}"):
-        job.folder.begin(start.config, job.table.split)
+    theta, recorder = SampleMap(start.network, start.data.X).theta.clone(), Recorder(job, start.config)
     end = options.until or stopping_time(1.0, doors.DEFAULT_FALL)
     with ProgressBar("predicted", options.target_cost, end, verbose=job.verbose) as bar:
         flow = doors.flow(

@@ -90,8 +90,6 @@ def _outcome(
     notes: list[str],
 ) -> Outcome:
     config = job.config("posterior", options, None, None)
-    with job.noting(f"config.json and split.json are not saved in {job.folder.path}"):
-        job.folder.begin(config, job.table.split)
     facts = {
         "cost": None,
         "cost0": None,

@@ -108,7 +108,9 @@ class FittedNetwork:
         return {CALIBRATION: json.dumps(judgement).encode(), WEIGHTS: save(state)}
 
     @classmethod
-    def opened(cls, network: nn.Module, scaled: ScaledData, judgement: Mapping[str, Any]) -> "FittedNetwork":
+    def opened(
+        cls, network: nn.Module, scaled: ScaledData, judgement: Mapping[str, Any], *, n_classes: int
+    ) -> "FittedNetwork":
         """From its network and what was saved beside it. Raises ValueError, TypeError or KeyError for anything else."""
         missed = np.array(judgement["missed"], dtype=np.float64)
         if missed.ndim != 1 or not np.isfinite(missed).all() or not (np.diff(missed) >= 0.0).all():
@@ -117,6 +119,8 @@ class FittedNetwork:
             return cls(network.eval(), scaled, missed)
         slope = torch.tensor(float(judgement["slope"]), dtype=torch.float64, device="cpu")
         shift = torch.tensor(judgement["shift"], dtype=torch.float64, device="cpu")
+        if scaled.targets is not None or shift.shape != (n_classes,):
+            raise ValueError(f"shift has {shift.numel()} numbers for {n_classes} classes")
         return cls(network.eval(), scaled, missed, Calibration(slope, shift), float(judgement["log_loss"]))
 
     def judged(self, X: Tensor, y: Tensor, start: Theta, *, interpolates: bool) -> "FittedNetwork":

@@ -12,6 +12,8 @@ from geodescent.app.fitted import Mode, NetworkChoice, ScaledData, Scaling
 from geodescent.app.tables import Encoding, PreparedTable, TargetColumn
 
 FORMAT = 2  # Of config.json: 1 knew the data of scikit-learn alone, by their name.
+MODES_OF_RUNS = ("posterior", "exact")
+"""How a run is fitted in the end; "auto" has decided for one of them."""
 DIGEST_BYTES_OF_A_TABLE = 16  # Tables that differ have the same digest by chance alone.
 
 
@@ -78,6 +80,8 @@ class Config:
         if entries.pop("format") != FORMAT:
             raise ValueError("its format is not the one of this version")
         network, scaled = entries["network"], entries["scaled"]
+        if entries["mode"] not in MODES_OF_RUNS:
+            raise ValueError(f"its mode is none of {', '.join(MODES_OF_RUNS)}")
         if (network is None) != (scaled is None) or (network is None) != (entries["mode"] == "posterior"):
             raise ValueError("network, scaling and mode do not go together")
         entries["target"] = TargetColumn.from_dict(entries["target"])

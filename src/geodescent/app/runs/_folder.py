@@ -35,11 +35,11 @@ class RunFolder:
 
     @contextmanager
     def alone(self) -> Iterator[None]:
-        """Keeps other runs out of the folder inside the block; a folder that nothing came into is removed again.
+        """Keeps other runs out of the folder inside the block; folders that nothing came into are removed again.
 
         Raises: InputError, where the folder cannot be written to, another run is in it, or it holds files of a run.
         """
-        made = not self.path.exists()
+        made = [folder for folder in (self.path, *self.path.parents) if not folder.exists()]
         require_writable(self.path, "the folder of the run")
         try:
             with alone_in(self.path):
@@ -47,9 +47,11 @@ class RunFolder:
                     require_fresh(self.path)
                 yield
         finally:
-            if made:
-                with suppress(OSError):  # something came into it
-                    self.path.rmdir()
+            with suppress(OSError):
+                (self.path / STATE).rmdir()
+            with suppress(OSError):  # something came into it
+                for folder in made:
+                    folder.rmdir()
 
     def append(self, record: Mapping[str, object]) -> None:
         """One line of history.jsonl: the numbers of an accepted step."""
@@ -83,7 +85,9 @@ class RunFolder:
         write_whole(self.path / RESULT, encoded(dict(result)))
 
     def begin(self, config: Config, split: Split) -> None:
-        """Writes the rows of training part and test part, and the configuration."""
+        """Writes the rows of training part and test part, and the configuration, where they are not there yet."""
+        if own_file(self.path / CONFIG):
+            return
         rows = {"train": split.train.tolist(), "test": split.test.tolist()}
         write_whole(self.path / SPLIT, encoded(rows))
         write_whole(self.path / CONFIG, encoded(config.as_dict()))
@@ -116,7 +120,7 @@ def require_fresh(folder: Path) -> None:
     """Raises InputError, where the folder holds a run, or anything of the name of one of its files, links too."""
     if os.path.lexists(folder / CONFIG):
         raise InputError(
-            f"{folder} holds a run already: --resume goes on with it, another folder is chosen with --out."
+            f"{folder} holds a run already: go on with it by --resume, or choose another folder with --out."
         )
     stray = [name for name in FILES if os.path.lexists(folder / name)]
     if stray:

@@ -131,7 +131,7 @@ def _fitted(folder: Path, config: Config) -> Fitted:
         ) from error
     judgement = read_json(folder, CALIBRATION)
     with as_written(folder / CALIBRATION):
-        return FittedNetwork.opened(network, config.scaled, judgement)
+        return FittedNetwork.opened(network, config.scaled, judgement, n_classes=len(config.target.classes))
 
 
 def _tensors(folder: Path, name: str) -> dict[str, torch.Tensor]:
