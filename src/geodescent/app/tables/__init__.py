@@ -1,0 +1,31 @@
+"""Tables of data become numbers for a fit: files and known data sets are read, split and encoded.
+
+`prepare` does all of it with an account for people; `read_table`, `choose_target`, `split_rows` and `Encoding` are its
+steps. What the training rows do not show decides nothing.
+"""
+
+from geodescent.app.tables._encoding import Encoded, Encoding
+from geodescent.app.tables._prepare import PreparedTable, prepare, prepare_with
+from geodescent.app.tables._rules import ColumnRule
+from geodescent.app.tables._shown import shown
+from geodescent.app.tables._split import Split, split_rows
+from geodescent.app.tables._target import TargetColumn, choose_target
+from geodescent.app.tables.reading import DATA_SETS, RawTable, Task, read_table
+
+__all__ = [
+    "DATA_SETS",
+    "ColumnRule",
+    "Encoded",
+    "Encoding",
+    "PreparedTable",
+    "RawTable",
+    "Split",
+    "TargetColumn",
+    "Task",
+    "choose_target",
+    "prepare",
+    "prepare_with",
+    "read_table",
+    "shown",
+    "split_rows",
+]
