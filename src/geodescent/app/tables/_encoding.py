@@ -137,8 +137,8 @@ class Encoding:
             self._counts(
                 [c.far for c in columns],
                 ("number", "numbers"),
-                f"further off than the limits of the training part ({MOST_DEVIATIONS:.0f} standard deviations, or less where "
-                "the table of columns says so), and moved to them",
+                f"beyond the limits of the training part ({MOST_DEVIATIONS:.0f} standard deviations, or less where the "
+                "table of columns says so), and moved to them",
             ),
             self._counts([c.unseen for c in columns], n, "of levels that the training part does not show"),
         ]

@@ -196,6 +196,10 @@ TRUTHS = {word: truth for pair in WORDS for word, truth in pair.items()} | {"1":
 """What each answer means; where the training part held words, later tables may hold 1 and 0."""
 
 
+STANDARD_ENTRIES = tuple(entry.name for entry in dataclasses.fields(Standard))
+"""What a file tells of a scaling."""
+
+
 def truth_of(column: pl.Series) -> pl.Series:
     """True and false, null where an entry is missing or no answer."""
     words = as_texts(column).str.strip_chars().str.to_lowercase()
@@ -242,11 +246,12 @@ def missing_name(name: str, indicated: bool) -> tuple[str, ...]:
 def standard_of(value: object) -> Standard:
     """The scaling of a JSON object. Raises KeyError, TypeError or ValueError."""
     entries = dict_of(value)
-    require_keys(entries, ("fill", "low", "high", "mean", "scale"))
-    standard = Standard(*(number_of(entries[key]) for key in ("fill", "low", "high", "mean", "scale")))
+    require_keys(entries, STANDARD_ENTRIES)
+    standard = Standard(*(number_of(entries[key]) for key in STANDARD_ENTRIES))
     if not (standard.scale > 0.0 and standard.low <= standard.high):
         raise ValueError(f"scale {standard.scale}, limits {standard.low} and {standard.high}")
-    if max(abs(standard.low - standard.mean), abs(standard.high - standard.mean)) > 2 * MOST_DEVIATIONS * standard.scale:
+    reach = max(abs(standard.low - standard.mean), abs(standard.high - standard.mean))
+    if reach > 2.0 * MOST_DEVIATIONS * standard.scale:
         raise ValueError("limits that lie further off than the scaling allows")
     return standard
 

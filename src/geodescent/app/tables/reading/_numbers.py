@@ -42,19 +42,19 @@ def typed(frame: pl.DataFrame, *, delimiter: str = "") -> tuple[pl.DataFrame, bo
     texts = [_text_column(frame[name]) for name in frame.columns if frame[name].dtype == pl.String]
     votes = sum(column.only_commas - column.only_points for column in texts)
     commas = votes > 0
-    said, found = list[str](), False
+    said, numbers, found = list[str](), list[pl.Series](), False
     for column in texts:
         by_comma = column.by_comma(commas=commas, points=votes < 0, delimiter=delimiter)
         found |= by_comma and column.is_number and column.has_comma
         series, sentence = column.numbers(by_comma) if column.is_number else (column.text, "")
-        frame = frame.with_columns(series)
+        numbers.append(series)
         said += [sentence] if sentence else []
     marked = [column.text.name for column in texts if column.marked]
     if marked:
         n = sum(column.marked for column in texts)
         entries = counted(n, "entry", "entries")
         said.append(f"{entries} such as NA or ? were read as missing, in {listed([quoted(name) for name in marked])}.")
-    return frame, found, tuple(said)
+    return frame.with_columns(numbers), found, tuple(said)
 
 
 @dataclass(frozen=True)

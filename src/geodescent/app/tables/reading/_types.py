@@ -11,7 +11,7 @@ PLAIN_TYPES = (pl.String, pl.Boolean, pl.Int64, pl.Float64, pl.Date)
 
 
 def plain_types(frame: pl.DataFrame) -> tuple[pl.DataFrame, tuple[str, ...]]:
-    """The frame with the types of `PLAIN_TYPES` and dates with times, and sentences on what was left out or read anew."""
+    """The frame with the types of `PLAIN_TYPES` and dates with times, and sentences on what was left out."""
     columns = [_plain(frame[name]) for name in frame.columns]
     strange = [
         f"{quoted(name)} ({frame[name].dtype.base_type().__name__})"
