@@ -199,6 +199,21 @@ def test_one_typing_error_among_many_numbers_is_a_missing_entry(tmp_path, column
     assert "Column 'a': 1 entry is no number and was read as missing, such as '12 kg'." in said(prepared)
 
 
+@pytest.mark.parametrize("row", range(0, N, 7))
+def test_one_typing_error_among_many_dates_is_a_missing_entry(tmp_path, columns, row):
+    columns["a"] = ["soon" if k == row else f"2020-{k % 12 + 1:02d}-{k % 28 + 1:02d}" for k in range(N)]
+    prepared = prepare(written(tmp_path / "typo.csv", columns))
+    require_sound(prepared)
+    assert "1 entry is missing, and filled: 'a' 1." in said(prepared)
+
+
+def test_a_first_line_of_numbers_is_told(tmp_path):
+    values = np.random.default_rng(0).normal(size=(N, 3))
+    pl.DataFrame(values).write_csv(tmp_path / "bare.csv", include_header=False)
+    prepared = prepare(str(tmp_path / "bare.csv"))
+    assert "The first line of bare.csv holds numbers alone: put names above them if it is a row." in said(prepared)
+
+
 def test_codes_keep_their_zeros(tmp_path, columns):
     codes = ["01067", "10115", "20095"]
     columns["colour"] = [codes[k % 3] for k in range(N)]

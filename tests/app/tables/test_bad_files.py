@@ -48,10 +48,13 @@ def refusal(path: Path, **how: object) -> str:
             "a,y\n1,inf\n" + "\n".join(f"{k / 7},{k / 3}" for k in range(30)),
             r"'y' has 1 number infinite or beyond 1e100",
         ),
-        ("a,b,y\n1,2,3\n1,2\n" + ROWS, r"Line 3 of bad\.csv has 2 entries, and there are 3 columns: give every row"),
-        ('a,b,y\n1,"2\n3",3\n1,2,3,4\n' + ROWS, r"Line 4 of bad\.csv has 4 entries, and there are 3 columns"),
+        (
+            "a,b,y\n1,2,3\n1,2\n" + ROWS,
+            r"Line 3 of bad\.csv has 2 entries, and the table has 3 columns: give every",
+        ),
+        ('a,b,y\n1,"2\n3",3\n1,2,3,4\n' + ROWS, r"Line 4 of bad\.csv has 4 entries, and the table has 3 columns"),
         ('a,b,y\n1,"2,3\n' + ROWS, r"cannot be read from line 2 on: .*Check the quotation marks of that line\."),
-        ("a,b,a\n" + ROWS, r"gives 1 name to several columns: 'a'\. Columns are matched by name: give each its own\."),
+        ("a,b,a\n" + ROWS, r"gives 1 name to several columns: 'a'\. Columns are matched by name: give each its own"),
         ("a,,column_2\n" + ROWS, r"gives 1 name to several columns: 'column_2'"),
     ],
 )
@@ -108,7 +111,7 @@ def test_a_file_that_the_system_does_not_give(tmp_path, monkeypatch):
         raise PermissionError(13, "Permission denied", str(path))
 
     monkeypatch.setattr(Path, "read_bytes", refused)
-    assert "cannot be read: Permission denied. Check the permissions" in refusal(tmp_path / "secret.csv")
+    assert "cannot be read: Permission denied. Check that the file is whole" in refusal(tmp_path / "secret.csv")
 
 
 def test_a_link_is_followed(tmp_path):
@@ -173,6 +176,7 @@ def test_an_archive_that_would_burst_is_refused_by_its_header(tmp_path):
         header_of((10, 3)) + bytes(80),  # fewer numbers than told
         header_of((-10, 3)),
         b"\x93NUMPY\x09\x00" + bytes(40),
+        b"\x93NUMPY\x02\x00" + struct.pack("<I", 2**32 - 1) + bytes(10**6),
         b"\x93NUMPY\x01\x00" + struct.pack("<H", 20) + b"__import__('os')   \n",
         b"",
     ],

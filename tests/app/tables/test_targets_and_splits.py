@@ -146,6 +146,19 @@ def test_every_class_is_trained_on(size, seed):
     assert ("too few" in sentence) == few
 
 
+def test_a_seed_that_no_generator_takes_is_refused():
+    with pytest.raises(InputError, match=r"seed must be a whole number from 0 to 2\^32 - 1: got -1\."):
+        split_rows(np.arange(30.0), "regression", test_size=0.25, seed=-1)
+
+
+def test_another_column_of_a_known_set_may_be_the_target():
+    for name in ("digits", "iris"):
+        first = read_table(name).frame.columns[-3]
+        prepared = prepare(name, target=first, task="regression")
+        assert prepared.target.task == "regression" and np.isfinite(prepared.inputs).all()
+        assert any(feature.startswith("target = ") for feature in prepared.encoding.feature_names)
+
+
 def test_two_classes_one_of_them_once(tmp_path):
     lines = [f"{k / 7},{'rare' if k == 5 else 'usual'}" for k in range(20)]
     (tmp_path / "rare.csv").write_text("x,y\n" + "\n".join(lines))

@@ -17,7 +17,7 @@ from geodescent.app.tables._rules import (
     standard_of,
     with_indicator,
 )
-from geodescent.app.tables._series import as_reals, as_texts, as_wholes
+from geodescent.app.tables._series import spelled
 from geodescent.app.tables._shown import counted, listed, shown
 from geodescent.app.tables._standard import Numbers, Standard
 
@@ -98,16 +98,6 @@ def learnt_levels(column: pl.Series) -> CategoryRule | None:
     if len(kept) + bool(pooled) < 2:
         return None
     return CategoryRule(column.name, tuple(sorted(kept)), tuple(pooled[:MOST_POOLED]), bool(gaps_of(column).any()))
-
-
-def spelled(column: pl.Series) -> pl.Series:
-    """The entries as text, null where missing: whole numbers without a point, booleans as true and false."""
-    if not column.dtype.is_float():
-        return as_texts(column)
-    real = column.fill_nan(None)
-    whole = as_wholes(real)
-    same = bool((as_reals(whole) == real).all()) and whole.count() == real.count()
-    return as_texts(whole if same else real)
 
 
 @dataclass(frozen=True)

@@ -70,7 +70,7 @@ def prepare(
     if len(targets) - dropped < FEWEST_TABLE_ROWS:
         raise _too_few(raw, len(targets) - dropped, f" with an entry in {quoted(column.name)}")
     split, parts = split_rows(targets, column.task, test_size=test_size, seed=seed)
-    encoding = Encoding.of(raw.frame[split.train], column.name, image=raw.image)
+    encoding = Encoding.of(raw.frame[split.train], column.name, image=raw.image and column.name == raw.target)
     rows = counted(dropped, "row has", "rows have")
     said: tuple[str, ...] = (chosen,)
     if dropped:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from geodescent._errors import InputError
 from geodescent.app.tables._entries import Entries, dict_of, flag_of, number_of, require_keys, text_of
-from geodescent.app.tables._series import as_reals, as_texts
+from geodescent.app.tables._series import as_reals, as_texts, spelled
 from geodescent.app.tables._shown import counted, quoted, shown
 from geodescent.app.tables._standard import MOST_DEVIATIONS, Numbers, Standard, numbers_with_gaps
 from geodescent.app.tables.reading import MISSING_NUMBERS
@@ -91,7 +91,7 @@ class NumberRule(ColumnRule):
         filled = f"; missing ones filled with {s.fill:.6g} and indicated" if self.missing else ""
         numbers = counted(self.far, "number")
         moved = f"; {numbers} beyond {s.low:.6g} … {s.high:.6g} moved to that limit" if self.far else ""
-        return f"({s.mean:.6g} taken off, divided by {s.scale:.6g}){filled}{moved}".replace("(0 taken off, d", "(d")
+        return f"{s.mean:.6g} taken off, divided by {s.scale:.6g}{filled}{moved}"
 
     def encode(self, column: pl.Series) -> EncodedColumn:
         """z, and 0 or 1 for the indicator."""
@@ -202,7 +202,7 @@ STANDARD_ENTRIES = tuple(entry.name for entry in dataclasses.fields(Standard))
 
 def truth_of(column: pl.Series) -> pl.Series:
     """True and false, null where an entry is missing or no answer."""
-    words = as_texts(column).str.strip_chars().str.to_lowercase()
+    words = spelled(column).str.strip_chars().str.to_lowercase()
     return words.replace_strict(TRUTHS, default=None, return_dtype=pl.Boolean)
 
 

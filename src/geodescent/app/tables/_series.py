@@ -26,3 +26,13 @@ def as_instants(column: pl.Series) -> pl.Series:
 def converted(column: pl.Series, kind: pl.DataType | type[pl.DataType]) -> pl.Series:
     """A column of another type, null where an entry has no counterpart in it."""
     return column.cast(kind, strict=False)
+
+
+def spelled(column: pl.Series) -> pl.Series:
+    """The entries as text, null where missing: whole numbers without a point, booleans as true and false."""
+    if not column.dtype.is_float():
+        return as_texts(column)
+    real = column.fill_nan(None)
+    whole = as_wholes(real)
+    same = bool((as_reals(whole) == real).all()) and whole.count() == real.count()
+    return as_texts(whole if same else real)

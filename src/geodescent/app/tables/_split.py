@@ -38,6 +38,8 @@ def split_rows(targets: Targets, task: Task, *, test_size: float, seed: int) -> 
     """
     if not 0.0 < test_size < 1.0:
         raise InputError(f"test_size must lie between 0 and 1: got {test_size}.")
+    if not 0 <= seed < 2**32:
+        raise InputError(f"seed must be a whole number from 0 to 2^32 - 1: got {seed}.")
     rows = np.flatnonzero(targets >= 0 if task == "classification" else ~np.isnan(targets))
     n_test = int(np.ceil(test_size * len(rows)))
     if not 0 < n_test < len(rows):

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from geodescent._errors import InputError
 from geodescent.app.tables._entries import require_keys, text_of, texts_of
-from geodescent.app.tables._level_rules import spelled
 from geodescent.app.tables._rules import gaps_of, numbers_of
+from geodescent.app.tables._series import spelled
 from geodescent.app.tables._shown import closest, counted, listed, quoted, shown
 from geodescent.app.tables.reading import RawTable, Task
 

@@ -132,7 +132,7 @@ def _require_length(record: tuple[int, list[str]], n: int, name: str) -> None:
     line, fields = record
     if len(fields) != n:
         raise InputError(
-            f"Line {line} of {name} has {counted(len(fields), 'entry', 'entries')}, and there are "
+            f"Line {line} of {name} has {counted(len(fields), 'entry', 'entries')}, and the table has "
             f"{counted(n, 'column')}: give every row the same number, and put text that holds the delimiter in quotes."
         )
 

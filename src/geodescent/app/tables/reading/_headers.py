@@ -1,5 +1,6 @@
 """Names of columns: each once, none empty."""
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 
@@ -9,8 +10,12 @@ from geodescent.app.tables._shown import counted, listed, quoted
 MOST_COLUMNS = 20_000  # A table with more columns is most likely one on its side: rows and columns exchanged.
 
 
+NUMBER_NAME = re.compile(r"[+-]?[0-9]+(?:[.,][0-9]*)?$")
+"""A name that may be an entry."""
+
+
 def column_names(header: Sequence[str], file: str) -> tuple[list[str], tuple[str, ...]]:
-    """The names, `column_3` where the third is empty, and a sentence where that was done.
+    """The names, `column_3` where the third is empty, and a sentence on that, or on names that look like a row.
 
     Args:
         header: as read.
@@ -30,9 +35,11 @@ def column_names(header: Sequence[str], file: str) -> tuple[list[str], tuple[str
         names = listed([quoted(name) for name in twice])
         raise InputError(
             f"{file} gives {counted(len(twice), 'name')} to several columns: {names}. Columns are matched by name: "
-            "give each its own."
+            "give each its own, in the first line."
         )
+    numbers = bool(given) and all(NUMBER_NAME.match(name) for name in given)
+    said = (f"The first line of {file} holds numbers alone: put names above them if it is a row.",) if numbers else ()
     unnamed = [name for name, old in zip(given, header, strict=True) if not old]
     if not unnamed:
-        return given, ()
+        return given, said
     return given, (f"{counted(len(unnamed), 'column')} without a name: called {listed(unnamed)}.",)

@@ -45,8 +45,9 @@ def frame_of_arrays(path: Path) -> tuple[pl.DataFrame, str | None, tuple[str, ..
     except InputError:
         raise
     except DAMAGES as error:
+        reason = str(error) or type(error).__name__
         raise InputError(
-            f"{name} cannot be read as an archive of arrays ({shown(str(error), 120)}): write it again by numpy.savez."
+            f"{name} cannot be read as an archive of arrays ({shown(reason, 120)}): write it again by numpy.savez."
         ) from error
     frame, target = _framed_arrays(arrays, name)
     shapes = ", ".join(f"{shown(key)} {array.shape}" for key, array in list(arrays.items())[:6])
@@ -74,10 +75,9 @@ def _header(archive: zipfile.ZipFile, member: str) -> tuple[tuple[int, ...], np.
     """Shape and type of an array, by its header alone."""
     with archive.open(member) as file:
         version = np.lib.format.read_magic(file)
-        readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
-        if version not in readers:
+        if version != (1, 0):  # later ones have headers of up to 4 GB, for records of many fields
             raise ValueError(f"{member} has a header of version {version}")
-        shape, _, kind = readers[version](file)
+        shape, _, kind = np.lib.format.read_array_header_1_0(file)
     return shape, kind
 
 

@@ -22,8 +22,8 @@ INFINITE = r"^[+-]?(?i:inf|infinity|∞)$"
 CODE = r"^0[0-9]+$"
 """Digits after a leading zero are a code, such as a postcode: as a number it would lose the zero."""
 
-MOSTLY = 0.95  # Share of a column's entries that must be numbers: then the others are typing errors, not levels.
-FEW_ENTRIES = 20  # Entries: in shorter columns every one must be a number, as one in twenty decides nothing.
+MOSTLY = 0.95  # Share of a column's entries that must be numbers, or dates, for the others to be typing errors.
+FEW_ENTRIES = 20  # Entries: in shorter columns every one must be one, as a twentieth of them is none.
 
 
 def typed(frame: pl.DataFrame, *, delimiter: str = "") -> tuple[pl.DataFrame, bool, tuple[str, ...]]:
@@ -57,6 +57,11 @@ def typed(frame: pl.DataFrame, *, delimiter: str = "") -> tuple[pl.DataFrame, bo
     return frame.with_columns(numbers), found, tuple(said)
 
 
+def mostly(n: int, all_of: int) -> bool:
+    """Whether n entries of a column are all of them, or nearly all of many: then the others are typing errors."""
+    return n == all_of if all_of < FEW_ENTRIES else n >= MOSTLY * all_of
+
+
 @dataclass(frozen=True)
 class TextColumn:
     """A column of text, and how many of its entries are numbers by either reading.
@@ -80,8 +85,7 @@ class TextColumn:
     def is_number(self) -> bool:
         """Whether all entries, or nearly all of many, are numbers, and none is a code such as 0815."""
         n, numbers = self.given.count(), max(self.n_points, self.n_commas)
-        enough = numbers == n if n < FEW_ENTRIES else numbers >= MOSTLY * n
-        return n > 0 and enough and not self.given.str.contains(CODE).any()
+        return n > 0 and mostly(numbers, n) and not self.given.str.contains(CODE).any()
 
     @property
     def only_commas(self) -> bool:

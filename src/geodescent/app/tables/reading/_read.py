@@ -82,7 +82,9 @@ def read_table(data: str) -> RawTable:
         frame, target, how_read = kind.read(path)
     except OSError as error:
         reason = error.strerror or type(error).__name__
-        raise InputError(f"{_told(path)} cannot be read: {reason}. Check the permissions of the file.") from error
+        raise InputError(
+            f"{_told(path)} cannot be read: {reason}. Check that the file is whole and may be read."
+        ) from error
     frame, changes = plain_types(frame)
     if not frame.height:
         raise InputError(f"{shown(path.name)} holds names of columns and no row below them: add rows.")
