@@ -4,19 +4,16 @@
 steps. What the training rows do not show decides nothing.
 """
 
-from geodescent.app.tables._as_frame import AnyTable, as_frame
 from geodescent.app.tables._encoding import Encoded, Encoding
-from geodescent.app.tables._known import DATA_SETS, Task
 from geodescent.app.tables._prepare import PreparedTable, prepare, prepare_with
-from geodescent.app.tables._read import RawTable, read_table
 from geodescent.app.tables._rules import ColumnRule
 from geodescent.app.tables._shown import shown
 from geodescent.app.tables._split import Split, split_rows
 from geodescent.app.tables._target import TargetColumn, choose_target
+from geodescent.app.tables.reading import DATA_SETS, RawTable, Task, read_table
 
 __all__ = [
     "DATA_SETS",
-    "AnyTable",
     "ColumnRule",
     "Encoded",
     "Encoding",
@@ -25,7 +22,6 @@ __all__ = [
     "Split",
     "TargetColumn",
     "Task",
-    "as_frame",
     "choose_target",
     "prepare",
     "prepare_with",

@@ -5,8 +5,9 @@ import polars as pl
 from numpy.typing import NDArray
 
 from geodescent._errors import InputError
-from geodescent.app.tables._numbers import MISSING_NUMBERS
+from geodescent.app.tables._series import as_instants, as_reals, as_texts
 from geodescent.app.tables._shown import quoted
+from geodescent.app.tables.reading import MISSING_NUMBERS, mostly
 
 DAYS = {
     "%Y-%m-%d": r"^\d{4}-\d{1,2}-\d{1,2}",
@@ -28,7 +29,7 @@ TIMES = {
     "": r"$",
     " %H:%M": r" \d{1,2}:\d{2}$",
     " %H:%M:%S": r" \d{1,2}:\d{2}:\d{2}$",
-    " %H:%M:%S%.f": r" \d{1,2}:\d{2}:\d{2}\.\d+$",
+    " %H:%M:%S%.f": r" \d{1,2}:\d{2}:\d{2}(?:\.\d+)?$",
     " %H:%M%z": r" \d{1,2}:\d{2}[+-]\d{2}:?\d{2}$",
     " %H:%M:%S%z": r" \d{1,2}:\d{2}:\d{2}[+-]\d{2}:?\d{2}$",
     " %H:%M:%S%.f%z": r" \d{1,2}:\d{2}:\d{2}(?:\.\d+)?[+-]\d{2}:?\d{2}$",
@@ -42,40 +43,40 @@ DAY = 86_400e6  # Microseconds of a day.
 
 
 def date_form(column: pl.Series) -> str | None:
-    """The form in which every entry of a column of text is a date; None where there is none."""
-    entries = _tidy(column).drop_nulls().unique()
+    """The form in which all entries of a column of text, or nearly all of many, are dates; None where there is none."""
+    entries = _tidy(column).drop_nulls()
     for day, day_looks in DAYS.items():
-        if not entries.str.contains(day_looks).all():
+        if not mostly(int(entries.str.contains(day_looks).sum()), len(entries)):
             continue
-        for time, time_looks in TIMES.items():
-            looks = entries.str.contains(time_looks).all() or time in (" %H:%M:%S%.f", " %H:%M:%S%.f%z")
-            if looks and not _parsed(entries, day + time).has_nulls():
+        for time in TIMES:
+            looks = int(entries.str.contains(TIMES[time]).sum())
+            if mostly(looks, len(entries)) and mostly(_parsed(entries, day + time).count(), len(entries)):
                 return day + time
     return None
 
 
 def moments(column: pl.Series, form: str) -> NDArray[np.float64]:
-    """Days since the first of January 1970, NaN where an entry is missing.
+    """Days since the first of January 1970, NaN where an entry is missing, or one of few that are no dates.
 
     Args:
         column: of dates, or of text.
         form: of the text, as `date_form` tells it.
 
     Raises:
-        InputError: an entry is no date of that form.
+        InputError: one of twenty entries, or more, is no date of that form.
     """
     if column.dtype.is_temporal():
         dates = column
     else:
-        texts = _tidy(column.cast(pl.String))
+        texts = _tidy(as_texts(column))
         dates = _parsed(texts, form or "%Y-%m-%d")
         wrong = column.filter(dates.is_null() & texts.is_not_null())
-        if len(wrong):
+        if not mostly(texts.count() - len(wrong), texts.count()):
             raise InputError(
                 f"Column {quoted(column.name)} held dates in the fit ({form or 'typed'}), and now it holds "
                 f"{quoted(str(wrong[0]))}: write its dates as then."
             )
-    days = dates.cast(pl.Datetime("us")).to_physical().cast(pl.Float64) / DAY
+    days = as_reals(as_instants(dates).to_physical()) / DAY
     return days.fill_null(float("nan")).to_numpy().astype(np.float64)
 
 
@@ -88,6 +89,6 @@ def _tidy(column: pl.Series) -> pl.Series:
 def _parsed(texts: pl.Series, form: str) -> pl.Series:
     """Dates with times, in universal time, null where the text is of another form."""
     if "%H" not in form:
-        return texts.str.to_date(form, strict=False).cast(pl.Datetime("us"))
+        return as_instants(texts.str.to_date(form, strict=False))
     parsed = texts.str.to_datetime(form, strict=False, time_unit="us", ambiguous="earliest")
     return parsed.dt.replace_time_zone(None) if "%z" in form else parsed

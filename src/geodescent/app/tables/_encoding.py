@@ -8,13 +8,13 @@ import polars as pl
 
 from geodescent._errors import InputError
 from geodescent.app.tables._entries import dict_of, list_of, require_keys, text_of
-from geodescent.app.tables._headers import MOST_COLUMNS
 from geodescent.app.tables._learn import learn
 from geodescent.app.tables._level_rules import CategoryRule, DateRule
 from geodescent.app.tables._room import room_for
 from geodescent.app.tables._rules import BooleanRule, ColumnRule, EncodedColumn, LeftOutRule, NumberRule
 from geodescent.app.tables._shown import closest, counted, listed, quoted, shown
-from geodescent.app.tables._standard import FARTHEST, Numbers, common_standard
+from geodescent.app.tables._standard import MOST_DEVIATIONS, Numbers, common_standard
+from geodescent.app.tables.reading import MOST_COLUMNS
 
 KINDS_OF_RULES = {
     "number": NumberRule.from_dict,
@@ -79,11 +79,6 @@ class Encoding:
         return tuple(name for rule in self.columns for name in rule.features)
 
     @property
-    def sources(self) -> tuple[str, ...]:
-        """Names of the columns of a table that predictions are made from."""
-        return tuple(rule.name for rule in self.used)
-
-    @property
     def used(self) -> tuple[ColumnRule, ...]:
         """The rules of the columns that are not left out."""
         return tuple(rule for rule in self.columns if rule.features)
@@ -142,8 +137,8 @@ class Encoding:
             self._counts(
                 [c.far for c in columns],
                 ("number", "numbers"),
-                f"further off than the limits of the training part ({FARTHEST:.0f} standard deviations, or less where "
-                "the table of columns says so), and moved to them",
+                f"beyond the limits of the training part ({MOST_DEVIATIONS:.0f} standard deviations, or less where the "
+                "table of columns says so), and moved to them",
             ),
             self._counts([c.unseen for c in columns], n, "of levels that the training part does not show"),
         ]

@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 
 from geodescent.app.tables._dates import date_form, moments
-from geodescent.app.tables._level_rules import PARTS, DateRule, learnt_levels, phases
+from geodescent.app.tables._level_rules import DATE_PARTS, DateRule, learnt_levels, phases
 from geodescent.app.tables._rules import (
     WORDS,
     BooleanRule,
@@ -25,9 +25,7 @@ SEVERAL = 20  # Rows: in a shorter column texts may differ by chance, so that on
 SPAN = 2  # Times the rows: whole numbers, all different, within so few ones count the rows, of which some are held out.
 ROW_NAMES = re.compile(r"(?i)^(column_1|index|idx|nr|no|number|row|row[ _-]?(id|nr|no|number|names?)|.*[ _-]id|id)$")
 """Names of columns that number the rows."""
-TIME_NAMES = re.compile(
-    r"(?i)^(.*[ _-])?(t|time|zeit|year|jahr|month|monat|week|woche|day|tag|hour|stunde|date|datum)$"
-)
+TIME_NAMES = re.compile(r"(?i)^(.*[ _-])?(t|time|year|month|week|day|hour|zeit|jahr|monat|woche|tag|stunde|datum)$")
 """Names of columns that count time, which may well tell the target."""
 
 
@@ -88,7 +86,7 @@ def _learnt_dates(column: pl.Series, form: str) -> ColumnRule:
     standard, given = learnt_standard(days), days[~np.isnan(days)]
     if standard is None:
         return LeftOutRule(column.name, "it is constant up to rounding")
-    parts = tuple(part for part in PARTS if np.ptp(phases(given, part)) > 0.0)
+    parts = tuple(part for part in DATE_PARTS if np.ptp(phases(given, part)) > 0.0)
     return DateRule(column.name, form, standard, parts, len(given) < len(days))
 
 

@@ -17,6 +17,7 @@ from geodescent.app.tables._rules import (
     standard_of,
     with_indicator,
 )
+from geodescent.app.tables._series import spelled
 from geodescent.app.tables._shown import counted, listed, shown
 from geodescent.app.tables._standard import Numbers, Standard
 
@@ -24,7 +25,7 @@ MOST_LEVELS = 30  # Levels of a column that have a feature of their own; the res
 MOST_POOLED = 1000  # Names of pooled levels that are kept, to tell them from unseen ones.
 SEEN_BY = 5  # Training rows that show a level, below which it is pooled; in small tables a twentieth of the rows.
 
-PARTS = {"month": 12.0, "weekday": 7.0, "hour": 24.0}
+DATE_PARTS = {"month": 12.0, "weekday": 7.0, "hour": 24.0}
 """Parts of a date that return, and after how many steps."""
 
 
@@ -99,16 +100,6 @@ def learnt_levels(column: pl.Series) -> CategoryRule | None:
     return CategoryRule(column.name, tuple(sorted(kept)), tuple(pooled[:MOST_POOLED]), bool(gaps_of(column).any()))
 
 
-def spelled(column: pl.Series) -> pl.Series:
-    """The entries as text, null where missing: whole numbers without a point, booleans as true and false."""
-    if not column.dtype.is_float():
-        return column.cast(pl.String)
-    real = column.fill_nan(None)
-    whole = real.cast(pl.Int64, strict=False)
-    same = bool((whole.cast(pl.Float64) == real).all()) and whole.count() == real.count()
-    return (whole if same else real).cast(pl.String)
-
-
 @dataclass(frozen=True)
 class DateRule(ColumnRule):
     """A column of dates: the day as a number, and sine and cosine of the parts that return.
@@ -116,7 +107,7 @@ class DateRule(ColumnRule):
     Attributes:
         form: of dates in text; empty for a column of dates.
         days: scaling of the days since the first of January 1970.
-        parts: of `PARTS` that vary in the training part.
+        parts: of `DATE_PARTS` that vary in the training part.
         missing: whether an entry of the training part is missing.
     """
 
@@ -153,8 +144,8 @@ class DateRule(ColumnRule):
     def from_dict(entries: Entries) -> "DateRule":
         """The inverse of `as_dict`. Raises KeyError, TypeError or ValueError."""
         require_keys(entries, ("kind", "name", "form", "days", "parts", "missing"))
-        form, parts = text_of(entries["form"]), texts_of(entries["parts"], len(PARTS))
-        if form not in DATE_FORMS or not set(parts) <= set(PARTS):
+        form, parts = text_of(entries["form"]), texts_of(entries["parts"], len(DATE_PARTS))
+        if form not in DATE_FORMS or not set(parts) <= set(DATE_PARTS):
             raise ValueError("a form of dates, or parts of them, that are not known")
         standard = standard_of(entries["days"])
         return DateRule(text_of(entries["name"]), form, standard, parts, flag_of(entries["missing"]))
@@ -163,10 +154,10 @@ class DateRule(ColumnRule):
 def phases(days: Numbers, part: str) -> Numbers:
     """Where in its circle a part of a date stands, in radians."""
     if part == "hour":
-        steps = 24.0 * (days % 1.0)
+        steps: Numbers = 24.0 * (days % 1.0)
     elif part == "weekday":
         steps = (np.floor(days) + 3.0) % 7.0  # the first of January 1970 was a Thursday
     else:
         whole = np.floor(days).astype(np.int64).astype("datetime64[D]")
-        steps = whole.astype("datetime64[M]").astype(np.int64) % 12.0
-    return 2.0 * np.pi * steps / PARTS[part]
+        steps = (whole.astype("datetime64[M]").astype(np.int64) % 12).astype(np.float64)
+    return 2.0 * np.pi * steps / DATE_PARTS[part]

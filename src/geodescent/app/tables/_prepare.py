@@ -4,16 +4,17 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from geodescent._errors import InputError
 from geodescent.app.tables._encoding import Encoding
-from geodescent.app.tables._read import RawTable, read_table
 from geodescent.app.tables._shown import counted, quoted, shown
 from geodescent.app.tables._split import Split, split_rows
 from geodescent.app.tables._standard import Numbers
 from geodescent.app.tables._target import TargetColumn, Targets, choose_target
+from geodescent.app.tables.reading import RawTable, read_table
 
-FEWEST_ROWS = 10  # With a target: of fewer, a quarter to test on tells nothing.
+FEWEST_TABLE_ROWS = 10  # With a target: of fewer, a quarter to test on tells nothing.
 
 
 @dataclass(frozen=True)
@@ -60,18 +61,20 @@ def prepare(
         InputError: no such data, or one that cannot be fitted; the sentence says why, and what to do.
     """
     raw = read_table(data)
-    if raw.frame.height < FEWEST_ROWS:
+    if raw.frame.height < FEWEST_TABLE_ROWS:
         raise _too_few(raw, raw.frame.height, "")
     column, chosen = choose_target(raw, target, task)
     targets = column.values(raw.frame)
     absent = _absent(column, targets)
     dropped = int(absent.sum())
-    if len(targets) - dropped < FEWEST_ROWS:
+    if len(targets) - dropped < FEWEST_TABLE_ROWS:
         raise _too_few(raw, len(targets) - dropped, f" with an entry in {quoted(column.name)}")
     split, parts = split_rows(targets, column.task, test_size=test_size, seed=seed)
-    encoding = Encoding.of(raw.frame[split.train], column.name, image=raw.image)
+    encoding = Encoding.of(raw.frame[split.train], column.name, image=raw.image and column.name == raw.target)
     rows = counted(dropped, "row has", "rows have")
-    said = (chosen, f"{rows} no target and {'is' if dropped == 1 else 'are'} dropped.") if dropped else (chosen,)
+    said: tuple[str, ...] = (chosen,)
+    if dropped:
+        said += (f"{rows} no target and {'is' if dropped == 1 else 'are'} dropped.",)
     twice = raw.frame.height - raw.frame.n_unique()
     if twice:
         repeats = counted(twice, "row repeats", "rows repeat")
@@ -112,14 +115,14 @@ def _prepared(
     )
 
 
-def _absent(target: TargetColumn, targets: Targets) -> np.ndarray:
+def _absent(target: TargetColumn, targets: Targets) -> NDArray[np.bool_]:
     """Where a row has no target."""
     return targets < 0 if target.task == "classification" else np.isnan(targets)
 
 
 def _too_few(raw: RawTable, n: int, which: str) -> InputError:
     return InputError(
-        f"{shown(raw.name)} has {counted(n, 'row')}{which}, and at least {FEWEST_ROWS} are needed: add rows."
+        f"{shown(raw.name)} has {counted(n, 'row')}{which}, and at least {FEWEST_TABLE_ROWS} are needed: add rows."
     )
 
 

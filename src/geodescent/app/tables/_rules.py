@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 
 from geodescent._errors import InputError
 from geodescent.app.tables._entries import Entries, dict_of, flag_of, number_of, require_keys, text_of
-from geodescent.app.tables._numbers import MISSING_NUMBERS
+from geodescent.app.tables._series import as_reals, as_texts, spelled
 from geodescent.app.tables._shown import counted, quoted, shown
-from geodescent.app.tables._standard import FARTHEST, Numbers, Standard, numbers_with_gaps
+from geodescent.app.tables._standard import MOST_DEVIATIONS, Numbers, Standard, numbers_with_gaps
+from geodescent.app.tables.reading import MISSING_NUMBERS
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,7 @@ class NumberRule(ColumnRule):
         filled = f"; missing ones filled with {s.fill:.6g} and indicated" if self.missing else ""
         numbers = counted(self.far, "number")
         moved = f"; {numbers} beyond {s.low:.6g} … {s.high:.6g} moved to that limit" if self.far else ""
-        return f"({s.mean:.6g} taken off, divided by {s.scale:.6g}){filled}{moved}".replace("(0 taken off, d", "(d")
+        return f"{s.mean:.6g} taken off, divided by {s.scale:.6g}{filled}{moved}"
 
     def encode(self, column: pl.Series) -> EncodedColumn:
         """z, and 0 or 1 for the indicator."""
@@ -145,7 +146,7 @@ class BooleanRule(ColumnRule):
             return EncodedColumn(absent[:, None].astype(np.float64), int(absent.sum()))
         truth = truth_of(column)
         absent, unknown = gaps_of(column), truth.is_null().to_numpy()
-        values = truth.fill_null(self.fill).cast(pl.Float64).to_numpy()
+        values = as_reals(truth.fill_null(self.fill)).to_numpy()
         unseen = int((unknown & ~absent).sum())
         return EncodedColumn(with_indicator(values, absent, self.missing), int(absent.sum()), unseen=unseen)
 
@@ -195,9 +196,13 @@ TRUTHS = {word: truth for pair in WORDS for word, truth in pair.items()} | {"1":
 """What each answer means; where the training part held words, later tables may hold 1 and 0."""
 
 
+STANDARD_ENTRIES = tuple(entry.name for entry in dataclasses.fields(Standard))
+"""What a file tells of a scaling."""
+
+
 def truth_of(column: pl.Series) -> pl.Series:
     """True and false, null where an entry is missing or no answer."""
-    words = column.cast(pl.String).str.strip_chars().str.to_lowercase()
+    words = spelled(column).str.strip_chars().str.to_lowercase()
     return words.replace_strict(TRUTHS, default=None, return_dtype=pl.Boolean)
 
 
@@ -211,7 +216,7 @@ def numbers_of(column: pl.Series) -> tuple[Numbers, int]:
     if column.dtype == pl.String:
         given = column.set(column.str.strip_chars().is_in(MISSING_NUMBERS), None)
     dated = column.dtype.is_temporal()
-    numbers = (given.cast(pl.String) if dated else given).cast(pl.Float64, strict=False)
+    numbers = as_reals(as_texts(given) if dated else given)
     wrong = given.filter(numbers.is_null() & given.is_not_null())
     if len(wrong):
         raise InputError(
@@ -241,11 +246,12 @@ def missing_name(name: str, indicated: bool) -> tuple[str, ...]:
 def standard_of(value: object) -> Standard:
     """The scaling of a JSON object. Raises KeyError, TypeError or ValueError."""
     entries = dict_of(value)
-    require_keys(entries, ("fill", "low", "high", "mean", "scale"))
-    standard = Standard(*(number_of(entries[key]) for key in ("fill", "low", "high", "mean", "scale")))
+    require_keys(entries, STANDARD_ENTRIES)
+    standard = Standard(*(number_of(entries[key]) for key in STANDARD_ENTRIES))
     if not (standard.scale > 0.0 and standard.low <= standard.high):
         raise ValueError(f"scale {standard.scale}, limits {standard.low} and {standard.high}")
-    if max(abs(standard.low - standard.mean), abs(standard.high - standard.mean)) > 2 * FARTHEST * standard.scale:
+    reach = max(abs(standard.low - standard.mean), abs(standard.high - standard.mean))
+    if reach > 2.0 * MOST_DEVIATIONS * standard.scale:
         raise ValueError("limits that lie further off than the scaling allows")
     return standard
 

@@ -6,9 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geodescent._errors import InputError
-from geodescent.app.tables._known import Task
 from geodescent.app.tables._shown import counted
 from geodescent.app.tables._target import Targets
+from geodescent.app.tables.reading import Task
 
 Rows = NDArray[np.int64]
 
@@ -38,6 +38,8 @@ def split_rows(targets: Targets, task: Task, *, test_size: float, seed: int) -> 
     """
     if not 0.0 < test_size < 1.0:
         raise InputError(f"test_size must lie between 0 and 1: got {test_size}.")
+    if not 0 <= seed < 2**32:
+        raise InputError(f"seed must be a whole number from 0 to 2^32 - 1: got {seed}.")
     rows = np.flatnonzero(targets >= 0 if task == "classification" else ~np.isnan(targets))
     n_test = int(np.ceil(test_size * len(rows)))
     if not 0 < n_test < len(rows):
@@ -60,10 +62,8 @@ def _classified(rows: Rows, classes: Rows, n_test: int, seed: int) -> tuple[Rows
     n_single, n_classes = int(np.count_nonzero(~several)), int(np.count_nonzero(counts > 1))
     n_test = min(n_test, int(several.sum()) - n_classes)
     if n_test <= 0:
-        raise InputError(
-            f"{counted(len(rows), 'row')} in {counted(len(np.unique(classes)), 'class', 'classes')} leave none to test: "
-            "add rows, or choose a smaller --test-size."
-        )
+        size = f"{counted(len(rows), 'row')} in {counted(len(np.unique(classes)), 'class', 'classes')}"
+        raise InputError(f"{size} leave none to test: add rows.")
     alone = f"; the only row of {counted(n_single, 'class', 'classes')} is to train on" if n_single else ""
     if n_classes <= n_test <= int(several.sum()) - n_classes:
         test = _drawn(rows[several], n_test, seed, classes[several])

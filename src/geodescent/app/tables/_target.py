@@ -10,11 +10,10 @@ from numpy.typing import NDArray
 
 from geodescent._errors import InputError
 from geodescent.app.tables._entries import require_keys, text_of, texts_of
-from geodescent.app.tables._known import Task
-from geodescent.app.tables._level_rules import spelled
-from geodescent.app.tables._read import RawTable
 from geodescent.app.tables._rules import gaps_of, numbers_of
+from geodescent.app.tables._series import spelled
 from geodescent.app.tables._shown import closest, counted, listed, quoted, shown
+from geodescent.app.tables.reading import RawTable, Task
 
 MOST_CLASSES = 100  # Of more classes each has too few rows to be learnt, and the column is most likely no class.
 FEW_INTEGERS = 10  # Different whole numbers up to which a target is taken for classes.
