@@ -1,6 +1,11 @@
-"""What the command shows: pictures of costs, a progress bar, and the answer in words or as one JSON object."""
+"""What the command shows: pictures of costs, a progress bar, the answer in words or as one JSON object, and the page of
+a run. Every text of the page may come from a foreign file: it is escaped where it is shown.
+"""
 
 from geodescent.app.report._answer import Answer, summary
+from geodescent.app.report._facts import Comparison, ReportFacts, TestRows
+from geodescent.app.report._metrics import error_of, metrics_of
+from geodescent.app.report._page import page
 from geodescent.app.report._progress import ProgressBar
 from geodescent.pictures import BLUE, FAINT, GREEN, INK, ORANGE, draw_fit, draw_flow, png
 
@@ -11,9 +16,15 @@ __all__ = [
     "INK",
     "ORANGE",
     "Answer",
+    "Comparison",
     "ProgressBar",
+    "ReportFacts",
+    "TestRows",
     "draw_fit",
     "draw_flow",
+    "error_of",
+    "metrics_of",
+    "page",
     "png",
     "summary",
 ]

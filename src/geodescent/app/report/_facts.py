@@ -39,7 +39,7 @@ class Comparison:
     Attributes:
         name: such as "mean", "ridge regression", "gradient boosting".
         metrics: as those of the run.
-        difference: the run's error minus the baseline's: root mean square error, or log loss; below 0 the run is better.
+        difference: the run's error minus the baseline's, root mean square error or log loss; the run is better below 0.
         standard_error: of the difference, over test rows.
     """
 
