@@ -1,6 +1,7 @@
 """A picture drawn by matplotlib as SVG inside of a page: the same for the same numbers, without an address outside."""
 
 import io
+import re
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -46,6 +47,7 @@ DRAWING = {
     "savefig.dpi": DOTS,
 }
 SVG_NAMESPACE = "{http://www.w3.org/2000/svg}"
+REFERENCE = re.compile(r"url\(#([^)]+)\)")
 XLINK_NAMESPACE = "{http://www.w3.org/1999/xlink}"
 
 
@@ -133,17 +135,16 @@ def _inlined(svg: str, key: str, description: str) -> str:
 
 
 def _references(element: ElementTree.Element) -> Iterator[str]:
-    """Ids that the element refers to."""
-    for value in element.attrib.values():
-        if value.startswith("#"):
+    """Ids that the element refers to, by address or in its style."""
+    for name, value in element.attrib.items():
+        if name == f"{XLINK_NAMESPACE}href" and value.startswith("#"):
             yield value[1:]
-        elif value.startswith("url(#"):
-            yield value[5:-1]
+        yield from REFERENCE.findall(value)
 
 
 def _renamed(attribute: str, value: str, names: dict[str, str]) -> str:
     if attribute == "id":
         return names[value]
-    if value.startswith("#") and value[1:] in names:
+    if attribute == f"{XLINK_NAMESPACE}href" and value.startswith("#"):
         return f"#{names[value[1:]]}"
-    return f"url(#{names[value[5:-1]]})" if value.startswith("url(#") else value
+    return REFERENCE.sub(lambda match: f"url(#{names[match[1]]})", value)

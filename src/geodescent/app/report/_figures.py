@@ -13,7 +13,7 @@ from geodescent.pictures import BLUE, INK, ORANGE
 
 LONGEST_AXIS_NAME = 34  # Characters of a name that fit beside an axis.
 MOST_STRETCH = 2.0  # Times the span of the measured values: intervals beyond it are cut, or they would hide the points.
-SMALL, LARGE = 6.0, 16.0
+AREA_OF_MANY, AREA_OF_FEW = 6.0, 16.0
 """Areas of a point, in square points of print: of 2,000 rows, and of up to 100."""
 
 
@@ -84,7 +84,7 @@ def _draw_points(axes: Axes, rows: TestRows, places: NDArray[np.int64], heights:
     """Dots, and triangles of another colour for rows outside of their interval."""
     inside = inside_intervals(rows)
     share = min(1.0, max(0.0, (len(places) - 100) / 1_900))
-    area = LARGE + share * (SMALL - LARGE)
+    area = AREA_OF_FEW + share * (AREA_OF_MANY - AREA_OF_FEW)
     kinds = [("test row", "o", BLUE, np.ones(len(places), dtype=np.bool_))]
     if inside is not None:
         within = inside[places]

@@ -16,7 +16,9 @@ from geodescent.pictures import BLUE, INK, ORANGE
 MOST_CLASSES_SHOWN = 26  # Classes of a readable matrix: letters of an alphabet.
 LONGEST_CLASS_NAME = 14  # Characters of a label beside the matrix.
 NUMBERS_IN_ALL_CELLS = 8  # Up to this many classes empty cells show their 0, too.
-DARK_CELL = 0.55  # Of the way from white to blue: from here on white text has the larger contrast.
+SHADES = LinearSegmentedColormap.from_list("shares of a row", ["#f4f6f8", BLUE])
+DARK_CELL = 0.735  # Share from which on white text has a larger contrast on its shade than dark text has.
+POINTS_ACROSS = 480.0  # Of print: the matrix is about 330 wide, and a digit 0.6 of its size, with some room.
 SURENESS_BINS = 20  # Of probabilities between 0 and 1.
 
 
@@ -92,7 +94,7 @@ def sureness_picture(rows: TestRows, probabilities: Floats) -> Picture:
         axes.hist(wrong, bins=edges, bottom=counts, color=ORANGE, edgecolor="white", hatch="////", label=label)
         axes.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0, symbol=" %"))
         axes.set_xlim(0.0, 1.0)
-        axes.legend(loc="upper left")
+        axes.legend(loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=2, borderaxespad=0.2)
 
     unsure = int(np.sum(given < 0.5))
     lowest = escaped(percent(float(given.min())))
@@ -110,9 +112,9 @@ def sureness_picture(rows: TestRows, probabilities: Floats) -> Picture:
 def _draw_matrix(axes: Axes, matrix: NDArray[np.int64], names: list[str]) -> None:
     n = len(names)
     shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
-    blues = LinearSegmentedColormap.from_list("white to blue", ["#f4f6f8", BLUE])
-    axes.pcolormesh(shares, cmap=blues, vmin=0.0, vmax=1.0, edgecolors="white", linewidth=1.5 if n < 13 else 0.6)
-    size = float(np.clip(70.0 / n, 4.2, 9.0))
+    axes.pcolormesh(shares, cmap=SHADES, vmin=0.0, vmax=1.0, edgecolors="white", linewidth=1.5 if n < 13 else 0.6)
+    widest = len(f"{matrix.max()}")
+    size = min(9.0, 130.0 / n, POINTS_ACROSS / (n * widest))
     for down in range(n):
         for across in range(n):
             if matrix[down, across] or n <= NUMBERS_IN_ALL_CELLS:
@@ -124,8 +126,8 @@ def _draw_matrix(axes: Axes, matrix: NDArray[np.int64], names: list[str]) -> Non
                 text.set(ha="center", va="center")
     upright = n > 6 or max(len(name) for name in names) > 8
     centres = np.arange(n) + 0.5
-    axes.set_xticks(centres, names, rotation=90 if upright and n > 3 else 0, fontsize=min(7.0, size + 1.5))
-    axes.set_yticks(centres, names, fontsize=min(7.0, size + 1.5))
+    axes.set_xticks(centres, names, rotation=90 if upright and n > 3 else 0, fontsize=min(7.0, 160.0 / n))
+    axes.set_yticks(centres, names, fontsize=min(7.0, 160.0 / n))
     axes.tick_params(length=0)
     axes.invert_yaxis()
     axes.set_xlabel("predicted")
@@ -143,7 +145,7 @@ def _worst(counts: NDArray[np.int64], classes: tuple[str, ...]) -> tuple[str, st
     n = counted(int(wrong[down, across]), "row")
     measured, predicted, opening = classes[down], classes[across], f"The most frequent mistake: {n} of"
     plain = f"{opening} {shortened(measured)} predicted as {shortened(predicted)}."
-    return plain, f"{opening} {isolated(measured)} predicted as {isolated(predicted)}."
+    return plain, f"{opening} “{isolated(measured)}” predicted as “{isolated(predicted)}”."
 
 
 def _chance(shares: Floats, counts: NDArray[np.int64]) -> tuple[Floats, Floats]:

@@ -15,6 +15,7 @@ from geodescent.pictures import BLUE, FAINT, INK, ORANGE
 
 MOST_INPUTS = 15  # That are drawn; the rest is counted.
 LONGEST_INPUT_NAME = 26  # Characters beside a bar.
+LONGEST_AXIS_LABEL = 40  # Characters along the height of the history's picture.
 DECADE = 10.0  # Ratio of the largest to the least cost from which on the axis is logarithmic.
 STANDARD_ERRORS = 2.0  # Each side of a difference: about 95 % where rows are many.
 COUNTERS = {"step": "step", "evaluation": "evaluation", "evaluations": "evaluation", "iteration": "iteration"}
@@ -56,7 +57,7 @@ def history_picture(history: Mapping[str, Floats], kept: int, axis: str) -> Pict
 
     def paint(picture: Figure) -> None:
         axes = picture.add_subplot()
-        dress(axes, x_label=label, y_label=shortened(axis))
+        dress(axes, x_label=label, y_label=shortened(axis, LONGEST_AXIS_LABEL))
         _scale(axes, costs[finite], logarithmic)
         axes.grid(axis="y", color=FAINT, linewidth=0.6)
         axes.xaxis.set_major_locator(MaxNLocator(nbins=7, steps=[1, 2, 5, 10], integer=True, min_n_ticks=1))

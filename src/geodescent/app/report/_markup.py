@@ -5,6 +5,7 @@ import math
 import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import accumulate, takewhile
 
 HIDDEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 """Categories of Unicode that steer a display instead of being shown: control characters, marks of writing direction,
@@ -47,11 +48,18 @@ def escaped(value: object) -> str:
 
 def shortened(value: object, longest: int = LONGEST_NAME) -> str:
     """The visible text, not yet escaped for HTML, of at most `longest` characters; its middle is left out."""
-    text = visible(value)
-    if len(text) <= longest:
-        return text
-    tail = (longest - 1) // 3
-    return text[: longest - 1 - tail] + ELLIPSIS + text[len(text) - tail :]
+    pieces = [visible(character) for character in str(value)]
+    if sum(map(len, pieces)) <= longest:
+        return "".join(pieces)
+    tail = (longest - len(ELLIPSIS)) // 3
+    end = _beginning(pieces[::-1], tail)
+    return "".join([*_beginning(pieces, longest - len(ELLIPSIS) - tail), ELLIPSIS, *end[::-1]])
+
+
+def _beginning(pieces: list[str], longest: int) -> list[str]:
+    """The first pieces, which have at most `longest` characters together; no escape is cut in two."""
+    lengths = accumulate(map(len, pieces))
+    return pieces[: sum(1 for _ in takewhile(lambda length: length <= longest, lengths))]
 
 
 def isolated(value: object, longest: int = LONGEST_NAME) -> str:

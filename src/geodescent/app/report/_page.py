@@ -11,7 +11,7 @@ from geodescent.app.report._page_numbers import baselines, head_numbers, left_ou
 from geodescent.app.report._page_tables import account, certificate, choices, columns, notes
 from geodescent.app.report._style import PAGE_STYLE
 
-LONGEST_TITLE_NAME = 80  # Characters of a name in the title, which then takes some lines and not a screen.
+LONGEST_TITLE_NAME = 50  # Characters of a name in the title, which then takes some lines and not a screen.
 
 
 def page(facts: ReportFacts) -> str:

@@ -15,6 +15,7 @@ from geodescent.app.report._markup import (
     level_name,
     numeral,
     percent,
+    shortened,
     table,
     with_error,
 )
@@ -117,18 +118,22 @@ def baselines(facts: ReportFacts) -> str:
     opening = "<section>\n<h2>Against baselines</h2>\n"
     if not facts.comparisons:
         return f"{opening}<p>No baselines were computed in this run.</p>\n</section>"
-    found = {_plain(name): value for name, value in metrics_of(facts.rows).items()}
-    given = [{_plain(name): value for name, value in c.metrics.items()} for c in facts.comparisons]
+    found = {_key(name): value for name, value in metrics_of(facts.rows).items()}
+    given = [{_key(name): value for name, value in c.metrics.items()} for c in facts.comparisons]
     names = [*found, *dict.fromkeys(name for metrics in given for name in metrics if name not in found)]
-    head = ["", *(escaped(METRIC_NAMES.get(name, name)) for name in names), f"difference in {error_name(facts)}"]
+    head = [
+        "",
+        *(escaped(METRIC_NAMES.get(name, shortened(name))) for name in names),
+        f"difference in {error_name(facts)}",
+    ]
     rows = [['<span class="run">this run</span>', *_cells(found, names), ""]]
     for comparison, metrics in zip(facts.comparisons, given, strict=True):
         difference = " ".join(with_error(comparison.difference, comparison.standard_error))
         rows.append([isolated(comparison.name), *_cells(metrics, names), difference])
     words = (
-        "<p>Simple ways to predict, fitted on the same training rows and judged on the same test rows. The difference is "
-        f"the {error_name(facts)} of this run minus that of the baseline, with its standard error: below zero this run "
-        "is better.</p>\n"
+        "<p>Simple ways to predict, fitted on the same training rows and judged on the same test rows. The difference "
+        f"is the {error_name(facts)} of this run minus that of the baseline, with its standard error: below zero this "
+        "run is better.</p>\n"
     )
     picture = figure(comparisons_picture(facts.comparisons, error_name(facts)))
     return f"{opening}{words}{table(head, rows, numbers_from=1)}\n{picture}\n</section>"
@@ -147,6 +152,11 @@ def _shown(name: str, value: float) -> str:
     if _plain(name) == "r2" and abs(value) < 1e3:
         return f"{round(value, 3) + 0.0:.3f}".replace("-", "−")
     return percent(value) if _plain(name) in SHARES else numeral(value)
+
+
+def _key(name: str) -> str:
+    """What a metric is compared by: its plain name where the page knows it, its own otherwise."""
+    return plain if (plain := _plain(name)) in METRIC_NAMES else name
 
 
 def _plain(name: str) -> str:

@@ -41,8 +41,10 @@ th, td {{ padding: .45rem .75rem .45rem 0; border-bottom: 1px solid var(--line);
 th:last-child, td:last-child {{ padding-right: 0; }}
 thead th {{ color: var(--muted); font-size: .8125rem; vertical-align: bottom; }}
 tbody tr:last-child > * {{ border-bottom-color: var(--muted); }}
-.number {{ text-align: right; white-space: nowrap; min-width: 0; }}
-tr.run > *, .run {{ font-weight: 650; }}
+tbody th {{ min-width: 7rem; }}
+.number {{ text-align: right; min-width: 0; overflow-wrap: normal; }}
+td.number {{ white-space: nowrap; }}
+.run {{ font-weight: 650; }}
 code {{ font: .9em ui-monospace, "SF Mono", Menlo, Consolas, "Liberation Mono", monospace; background: var(--wash);
   padding: .1em .3em; border-radius: 3px; }}
 dl.told {{ display: grid; grid-template-columns: minmax(5.5rem, max-content) 1fr; gap: .35rem 1.25rem;
@@ -64,10 +66,10 @@ footer {{ margin-top: 3.5rem; padding-top: 1rem; border-top: 1px solid var(--lin
 }}
 @page {{ margin: 18mm 16mm; }}
 @media print {{
-  body {{ font-size: 10pt; line-height: 1.45; }}
+  html {{ font-size: 10pt; }}
+  body {{ line-height: 1.45; }}
   main {{ max-width: none; padding: 0; }}
-  h1 {{ font-size: 20pt; }}
-  h2 {{ margin-top: 1.6rem; font-size: 13pt; }}
+  h2 {{ margin-top: 2rem; }}
   .verdict, code, figure svg * {{ -webkit-print-color-adjust: exact; print-color-adjust: exact; }}
   .numbers {{ grid-template-columns: repeat(3, 1fr); }}
   figure svg {{ max-width: 135mm; }}
