@@ -7,10 +7,11 @@ import torch
 from torch import Tensor
 
 from geodescent.generalisation import class_posterior_of
-from geodescent.generalisation.posterior._class_posterior import Calibration, ClassEvidence
-from geodescent.generalisation.posterior._laplace import LatentMode, mode_of
 from geodescent.generalisation.posterior._network import drawn_layers
 from geodescent.generalisation.posterior._ranks import Ranks
+from geodescent.generalisation.posterior.classes._calibration import Calibration
+from geodescent.generalisation.posterior.classes._class_evidence import ClassEvidence
+from geodescent.generalisation.posterior.classes._laplace import LatentMode, mode_of
 
 
 def drawn(*shape: int, seed: int = 0) -> Tensor:

@@ -9,8 +9,8 @@ from torch import Tensor
 import geodescent as gd
 from geodescent.generalisation.posterior import Evidence, PriorNumbers
 from geodescent.generalisation.posterior._covariance import PriorRows, covariance, variances
+from geodescent.generalisation.posterior._member import Member
 from geodescent.generalisation.posterior._network import drawn_layers
-from geodescent.generalisation.posterior._posterior import Member
 from geodescent.generalisation.posterior._ranks import Ranks
 
 
@@ -94,17 +94,22 @@ def test_the_covariance_of_the_layers_is_that_of_the_linearised_network() -> Non
     torch.testing.assert_close(whole.diagonal(), variances(rows, numbers), rtol=1e-12, atol=1e-12)
 
 
+def member(of: Evidence, numbers: PriorNumbers, ranks: Tensor, rest: Tensor) -> Member:
+    """Conditioned on these rows alone."""
+    rows = PriorRows.of(of.network, of.x[rest], ranks[rest], numbers).detached()
+    return Member.of(of.network, rows, of.y[rest], numbers.noise / of.weights[rest], numbers)
+
+
 def test_what_is_left_out_is_what_the_other_rows_predict() -> None:
     of, logarithms = evidence()
     numbers, ranks = PriorNumbers.of(logarithms, 3), Ranks.of(of.x, of.weights)(of.x)
-    whole = Member.of(of.network, of, numbers, ranks)
+    whole = member(of, numbers, ranks, torch.arange(25))
     for i in (0, 7, 24):
         rest = torch.arange(25) != i
-        other = Evidence(of.network, of.x[rest], of.y[rest], of.weights[rest])
-        member = Member.of(of.network, other, numbers, ranks[rest])
-        mean, variance = member.predicted(of.x[~rest], ranks[~rest], numbers)
-        torch.testing.assert_close(whole.left_out[i], of.y[i] - mean[0], rtol=1e-8, atol=1e-10)
-        expected = variance[0] + numbers.noise[0] / of.weights[i]
+        other = member(of, numbers, ranks, rest)
+        row = other.at(of.x[~rest], ranks[~rest])
+        torch.testing.assert_close(whole.left_out[i], of.y[i] - other.mean(row)[0], rtol=1e-8, atol=1e-10)
+        expected = other.variance(row)[0] + numbers.noise[0] / of.weights[i]
         torch.testing.assert_close(whole.left_out_variance[i], expected, rtol=1e-8, atol=1e-10)
 
 
@@ -168,7 +173,7 @@ def test_several_outputs_have_their_own_error_bars() -> None:
 
 
 def test_more_rows_than_fit_are_drawn_and_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("geodescent.generalisation.posterior._posterior.MOST_ROWS", 50)
+    monkeypatch.setattr("geodescent.generalisation.posterior._conditioning.MOST_ROWS", 50)
     posterior = gd.fit_posterior(*noisy(70), starts=1)
     assert len(posterior.left_out) == 50
     assert any("50 of 70 rows were drawn" in note for note in posterior.notes)
@@ -184,7 +189,7 @@ def test_it_says_what_it_is() -> None:
 
 
 def test_time_ends_the_starts() -> None:
-    posterior = gd.fit_posterior(*noisy(150), starts=40, max_seconds=0.2)
+    posterior = gd.fit_posterior(*noisy(150), starts=40, max_seconds=1e-3)
     assert any("of 40 starts" in note for note in posterior.notes)
 
 

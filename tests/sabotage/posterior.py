@@ -32,15 +32,15 @@ POSTERIOR = (
         f"{TESTS}_the_covariance_of_the_layers_is_that_of_the_linearised_network",
     ),
     Sabotage(
-        f"{HERE}/_posterior.py",
+        f"{HERE}/_member.py",
         "solved / diagonal[:, None], 1.0 / diagonal",
         "solved, 1.0 / diagonal",
         f"{TESTS}_what_is_left_out_is_what_the_other_rows_predict",
     ),
     Sabotage(
         f"{HERE}/_posterior.py",
-        "variance + means.var(0, correction=0)",
-        "0.1 * variance",
+        "(variance + together.var(0, correction=0)).sqrt()",
+        "(0.1 * variance).sqrt()",
         f"{TESTS}_error_bars_are_true",
     ),
     Sabotage(
@@ -50,25 +50,25 @@ POSTERIOR = (
         f"{TESTS}_units_change_nothing",
     ),
     Sabotage(
-        f"{HERE}/_laplace.py",
+        f"{HERE}/classes/_laplace.py",
         "b - c + torch.stack(",
         "b - c - torch.stack(",
         f"{OF_CLASSES}_the_density_is_stationary_at_the_mode",
     ),
     Sabotage(
-        f"{HERE}/_laplace.py",
+        f"{HERE}/classes/_laplace.py",
         "torch.diag_embed(own) - torch.einsum(",
         "torch.diag_embed(own) + torch.einsum(",
         f"{OF_CLASSES}_the_posterior_covariance_is_the_inverse_of_the_curvature",
     ),
     Sabotage(
-        f"{HERE}/_laplace.py",
+        f"{HERE}/classes/_laplace.py",
         "return self.latents - pulled",
         "return self.latents",
         f"{OF_CLASSES}_rows_left_out_are_as_without_them",
     ),
     Sabotage(
-        f"{HERE}/_class_posterior.py",
+        f"{HERE}/classes/_class_evidence.py",
         "slope[-d - 2] = 0.5 * (moments * total).sum()",
         "slope[-d - 2] = (moments * total).sum()",
         f"{OF_CLASSES}_the_slope_of_the_evidence_of_classes_is_its_derivative",

@@ -17,7 +17,13 @@ from geodescent.generalisation._leave_one_out import (
 from geodescent.generalisation._left_out_outputs import left_out_outputs
 from geodescent.generalisation._start_units import StartUnits, in_units
 from geodescent.generalisation._validation import FEWEST, Validation, split_off, validation_cost
-from geodescent.generalisation.posterior import Calibration, ClassPosterior, Posterior, class_posterior_of, posterior_of
+from geodescent.generalisation.posterior import (
+    ClassPosterior,
+    Posterior,
+    TuningRecord,
+    class_posterior_of,
+    posterior_of,
+)
 
 __all__ = [
     "FEWEST",
@@ -31,6 +37,7 @@ __all__ = [
     "Modes",
     "Posterior",
     "StartUnits",
+    "TuningRecord",
     "Validation",
     "choose_start",
     "class_posterior_of",

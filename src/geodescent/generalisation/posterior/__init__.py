@@ -4,17 +4,19 @@ Empirical Bayes of the linearised network: `x(θ) ≈ x(θ₀) + D (θ − θ₀
 x(θ₀) left out, are a Gaussian process of covariance `G = D diag(pv) Dᵀ`, to which a linear part and steps are added.
 """
 
-from geodescent.generalisation.posterior._class_posterior import Calibration, ClassPosterior, class_posterior_of
+from geodescent.generalisation.posterior._conditioning import posterior_of
 from geodescent.generalisation.posterior._evidence import Evidence
 from geodescent.generalisation.posterior._numbers import PriorNumbers
-from geodescent.generalisation.posterior._posterior import Posterior, posterior_of
+from geodescent.generalisation.posterior._posterior import Posterior
+from geodescent.generalisation.posterior._tuning import TuningRecord
+from geodescent.generalisation.posterior.classes import ClassPosterior, class_posterior_of
 
 __all__ = [
-    "Calibration",
     "ClassPosterior",
     "Evidence",
     "Posterior",
     "PriorNumbers",
+    "TuningRecord",
     "class_posterior_of",
     "posterior_of",
 ]

@@ -1,6 +1,7 @@
 """The prior covariance of the outputs: of a network's layers, of a linear part and of steps."""
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -34,8 +35,19 @@ class PriorRows:
 
     def detached(self) -> "PriorRows":
         """The same without the graph, to be kept."""
-        layers = [LinearColumns(f.inputs.detach(), f.cotangents.detach(), f.fan_in, f.biased) for f in self.layers]
-        return PriorRows(self.x, self.ranks, self.scaled.detach(), layers)
+        return self._changed(lambda values: values.detach())
+
+    def part(self, which: slice | Tensor) -> "PriorRows":
+        """These rows of them."""
+        return self._changed(lambda values: values[which])
+
+    def to(self, dtype: torch.dtype) -> "PriorRows":
+        """The same in another precision."""
+        return self._changed(lambda values: values.to(dtype))
+
+    def _changed(self, change: Callable[[Tensor], Tensor]) -> "PriorRows":
+        layers = [replace(f, inputs=change(f.inputs), cotangents=change(f.cotangents)) for f in self.layers]
+        return PriorRows(change(self.x), change(self.ranks), change(self.scaled), layers)
 
 
 def covariance(rows: PriorRows, others: PriorRows, numbers: PriorNumbers, *, steps: bool = True) -> Gram:

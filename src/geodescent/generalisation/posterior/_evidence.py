@@ -1,26 +1,22 @@
 """How probable the targets are under a prior, and the numbers that make them, and themselves, most probable."""
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
 import torch
 from torch import Tensor, nn
 
-from geodescent._deadline import seconds_left
 from geodescent._types import Gram
 from geodescent.generalisation.posterior._covariance import PriorRows, covariance, step_covariance
 from geodescent.generalisation.posterior._network import linear_layers
-from geodescent.generalisation.posterior._numbers import FIRST_STEPS, Beliefs, PriorNumbers
+from geodescent.generalisation.posterior._numbers import FIRST_STEPS, LEAST_NOISE, Beliefs, PriorNumbers
 from geodescent.generalisation.posterior._ranks import Ranks
+from geodescent.generalisation.posterior._tuning import Tuning, minimised
 
 FIRST_ALONE, THEN_ALL = 12, 25
 """Iterations of L-BFGS: for the network and the linear part alone, then with the steps. All at once it stops short."""
-CHANGE = 2e-7  # Times the number of rows, repetitions counted: a smaller change of the evidence ends the iterations.
-SLOPE = 1e-2  # A smaller derivative does too.
 LARGEST_RATIO = 1e9  # Prior variance over noise: above it the covariance is positive definite by chance of rounding.
-REFUSED = 1e10  # In the place of the evidence where there is none.
 
 
 @dataclass(frozen=True)
@@ -80,17 +76,21 @@ class Evidence:
     def _ranks(self) -> Tensor:
         return Ranks.of(self.x, self.weights)(self.x)
 
-    def tuned(self) -> Tensor:
-        """The logarithms at the maximum: first those of the network and the linear part, then all."""
+    def tuned(self, tuning: Tuning) -> tuple[Tensor, Tensor]:
+        """The logarithms at the maximum: those of the network and the linear part alone, and all."""
         beliefs, d, n_rows = self.beliefs, self.x.shape[1], float(self.weights.sum())
 
         def of_network(logarithms: Tensor) -> tuple[float, Tensor] | None:
             found = self(logarithms, steps=False)
             return None if found is None else (found[0], found[1] * ~beliefs.of_steps)
 
-        begin = minimised(of_network, beliefs.mean, iterations=FIRST_ALONE, n_rows=n_rows)
+        def watched(cost: float, logarithms: Tensor) -> None:
+            tuning(cost, float(logarithms[-d - 2].exp()) + LEAST_NOISE)
+
+        alone = minimised(of_network, beliefs.mean, iterations=FIRST_ALONE, n_rows=n_rows, watched=watched)
+        begin = alone.clone()
         begin[-d - 1] = math.log(FIRST_STEPS)
-        return minimised(self, begin, iterations=THEN_ALL, n_rows=n_rows)
+        return alone, minimised(self, begin, iterations=THEN_ALL, n_rows=n_rows, watched=watched)
 
 
 def covariance_slope(rows: PriorRows, numbers: PriorNumbers, moments: Gram, *, steps: bool = True) -> Tensor:
@@ -120,33 +120,6 @@ def covariance_slope(rows: PriorRows, numbers: PriorNumbers, moments: Gram, *, s
         by_rates = numbers.rates * _by_distances(rows.ranks, numbers.rates, -0.5 * weighed)
     by_scales = (by_scaled * rows.x).sum(0) * numbers.scales
     return torch.cat([by_scales, torch.stack(by_layer), by_linear.reshape(1), none, by_steps, by_rates])
-
-
-def minimised(
-    value_and_slope: Callable[[Tensor], tuple[float, Tensor] | None], begin: Tensor, *, iterations: int, n_rows: float
-) -> Tensor:
-    """By L-BFGS, as long as there is time; where there is no value, no step is taken.
-
-    Args:
-        n_rows: repetitions counted, by which small changes are measured.
-    """
-    logarithms = begin.clone().requires_grad_()
-    search: torch.optim.Optimizer = torch.optim.LBFGS(
-        [logarithms],
-        max_iter=iterations,
-        line_search_fn="strong_wolfe",
-        tolerance_change=CHANGE * n_rows,
-        tolerance_grad=SLOPE,
-    )
-
-    def closure() -> float:
-        found = None if seconds_left() <= 0.0 else value_and_slope(logarithms.detach())
-        value, slope = (REFUSED, torch.zeros_like(begin)) if found is None else found
-        logarithms.grad = slope
-        return value
-
-    search.step(closure)
-    return logarithms.detach()
 
 
 def _by_distances(ranks: Tensor, rates: Tensor, weights: Gram) -> Tensor:

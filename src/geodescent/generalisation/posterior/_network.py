@@ -12,7 +12,7 @@ from geodescent.metric import hooked
 WIDTHS = (64, 64)  # Units of the hidden layers.
 
 
-def drawn_layers(n_inputs: int, seed: int) -> nn.Sequential:
+def drawn_layers(n_inputs: int, seed: int) -> "DrawnNetwork":
     """A network of one output: first weights and all biases N(0, 1), other weights N(0, 1/fan-in); GELU between."""
     generator = torch.Generator().manual_seed(seed)
     sizes, modules = (n_inputs, *WIDTHS, 1), list[nn.Module]()
@@ -23,7 +23,11 @@ def drawn_layers(n_inputs: int, seed: int) -> nn.Sequential:
             if i < len(WIDTHS):
                 layer.bias.normal_(generator=generator)
         modules += [layer, nn.GELU()]
-    return nn.Sequential(*modules[:-1]).requires_grad_(False)
+    return DrawnNetwork(*modules[:-1]).requires_grad_(False)
+
+
+class DrawnNetwork(nn.Sequential):
+    """Layers of this library's choice, so that their parameters say all of them."""
 
 
 @dataclass(frozen=True)

@@ -41,6 +41,11 @@ class PriorNumbers:
         scales, layers, linear, noise, steps, rates = torch.split(numbers, [d, n_layers, 1, 1, 1, d])
         return cls(scales, layers, linear, noise + LEAST_NOISE, steps, rates)
 
+    def to(self, dtype: torch.dtype) -> "PriorNumbers":
+        """The same in another precision."""
+        parts = (self.scales, self.layers, self.linear, self.noise, self.steps, self.rates)
+        return PriorNumbers(*(part.to(dtype) for part in parts))
+
 
 @dataclass(frozen=True)
 class Beliefs:

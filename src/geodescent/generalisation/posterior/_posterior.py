@@ -1,68 +1,27 @@
 """The posterior of several starts together: mean, standard deviation, intervals, and what each row left out says."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from geodescent._conversion import Values
-from geodescent._deadline import seconds_left
 from geodescent._errors import InputError
-from geodescent.generalisation.posterior._covariance import PriorRows, covariance, variances
-from geodescent.generalisation.posterior._evidence import Evidence
-from geodescent.generalisation.posterior._network import drawn_layers
+from geodescent.generalisation.posterior._covariance import PriorRows
+from geodescent.generalisation.posterior._iterated import INDUCING
+from geodescent.generalisation.posterior._member import Member
 from geodescent.generalisation.posterior._numbers import PriorNumbers
 from geodescent.generalisation.posterior._ranks import Ranks
-from geodescent.generalisation.posterior._rows import drawn_rows, merged
+from geodescent.generalisation.posterior._rows import FittedRows
+from geodescent.generalisation.posterior._saved import SavedTensors, named, require_true, shapes_of_prior, size_of
 from geodescent.generalisation.posterior._scaling import Standardised
+from geodescent.generalisation.posterior._tuning import TuningRecord
 
-TUNED_ON = 1000  # Rows by which prior and noise are chosen, at most.
-MOST_ROWS = 5000  # Rows that the posterior is conditioned on, at most: its memory is their square.
+MOST_FACTORED = 5000  # Rows up to which a start has one factor, 200 MB; more are conditioned on by iteration.
+MOST_ROWS = 20_000  # Rows that the posterior is conditioned on, at most: 1.6 GB for their covariance in float32.
 SURPLUS = 5  # Numbers tuned beside one for each input: left-out residuals lack so many degrees of freedom.
-
-
-@dataclass(frozen=True)
-class Member:
-    """The posterior of one start.
-
-    Attributes:
-        network: at its start.
-        rows: that it is conditioned on.
-        lower: L of `A = G + σ² diag(1/w) = L Lᵀ`, (N, N).
-        solved: `A⁻¹ Y`, (N, Q).
-        left_out: `y_i − x_i` without row i, (N, Q).
-        left_out_variance: of it, (N,).
-    """
-
-    network: nn.Module
-    rows: PriorRows
-    lower: Tensor
-    solved: Tensor
-    left_out: Tensor
-    left_out_variance: Tensor
-
-    @classmethod
-    def of(cls, network: nn.Module, evidence: Evidence, numbers: PriorNumbers, ranks: Tensor) -> "Member":
-        """Conditioned on all rows: the evidence's targets and weights.
-
-        Cost: N³ multiply-adds.
-        """
-        rows = PriorRows.of(network, evidence.x, ranks, numbers).detached()
-        total = covariance(rows, rows, numbers)
-        total.diagonal().add_(numbers.noise / evidence.weights)
-        lower = torch.linalg.cholesky(total)
-        inverse = torch.cholesky_inverse(lower)
-        solved, diagonal = inverse @ evidence.y, inverse.diagonal()
-        return cls(network, rows, lower, solved, solved / diagonal[:, None], 1.0 / diagonal)
-
-    def predicted(self, x: Tensor, ranks: Tensor, numbers: PriorNumbers) -> tuple[Tensor, Tensor]:
-        """Mean (n, Q) and variance (n,), without noise."""
-        rows = PriorRows.of(self.network, x, ranks, numbers).detached()
-        across = covariance(rows, self.rows, numbers)
-        explained = torch.linalg.solve_triangular(self.lower, across.T, upper=False).square().sum(0)
-        return across @ self.solved, (variances(rows, numbers) - explained).clamp(min=0.0)
 
 
 @dataclass(frozen=True, repr=False)
@@ -76,31 +35,31 @@ class Posterior:
 
     Attributes:
         numbers: of prior and noise, in units of standardised columns.
+        alone: the same, tuned for the network and the linear part without steps.
         members: one for each start.
         inputs, targets: how columns were standardised.
         ranks: of the inputs.
-        weights: how often each different row counts.
-        places: of each given row among the different ones, (N,).
-        flat: whether y had one axis.
+        rows: that it is conditioned on.
         notes: sentences for the user.
+        history: of the search for the numbers.
     """
 
     numbers: PriorNumbers
+    alone: PriorNumbers
     members: Sequence[Member]
     inputs: Standardised
     targets: Standardised
     ranks: Ranks
-    weights: Tensor
-    places: Tensor
-    flat: bool
+    rows: FittedRows
     notes: list[str] = field(default_factory=list)
+    history: Sequence[TuningRecord] = ()
 
     def __repr__(self) -> str:
-        rows, columns = len(self.places), len(self.numbers.scales)
+        rows, columns = len(self.rows.places), len(self.numbers.scales)
         return f"Posterior({rows} rows of {columns} columns, R² of rows left out {self.left_out_score:.3g})"
 
     def __str__(self) -> str:
-        rows, columns, starts = len(self.places), len(self.numbers.scales), len(self.members)
+        rows, columns, starts = len(self.rows.places), len(self.numbers.scales), len(self.members)
         error = self.left_out_rmse
         shown = f"{error:.4g}" if isinstance(error, float) else ", ".join(f"{float(e):.4g}" for e in error)
         lines = [
@@ -112,7 +71,8 @@ class Posterior:
 
     def predict(self, X: Values) -> Tensor:
         """The mean."""
-        return self.moments(X)[0]
+        parts = self.inputs.parts(X, self.rows_used)
+        return self._shaped(self.targets.undone(torch.cat([self._mean_of_rows(part) for part in parts])))
 
     def standard_deviation(self, X: Values) -> Tensor:
         """Of a new target, noise included; one for all outputs, each in its own units."""
@@ -141,13 +101,13 @@ class Posterior:
 
         A row that is given several times is left out with all its repetitions.
         """
-        return self._shaped((self._left_out * self.targets.deviation)[self.places])
+        return self._shaped((self._left_out * self.targets.deviation)[self.rows.places])
 
     @property
     def left_out_rmse(self) -> float | Tensor:
         """The root mean square error to expect of new rows, by the rows left out; (Q,) for several outputs."""
         found = self._left_out_share.sqrt() * self.targets.deviation
-        return float(found[0]) if self.flat else found
+        return float(found[0]) if self.rows.flat else found
 
     @property
     def left_out_score(self) -> float:
@@ -155,20 +115,73 @@ class Posterior:
         return float(1.0 - self._left_out_share.mean())
 
     @property
+    def flat(self) -> bool:
+        """Whether y had one axis."""
+        return self.rows.flat
+
+    @property
+    def scales(self) -> Tensor:
+        """How much each standardised input moves the network, s_f, (d,)."""
+        return self.numbers.scales
+
+    @property
+    def rows_used(self) -> int:
+        """Different rows that it is conditioned on."""
+        return len(self.rows.weights)
+
+    @property
     def noise(self) -> float:
         """The share of the targets' variance that is noise."""
         return float(self.numbers.noise)
 
+    def tensors(self) -> dict[str, Tensor]:
+        """All numbers of it by name, to be kept by safetensors, for example; notes and history are left out.
+
+        Factors are not kept: they are made again when a standard deviation is first asked for.
+        """
+        members, rows = self.members, {k: v for k, v in vars(self.rows).items() if isinstance(v, Tensor)}
+        rows |= {"noise": members[0].noise, "picked": members[0].picked}
+        starts = {
+            "solved": torch.stack([member.solved for member in members]),
+            "left_out": torch.stack([member.left_out for member in members]),
+            "left_out_variance": torch.stack([member.left_out_variance for member in members]),
+        }
+        parts = {"numbers": vars(self.numbers), "alone": vars(self.alone), "inputs": vars(self.inputs)}
+        parts |= {"targets": vars(self.targets), "ranks": self.ranks.tensors(), "rows": rows, "starts": starts}
+        found = named(parts, [member.network for member in members])
+        return found | {"flat": torch.tensor(int(self.flat), device="cpu")}
+
+    @classmethod
+    def from_tensors(cls, tensors: Mapping[str, Tensor]) -> "Posterior":
+        """The inverse, for files of strangers too: raises InputError, a ValueError, for whatever is no posterior.
+
+        Cost: a forward and a backward pass of the rows for each start.
+        """
+        saved = _checked(tensors)
+        numbers, alone = PriorNumbers(**saved.of("numbers")), PriorNumbers(**saved.of("alone"))
+        ranks = Ranks.from_tensors(**saved.of("ranks"))
+        networks = saved.networks(len(numbers.scales), len(saved["starts.solved"]))
+        rows = FittedRows(**{k: saved[f"rows.{k}"] for k in ("x", "y", "weights", "places")}, flat=bool(saved["flat"]))
+        of_rows, members = ranks(rows.x), list[Member]()
+        for i, network in enumerate(networks):
+            seen = PriorRows.of(network, rows.x, of_rows, numbers).detached()
+            solved, left_out, variance = (saved[f"starts.{k}"][i] for k in ("solved", "left_out", "left_out_variance"))
+            members.append(
+                Member(numbers, network, seen, saved["rows.noise"], solved, left_out, variance, saved["rows.picked"])
+            )
+        inputs, targets = Standardised(**saved.of("inputs")), Standardised(**saved.of("targets"))
+        return cls(numbers, alone, members, inputs, targets, ranks, rows)
+
     @property
     def _left_out_share(self) -> Tensor:
         """The mean square of what rows left out are off by, as a share of the targets' variance, (Q,)."""
-        share = (self.weights / self.weights.sum())[:, None]
+        share = (self.rows.weights / self.rows.weights.sum())[:, None]
         return (share * self._left_out.square()).sum(0)
 
     @property
     def _left_out(self) -> Tensor:
         """In standardised units, enlarged by the degrees of freedom that tuning has taken, half of all at most."""
-        n, d = float(self.weights.sum()), len(self.numbers.scales)
+        n, d = float(self.rows.weights.sum()), len(self.numbers.scales)
         factor = math.sqrt(n / max(0.5 * n, n - d - SURPLUS))
         return factor * torch.stack([member.left_out for member in self.members]).mean(0)
 
@@ -177,49 +190,55 @@ class Posterior:
         apart = torch.stack([member.left_out for member in self.members]).var(0, correction=0)
         own = torch.stack([member.left_out_variance for member in self.members]).mean(0)[:, None]
         scaled, order = (self._left_out.abs() / (own + apart).sqrt()).sort(0)
-        counted = self.weights[order].cumsum(0)
-        wanted = min(math.ceil(level * (float(self.weights.sum()) + 1.0)), float(counted[-1, 0]))
+        counted = self.rows.weights[order].cumsum(0)
+        wanted = min(math.ceil(level * (float(self.rows.weights.sum()) + 1.0)), float(counted[-1, 0]))
         place = (counted >= wanted - 1e-9).to(torch.int8).argmax(0)
         return scaled.gather(0, place[None])[0]
 
     def _moments(self, X: Values) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation of new targets, standardised, (n, Q)."""
-        parts = [self._of_rows(part) for part in self.inputs.parts(X)]
+        parts = [self._of_rows(part) for part in self.inputs.parts(X, self.rows_used)]
         return torch.cat([mean for mean, _ in parts]), torch.cat([deviation for _, deviation in parts])
 
-    def _of_rows(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def _mean_of_rows(self, x: Tensor) -> Tensor:
         ranks = self.ranks(x)
-        found = [member.predicted(x, ranks, self.numbers) for member in self.members]
-        means = torch.stack([mean for mean, _ in found])
-        variance = torch.stack([variance for _, variance in found]).mean(0)[:, None] + self.numbers.noise
-        return means.mean(0), (variance + means.var(0, correction=0)).sqrt()
+        return torch.stack([member.mean(member.at(x, ranks)) for member in self.members]).mean(0)
+
+    def _of_rows(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        ranks, means, variances = self.ranks(x), list[Tensor](), list[Tensor]()
+        for member in self.members:
+            rows = member.at(x, ranks)
+            means.append(member.mean(rows))
+            variances.append(member.variance(rows))
+        variance = torch.stack(variances).mean(0)[:, None] + self.numbers.noise
+        together = torch.stack(means)
+        return together.mean(0), (variance + together.var(0, correction=0)).sqrt()
 
     def _shaped(self, values: Tensor) -> Tensor:
-        return values[:, 0] if self.flat else values
+        return values[:, 0] if self.rows.flat else values
 
 
-def posterior_of(x: Tensor, y: Tensor, weights: Tensor, *, starts: int, seed: int) -> Posterior:
-    """From inputs (N, d), targets (N,) or (N, Q) and how often each row counts, (N,), all in float64.
-
-    Prior and noise are chosen with the first start; the others take them over.
-    """
-    notes, generator = list[str](), torch.Generator().manual_seed(seed)
-    if len(x) > MOST_ROWS:
-        notes.append(f"{MOST_ROWS} of {len(x)} rows were drawn for the posterior, whose memory is their square.")
-        kept = drawn_rows(len(x), MOST_ROWS, generator)
-        x, y, weights = x[kept], y[kept], weights[kept]
-    x, table, weights, places = merged(x, y[:, None] if y.dim() == 1 else y, weights)
-    inputs, targets = Standardised.of(x, weights), Standardised.of(table, weights)
-    x, table = inputs(x), targets(table)
-    networks = [drawn_layers(x.shape[1], seed + start) for start in range(starts)]
-    part = drawn_rows(len(x), TUNED_ON, generator)
-    logarithms = Evidence(networks[0], x[part], table[part], weights[part]).tuned()
-    numbers, ranks = PriorNumbers.of(logarithms, x.shape[1]), Ranks.of(x, weights)
-    whole = Evidence(networks[0], x, table, weights)
-    members = [Member.of(networks[0], whole, numbers, ranks(x))]
-    for network in networks[1:]:
-        if seconds_left() <= 0.0:
-            notes.append(f"The time ran out: {len(members)} of {starts} starts are averaged.")
-            break
-        members.append(Member.of(network, whole, numbers, ranks(x)))
-    return Posterior(numbers, members, inputs, targets, ranks, weights, places, y.dim() == 1, notes)
+def _checked(tensors: Mapping[str, Tensor]) -> SavedTensors:
+    """Raises InputError for what is no posterior."""
+    n_starts, n_rows, n_outputs = size_of(tensors, "starts.left_out", 3)
+    (_, d), (n_values,), (n_picked,) = (
+        size_of(tensors, name, k) for name, k in (("rows.x", 2), ("ranks.values", 1), ("rows.picked", 1))
+    )
+    require_true(n_rows <= MOST_ROWS, f"has {n_rows} rows, and never more than {MOST_ROWS} are used")
+    most = MOST_FACTORED if n_picked == n_rows else INDUCING
+    require_true(n_picked <= most, f"has variances through {n_picked} rows, and {most} are the most")
+    shapes: dict[str, tuple[int, ...]] = {"flat": (), "rows.x": (n_rows, d), "rows.y": (n_rows, n_outputs)}
+    shapes |= {f"rows.{name}": (n_rows,) for name in ("weights", "noise")} | {"rows.picked": (n_picked,)}
+    shapes |= {"rows.places": size_of(tensors, "rows.places", 1), "starts.left_out": (n_starts, n_rows, n_outputs)}
+    shapes |= {"starts.solved": (n_starts, n_rows, n_outputs), "starts.left_out_variance": (n_starts, n_rows)}
+    shapes |= {"targets.mean": (n_outputs,), "targets.deviation": (n_outputs,)}
+    shapes |= shapes_of_prior(d, n_values, n_starts, "numbers", "alone")
+    saved = SavedTensors.checked(tensors, shapes)
+    for name in ("places", "picked"):
+        found = saved[f"rows.{name}"]
+        inside = bool(((found >= 0) & (found < n_rows)).all())
+        require_true(inside, f"of {n_rows} rows has {name} outside of 0 to {n_rows - 1}")
+    flat = int(saved["flat"])
+    require_true(flat == 0 or (flat == 1 and n_outputs == 1), f"is flat ({flat}), and has {n_outputs} outputs")
+    require_true(bool((saved["rows.picked"].diff() > 0).all()), "picks rows twice")
+    return saved

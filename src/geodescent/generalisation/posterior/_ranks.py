@@ -8,6 +8,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from geodescent._errors import InputError
+
 SPREAD = math.sqrt(12.0)  # The standard deviation of ranks from 0 to 1 is its inverse.
 
 
@@ -36,6 +38,22 @@ class Ranks:
             values.append(different)
             shares.append((counts.cumsum() - 0.5 * counts) / counts.sum())
         return cls(tuple(values), tuple(shares))
+
+    def tensors(self) -> dict[str, Tensor]:
+        """All values and all shares in a row, and how many there are of each input."""
+        counts = torch.tensor([len(values) for values in self.values], dtype=torch.int64, device="cpu")
+        values, shares = (torch.from_numpy(np.concatenate(parts)) for parts in (self.values, self.shares))
+        return {"values": values, "shares": shares, "counts": counts}
+
+    @classmethod
+    def from_tensors(cls, values: Tensor, shares: Tensor, counts: Tensor) -> "Ranks":
+        """The inverse; raises InputError where they are no distributions."""
+        if bool((counts < 1).any()) or int(counts.sum()) != len(values):
+            raise InputError(f"a saved posterior counts {counts.tolist()} values of the inputs and has {len(values)}.")
+        parts = [[part.numpy() for part in torch.split(saved, counts.tolist())] for saved in (values, shares)]
+        if any((np.diff(part) <= 0.0).any() for part in [*parts[0], *parts[1]]):
+            raise InputError("a saved posterior has ranks of inputs that do not rise: the file is damaged.")
+        return cls(tuple(parts[0]), tuple(parts[1]))
 
     def __call__(self, x: Tensor) -> Tensor:
         """Of these inputs, (N, d)."""

@@ -1,7 +1,28 @@
 """Which rows are used: those that are given several times as one that counts so often, and a part of too many."""
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
+
+
+@dataclass(frozen=True)
+class FittedRows:
+    """Different rows, standardised, that a posterior is conditioned on.
+
+    Attributes:
+        x: inputs, (N, d).
+        y: targets, (N, Q).
+        weights: how often each counts, (N,).
+        places: of each row that was given, among these.
+        flat: whether the targets had one axis.
+    """
+
+    x: Tensor
+    y: Tensor
+    weights: Tensor
+    places: Tensor
+    flat: bool
 
 
 def merged(x: Tensor, y: Tensor, weights: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:

@@ -8,7 +8,7 @@ from torch import Tensor
 from geodescent._conversion import Values, tensor_of
 from geodescent._errors import InputError
 
-PREDICTED_AT_ONCE = 2000  # Rows.
+COVARIANCES_AT_ONCE = 10_000_000  # Numbers, 80 MB: between rows that are predicted and rows that were fitted.
 
 
 @dataclass(frozen=True)
@@ -34,13 +34,17 @@ class Standardised:
     def __call__(self, values: Tensor) -> Tensor:
         return (values - self.mean) / self.deviation
 
-    def parts(self, X: Values) -> list[Tensor]:
-        """Rows to be predicted, standardised, a few at a time; raises InputError for other columns than were fitted."""
+    def parts(self, X: Values, n_fitted: int) -> list[Tensor]:
+        """Rows to be predicted, standardised, a few at a time; raises InputError for other columns than were fitted.
+
+        Args:
+            n_fitted: rows that were fitted.
+        """
         asked, columns = tensor_of(X, self.mean, "X").detach().to(self.mean), len(self.mean)
         if asked.dim() != 2 or asked.shape[1] != columns:
             shape = tuple(asked.shape)
             raise InputError(f"X has shape {shape}: {columns} columns were fitted, pass X of shape (n, {columns}).")
-        return [self(part) for part in torch.split(asked, PREDICTED_AT_ONCE)]
+        return [self(part) for part in torch.split(asked, max(1, COVARIANCES_AT_ONCE // n_fitted))]
 
     def undone(self, values: Tensor) -> Tensor:
         """The inverse."""

@@ -174,12 +174,17 @@ def _lower_of(gram: Gram, root: Tensor) -> Tensor:
     return lower
 
 
+def kind_of(targets: Tensor) -> type[TwoClasses] | type[ManyClasses]:
+    """By the number of columns."""
+    return TwoClasses if targets.shape[1] == 1 else ManyClasses
+
+
 def mode_of(gram: Gram, targets: Tensor, weights: Tensor) -> LatentMode:
     """By Newton's method, a step halved until it raises the density; targets as in `LatentMode`.
 
     Cost: a few N³ multiply-adds for each class and step.
     """
-    kind = TwoClasses if targets.shape[1] == 1 else ManyClasses
+    kind = kind_of(targets)
     mode: LatentMode = kind(gram, targets, weights, torch.zeros_like(targets))
     density = mode.density()
     for _ in range(NEWTON_STEPS):

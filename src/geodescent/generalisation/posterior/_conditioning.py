@@ -1,0 +1,81 @@
+"""How a posterior comes about: rows, the numbers of prior and noise, and what each start says."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from geodescent._deadline import seconds_left
+from geodescent.generalisation.posterior._covariance import PriorRows
+from geodescent.generalisation.posterior._evidence import Evidence
+from geodescent.generalisation.posterior._iterated import INDUCING
+from geodescent.generalisation.posterior._member import Member
+from geodescent.generalisation.posterior._network import drawn_layers
+from geodescent.generalisation.posterior._numbers import PriorNumbers
+from geodescent.generalisation.posterior._posterior import MOST_FACTORED, MOST_ROWS, Posterior
+from geodescent.generalisation.posterior._ranks import Ranks
+from geodescent.generalisation.posterior._rows import FittedRows, drawn_rows, merged
+from geodescent.generalisation.posterior._scaling import Standardised
+from geodescent.generalisation.posterior._tuning import Tuning, TuningRecord
+
+TUNED_ON = 1000  # Rows by which prior and noise are chosen, at most.
+
+
+def posterior_of(
+    x: Tensor,
+    y: Tensor,
+    weights: Tensor,
+    *,
+    starts: int,
+    seed: int,
+    draw: Callable[[int, int], nn.Module] = drawn_layers,
+    callback: Callable[[TuningRecord], None] | None = None,
+) -> Posterior:
+    """From inputs (N, d), targets (N,) or (N, Q) and how often each row counts, (N,), all in float64.
+
+    Prior and noise are chosen with the first start; the others take them over.
+
+    Args:
+        draw: the network of so many inputs for a seed.
+        callback: called with each record of the search for the numbers.
+    """
+    notes, generator, tuning = list[str](), torch.Generator().manual_seed(seed), Tuning(callback)
+    if len(x) > MOST_ROWS:
+        notes.append(f"{MOST_ROWS} of {len(x)} rows were drawn for the posterior, whose memory is their square.")
+        kept = drawn_rows(len(x), MOST_ROWS, generator)
+        x, y, weights = x[kept], y[kept], weights[kept]
+    x, table, weights, places = merged(x, y[:, None] if y.dim() == 1 else y, weights)
+    inputs, targets = Standardised.of(x, weights), Standardised.of(table, weights)
+    rows = FittedRows(inputs(x), targets(table), weights, places, y.dim() == 1)
+    part, first = drawn_rows(len(x), TUNED_ON, generator), draw(x.shape[1], seed)
+    found = Evidence(first, rows.x[part], rows.y[part], weights[part]).tuned(tuning)
+    alone, numbers = (PriorNumbers.of(logarithms, x.shape[1]) for logarithms in found)
+    ranks, affordable = Ranks.of(rows.x, weights), starts_of(len(x), starts, notes)
+    members = [_member(first, rows, ranks, numbers, seed)]
+    for start in range(1, affordable):
+        if seconds_left() <= 0.0:
+            notes.append(f"The time ran out: {len(members)} of {starts} starts are averaged.")
+            break
+        members.append(_member(draw(x.shape[1], seed + start), rows, ranks, numbers, seed))
+    return Posterior(numbers, alone, members, inputs, targets, ranks, rows, notes, tuning.records)
+
+
+def starts_of(n_rows: int, starts: int, notes: list[str]) -> int:
+    """How many starts are averaged of those wished for: as many as cost no more than one of the most rows."""
+    if n_rows <= MOST_FACTORED:
+        return starts
+    affordable = min(starts, max(1, (MOST_ROWS // n_rows) ** 2))
+    notes.append(
+        f"{n_rows} rows are more than {MOST_FACTORED}: the equations are solved by iteration, standard deviations are "
+        f"those through {INDUCING} of the rows, and of {starts} starts {affordable} are averaged."
+    )
+    return affordable
+
+
+def _member(network: nn.Module, rows: FittedRows, ranks: Ranks, numbers: PriorNumbers, seed: int) -> Member:
+    """The posterior of one start."""
+    seen = PriorRows.of(network, rows.x, ranks(rows.x), numbers).detached()
+    noise = numbers.noise / rows.weights
+    if len(noise) <= MOST_FACTORED:
+        return Member.of(network, seen, rows.y, noise, numbers)
+    return Member.by_iteration(network, seen, rows.y, noise, numbers, seed)
