@@ -9,8 +9,8 @@ from typer.testing import CliRunner
 
 import geodescent as gd
 from geodescent import doors
-from geodescent.app.tables import prepare
 from geodescent.app.cli import app, main
+from geodescent.app.tables import prepare
 
 COMMON_KEYS = {
     "cost", "cost0", "target_cost", "result", "steps", "seconds", "peak_mb", "test", "certificate", "stats", "run",
@@ -110,7 +110,7 @@ def test_the_cost_shown_is_that_of_the_run_opened_again(wine_fit):
 
 def test_the_accuracy_shown_is_that_of_the_run_opened_again(wine_fit):
     folder, answer = wine_fit
-    run, X, targets = opened(folder, "wine", "test")
+    run, _, targets = opened(folder, "wine", "test")
     table = prepare("wine", test_size=0.25, seed=1).raw.frame[run.test_index]
     assert answer["test"]["accuracy"] == accuracy_score(table["target"].to_numpy(), run.predict(table))
     assert answer["test"]["log_loss"] == pytest.approx(log_loss(targets, run.predict_proba(table)), rel=1e-10)

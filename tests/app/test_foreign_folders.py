@@ -14,9 +14,9 @@ from typer.testing import CliRunner
 
 import geodescent as gd
 from geodescent import doors
+from geodescent.app.cli import app
 from geodescent.app.commands import _close
 from geodescent.app.runs import CONFIG, RunFolder
-from geodescent.app.cli import app
 
 RUN_FILES = (
     "config.json", "split.json", "weights.safetensors", "history.jsonl", "certificate.json", "curve.png",

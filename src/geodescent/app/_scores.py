@@ -8,54 +8,18 @@ from typing import Any
 import numpy as np
 
 from geodescent.app.fitted import Predicted, Rows
+from geodescent.app.report import TestRows, row_errors
 from geodescent.app.tables import PreparedTable
 
-BINS = 10  # Of equal width, of the top probability: for the expected calibration error.
 RIDGES = np.logspace(-4.0, 4.0, 29)
 """Penalties that ridge regression chooses among, on standardised columns."""
 PENALTIES = 10  # That logistic regression chooses among.
 ITERATIONS = 2000  # Of logistic regression, at most.
-LEAST = float(np.finfo(np.float64).eps)
-"""Of a probability in the log loss, as in scikit-learn: a certain row that is wrong costs 36."""
 
 
-def metrics_of(predicted: Predicted, targets: Rows) -> dict[str, float]:
-    """`{rmse, r2, coverage}` of a regression, `{log_loss, accuracy, ece}` of classes.
-
-    Args:
-        predicted: of n rows.
-        targets: numbers, or numbers of classes, (n,).
-    """
-    if predicted.probabilities is not None:
-        right = predicted.mean == targets
-        return {
-            "log_loss": float(losses_of(predicted, targets).mean()),
-            "accuracy": float(right.mean()),
-            "ece": calibration_error(predicted.probabilities.max(axis=1), right),
-        }
-    squares, spread = losses_of(predicted, targets), float(targets.var())
-    found = {"rmse": float(squares.mean()) ** 0.5, "r2": 1.0 - float(squares.mean()) / spread if spread else np.nan}
-    if predicted.lower is not None and predicted.upper is not None:
-        found["coverage"] = float(((predicted.lower <= targets) & (targets <= predicted.upper)).mean())
-    return found
-
-
-def losses_of(predicted: Predicted, targets: Rows) -> Rows:
-    """Of each row: its squared error, or `−log p` of its class, (n,)."""
-    if predicted.probabilities is None:
-        squares: Rows = (predicted.mean - targets) ** 2
-        return squares
-    places, width = targets.astype(np.int64), predicted.probabilities.shape[1]
-    own = np.where(places < width, predicted.probabilities[np.arange(len(targets)), np.minimum(places, width - 1)], 0.0)
-    losses: Rows = -np.log(np.clip(own, LEAST, 1.0))
-    return losses
-
-
-def calibration_error(top: Rows, right: Rows) -> float:
-    """`Σ_b n_b/n |share right − mean top probability|` over ten bins of equal width."""
-    bins = np.minimum((top * BINS).astype(np.int64), BINS - 1)
-    parts = [(bins == b) for b in range(BINS) if (bins == b).any()]
-    return float(sum(abs(right[part].mean() - top[part].mean()) * part.mean() for part in parts))
+def measured_beside(predicted: Predicted, targets: Rows) -> TestRows:
+    """Rows with what was measured, (n,), and what was predicted of them."""
+    return TestRows(targets, predicted.mean, predicted.lower, predicted.upper, predicted.level, predicted.probabilities)
 
 
 @dataclass(frozen=True)
@@ -71,14 +35,15 @@ class Baseline:
     predicted: Predicted
 
 
-def difference(ours: Predicted, other: Predicted, targets: Rows) -> tuple[float, float]:
+def difference(ours: TestRows, other: TestRows) -> tuple[float, float]:
     """Our error minus the other's, and its standard error over rows: of the root mean square error, or the log loss.
 
     Of root mean squares a and b, `a − b = mean(d)/(a + b)`, d the difference of a row's squared errors.
     """
-    own, others = losses_of(ours, targets), losses_of(other, targets)
-    apart = own - others
-    scale = 1.0 if ours.probabilities is not None else float(np.sqrt(own.mean()) + np.sqrt(others.mean())) or 1.0
+    own, others = row_errors(ours), row_errors(other)
+    apart, scale = own - others, 1.0
+    if ours.probabilities is None:
+        scale = float(np.sqrt(own.mean()) + np.sqrt(others.mean())) or 1.0
     return float(apart.mean()) / scale, float(apart.std()) / np.sqrt(len(apart)) / scale
 
 
@@ -87,10 +52,9 @@ def baselines(table: PreparedTable) -> tuple[list[Baseline], list[str]]:
 
     Each is trained on the training part, with standardised columns, and predicts the test part.
     """
-    kinds = _of_classes if table.target.classes else _of_numbers
-    found, notes = list[Baseline](), list[str]()
+    n_classes, found, notes = len(table.target.classes), list[Baseline](), list[str]()
     train, test = table.split.train, table.split.test
-    for name, predict in kinds().items():
+    for name, predict in (_of_classes(n_classes) if n_classes else _of_numbers()).items():
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # of scikit-learn's own convergence: it is the baseline that counts
@@ -120,19 +84,19 @@ def _of_numbers() -> Mapping[str, Method]:
     }
 
 
-def _of_classes() -> Mapping[str, Method]:
+def _of_classes(n_classes: int) -> Mapping[str, Method]:
     from sklearn.ensemble import HistGradientBoostingClassifier
     from sklearn.linear_model import LogisticRegressionCV
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
     def shares(X: Rows, y: Any, new: Rows) -> Predicted:
-        return Predicted.of_classes(np.tile(np.bincount(y) / len(y), (len(new), 1)))
+        return Predicted.of_classes(np.tile(np.bincount(y, minlength=n_classes) / len(y), (len(new), 1)))
 
     def classification(model: Any) -> Method:
         def predicted(X: Rows, y: Any, new: Rows) -> Predicted:
             found = model.fit(X, y).predict_proba(new)
-            of_all = np.zeros((len(new), int(y.max()) + 1))
+            of_all = np.zeros((len(new), n_classes))
             of_all[:, model.classes_] = found
             return Predicted.of_classes(of_all)
 

@@ -18,6 +18,7 @@ from geodescent.generalisation._left_out_outputs import left_out_outputs
 from geodescent.generalisation._start_units import StartUnits, in_units
 from geodescent.generalisation._validation import FEWEST, Validation, split_off, validation_cost
 from geodescent.generalisation.posterior import (
+    Calibration,
     ClassPosterior,
     Posterior,
     TuningRecord,

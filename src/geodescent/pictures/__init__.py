@@ -3,5 +3,6 @@ import this one on demand.
 """
 
 from geodescent.pictures._curves import BLUE, COST, FAINT, GREEN, INK, ORANGE, draw_fit, draw_flow, png
+from geodescent.pictures._evidence import draw_evidence
 
-__all__ = ["BLUE", "COST", "FAINT", "GREEN", "INK", "ORANGE", "draw_fit", "draw_flow", "png"]
+__all__ = ["BLUE", "COST", "FAINT", "GREEN", "INK", "ORANGE", "draw_evidence", "draw_fit", "draw_flow", "png"]

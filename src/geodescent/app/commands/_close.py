@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 
 from geodescent._memory import MB, highest_bytes
-from geodescent.app._scores import baselines, difference, metrics_of
+from geodescent.app._scores import baselines, difference
 from geodescent.app.commands._job import Job
 from geodescent.app.commands._outcome import Certified, Outcome
 from geodescent.app.fitted import Predicted
-from geodescent.app.report import Comparison, ReportFacts, TestRows, page, png, summary
+from geodescent.app.report import Comparison, ReportFacts, TestRows, metrics_of, page, png, summary
 from geodescent.app.tables import shown
 
 
@@ -19,6 +19,9 @@ def closed(job: Job, outcome: Outcome) -> dict[str, Any]:
     """All that the command answers; what cannot be saved or shown is a note."""
     folder = job.folder
     job.begin(outcome.config)
+    with job.noting(f"history.jsonl in {folder.path} is not whole"):
+        for record in outcome.path.records:
+            folder.append(record)
     with job.noting(f"what was fitted is not saved in {folder.path}"):
         folder.keep(outcome.fitted)
     certified = outcome.certified()
@@ -76,12 +79,10 @@ def _judged(job: Job, outcome: Outcome) -> Judged:
     predicted = outcome.fitted.predicted(inputs)
     plain, notes = baselines(table)
     job.notes.extend(notes)
-    comparisons = tuple(
-        Comparison(one.name, metrics_of(one.predicted, targets), *difference(predicted, one.predicted, targets))
-        for one in plain
-    )
-    rows = TestRows(targets, predicted.mean, predicted.lower, predicted.upper, predicted.level, predicted.probabilities)
-    return Judged(metrics_of(predicted, targets), comparisons, verdict(comparisons, predicted), rows)
+    rows = measured_beside(predicted, targets)
+    others = [(one.name, measured_beside(one.predicted, targets)) for one in plain]
+    comparisons = tuple(Comparison(name, metrics_of(other), *difference(rows, other)) for name, other in others)
+    return Judged(metrics_of(rows), comparisons, verdict(comparisons, predicted), rows)
 
 
 def verdict(comparisons: tuple[Comparison, ...], predicted: Predicted) -> str:

@@ -16,7 +16,7 @@ from geodescent.app.commands._job import DataOptions, Job, ScaledTable
 from geodescent.app.commands._network import FlowOptions, NetworkOptions, fitted_network, followed_flow
 from geodescent.app.commands._opening import opening
 from geodescent.app.commands._outcome import Outcome
-from geodescent.app.commands._posterior import NOISE_FREE, PREDICTABLE, posterior_classes, posterior_regression
+from geodescent.app.commands._posterior import is_noise_free, posterior_classes, posterior_regression
 from geodescent.app.fitted import NetworkChoice
 from geodescent.app.report import Answer
 from geodescent.app.runs import CERTIFICATE, CONFIG, RESULT, RunFolder, load, named_folder, read_config, read_json
@@ -136,16 +136,12 @@ def _fitted(job: Job, mode: str, options: FitOptions, answer: Answer) -> Outcome
     if job.table.target.classes:
         return posterior_classes(job, kept)
     outcome = posterior_regression(job, kept)
-    entries = outcome.certified().entries
-    noise_free = entries["noise"] <= NOISE_FREE and 1.0 - entries["left_out_score"] <= PREDICTABLE
-    if mode == "auto" and noise_free:
+    if mode == "auto" and is_noise_free(outcome):
         answer.say("mode: exact, since the evidence finds no noise in the target; --mode posterior changes it.")
         return fitted_network(job, options.network)
     if mode == "auto":
-        share = f"{entries['noise']:.1%}"
-        answer.say(
-            f"mode: posterior, as {share} of the target's variance seem to be noise (--mode exact fits that too)."
-        )
+        share = f"{outcome.certified().entries['noise']:.1%}"
+        answer.say(f"mode: posterior, as {share} of the target's variance seem to be noise (--mode exact fits it too).")
     return outcome
 
 

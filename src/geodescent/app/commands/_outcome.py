@@ -33,12 +33,14 @@ class Path:
         kept: place of the kept point in it.
         axis: what `cost` is, for the label.
         picture: draws it.
+        records: lines of the history that are not written yet.
     """
 
     history: Mapping[str, Rows]
     kept: int
     axis: str
     picture: "Callable[[], Figure] | None"
+    records: tuple[Mapping[str, object], ...] = ()
 
 
 @dataclass(frozen=True)

@@ -1,43 +1,46 @@
 """The posterior mode: what noisy data bear, with error bars."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 
-from geodescent import doors
+from geodescent._deadline import within
+from geodescent._threads import suited_threads
 from geodescent.app.commands._job import Job
 from geodescent.app.commands._outcome import Certified, Outcome, Path
-from geodescent.app.fitted import FittedClasses, FittedRegression
-from geodescent.app.report import ProgressBar
+from geodescent.app.fitted import FittedClasses, FittedRegression, Rows
+from geodescent.app.report import ProgressBar, draw_evidence
 from geodescent.app.tables import shown
-from geodescent.generalisation import class_posterior_of
+from geodescent.generalisation import TuningRecord, class_posterior_of, posterior_of
 
 NOISE_FREE, PREDICTABLE = 2e-6, 1e-4
 """Shares of the targets' variance: noise, and the mean square of rows left out, below which all is interpolated."""
+STARTS = 5  # Networks whose posteriors are averaged, as by `gd.fit_posterior`.
+AXIS = "minus log evidence, but for a constant"
 
 
 def posterior_regression(job: Job, options: Mapping[str, Any]) -> Outcome:
     """The posterior of a regression."""
-    begin, train = time.perf_counter(), job.table.split.train
-    with ProgressBar("", verbose=job.verbose) as bar:
-        bar.say("prior and noise are chosen by the evidence …")
-        posterior = doors.fit_posterior(
-            job.table.inputs[train],
-            job.table.targets[train],
-            seed=job.asked.seed,
-            max_seconds=options["max_seconds"],
+    begin, (inputs, targets, weights) = time.perf_counter(), _training(job)
+    with _shown(job, options) as record:
+        posterior = posterior_of(
+            inputs, targets, weights, starts=STARTS, seed=job.asked.seed, callback=record
         )
     fitted, seconds = FittedRegression(posterior), time.perf_counter() - begin
-    share, name, spread = posterior.noise, shown(job.table.target.name), float(job.table.targets[train].std())
+    share, name, spread = posterior.noise, shown(job.table.target.name), float(targets.std())
     entries = {
         "noise": share,
         "left_out_rmse": fitted.left_out,
         "left_out_score": posterior.left_out_score,
-        "rows": len(train),
-        "inputs": job.table.inputs.shape[1],
+        "rows": len(targets),
+        "rows_used": posterior.rows_used,
+        "inputs": inputs.shape[1],
     }
     words = (
         f"{share:.1%} of the variance of {name} is taken to be noise, which no function of these columns predicts: to "
@@ -47,29 +50,29 @@ def posterior_regression(job: Job, options: Mapping[str, Any]) -> Outcome:
         "What would help: columns that say more about the target; more rows, where that error is well above the "
         f"noise of {share**0.5 * spread:.4g}."
     )
-    return _outcome(job, options, fitted, seconds, entries, words, posterior.notes)
+    return _outcome(job, options, fitted, seconds, Certified(words, entries), posterior.history)
+
+
+def is_noise_free(outcome: Outcome) -> bool:
+    """Whether the evidence finds no noise, and rows left out are predicted to a hundredth of the spread."""
+    entries = outcome.certified().entries
+    return bool(entries["noise"] <= NOISE_FREE and 1.0 - entries["left_out_score"] <= PREDICTABLE)
 
 
 def posterior_classes(job: Job, options: Mapping[str, Any]) -> Outcome:
     """The posterior of classes."""
-    begin, train = time.perf_counter(), job.table.split.train
-    inputs, labels = job.table.inputs[train], job.table.targets[train].astype(np.int64)
-    with ProgressBar("", verbose=job.verbose) as bar:
-        bar.say("the prior is chosen by the evidence …")
-        posterior = class_posterior_of(
-            torch.from_numpy(np.ascontiguousarray(inputs)),
-            torch.from_numpy(labels),
-            torch.ones(len(train), dtype=torch.float64, device="cpu"),
-            seed=job.asked.seed,
-        )
+    begin, (inputs, targets, weights) = time.perf_counter(), _training(job)
+    with _shown(job, options) as record:
+        posterior = class_posterior_of(inputs, targets.long(), weights, seed=job.asked.seed, callback=record)
     fitted, seconds = FittedClasses(posterior), time.perf_counter() - begin
-    shares = np.bincount(labels) / len(labels)
+    shares = np.bincount(targets.long().numpy()) / len(targets)
     of_shares = float(-(shares[shares > 0] * np.log(shares[shares > 0])).sum())
     entries = {
         "left_out_log_loss": fitted.left_out,
         "log_loss_of_shares": of_shares,
-        "rows": len(train),
-        "inputs": job.table.inputs.shape[1],
+        "rows": len(targets),
+        "rows_used": posterior.rows_used,
+        "inputs": inputs.shape[1],
     }
     words = (
         f"Each row predicted without itself has a log loss of {fitted.left_out:.4g} on average, where the shares of "
@@ -77,7 +80,35 @@ def posterior_classes(job: Job, options: Mapping[str, Any]) -> Outcome:
         "Probabilities are calibrated on these rows: of those that are given 80 %, about 80 % are right.\n"
         "What would help: columns that say more about the class; more rows of the rarer classes."
     )
-    return _outcome(job, options, fitted, seconds, entries, words, posterior.notes)
+    return _outcome(job, options, fitted, seconds, Certified(words, entries), posterior.history)
+
+
+def _training(job: Job) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Inputs, targets and how often each row counts, in float64."""
+    train = job.table.split.train
+    inputs = torch.from_numpy(np.ascontiguousarray(job.table.inputs[train], dtype=np.float64))
+    targets = torch.from_numpy(job.table.targets[train].astype(np.float64))
+    return inputs, targets, torch.ones_like(targets)
+
+
+@contextmanager
+def _shown(job: Job, options: Mapping[str, Any]) -> Iterator[Callable[[TuningRecord], None]]:
+    """A callback that shows the search for the numbers, inside the time that it may take."""
+    count = 0
+    with (
+        ProgressBar("", verbose=job.verbose) as bar,
+        within(options["max_seconds"]),
+        suited_threads() as threads,
+    ):
+        bar.say("prior and noise are chosen by the evidence …")
+
+        def record(found: TuningRecord) -> None:
+            nonlocal count
+            count += 1
+            threads.look()
+            bar.say(f"evaluation {count}  minus log evidence {found.cost:.6g}")
+
+        yield record
 
 
 def _outcome(
@@ -85,32 +116,40 @@ def _outcome(
     options: Mapping[str, Any],
     fitted: FittedRegression | FittedClasses,
     seconds: float,
-    entries: Mapping[str, Any],
-    words: str,
-    notes: list[str],
+    certified: Certified,
+    records: Sequence[TuningRecord],
 ) -> Outcome:
-    config = job.config("posterior", options, None, None)
+    history = _history(records)
+    notes, steps = fitted.posterior.notes, len(history["cost"])
     facts = {
         "cost": None,
         "cost0": None,
         "target_cost": None,
-        "steps": 0,
+        "steps": steps,
         "seconds": seconds,
         "resumed_from": None,
-        "stats": {"notes": notes},
+        "stats": {"notes": list(notes)},
     }
+    kept = int(np.nanargmin(history["cost"])) if steps else 0
+    picture = partial(draw_evidence, history["cost"], kept=kept, title=job.table.raw.name) if steps else None
+    lines = tuple({"step": place + 1, **asdict(record)} for place, record in enumerate(records))
     return Outcome(
-        config=config,
+        config=job.config("posterior", options, None, None),
         fitted=fitted,
         result="posterior",
-        sentence="what these rows say of new ones is worked out",
+        sentence="Prior and noise were chosen by the evidence; the posterior predicts.",
         facts=facts,
-        rows=(("time", f"{seconds:.1f} s"),),
-        path=Path({"step": np.zeros(0), "cost": np.zeros(0)}, 0, "minus log evidence", None),
-        certified=lambda: Certified(words, entries),
+        rows=(("steps", f"{steps} in {seconds:.1f} s"),),
+        path=Path(history, kept, AXIS, picture, lines),
+        certified=lambda: certified,
         story=_story(job),
         notes=tuple(notes),
     )
+
+
+def _history(records: Sequence[TuningRecord]) -> dict[str, Rows]:
+    columns = {name: np.array([getattr(record, name) for record in records]) for name in ("cost", "noise", "seconds")}
+    return {"evaluation": np.arange(1.0, len(records) + 1.0), **columns}
 
 
 def _story(job: Job) -> str:

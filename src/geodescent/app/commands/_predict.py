@@ -10,9 +10,9 @@ import polars as pl
 
 from geodescent._errors import InputError
 from geodescent._files import put_whole
-from geodescent.app._scores import metrics_of
+from geodescent.app._scores import measured_beside
 from geodescent.app.fitted import Predicted
-from geodescent.app.report import Answer
+from geodescent.app.report import Answer, metrics_of
 from geodescent.app.runs import Run, load
 from geodescent.app.tables import RawTable, read_table, shown
 
@@ -107,7 +107,7 @@ def _metrics(run: Run, raw: RawTable, predicted: Predicted) -> tuple[dict[str, f
     known = values >= 0 if target.classes else np.isfinite(values)
     if not known.any():
         return {}, 0
-    return metrics_of(predicted.at(known), values[known].astype(np.float64)), int(known.sum())
+    return metrics_of(measured_beside(predicted.at(known), values[known].astype(np.float64))), int(known.sum())
 
 
 def _say(

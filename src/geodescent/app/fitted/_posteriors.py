@@ -28,7 +28,7 @@ class FittedRegression:
     @property
     def importance(self) -> Rows | None:
         """The scale of each input."""
-        found: Rows = self.posterior.numbers.scales.detach().numpy()
+        found: Rows = self.posterior.scales.numpy()
         return found
 
     def predicted(self, inputs: Rows, level: float = LEVEL) -> Predicted:
@@ -61,7 +61,7 @@ class FittedClasses:
     @property
     def importance(self) -> Rows | None:
         """The scale of each input."""
-        found: Rows = self.posterior.numbers.scales.detach().numpy()
+        found: Rows = self.posterior.scales.numpy()
         return found
 
     def predicted(self, inputs: Rows, level: float = LEVEL) -> Predicted:

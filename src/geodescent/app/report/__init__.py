@@ -4,10 +4,10 @@ a run. Every text of the page may come from a foreign file: it is escaped where 
 
 from geodescent.app.report._answer import Answer, summary
 from geodescent.app.report._facts import Comparison, ReportFacts, TestRows
-from geodescent.app.report._metrics import error_of, metrics_of
+from geodescent.app.report._metrics import error_of, metrics_of, row_errors
 from geodescent.app.report._page import page
 from geodescent.app.report._progress import ProgressBar
-from geodescent.pictures import BLUE, FAINT, GREEN, INK, ORANGE, draw_fit, draw_flow, png
+from geodescent.pictures import BLUE, FAINT, GREEN, INK, ORANGE, draw_evidence, draw_fit, draw_flow, png
 
 __all__ = [
     "BLUE",
@@ -20,11 +20,13 @@ __all__ = [
     "ProgressBar",
     "ReportFacts",
     "TestRows",
+    "draw_evidence",
     "draw_fit",
     "draw_flow",
     "error_of",
     "metrics_of",
     "page",
     "png",
+    "row_errors",
     "summary",
 ]

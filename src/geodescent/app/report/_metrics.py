@@ -53,12 +53,20 @@ def error_of(rows: TestRows) -> tuple[float, float]:
     """
     n = len(rows.measured)
     with np.errstate(all="ignore"):
-        each = (rows.measured - rows.mean) ** 2 if rows.probabilities is None else log_losses(rows.probabilities, rows)
+        each = row_errors(rows)
         mean = np.mean(each)
         spread = np.std(each, ddof=1) / np.sqrt(n) if n > 1 else np.float64("nan")
         if rows.probabilities is not None:
             return float(mean), float(spread)
         return float(np.sqrt(mean)), float(spread / (2.0 * np.sqrt(mean))) if mean > 0.0 else 0.0
+
+
+def row_errors(rows: TestRows) -> Floats:
+    """Of each row its squared error, or `−log p` of its class, (n,)."""
+    if rows.probabilities is not None:
+        return log_losses(rows.probabilities, rows)
+    found: Floats = (rows.measured - rows.mean) ** 2
+    return found
 
 
 def log_losses(probabilities: Floats, rows: TestRows) -> Floats:

@@ -11,8 +11,8 @@ from torch import nn
 
 from geodescent._errors import InputError
 from geodescent.app.fitted import LEVEL, Fitted, FittedNetwork, Predicted, Rows
+from geodescent.app.runs._as_frame import AnyTable, as_frame
 from geodescent.app.runs._config import Config
-from geodescent.app.tables import AnyTable, as_frame
 
 
 @dataclass(frozen=True, repr=False)
@@ -50,7 +50,7 @@ class Run:
     @property
     def columns(self) -> tuple[str, ...]:
         """Names of the columns that predictions are made from."""
-        return self.config.encoding.sources
+        return tuple(rule.name for rule in self.config.encoding.used)
 
     @property
     def model(self) -> nn.Module:

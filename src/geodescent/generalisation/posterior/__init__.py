@@ -9,9 +9,10 @@ from geodescent.generalisation.posterior._evidence import Evidence
 from geodescent.generalisation.posterior._numbers import PriorNumbers
 from geodescent.generalisation.posterior._posterior import Posterior
 from geodescent.generalisation.posterior._tuning import TuningRecord
-from geodescent.generalisation.posterior.classes import ClassPosterior, class_posterior_of
+from geodescent.generalisation.posterior.classes import Calibration, ClassPosterior, class_posterior_of
 
 __all__ = [
+    "Calibration",
     "ClassPosterior",
     "Evidence",
     "Posterior",

@@ -9,7 +9,7 @@ import polars as pl
 from numpy.typing import ArrayLike
 
 from geodescent._errors import InputError
-from geodescent.app.tables._read import read_table
+from geodescent.app.tables import read_table
 
 
 @runtime_checkable
