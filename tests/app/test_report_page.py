@@ -20,7 +20,7 @@ from geodescent import InputError
 from geodescent.app.report import INK, Comparison, ReportFacts, TestRows, error_of, metrics_of, page
 from geodescent.app.report._drawing import MUTED, drawn_rows, tick_text
 from geodescent.app.report._figures_of_classes import DARK_CELL, SHADES
-from geodescent.app.report._figures_of_runs import history_picture, importance_picture
+from geodescent.app.report._figures_of_runs import comparisons_picture, history_picture, importance_picture
 from geodescent.app.report._markup import numeral, percent, shortened, visible, with_error
 from geodescent.app.report._metrics import confusion_of
 from geodescent.app.report._page_numbers import left_out_against_test
@@ -397,6 +397,36 @@ def test_points_of_a_history_without_a_number_are_left_out_and_counted():
     for kept in (0, 4, -1):
         assert "the kept point is not among these" in history_picture({"cost": costs}, kept, "cost").caption
     assert "No point" in history_picture({"cost": np.full(3, np.nan)}, 0, "cost").svg
+
+
+@pytest.mark.parametrize(
+    "costs", [10.0 ** np.linspace(-300, 300, 50), np.array([1e308, -1e308, 1.0]), 1.0 / np.arange(1.0, 30_001.0)]
+)
+def test_histories_that_are_long_or_of_any_size_are_drawn(costs):
+    assert "kept: " in " ".join(words_of(history_picture({"cost": costs}, 2, "cost").svg))
+
+
+@pytest.mark.parametrize("error", [np.nan, np.inf, 0.0])
+def test_differences_without_a_standard_error_are_drawn(error):
+    comparisons = (Comparison("a", {}, 1.0, error), Comparison("b", {}, np.nan, error))
+    assert {"a", "b"} <= words_of(comparisons_picture(comparisons, "rmse").svg)
+
+
+@pytest.mark.slow
+def test_predictions_and_intervals_that_are_not_finite_are_left_out_of_pictures():
+    rows = regression_rows(20)
+    lost = np.where(np.arange(20) == 3, np.nan, rows.mean)
+    assert "not known" in page(made(replace(rows, mean=lost)))
+    open_ends = replace(rows, lower=np.full(20, -np.inf), upper=rows.upper + 1e12)
+    assert_is_self_contained(page(made(open_ends)))
+
+
+def test_probabilities_that_are_not_finite_are_refused():
+    rows = class_rows(20, 3)
+    rows.probabilities[4] = np.nan
+    assert np.isnan(metrics_of(rows)["ece"])
+    with pytest.raises(InputError, match="1 of 20 test rows have a probability that is not a finite number"):
+        page(made(rows, ("a", "b", "c")))
 
 
 @pytest.mark.slow

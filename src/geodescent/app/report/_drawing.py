@@ -24,6 +24,7 @@ MOST_DRAWN = 2_000  # Rows in one picture: more lie on top of each other.
 SEED_OF_ROWS = 0  # Of the rows that are drawn where there are more; any number, the same for every page.
 DOTS = 220  # Per inch, of images inside of an SVG: sharp on paper at the size of the page.
 MUTED = "#5c6670"  # Of ticks and small text: a contrast of 5.9 on white, above the 4.5 of WCAG 2.1 level AA.
+LARGEST_ON_AXIS = 1e300  # A larger value is not drawn: the length of the axis would overflow.
 BARS = "#b9c4d0"  # Of intervals: darker than the lines of a grid, lighter than every point.
 DRAWING = {
     "svg.fonttype": "none",  # Text stays text: in the page's font, found by search, with every script of the reader.
@@ -96,8 +97,8 @@ def tick_text(value: float, _place: object = None) -> str:
 
 
 def window(values: NDArray[np.float64], margin: float = 0.06) -> tuple[float, float]:
-    """Ends of an axis that holds all finite values, with some room; of a single value, around it."""
-    finite = values[np.isfinite(values)]
+    """Ends of an axis that holds all values it can hold, with some room; of a single value, around it."""
+    finite = values[np.abs(values) < LARGEST_ON_AXIS]
     low, high = (float(finite.min()), float(finite.max())) if len(finite) else (0.0, 1.0)
     room = margin * (high - low) or 0.5 * abs(low) or 1.0
     return low - room, high + room
@@ -105,8 +106,11 @@ def window(values: NDArray[np.float64], margin: float = 0.06) -> tuple[float, fl
 
 @contextmanager
 def _style() -> Iterator[None]:
-    """Matplotlib's own settings with ours on top, whatever the user's are; a glyph that it lacks the browser has."""
-    with style.context(["default", DRAWING]), warnings.catch_warnings():
+    """Matplotlib's own settings with ours on top, whatever the user's are.
+
+    A glyph that matplotlib's font lacks the browser has, and ticks that overflow lie outside of the axis.
+    """
+    with style.context(["default", DRAWING]), warnings.catch_warnings(), np.errstate(over="ignore"):
         warnings.filterwarnings("ignore", message=r"Glyph .* missing from")
         warnings.filterwarnings("ignore", message=r"Matplotlib currently does not support .* natively")
         yield

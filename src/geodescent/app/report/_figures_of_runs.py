@@ -18,6 +18,7 @@ LONGEST_INPUT_NAME = 26  # Characters beside a bar.
 LONGEST_AXIS_LABEL = 40  # Characters along the height of the history's picture.
 DECADE = 10.0  # Ratio of the largest to the least cost from which on the axis is logarithmic.
 STANDARD_ERRORS = 2.0  # Each side of a difference: about 95 % where rows are many.
+MOST_MARKED_POINTS = 60  # Of a history: more would hide the line between them.
 COUNTERS = {"step": "step", "evaluation": "evaluation", "evaluations": "evaluation", "iteration": "iteration"}
 """Columns of a history that may be its horizontal axis, with its label; otherwise its rows are counted."""
 
@@ -61,8 +62,8 @@ def history_picture(history: Mapping[str, Floats], kept: int, axis: str) -> Pict
         _scale(axes, costs[finite], logarithmic)
         axes.grid(axis="y", color=FAINT, linewidth=0.6)
         axes.xaxis.set_major_locator(MaxNLocator(nbins=7, steps=[1, 2, 5, 10], integer=True, min_n_ticks=1))
-        marker = "o" if len(costs) <= 60 else ""
-        axes.plot(counter[finite], costs[finite], marker, linestyle="-", color=BLUE, linewidth=1.2, markersize=3.0)
+        marker = "o" if len(costs) <= MOST_MARKED_POINTS else ""
+        axes.plot(counter[finite], costs[finite], marker=marker, color=BLUE, linewidth=1.2, markersize=3.0)
         axes.set_xlim(*window(counter, 0.03))
         if is_kept:
             _mark_kept(axes, counter[kept], costs[kept])
@@ -80,7 +81,8 @@ def history_picture(history: Mapping[str, Floats], kept: int, axis: str) -> Pict
 def comparisons_picture(comparisons: tuple[Comparison, ...], error: str) -> Picture:
     """The run's error minus that of each baseline, with two standard errors each side."""
     differences = np.array([comparison.difference for comparison in comparisons])
-    spreads = STANDARD_ERRORS * np.nan_to_num(np.array([comparison.standard_error for comparison in comparisons]))
+    spreads = STANDARD_ERRORS * np.array([comparison.standard_error for comparison in comparisons])
+    spreads = np.where(np.isfinite(spreads), spreads, 0.0)
     names = [shortened(comparison.name, LONGEST_INPUT_NAME) for comparison in comparisons]
 
     def paint(picture: Figure) -> None:
@@ -139,7 +141,7 @@ def _scale(axes: Axes, costs: Floats, logarithmic: bool) -> None:
         axes.set_ylim(*window(costs))
         return
     axes.set_yscale("log")
-    few = np.log10(costs.max() / costs.min()) < 2.0
+    few = np.log10(costs.max()) - np.log10(costs.min()) < 2.0
     axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if few else (1.0,), numticks=7))
     axes.yaxis.set_minor_locator(NullLocator())
     axes.yaxis.set_major_formatter(FuncFormatter(tick_text))

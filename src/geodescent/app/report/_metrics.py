@@ -85,7 +85,7 @@ def calibration_of(probabilities: Floats, rows: TestRows) -> CalibrationBins:
     """Rows in ten bins of equal width by the probability of the most probable class; empty bins are left out."""
     top = probabilities.max(axis=1)
     right = (rows.measured == rows.mean).astype(np.float64)
-    bins = np.clip((top * CALIBRATION_BINS).astype(np.int64), 0, CALIBRATION_BINS - 1)
+    bins = np.clip((np.nan_to_num(top) * CALIBRATION_BINS).astype(np.int64), 0, CALIBRATION_BINS - 1)
     counts = np.bincount(bins, minlength=CALIBRATION_BINS)
     held = counts > 0
     claimed, came_true = (np.bincount(bins, values, CALIBRATION_BINS)[held] / counts[held] for values in (top, right))

@@ -1,5 +1,7 @@
 """report.html: what was fitted, how good it is and what it rests on, as one page that needs nothing else."""
 
+import numpy as np
+
 from geodescent._errors import InputError
 from geodescent._version import __version__
 from geodescent.app.report._facts import ReportFacts
@@ -60,6 +62,11 @@ def _require_one_kind(facts: ReportFacts) -> None:
         raise InputError(
             f"A page was asked for {len(facts.classes)} classes, but the test rows hold probabilities of {width}: pass "
             "one column for each class, or neither classes nor probabilities for a regression."
+        )
+    if probabilities is not None and (wrong := int(np.sum(~np.isfinite(probabilities).all(axis=1)))):
+        raise InputError(
+            f"{wrong} of {len(probabilities)} test rows have a probability that is not a finite number: leave them "
+            "out, or fit with other inputs."
         )
 
 
