@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from geodescent._memory import MB, highest_bytes
-from geodescent.app._scores import baselines, difference
+from geodescent.app._scores import baselines, difference, measured_beside
 from geodescent.app.commands._job import Job
 from geodescent.app.commands._outcome import Certified, Outcome
 from geodescent.app.fitted import Predicted

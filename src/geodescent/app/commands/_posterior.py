@@ -29,9 +29,7 @@ def posterior_regression(job: Job, options: Mapping[str, Any]) -> Outcome:
     """The posterior of a regression."""
     begin, (inputs, targets, weights) = time.perf_counter(), _training(job)
     with _shown(job, options) as record:
-        posterior = posterior_of(
-            inputs, targets, weights, starts=STARTS, seed=job.asked.seed, callback=record
-        )
+        posterior = posterior_of(inputs, targets, weights, starts=STARTS, seed=job.asked.seed, callback=record)
     fitted, seconds = FittedRegression(posterior), time.perf_counter() - begin
     share, name, spread = posterior.noise, shown(job.table.target.name), float(targets.std())
     entries = {
