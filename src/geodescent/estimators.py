@@ -21,8 +21,6 @@ except ImportError as missing:
 
 FEWEST_SAMPLES_OF_A_FIT = 3  # Rows without which there is nothing to learn from.
 MODES = ("auto", "posterior", "exact")
-NOISE_FREE, PREDICTABLE = 2e-6, 1e-4
-"""Shares of the targets' variance: noise, and the mean square of rows left out, below which all is interpolated."""
 UNITS = 64  # Of each of two hidden layers of a network that interpolates.
 EXACT_COST, EXACT_STEPS, EXACT_SECONDS = 1e-24, 300, 30.0
 """Where interpolation ends, in units of the targets' variance, and its most steps and seconds."""
@@ -79,8 +77,8 @@ class GeoRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
             max_seconds=self.max_seconds,
         )
         self.left_out_score_ = self.posterior_.left_out_score
-        noise_free = self.posterior_.noise <= NOISE_FREE and 1.0 - self.left_out_score_ <= PREDICTABLE
-        self.mode_ = self.mode if self.mode != "auto" else "exact" if noise_free else "posterior"
+        found = "exact" if self.posterior_.is_noise_free else "posterior"
+        self.mode_ = found if self.mode == "auto" else self.mode
         if self.mode_ == "exact":
             self._interpolate(torch.from_numpy(checked), torch.from_numpy(np.array(targets, np.float64)), weights)
         return self

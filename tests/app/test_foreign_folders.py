@@ -135,7 +135,7 @@ SPOILT = {
     "one entry more": ("config.json", changed("config.json", lambda c: c.update(depth=3))),
     "a list": ("config.json", lambda folder: (folder / "config.json").write_text("[1, 2]")),
     "an older format": ("config.json", changed("config.json", lambda c: c.update(format=1))),
-    "an entry less": ("config.json", changed("config.json", lambda c: c.pop("digest"))),
+    "an entry less": ("config.json", changed("config.json", lambda c: c["data"].pop("digest"))),
     "no network": ("config.json", changed("config.json", lambda c: c.update(network=[4, 4]))),
     "no target": ("config.json", changed("config.json", lambda c: c.update(target={}))),
     "no columns": ("config.json", changed("config.json", lambda c: c["encoding"].update(columns=[]))),
@@ -148,7 +148,7 @@ SPOILT = {
     "widths in words": ("config.json", changed("config.json", lambda c: c["network"].update(hidden=["four"]))),
     "half a width": ("config.json", changed("config.json", lambda c: c["network"].update(hidden=[4.5]))),
     "another dtype": ("config.json", changed("config.json", lambda c: c["network"].update(dtype="float16"))),
-    "a seed in words": ("config.json", changed("config.json", lambda c: c.update(seed="one"))),
+    "a seed in words": ("config.json", changed("config.json", lambda c: c["data"].update(seed="one"))),
     "no scaling": ("config.json", changed("config.json", lambda c: c.update(scaled={}))),
     "a scaling of other columns": (
         "config.json",

@@ -1,4 +1,5 @@
 import io
+import re
 import struct
 
 import numpy as np
@@ -107,10 +108,12 @@ def test_names_at_the_ends_never_overlap():
 def bar_after(*records, target_cost=1e-8, until=None):
     """What is left on the screen: ten columns of a bar, and words."""
     screen = io.StringIO()
-    with ProgressBar("C_lin", target_cost, until, console=Console(file=screen, width=80)) as bar:
+    console = Console(file=screen, width=80, force_terminal=True, color_system=None)
+    with ProgressBar("C_lin", target_cost, until, console=console) as bar:
         for record in records:
             bar(record)
-    return screen.getvalue()
+    shown = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", screen.getvalue())
+    return shown.rstrip().split("\r")[-1]
 
 
 def test_the_bar_shows_step_cost_c_lin_and_validation_cost():

@@ -18,7 +18,7 @@ from geodescent.app.runs import RunFolder
 COMMON = {"config.json", "split.json", "history.jsonl", "certificate.json", "report.html", "result.json"}
 FILES = {
     "exact": COMMON | {"weights.safetensors", "calibration.json", "curve.png", "state"},
-    "posterior": COMMON - {"history.jsonl"} | {"posterior.safetensors"},
+    "posterior": COMMON | {"posterior.safetensors", "curve.png"},
 }
 
 

@@ -26,7 +26,13 @@ OTHER_IDIOMS = {
     "curves/_least_squares.py",
     "estimators.py",
 }  # their signatures are other people's
-RESULTS = {"Solution", "Flow", "Certificate", "LeastSquaresResult"}  # results have as many fields as there is to tell
+RESULTS = {
+    "Solution",
+    "Flow",
+    "Certificate",
+    "LeastSquaresResult",
+    "ReportFacts",
+}  # results have as many fields as there is to tell
 REPEATED = 8  # identical lines in a row that stand twice
 SUPPRESSIONS, CASTS, ANYS = 5, 8, 110  # at most; of `cast` and `Any` there were as many before the house had rooms
 

@@ -25,7 +25,7 @@ from geodescent.app.commands import (
     network_choice,
     predicted_table,
 )
-from geodescent.app.fitted import LEVEL
+from geodescent.app.fitted import INTERVAL_LEVEL
 from geodescent.app.report import Answer
 from geodescent.app.tables import DATA_SETS
 
@@ -53,7 +53,7 @@ def options_of_all(
     """What goes before the name of a command."""
 
 
-WIDTHS = {"digits": "256,256"}
+HIDDEN_WIDTHS = {"digits": "256,256"}
 """Hidden widths that nobody chose, where they are others than 64,64: 64 pixels and ten classes ask for more."""
 Activation = Literal["tanh", "relu", "gelu", "silu", "sigmoid"]
 DATA_HELP = f"A .csv, .tsv, .parquet or .npz file, or one of {', '.join(DATA_SETS)}."
@@ -65,7 +65,7 @@ TaskOption = Annotated[
     Literal["auto", "regression", "classification"], typer.Option("--task", help="auto: by the column to predict.")
 ]
 HiddenOption = Annotated[
-    str | None, typer.Option("--hidden", metavar="WIDTHS", help="Such as 64,64 (default; digits: 256,256).")
+    str | None, typer.Option("--hidden", metavar="HIDDEN_WIDTHS", help="Such as 64,64 (default; digits: 256,256).")
 ]
 ActivationOption = Annotated[Activation | None, typer.Option("--activation", help="Between the layers (tanh).")]
 TestSizeOption = Annotated[float, typer.Option("--test-size", help="Fraction of the test part.")]
@@ -198,7 +198,9 @@ def predict(
     out: Annotated[
         str | None, typer.Option("--out", metavar="FILE", help=".csv, .tsv or .parquet (default: DATA-predicted.csv).")
     ] = None,
-    level: Annotated[float, typer.Option("--level", help="Share of new targets inside the intervals.")] = LEVEL,
+    level: Annotated[
+        float, typer.Option("--level", help="Share of new targets inside the intervals.")
+    ] = INTERVAL_LEVEL,
     as_json: JsonOption = False,
 ) -> None:
     """Predict the rows of another table: the table back, with predictions and intervals, or probabilities."""
@@ -219,7 +221,7 @@ def main() -> None:
 def _widths(hidden: str | None, data: str) -> tuple[int, ...]:
     """Of the hidden layers. Raises a usage error for what is no list of numbers."""
     try:
-        return tuple(int(width) for width in (hidden or WIDTHS.get(data, "64,64")).split(",") if width.strip())
+        return tuple(int(width) for width in (hidden or HIDDEN_WIDTHS.get(data, "64,64")).split(",") if width.strip())
     except ValueError as error:
         raise typer.BadParameter(f"--hidden takes widths such as 64,64: got {hidden!r}.") from error
 

@@ -2,20 +2,20 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from geodescent._memory import MB, highest_bytes
+from geodescent.app._entries import Entries
 from geodescent.app._scores import baselines, difference, measured_beside
 from geodescent.app.commands._job import Job
-from geodescent.app.commands._outcome import Certified, Outcome
+from geodescent.app.commands._outcome import Certified, FitOutcome
 from geodescent.app.fitted import Predicted
 from geodescent.app.report import Comparison, ReportFacts, TestRows, metrics_of, page, png, summary
 from geodescent.app.tables import shown
 
 
-def closed(job: Job, outcome: Outcome) -> dict[str, Any]:
+def closed(job: Job, outcome: FitOutcome) -> Entries:
     """All that the command answers; what cannot be saved or shown is a note."""
     folder = job.folder
     job.begin(outcome.config)
@@ -73,7 +73,7 @@ class Judged:
     rows: TestRows | None
 
 
-def _judged(job: Job, outcome: Outcome) -> Judged:
+def _judged(job: Job, outcome: FitOutcome) -> Judged:
     table = job.table
     inputs, targets = table.inputs[table.split.test], table.targets[table.split.test].astype(np.float64)
     predicted = outcome.fitted.predicted(inputs)
@@ -100,7 +100,7 @@ def verdict(comparisons: tuple[Comparison, ...], predicted: Predicted) -> str:
     return f"At least as good as {listed} on the test rows; {worst.name} is closest, its {error} higher by {apart}."
 
 
-def _report(job: Job, outcome: Outcome, judged: Judged, certified: Certified) -> ReportFacts:
+def _report(job: Job, outcome: FitOutcome, judged: Judged, certified: Certified) -> ReportFacts:
     table, rows = job.table, judged.rows
     assert rows is not None
     importance = outcome.fitted.importance
@@ -128,15 +128,15 @@ def _report(job: Job, outcome: Outcome, judged: Judged, certified: Certified) ->
     )
 
 
-def _choices(job: Job, outcome: Outcome) -> tuple[tuple[str, str, str], ...]:
+def _choices(job: Job, outcome: FitOutcome) -> tuple[tuple[str, str, str], ...]:
     """What was chosen, its value, and the option that changes it."""
     config, target = outcome.config, job.table.target
     chosen = [
         ("column to predict", shown(target.name), "--target"),
         ("task", target.task, "--task"),
         ("mode", config.mode, "--mode"),
-        ("share of test rows", f"{config.test_size:g}", "--test-size"),
-        ("seed of split and start", str(config.seed), "--seed"),
+        ("share of test rows", f"{config.data.test_size:g}", "--test-size"),
+        ("seed of split and start", str(config.data.seed), "--seed"),
     ]
     if config.network is not None:
         chosen += [
@@ -151,7 +151,7 @@ def _choices(job: Job, outcome: Outcome) -> tuple[tuple[str, str, str], ...]:
     return tuple(chosen)
 
 
-def summed_up(job: Job, outcome: Outcome, content: Mapping[str, Any], words: str) -> str:
+def summed_up(job: Job, outcome: FitOutcome, content: Entries, words: str) -> str:
     """The answer in rows of a name and a text, the verdict last."""
     metrics = ", ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in content["test"].items())
     error = "rmse" if not job.table.target.classes else "log loss"

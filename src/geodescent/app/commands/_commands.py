@@ -3,20 +3,19 @@
 import shlex
 import sys
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from geodescent import doors
 from geodescent._files import own_file
 from geodescent._memory import MB, highest_bytes
+from geodescent.app._entries import Entries
 from geodescent.app.commands._close import closed, summed_up
 from geodescent.app.commands._job import DataOptions, Job, ScaledTable
 from geodescent.app.commands._network import FlowOptions, NetworkOptions, fitted_network, followed_flow
 from geodescent.app.commands._opening import opening
-from geodescent.app.commands._outcome import Outcome
-from geodescent.app.commands._posterior import is_noise_free, posterior_classes, posterior_regression
+from geodescent.app.commands._outcome import FitOutcome
+from geodescent.app.commands._posterior import posterior_classes, posterior_regression
 from geodescent.app.fitted import NetworkChoice
 from geodescent.app.report import Answer
 from geodescent.app.runs import CERTIFICATE, CONFIG, RESULT, RunFolder, load, named_folder, read_config, read_json
@@ -56,7 +55,7 @@ class FitOptions:
     exact_only: tuple[str, ...]
 
 
-def fit_table(asked: DataOptions, options: FitOptions, run: RunOptions, answer: Answer) -> dict[str, Any]:
+def fit_table(asked: DataOptions, options: FitOptions, run: RunOptions, answer: Answer) -> Entries:
     """`geodescent fit`: the answer, a mapping for JSON."""
     job = _job("fit", asked, run, answer)
     with job.folder.alone():
@@ -71,21 +70,19 @@ def fit_table(asked: DataOptions, options: FitOptions, run: RunOptions, answer: 
         return _finished(job, _fitted(job, mode, options, answer))
 
 
-def follow_flow(asked: DataOptions, options: FlowOptions, run: RunOptions, answer: Answer) -> dict[str, Any]:
+def follow_flow(asked: DataOptions, options: FlowOptions, run: RunOptions, answer: Answer) -> Entries:
     """`geodescent flow`: the answer, a mapping for JSON."""
     job = _job("flow", asked, run, answer)
     with job.folder.alone():
         return _finished(job, followed_flow(job, options))
 
 
-def certify_table(
-    asked: DataOptions, choice: NetworkChoice, target_cost: float | None, answer: Answer
-) -> dict[str, Any]:
+def certify_table(asked: DataOptions, choice: NetworkChoice, target_cost: float | None, answer: Answer) -> Entries:
     """`geodescent certify` of data, or of a run: the answer, a mapping for JSON."""
     started = time.perf_counter()
     if asked.data not in DATA_SETS and Path(asked.data).is_dir():
         run = load(asked.data)
-        found: Mapping[str, Any] = read_json(run.path, CERTIFICATE)
+        found: Entries = read_json(run.path, CERTIFICATE)
         answer.say(_words(found))
         folder: str | None = str(run.path)
     else:
@@ -129,14 +126,14 @@ def _mode(options: FitOptions, job: Job) -> tuple[str, str]:
     return "auto", ""
 
 
-def _fitted(job: Job, mode: str, options: FitOptions, answer: Answer) -> Outcome:
+def _fitted(job: Job, mode: str, options: FitOptions, answer: Answer) -> FitOutcome:
     if mode == "exact":
         return fitted_network(job, options.network)
     kept = {"max_seconds": options.network.max_seconds}
     if job.table.target.classes:
         return posterior_classes(job, kept)
     outcome = posterior_regression(job, kept)
-    if mode == "auto" and is_noise_free(outcome):
+    if mode == "auto" and outcome.certified().entries["noise_free"]:
         answer.say("mode: exact, since the evidence finds no noise in the target; --mode posterior changes it.")
         return fitted_network(job, options.network)
     if mode == "auto":
@@ -145,7 +142,7 @@ def _fitted(job: Job, mode: str, options: FitOptions, answer: Answer) -> Outcome
     return outcome
 
 
-def _finished(job: Job, outcome: Outcome) -> dict[str, Any]:
+def _finished(job: Job, outcome: FitOutcome) -> Entries:
     content = closed(job, outcome)
     job.answer.say("\n" + summed_up(job, outcome, content, outcome.certified().words))
     if outcome.result == "interrupted":
@@ -155,7 +152,7 @@ def _finished(job: Job, outcome: Outcome) -> dict[str, Any]:
     return content
 
 
-def _ended(job: Job) -> dict[str, Any] | None:
+def _ended(job: Job) -> Entries | None:
     """The result of the run that is resumed, where it had ended."""
     folder = job.folder
     if not folder.resumed or not own_file(folder.path / RESULT):
@@ -164,10 +161,10 @@ def _ended(job: Job) -> dict[str, Any] | None:
     return None if result.get("result") in UNFINISHED else result
 
 
-def _again(result: Mapping[str, Any]) -> str:
+def _again(result: Entries) -> str:
     lines = [f"{name}: {value}" for name, value in dict(result.get("test", {})).items()]
     return "\n".join([*lines, str(result.get("verdict", ""))])
 
 
-def _words(certificate: Mapping[str, Any]) -> str:
+def _words(certificate: Entries) -> str:
     return "\n".join(f"{name.replace('_', ' ')}: {value}" for name, value in certificate.items())

@@ -1,19 +1,20 @@
 """What a command works on: a table made ready, the folder of its run, and what is said meanwhile."""
 
 import platform
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
 
 from geodescent._errors import InputError
 from geodescent._version import __version__
+from geodescent.app._entries import Entries
 from geodescent.app.fitted import Dtype, Mode, NetworkChoice, ScaledData, common_factor, standardise
 from geodescent.app.report import Answer
-from geodescent.app.runs import Config, RunFolder, digest_of
+from geodescent.app.runs import Config, DataFacts, RunFolder, digest_of
 from geodescent.app.tables import PreparedTable
 
 
@@ -76,21 +77,16 @@ class Job:
         with self.noting(f"config.json and split.json are not saved in {self.folder.path}"):
             self.folder.begin(config, self.table.split)
 
-    def config(
-        self, mode: Mode, options: Mapping[str, Any], network: NetworkChoice | None, scaled: ScaledData | None
-    ) -> Config:
+    def config(self, mode: Mode, options: Entries, network: NetworkChoice | None, scaled: ScaledData | None) -> Config:
         """What is kept of the run."""
         return Config(
             command=self.command,
-            data=self.table.raw.name,
-            digest=digest_of(self.table),
+            data=DataFacts(self.table.raw.name, digest_of(self.table), self.asked.seed, self.asked.test_size),
             mode=mode,
             target=self.table.target,
             encoding=self.table.encoding,
             network=network,
             scaled=scaled,
-            seed=self.asked.seed,
-            test_size=self.asked.test_size,
             options=options,
             versions={"geodescent": __version__, "torch": torch.__version__, "python": platform.python_version()},
         )

@@ -1,7 +1,7 @@
 """The exact mode: a network through all digits of the targets; and the flow itself."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from typing import Any
@@ -13,11 +13,12 @@ from geodescent import doors
 from geodescent._errors import InputError
 from geodescent._files import own_file
 from geodescent._record import StepRecord
+from geodescent.app._entries import Entries
 from geodescent.app.commands._job import Job, ScaledTable
-from geodescent.app.commands._outcome import Certified, Outcome, Path
+from geodescent.app.commands._outcome import Certified, FitOutcome, Path
 from geodescent.app.fitted import FittedNetwork, NetworkChoice
 from geodescent.app.report import ProgressBar, draw_fit, draw_flow
-from geodescent.app.runs import CONFIG, STATE, Config, read_config
+from geodescent.app.runs import CONFIG, STATE_FOLDER, Config, read_config
 from geodescent.generalisation import FEWEST, ChosenStart
 from geodescent.outputs import SampleMap
 from geodescent.theory import stopping_time
@@ -45,7 +46,7 @@ class NetworkOptions:
     max_steps: int = MOST_STEPS
     max_seconds: float | None = None
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> Entries:
         """What config.json keeps of it beside the network."""
         return {name: value for name, value in asdict(self).items() if name != "choice"}
 
@@ -91,15 +92,15 @@ class Start:
     chosen: ChosenStart | None = field(default=None)
 
     @classmethod
-    def of(cls, job: Job, choice: NetworkChoice, options: Mapping[str, Any], *, suited: bool) -> "Start":
+    def of(cls, job: Job, choice: NetworkChoice, options: Entries, *, suited: bool) -> "Start":
         """The network of this choice, its first layer suited to the data where asked."""
         data = ScaledTable.of(job.table, choice)
         config = job.config("exact", options, choice, data.scaled)
-        network = choice.network(config.n_inputs, config.n_outputs, config.seed).to(choice.device)
+        network = choice.network(config.n_inputs, config.n_outputs, config.data.seed).to(choice.device)
         return cls(job, network, data, config, doors.initialise(network, data.X, data.y) if suited else None)
 
 
-def fitted_network(job: Job, options: NetworkOptions) -> Outcome:
+def fitted_network(job: Job, options: NetworkOptions) -> FitOutcome:
     """To the least-squares minimum, or until validation cost rises."""
     start = Start.of(job, options.choice, options.as_dict(), suited=options.start == "data")
     _require_same(job, start.config)
@@ -117,7 +118,7 @@ def fitted_network(job: Job, options: NetworkOptions) -> Outcome:
             max_seconds=options.max_seconds,
             stop="validation" if by_validation else "cost",
             callback=_both(recorder, bar),
-            checkpoint=job.folder.path / STATE,
+            checkpoint=job.folder.path / STATE_FOLDER,
         )
     resumed = solution.steps if recorder.first is None else recorder.first - 1
     facts = {
@@ -148,7 +149,7 @@ class FlowOptions:
     max_seconds: float | None
 
 
-def followed_flow(job: Job, options: FlowOptions) -> Outcome:
+def followed_flow(job: Job, options: FlowOptions) -> FitOutcome:
     """Along the adapted flow itself, from torch's start."""
     kept = {name: value for name, value in asdict(options).items() if name != "choice"}
     start = Start.of(job, options.choice, kept, suited=False)
@@ -186,13 +187,13 @@ def followed_flow(job: Job, options: FlowOptions) -> Outcome:
 def _outcome(
     start: Start,
     ended: doors.Solution | doors.Flow,
-    facts: Mapping[str, Any],
+    facts: Entries,
     path: Path,
     theta: Any,
     *,
     interpolates: bool,
     rows: tuple[tuple[str, str], ...] = (),
-) -> Outcome:
+) -> FitOutcome:
     """The outcome of a network that stands at its end."""
     begin = time.perf_counter()
     fitted, notes = FittedNetwork(start.network.eval(), start.data.scaled), [*facts["stats"]["notes"]]
@@ -203,7 +204,7 @@ def _outcome(
     target = facts["target_cost"]
     shown = f"{facts['cost0']:.4g} → {facts['cost']:.4g}" + (f"  (target {target:.3g})" if target else "")
     seconds = ended.seconds + time.perf_counter() - begin
-    return Outcome(
+    return FitOutcome(
         config=start.config,
         fitted=fitted,
         result=ended.result.name,
@@ -217,7 +218,7 @@ def _outcome(
     )
 
 
-def _story(start: Start, facts: Mapping[str, Any]) -> str:
+def _story(start: Start, facts: Entries) -> str:
     table, config = start.job.table, start.config
     kind = f"which of {config.n_outputs} classes a row belongs to" if table.target.classes else "a number for each row"
     return (
@@ -233,12 +234,12 @@ def _require_same(job: Job, config: Config) -> None:
     if not job.folder.resumed or not own_file(job.folder.path / CONFIG):
         return
     there, here = read_config(job.folder.path).as_dict(), config.as_dict()
-    if there["digest"] != here["digest"]:
+    if there["data"]["digest"] != here["data"]["digest"]:
         raise InputError(
-            f"{job.folder.path} holds a run of another table, {there['data']}: give the data that it was begun with, "
-            "or choose another folder with --out."
+            f"{job.folder.path} holds a run of another table, {there['data']['name']}: give the data that it was begun "
+            "with, or choose another folder with --out."
         )
-    named = ("command", "mode", "target", "network", "seed", "test_size")
+    named = ("command", "mode", "target", "network", "data")
     other = [name for name in named if there[name] != here[name]]
     if other:
         found = ", ".join(f"{name} {there[name]} there and {here[name]} here" for name in other)

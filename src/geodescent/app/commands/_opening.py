@@ -3,7 +3,7 @@
 from geodescent.app.commands._job import DataOptions
 from geodescent.app.tables import DATA_SETS, PreparedTable, shown
 
-MOST_COLUMNS = 25  # Of which a line each is printed: of more, the first ones, and the report lists all.
+MOST_LINES = 25  # Of which a line each is printed: of more, the first ones, and the report lists all.
 WIDEST_NAME = 24  # Letters of a column's name in the terminal.
 
 
@@ -22,8 +22,8 @@ def _columns(table: PreparedTable) -> list[str]:
     names = [name if len(name) <= WIDEST_NAME else f"{name[: WIDEST_NAME - 1]}…" for name in names]
     wide, wide_kind = max(map(len, [*names, "column"])), max(len(kind) for _, kind, _ in [*rows, ("", "kind", "")])
     lines = [f"{'column'.ljust(wide)}  {'kind'.ljust(wide_kind)}  what is done with it"]
-    for name, (_, kind, what) in list(zip(names, rows, strict=True))[:MOST_COLUMNS]:
+    for name, (_, kind, what) in list(zip(names, rows, strict=True))[:MOST_LINES]:
         lines.append(f"{name.ljust(wide)}  {kind.ljust(wide_kind)}  {what}")
-    if len(rows) > MOST_COLUMNS:
+    if len(rows) > MOST_LINES:
         lines.append(f"… {len(rows)} columns in all: the report lists them")
     return lines

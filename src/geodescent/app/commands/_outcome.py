@@ -2,8 +2,9 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from geodescent.app._entries import Entries
 from geodescent.app.fitted import Fitted, Rows
 from geodescent.app.runs import Config
 
@@ -21,7 +22,7 @@ class Certified:
     """
 
     words: str
-    entries: Mapping[str, Any]
+    entries: Entries
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ class Path:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class FitOutcome:
     """What a fit comes to.
 
     Attributes:
@@ -63,7 +64,7 @@ class Outcome:
     fitted: Fitted
     result: str
     sentence: str
-    facts: Mapping[str, Any]
+    facts: Entries
     rows: tuple[tuple[str, str], ...]
     path: Path
     certified: Callable[[], Certified]

@@ -1,39 +1,38 @@
 """The posterior mode: what noisy data bear, with error bars."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from functools import partial
-from typing import Any
 
 import numpy as np
 import torch
 
 from geodescent._deadline import within
 from geodescent._threads import suited_threads
+from geodescent.app._entries import Entries
 from geodescent.app.commands._job import Job
-from geodescent.app.commands._outcome import Certified, Outcome, Path
+from geodescent.app.commands._outcome import Certified, FitOutcome, Path
 from geodescent.app.fitted import FittedClasses, FittedRegression, Rows
 from geodescent.app.report import ProgressBar, draw_evidence
 from geodescent.app.tables import shown
 from geodescent.generalisation import TuningRecord, class_posterior_of, posterior_of
 
-NOISE_FREE, PREDICTABLE = 2e-6, 1e-4
-"""Shares of the targets' variance: noise, and the mean square of rows left out, below which all is interpolated."""
-STARTS = 5  # Networks whose posteriors are averaged, as by `gd.fit_posterior`.
+AVERAGED = 5  # Networks whose posteriors are averaged, as by `gd.fit_posterior`.
 AXIS = "minus log evidence, but for a constant"
 
 
-def posterior_regression(job: Job, options: Mapping[str, Any]) -> Outcome:
+def posterior_regression(job: Job, options: Entries) -> FitOutcome:
     """The posterior of a regression."""
     begin, (inputs, targets, weights) = time.perf_counter(), _training(job)
     with _shown(job, options) as record:
-        posterior = posterior_of(inputs, targets, weights, starts=STARTS, seed=job.asked.seed, callback=record)
+        posterior = posterior_of(inputs, targets, weights, starts=AVERAGED, seed=job.asked.seed, callback=record)
     fitted, seconds = FittedRegression(posterior), time.perf_counter() - begin
     share, name, spread = posterior.noise, shown(job.table.target.name), float(targets.std())
     entries = {
         "noise": share,
+        "noise_free": posterior.is_noise_free,
         "left_out_rmse": fitted.left_out,
         "left_out_score": posterior.left_out_score,
         "rows": len(targets),
@@ -51,13 +50,7 @@ def posterior_regression(job: Job, options: Mapping[str, Any]) -> Outcome:
     return _outcome(job, options, fitted, seconds, Certified(words, entries), posterior.history)
 
 
-def is_noise_free(outcome: Outcome) -> bool:
-    """Whether the evidence finds no noise, and rows left out are predicted to a hundredth of the spread."""
-    entries = outcome.certified().entries
-    return bool(entries["noise"] <= NOISE_FREE and 1.0 - entries["left_out_score"] <= PREDICTABLE)
-
-
-def posterior_classes(job: Job, options: Mapping[str, Any]) -> Outcome:
+def posterior_classes(job: Job, options: Entries) -> FitOutcome:
     """The posterior of classes."""
     begin, (inputs, targets, weights) = time.perf_counter(), _training(job)
     with _shown(job, options) as record:
@@ -90,7 +83,7 @@ def _training(job: Job) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
 
 
 @contextmanager
-def _shown(job: Job, options: Mapping[str, Any]) -> Iterator[Callable[[TuningRecord], None]]:
+def _shown(job: Job, options: Entries) -> Iterator[Callable[[TuningRecord], None]]:
     """A callback that shows the search for the numbers, inside the time that it may take."""
     count = 0
     with (
@@ -111,12 +104,12 @@ def _shown(job: Job, options: Mapping[str, Any]) -> Iterator[Callable[[TuningRec
 
 def _outcome(
     job: Job,
-    options: Mapping[str, Any],
+    options: Entries,
     fitted: FittedRegression | FittedClasses,
     seconds: float,
     certified: Certified,
     records: Sequence[TuningRecord],
-) -> Outcome:
+) -> FitOutcome:
     history = _history(records)
     notes, steps = fitted.posterior.notes, len(history["cost"])
     facts = {
@@ -131,7 +124,7 @@ def _outcome(
     kept = int(np.nanargmin(history["cost"])) if steps else 0
     picture = partial(draw_evidence, history["cost"], kept=kept, title=job.table.raw.name) if steps else None
     lines = tuple({"step": place + 1, **asdict(record)} for place, record in enumerate(records))
-    return Outcome(
+    return FitOutcome(
         config=job.config("posterior", options, None, None),
         fitted=fitted,
         result="posterior",

@@ -3,13 +3,13 @@
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import polars as pl
 
 from geodescent._errors import InputError
 from geodescent._files import put_whole
+from geodescent.app._entries import Entries
 from geodescent.app._scores import measured_beside
 from geodescent.app.fitted import Predicted
 from geodescent.app.report import Answer, metrics_of
@@ -25,7 +25,7 @@ WRITERS: dict[str, Callable[[pl.DataFrame, Path], None]] = {
 """Suffix → what writes a file of that kind."""
 
 
-def predicted_table(run_folder: str, data: str, out: str | None, level: float, answer: Answer) -> dict[str, Any]:
+def predicted_table(run_folder: str, data: str, out: str | None, level: float, answer: Answer) -> Entries:
     """Predicts the rows of a table, writes it with the predictions beside, and answers with what was found.
 
     Raises: InputError, where the run or the table cannot be read, columns are missing, or the file is there already.
@@ -63,7 +63,7 @@ def with_predictions(frame: pl.DataFrame, run: Run, predicted: Predicted) -> pl.
     """The table with columns of predictions on its right; a name that is there already gets a number."""
     classes = run.config.target.classes
     percent = f"{100.0 * predicted.level:g} %"
-    columns: dict[str, Any] = {}
+    columns: Entries = {}
     if predicted.probabilities is not None:
         columns["prediction"] = np.array(classes)[predicted.mean.astype(np.int64)]
         for place, label in enumerate(classes):

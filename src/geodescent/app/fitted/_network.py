@@ -4,7 +4,6 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import torch
@@ -12,12 +11,13 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from geodescent._types import Theta
-from geodescent.app.fitted._predicted import CALIBRATION, LEVEL, WEIGHTS, Mode, Predicted, Rows
+from geodescent.app._entries import Entries
+from geodescent.app.fitted._predicted import CALIBRATION, INTERVAL_LEVEL, WEIGHTS, Mode, Predicted, Rows
 from geodescent.app.fitted._scaling import Scaling
 from geodescent.generalisation import Calibration, left_out_outputs
 from geodescent.outputs import SampleMap
 
-AT_ONCE = 10_000  # Rows that the network is called on at once.
+ROWS_OF_A_CALL = 10_000  # Rows that the network is called on at once.
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ class FittedNetwork:
         """A plain network has no scales."""
         return None
 
-    def predicted(self, inputs: Rows, level: float = LEVEL) -> Predicted:
+    def predicted(self, inputs: Rows, level: float = INTERVAL_LEVEL) -> Predicted:
         """Output and interval, which is equally wide everywhere; or calibrated probabilities."""
         outputs = self.outputs(inputs)
         if self.calibration is not None:
@@ -93,7 +93,7 @@ class FittedNetwork:
         first = next(self.network.parameters())
         scaled = torch.tensor(self.scaled.inputs.apply(inputs), dtype=first.dtype, device=first.device)
         with torch.no_grad():
-            return torch.cat([self.network(part) for part in torch.split(scaled, AT_ONCE)]).double().cpu()
+            return torch.cat([self.network(part) for part in torch.split(scaled, ROWS_OF_A_CALL)]).double().cpu()
 
     def files(self) -> Mapping[str, bytes]:
         """What rows left out say, and the state of the network, which torch loads as it stands."""
@@ -108,9 +108,7 @@ class FittedNetwork:
         return {CALIBRATION: json.dumps(judgement).encode(), WEIGHTS: save(state)}
 
     @classmethod
-    def opened(
-        cls, network: nn.Module, scaled: ScaledData, judgement: Mapping[str, Any], *, n_classes: int
-    ) -> "FittedNetwork":
+    def opened(cls, network: nn.Module, scaled: ScaledData, judgement: Entries, *, n_classes: int) -> "FittedNetwork":
         """From its network and what was saved beside it. Raises ValueError, TypeError or KeyError for anything else."""
         missed = np.array(judgement["missed"], dtype=np.float64)
         if missed.ndim != 1 or not np.isfinite(missed).all() or not (np.diff(missed) >= 0.0).all():

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from safetensors.torch import save
 
-from geodescent.app.fitted._predicted import LEVEL, POSTERIOR, Mode, Predicted, Rows
+from geodescent.app.fitted._predicted import INTERVAL_LEVEL, POSTERIOR, Mode, Predicted, Rows
 from geodescent.generalisation import ClassPosterior, Posterior
 
 
@@ -31,7 +31,7 @@ class FittedRegression:
         found: Rows = self.posterior.scales.numpy()
         return found
 
-    def predicted(self, inputs: Rows, level: float = LEVEL) -> Predicted:
+    def predicted(self, inputs: Rows, level: float = INTERVAL_LEVEL) -> Predicted:
         """Mean, standard deviation and interval."""
         mean, deviation = self.posterior.moments(inputs)
         lower, upper = self.posterior.interval(inputs, level)
@@ -64,7 +64,7 @@ class FittedClasses:
         found: Rows = self.posterior.scales.numpy()
         return found
 
-    def predicted(self, inputs: Rows, level: float = LEVEL) -> Predicted:
+    def predicted(self, inputs: Rows, level: float = INTERVAL_LEVEL) -> Predicted:
         """Probabilities."""
         return Predicted.of_classes(self.posterior.probabilities(inputs).numpy())
 

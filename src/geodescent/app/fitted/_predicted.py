@@ -13,7 +13,7 @@ Rows = NDArray[np.float64]
 Mode = Literal["posterior", "exact"]
 """Noisy data by the posterior, or all digits of the targets."""
 
-LEVEL = 0.9
+INTERVAL_LEVEL = 0.9
 """Share of new targets that lies in an interval."""
 
 WEIGHTS, CALIBRATION, POSTERIOR = "weights.safetensors", "calibration.json", "posterior.safetensors"
@@ -37,7 +37,7 @@ class Predicted:
     lower: Rows | None = None
     upper: Rows | None = None
     probabilities: Rows | None = None
-    level: float = LEVEL
+    level: float = INTERVAL_LEVEL
 
     def at(self, rows: NDArray[np.bool_]) -> "Predicted":
         """Of these rows alone."""
@@ -72,7 +72,7 @@ class Fitted(Protocol):
         """The fitted scale of each input, (d,), in units of its standard deviation."""
         ...
 
-    def predicted(self, inputs: Rows, level: float = LEVEL) -> Predicted:
+    def predicted(self, inputs: Rows, level: float = INTERVAL_LEVEL) -> Predicted:
         """Of encoded inputs, (n, d)."""
         ...
 

@@ -5,7 +5,7 @@ import re
 from geodescent.app.report._facts import ReportFacts
 from geodescent.app.report._markup import escaped, isolated, listed, table
 
-MOST_COLUMNS = 400  # Of a table that are listed; of wider tables the rest is counted.
+MOST_LISTED_COLUMNS = 400  # Of a table that are listed; of wider tables the rest is counted.
 LONGEST_CELL = 300  # Characters of a text in a table: no name of a column is cut before.
 NAME_AND_TEXT = re.compile(r"(\S(?:.{0,22}\S)?)\s{2,}(\S.*)")
 """A line of a certificate that begins with a name in a column of its own."""
@@ -57,7 +57,7 @@ def columns(facts: ReportFacts) -> str:
     """What each column of the table is, and what was done with it."""
     if not facts.columns:
         return ""
-    shown = facts.columns[:MOST_COLUMNS]
+    shown = facts.columns[:MOST_LISTED_COLUMNS]
     rows = [tuple(_cell(part) for part in column) for column in shown]
     content = table(("column", "kind", "what was done with it"), rows)
     if left := len(facts.columns) - len(shown):

@@ -4,17 +4,34 @@ import dataclasses
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
+from geodescent.app._entries import Entries
 from geodescent.app.fitted import Mode, NetworkChoice, ScaledData, Scaling
 from geodescent.app.tables import Encoding, PreparedTable, TargetColumn
 
-FORMAT = 2  # Of config.json: 1 knew the data of scikit-learn alone, by their name.
+CONFIG_FORMAT = 2  # Of config.json: 1 knew the data of scikit-learn alone, by their name.
 MODES_OF_RUNS = ("posterior", "exact")
 """How a run is fitted in the end; "auto" has decided for one of them."""
 DIGEST_BYTES_OF_A_TABLE = 16  # Tables that differ have the same digest by chance alone.
+
+
+@dataclass(frozen=True)
+class DataFacts:
+    """Which table was fitted, and which rows of it.
+
+    Attributes:
+        name: of the data set, or of the file without its folder.
+        digest: of the numbers that the table was made of; another table has another one.
+        seed: of the split and of the start.
+        test_size: fraction of the rows in the test part.
+    """
+
+    name: str
+    digest: str
+    seed: int
+    test_size: float
 
 
 @dataclass(frozen=True)
@@ -23,29 +40,23 @@ class Config:
 
     Attributes:
         command: that made the run.
-        data: name of the data set, or of the file without its folder.
-        digest: of the numbers that the table was made of; another table has another one.
+        data: which table, and which rows of it.
         mode: how it is fitted.
         target: the column that is predicted.
         encoding: how the other columns become numbers.
         network, scaled: of the exact mode; None for a posterior.
-        seed: of the split and of the start.
-        test_size: fraction of the rows in the test part.
         options: of the command.
         versions: of the packages.
     """
 
     command: str
-    data: str
-    digest: str
+    data: DataFacts
     mode: Mode
     target: TargetColumn
     encoding: Encoding
     network: NetworkChoice | None
     scaled: ScaledData | None
-    seed: int
-    test_size: float
-    options: Mapping[str, Any]
+    options: Entries
     versions: Mapping[str, str]
 
     @property
@@ -64,26 +75,28 @@ class Config:
         hidden = () if self.network is None else self.network.hidden
         return "-".join(map(str, (self.n_inputs, *hidden, self.n_outputs)))
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> Entries:
         """All of it, for JSON."""
         found = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        found["data"] = dataclasses.asdict(self.data)
         found["target"], found["encoding"] = self.target.as_dict(), self.encoding.as_dict()
         found["network"] = None if self.network is None else dataclasses.asdict(self.network)
         found["scaled"] = None if self.scaled is None else self.scaled.as_dict()
         found["options"], found["versions"] = dict(self.options), dict(self.versions)
-        return {"format": FORMAT, **found}
+        return {"format": CONFIG_FORMAT, **found}
 
     @classmethod
-    def from_dict(cls, entries: Mapping[str, Any]) -> "Config":
+    def from_dict(cls, entries: Entries) -> "Config":
         """The inverse of `as_dict`. Raises ValueError, TypeError or KeyError for anything else."""
         entries = dict(entries)
-        if entries.pop("format") != FORMAT:
+        if entries.pop("format") != CONFIG_FORMAT:
             raise ValueError("its format is not the one of this version")
         network, scaled = entries["network"], entries["scaled"]
         if entries["mode"] not in MODES_OF_RUNS:
             raise ValueError(f"its mode is none of {', '.join(MODES_OF_RUNS)}")
         if (network is None) != (scaled is None) or (network is None) != (entries["mode"] == "posterior"):
             raise ValueError("network, scaling and mode do not go together")
+        entries["data"] = DataFacts(**entries["data"])
         entries["target"] = TargetColumn.from_dict(entries["target"])
         entries["encoding"] = Encoding.from_dict(entries["encoding"])
         entries["network"] = None if network is None else _network(network)
@@ -103,11 +116,11 @@ def digest_of(table: PreparedTable) -> str:
     return digest.hexdigest()
 
 
-def _network(entries: Mapping[str, Any]) -> NetworkChoice:
+def _network(entries: Entries) -> NetworkChoice:
     choice = NetworkChoice(**entries)
     return dataclasses.replace(choice, hidden=tuple(choice.hidden))
 
 
-def _scaled(entries: Mapping[str, Any]) -> ScaledData:
+def _scaled(entries: Entries) -> ScaledData:
     targets = entries["targets"]
     return ScaledData(Scaling.from_dict(entries["inputs"]), None if targets is None else Scaling.from_dict(targets))

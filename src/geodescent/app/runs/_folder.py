@@ -16,8 +16,8 @@ from geodescent.app.runs._json import as_written, encoded, strict_json
 from geodescent.app.tables import Split
 
 CONFIG, SPLIT, HISTORY, RESULT = "config.json", "split.json", "history.jsonl", "result.json"
-CERTIFICATE, CURVE, REPORT, STATE = "certificate.json", "curve.png", "report.html", "state"
-FILES = (CONFIG, SPLIT, HISTORY, RESULT, WEIGHTS, POSTERIOR, CALIBRATION, CERTIFICATE, CURVE, REPORT, STATE)
+CERTIFICATE, CURVE, REPORT, STATE_FOLDER = "certificate.json", "curve.png", "report.html", "state"
+FILES = (CONFIG, SPLIT, HISTORY, RESULT, WEIGHTS, POSTERIOR, CALIBRATION, CERTIFICATE, CURVE, REPORT, STATE_FOLDER)
 """What the folder of a run may hold; `state` is a folder, of what a run goes on from."""
 
 
@@ -48,7 +48,7 @@ class RunFolder:
                 yield
         finally:
             with suppress(OSError):
-                (self.path / STATE).rmdir()
+                (self.path / STATE_FOLDER).rmdir()
             with suppress(OSError):  # something came into it
                 for folder in made:
                     folder.rmdir()

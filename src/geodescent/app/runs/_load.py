@@ -3,7 +3,6 @@
 import json
 import os
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -14,6 +13,7 @@ from safetensors.torch import load as tensors_of
 from geodescent._budget import require
 from geodescent._errors import InputError
 from geodescent._files import own_file
+from geodescent.app._entries import Entries
 from geodescent.app.fitted import (
     CALIBRATION,
     POSTERIOR,
@@ -29,7 +29,6 @@ from geodescent.app.runs._json import as_written, encoded
 from geodescent.app.runs._run import Run
 from geodescent.generalisation import ClassPosterior, Posterior
 
-Entries = dict[str, Any]
 COPIES = 3.0  # Of a file's bytes that reading it takes: the file, its text or its tensors, and what is made of them.
 
 
@@ -121,7 +120,7 @@ def _fitted(folder: Path, config: Config) -> Fitted:
                 return FittedClasses(ClassPosterior.from_tensors(tensors))
             return FittedRegression(Posterior.from_tensors(tensors))
     with as_written(folder / CONFIG):
-        network = config.network.network(config.n_inputs, config.n_outputs, config.seed)
+        network = config.network.network(config.n_inputs, config.n_outputs, config.data.seed)
     tensors = _tensors(folder, WEIGHTS)
     try:
         network.load_state_dict(tensors)

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from torch import nn
 
 from geodescent._errors import InputError
-from geodescent.app.fitted import LEVEL, Fitted, FittedNetwork, Predicted, Rows
+from geodescent.app._entries import Entries
+from geodescent.app.fitted import INTERVAL_LEVEL, Fitted, FittedNetwork, Predicted, Rows
 from geodescent.app.runs._as_frame import AnyTable, as_frame
 from geodescent.app.runs._config import Config
 
@@ -42,10 +43,10 @@ class Run:
     train_index: NDArray[np.int64]
     test_index: NDArray[np.int64]
     history: Mapping[str, NDArray[np.float64]]
-    result: Mapping[str, Any]
+    result: Entries
 
     def __repr__(self) -> str:
-        return f"Run({str(self.path)!r}, {self.config.mode}, {self.config.target.name!r} of {self.config.data!r})"
+        return f"Run({str(self.path)!r}, {self.config.mode}, {self.config.target.name!r} of {self.config.data.name!r})"
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -68,7 +69,7 @@ class Run:
         classes = self.config.target.classes
         return np.array(classes)[mean.astype(np.int64)] if classes else mean
 
-    def predict_interval(self, table: AnyTable, level: float = LEVEL) -> tuple[Rows, Rows]:
+    def predict_interval(self, table: AnyTable, level: float = INTERVAL_LEVEL) -> tuple[Rows, Rows]:
         """Lower and upper ends, (n,) each, between which a share `level` of new targets lies."""
         found = self.predicted(table, level)
         if found.lower is None or found.upper is None:
@@ -82,7 +83,7 @@ class Run:
             raise InputError(f"{self.path} predicts numbers, not classes: use predict and predict_interval.")
         return found
 
-    def predicted(self, table: AnyTable, level: float = LEVEL) -> Predicted:
+    def predicted(self, table: AnyTable, level: float = INTERVAL_LEVEL) -> Predicted:
         """All that is said of the rows of a table."""
         if not 0.0 < level < 1.0:
             raise InputError(f"level = {level}: a share between 0 and 1 is needed, such as level=0.9.")

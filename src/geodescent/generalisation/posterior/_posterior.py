@@ -22,6 +22,8 @@ from geodescent.generalisation.posterior._tuning import TuningRecord
 MOST_FACTORED = 5000  # Rows up to which a start has one factor, 200 MB; more are conditioned on by iteration.
 MOST_ROWS = 20_000  # Rows that the posterior is conditioned on, at most: 1.6 GB for their covariance in float32.
 SURPLUS = 5  # Numbers tuned beside one for each input: left-out residuals lack so many degrees of freedom.
+NOISE_FREE, PREDICTABLE = 2e-6, 1e-4
+"""Shares of the targets' variance: noise, and the mean square of rows left out, below which there is no noise."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -118,6 +120,11 @@ class Posterior:
     def flat(self) -> bool:
         """Whether y had one axis."""
         return self.rows.flat
+
+    @property
+    def is_noise_free(self) -> bool:
+        """Whether the evidence finds no noise, and rows left out are predicted to a hundredth of the spread."""
+        return self.noise <= NOISE_FREE and 1.0 - self.left_out_score <= PREDICTABLE
 
     @property
     def scales(self) -> Tensor:
