@@ -34,7 +34,7 @@ def closed(job: Job, outcome: FitOutcome) -> Entries:
     with job.noting("there is no report"):
         page_ = None if judged.rows is None else page(_report(job, outcome, judged, certified))
     with job.noting(f"certificate, picture and report are not saved in {folder.path}"):
-        folder.describe(certificate=certified.entries, curve=curve, report=page_)
+        folder.describe(certificate={"words": certified.words, **certified.entries}, curve=curve, report=page_)
     notes = [*outcome.notes, *job.notes]
     content = {
         **outcome.facts,

@@ -82,8 +82,8 @@ def certify_table(asked: DataOptions, choice: NetworkChoice, target_cost: float 
     started = time.perf_counter()
     if asked.data not in DATA_SETS and Path(asked.data).is_dir():
         run = load(asked.data)
-        found: Entries = read_json(run.path, CERTIFICATE)
-        answer.say(_words(found))
+        found = read_json(run.path, CERTIFICATE)
+        answer.say(str(found.pop("words", "There is no certificate in words.")))
         folder: str | None = str(run.path)
     else:
         table = prepare(asked.data, target=asked.target, task=asked.task, test_size=asked.test_size, seed=asked.seed)
@@ -164,7 +164,3 @@ def _ended(job: Job) -> Entries | None:
 def _again(result: Entries) -> str:
     lines = [f"{name}: {value}" for name, value in dict(result.get("test", {})).items()]
     return "\n".join([*lines, str(result.get("verdict", ""))])
-
-
-def _words(certificate: Entries) -> str:
-    return "\n".join(f"{name.replace('_', ' ')}: {value}" for name, value in certificate.items())

@@ -81,7 +81,7 @@ class Job:
         """What is kept of the run."""
         return Config(
             command=self.command,
-            data=DataFacts(self.table.raw.name, digest_of(self.table), self.asked.seed, self.asked.test_size),
+            data=DataFacts(self.table.raw.name, self._digest(), self.asked.seed, self.asked.test_size),
             mode=mode,
             target=self.table.target,
             encoding=self.table.encoding,
@@ -90,6 +90,10 @@ class Job:
             options=options,
             versions={"geodescent": __version__, "torch": torch.__version__, "python": platform.python_version()},
         )
+
+    def _digest(self) -> str:
+        table = self.table
+        return digest_of(table.target, table.encoding, table.inputs, table.targets.astype(np.float64))
 
 
 @dataclass(frozen=True)

@@ -2,18 +2,20 @@
 
 import os
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from geodescent._errors import InputError
 from geodescent._files import put_whole
 from geodescent.app._entries import Entries
 from geodescent.app._scores import measured_beside
-from geodescent.app.fitted import Predicted
+from geodescent.app.fitted import Predicted, Rows
 from geodescent.app.report import Answer, metrics_of
-from geodescent.app.runs import Run, load
+from geodescent.app.runs import Run, digest_of, load
 from geodescent.app.tables import RawTable, read_table, shown
 
 SHOWN_ROWS = 5  # That are printed: enough to see what the columns hold.
@@ -37,7 +39,7 @@ def predicted_table(run_folder: str, data: str, out: str | None, level: float, a
     for sentence in raw.how_read:
         answer.say(sentence)
     path = _free_path(out, raw.name)
-    encoded = run.config.encoding.apply(raw.frame)
+    encoded = run.config.encoding.apply(raw.frame.drop(run.config.target.name, strict=False))
     predicted = run.fitted.predicted(encoded.inputs, level)
     for sentence in encoded.account:
         answer.say(sentence)
@@ -46,8 +48,14 @@ def predicted_table(run_folder: str, data: str, out: str | None, level: float, a
         put_whole(path, lambda draft: WRITERS[path.suffix.lower()](table, draft))
     except (OSError, pl.exceptions.PolarsError) as error:
         raise InputError(f"{path} could not be written ({error}): choose another file with --out.") from error
-    metrics, n_measured = _metrics(run, raw, predicted)
-    _say(answer, table, path, len(raw.frame.columns), metrics, n_measured)
+    measured = _measured(run, raw, encoded.inputs)
+    rows = measured_beside(predicted.at(measured.rows), measured.targets[measured.rows])
+    metrics = metrics_of(rows) if measured.rows.any() else {}
+    _say(answer, table, len(raw.frame.columns))
+    if metrics:
+        words = ", ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in metrics.items())
+        answer.say(f"\n{words}  ({measured.rows.sum()} {measured.which})")
+    answer.say(f"\nwritten to {path}")
     return {
         "run": str(run.path),
         "data": data,
@@ -98,29 +106,39 @@ def _free_path(out: str | None, name: str) -> Path:
     return path
 
 
-def _metrics(run: Run, raw: RawTable, predicted: Predicted) -> tuple[dict[str, float], int]:
-    """How well rows are predicted whose target is in the table, and their number."""
-    target = run.config.target
-    if target.name not in raw.frame.columns:
-        return {}, 0
-    values = target.values(raw.frame)
-    known = values >= 0 if target.classes else np.isfinite(values)
-    if not known.any():
-        return {}, 0
-    return metrics_of(measured_beside(predicted.at(known), values[known].astype(np.float64))), int(known.sum())
+@dataclass(frozen=True)
+class Measured:
+    """Rows whose target is in the table.
+
+    Attributes:
+        targets: NaN, or −1, where there is none, (n,).
+        rows: those that predictions are measured on, (n,).
+        which: what they are, in words.
+    """
+
+    targets: Rows
+    rows: NDArray[np.bool_]
+    which: str
 
 
-def _say(
-    answer: Answer, table: pl.DataFrame, path: Path, n_before: int, metrics: dict[str, float], n_measured: int
-) -> None:
-    """The first rows, the metrics, and where the table is."""
+def _measured(run: Run, raw: RawTable, inputs: Rows) -> Measured:
+    """Rows with a target; of the table that the run was fitted on those of the test part alone."""
+    config = run.config
+    if config.target.name not in raw.frame.columns:
+        return Measured(np.zeros(len(inputs)), np.zeros(len(inputs), dtype=np.bool_), "")
+    targets = config.target.values(raw.frame).astype(np.float64)
+    known = targets >= 0.0 if config.target.classes else np.isfinite(targets)
+    if digest_of(config.target, config.encoding, inputs, targets) != config.data.digest:
+        return Measured(targets, known, "rows whose target is in the table")
+    known[run.train_index] = False
+    return Measured(targets, known, "test rows; the others are those that the run was fitted on")
+
+
+def _say(answer: Answer, table: pl.DataFrame, n_before: int) -> None:
+    """The first rows of what was predicted."""
     new = table.columns[n_before:]
     answer.say("\n" + "  ".join(shown(name) for name in new))
     for row in table[new].head(SHOWN_ROWS).iter_rows():
         answer.say("  ".join(f"{value:.4g}" if isinstance(value, float) else shown(str(value)) for value in row))
     if len(table) > SHOWN_ROWS:
         answer.say(f"… {len(table)} rows in all")
-    if metrics:
-        words = ", ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in metrics.items())
-        answer.say(f"\n{words}  ({n_measured} rows whose target is in the table)")
-    answer.say(f"\nwritten to {path}")

@@ -41,8 +41,16 @@ class Answer:
 
 
 def wrapped(text: str) -> str:
-    """The text in lines of at most 80 columns; what goes on stands under where its line begins."""
-    return "\n".join(_wrapped_line(line) for line in text.split("\n"))
+    """The text in lines of at most 80 columns; what goes on stands under where its line begins.
+
+    Characters that a terminal would obey, which names in files may hold, are shown as escapes.
+    """
+    return "\n".join(_wrapped_line(printable(line)) for line in text.split("\n"))
+
+
+def printable(text: str) -> str:
+    """The text, with an escape such as \\x1b for each character that is not printed."""
+    return "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in text)
 
 
 def _wrapped_line(line: str) -> str:

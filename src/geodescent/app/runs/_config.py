@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from geodescent.app._entries import Entries
-from geodescent.app.fitted import Mode, NetworkChoice, ScaledData, Scaling
-from geodescent.app.tables import Encoding, PreparedTable, TargetColumn
+from geodescent.app.fitted import Mode, NetworkChoice, Rows, ScaledData, Scaling
+from geodescent.app.tables import Encoding, TargetColumn
 
 CONFIG_FORMAT = 2  # Of config.json: 1 knew the data of scikit-learn alone, by their name.
 MODES_OF_RUNS = ("posterior", "exact")
@@ -107,12 +107,12 @@ class Config:
         return config
 
 
-def digest_of(table: PreparedTable) -> str:
-    """Of inputs, targets and the names of the columns."""
+def digest_of(target: TargetColumn, encoding: Encoding, inputs: Rows, targets: Rows) -> str:
+    """Of the names of the columns, and the numbers of all rows, inputs (N, d) and targets (N,)."""
     digest = hashlib.blake2b(digest_size=DIGEST_BYTES_OF_A_TABLE)
-    digest.update("\0".join([table.target.name, *table.encoding.feature_names]).encode())
-    for numbers in (table.inputs, table.targets):
-        digest.update(np.ascontiguousarray(numbers).data)
+    digest.update("\0".join([target.name, *encoding.feature_names]).encode())
+    for numbers in (inputs, targets):
+        digest.update(np.ascontiguousarray(numbers, dtype=np.float64).data)
     return digest.hexdigest()
 
 

@@ -13,8 +13,9 @@ from geodescent._errors import InputError
 
 
 def strict_json(value: object, *, indent: int | None = None) -> str:
-    """JSON without NaN and Infinity: null in their place."""
-    return json.dumps(_plain(value), allow_nan=False, ensure_ascii=False, indent=indent)
+    """JSON without NaN and Infinity, null in their place; characters that a terminal would obey are escaped."""
+    text = json.dumps(_plain(value), allow_nan=False, ensure_ascii=False, indent=indent)
+    return "".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text)
 
 
 def encoded(value: object) -> bytes:
