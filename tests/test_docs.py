@@ -3,6 +3,7 @@
 import ast
 import importlib
 import re
+import shutil
 import sys
 import warnings
 from importlib.util import find_spec
@@ -155,6 +156,8 @@ def test_a_pages_code_runs(
     """Every block, in one namespace; warnings are errors."""
     blocks = re.findall(r"^```python\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE)
     namespace: dict[str, Any] = {"__name__": "page"}
+    (tmp_path / "examples").mkdir()
+    shutil.copy(ROOT / "examples" / "diabetes.csv", tmp_path / "examples")
     monkeypatch.chdir(tmp_path)
     if find_spec("tensorboard") is None:
         monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", tensorboard())
