@@ -5,6 +5,9 @@ from sabotage._sabotage import Sabotage
 HERE = "generalisation/posterior"
 TESTS = "generalisation/test_posterior.py::test"
 OF_CLASSES = "generalisation/test_class_posterior.py::test"
+OF_NETWORK = "generalisation/test_posterior_network.py::test"
+SAVED = "generalisation/test_posterior_saved.py::test"
+OF_MANY = "generalisation/test_posterior_many_rows.py::test"
 
 POSTERIOR = (
     Sabotage(
@@ -42,6 +45,24 @@ POSTERIOR = (
         "(variance + together.var(0, correction=0)).sqrt()",
         "(0.1 * variance).sqrt()",
         f"{TESTS}_error_bars_are_true",
+    ),
+    Sabotage(
+        f"{HERE}/_plain_network.py",
+        "columns.rmv(u) - apart) / c",
+        "columns.rmv(u) - 0.9 * apart) / c",
+        f"{OF_NETWORK}_the_gradient_of_the_objective_vanishes",
+    ),
+    Sabotage(
+        f"{HERE}/_plain_network.py",
+        "(v / fan_in if kind",
+        "(v if kind",
+        f"{OF_NETWORK}_the_first_step_is_the_linearised_posterior",
+    ),
+    Sabotage(
+        f"{HERE}/_saved.py",
+        "{name: values[i] for name, values",
+        "{name: values[0] for name, values",
+        f"{SAVED}_a_posterior_comes_back_from_a_file",
     ),
     Sabotage(
         f"{HERE}/_scaling.py",
