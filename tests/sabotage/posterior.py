@@ -59,6 +59,30 @@ POSTERIOR = (
         f"{OF_NETWORK}_the_first_step_is_the_linearised_posterior",
     ),
     Sabotage(
+        f"{HERE}/_induced.py",
+        "across.square().sum(0) - left",
+        "across.square().sum(0) + left",
+        f"{OF_MANY}_through_all_rows_the_covariance_is_exact",
+    ),
+    Sabotage(
+        f"{HERE}/_induced.py",
+        "clamp(min=0.0) + noise",
+        "clamp(max=0.0) + noise",
+        f"{OF_MANY}_through_some_rows_it_is_exact_on_the_diagonal",
+    ),
+    Sabotage(
+        f"{HERE}/_iterated.py",
+        "turned + size / before.clamp(min=tiny) * direction",
+        "turned",
+        f"{OF_MANY}_conjugate_gradients_solve_each_column",
+    ),
+    Sabotage(
+        f"{HERE}/_iterated.py",
+        "diagonal + (signs * (of_signs",
+        "diagonal - (signs * (of_signs",
+        f"{OF_MANY}_many_rows_are_conditioned_on_as_few_are",
+    ),
+    Sabotage(
         f"{HERE}/_saved.py",
         "{name: values[i] for name, values",
         "{name: values[0] for name, values",

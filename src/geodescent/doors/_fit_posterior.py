@@ -50,7 +50,8 @@ def fit_posterior(
 
     Raises: InputError: with the numbers and what to do.
     Cost: some 40 N'³, N' = min(N, 1000), and 5 N³ multiply-adds: half a second for 300 rows of ten columns on one core.
-        Of more than 5,000 rows 5,000 are drawn, and `notes` says so.
+        More than 5,000 rows are solved by conjugate gradients, with 4 N² bytes: 20,000 take a minute of two cores. Of
+        more than 20,000 as many are drawn. `notes` says what was done.
     Source: MacKay, *Bayesian interpolation* (1992), for the evidence; docs/decisions.md for the prior.
     """
     starts, seed = STARTS.of("starts", starts), ANY_SEED.of("seed", seed)
