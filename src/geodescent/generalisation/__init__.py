@@ -18,10 +18,13 @@ from geodescent.generalisation._start_units import StartUnits, in_units
 from geodescent.generalisation._validation import FEWEST, Validation, split_off, validation_cost
 from geodescent.generalisation.posterior import (
     ClassPosterior,
+    OwnModel,
     Posterior,
     TuningRecord,
     class_posterior_of,
+    drawn_layers,
     posterior_of,
+    starts_of_own,
 )
 
 __all__ = [
@@ -33,12 +36,14 @@ __all__ = [
     "GainCandidate",
     "LeaveOneOut",
     "Modes",
+    "OwnModel",
     "Posterior",
     "StartUnits",
     "TuningRecord",
     "Validation",
     "choose_start",
     "class_posterior_of",
+    "drawn_layers",
     "in_units",
     "leave_one_out",
     "left_out",
@@ -46,5 +51,6 @@ __all__ = [
     "modes_of_rows",
     "posterior_of",
     "split_off",
+    "starts_of_own",
     "validation_cost",
 ]

@@ -33,8 +33,9 @@ class Branch(nn.Module):
         self.linear = nn.Linear(len(scales), 1, dtype=scales.dtype, device="cpu")
         for parameter in self.linear.parameters():
             nn.init.zeros_(parameter)
-        self.network = deepcopy(network).requires_grad_(True)
-        self.start = deepcopy(network).requires_grad_(False)
+        self.network, self.start = (deepcopy(network).requires_grad_(False) for _ in range(2))
+        for layer in linear_layers(self.network).values():
+            layer.requires_grad_(True)
         self.register_buffer("scales", scales.clone())
 
     def forward(self, inputs: Tensor) -> Tensor:
