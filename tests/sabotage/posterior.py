@@ -5,6 +5,9 @@ from sabotage._sabotage import Sabotage
 HERE = "generalisation/posterior"
 TESTS = "generalisation/test_posterior.py::test"
 OF_CLASSES = "generalisation/test_class_posterior.py::test"
+OF_NETWORK = "generalisation/test_posterior_network.py::test"
+SAVED = "generalisation/test_posterior_saved.py::test"
+OF_MANY = "generalisation/test_posterior_many_rows.py::test"
 
 POSTERIOR = (
     Sabotage(
@@ -42,6 +45,48 @@ POSTERIOR = (
         "(variance + together.var(0, correction=0)).sqrt()",
         "(0.1 * variance).sqrt()",
         f"{TESTS}_error_bars_are_true",
+    ),
+    Sabotage(
+        f"{HERE}/_plain_network.py",
+        "columns.rmv(u) - apart) / c",
+        "columns.rmv(u) - 0.9 * apart) / c",
+        f"{OF_NETWORK}_the_gradient_of_the_objective_vanishes",
+    ),
+    Sabotage(
+        f"{HERE}/_plain_network.py",
+        "(v / fan_in if kind",
+        "(v if kind",
+        f"{OF_NETWORK}_the_first_step_is_the_linearised_posterior",
+    ),
+    Sabotage(
+        f"{HERE}/_induced.py",
+        "across.square().sum(0) - left",
+        "across.square().sum(0) + left",
+        f"{OF_MANY}_through_all_rows_the_covariance_is_exact",
+    ),
+    Sabotage(
+        f"{HERE}/_induced.py",
+        "clamp(min=0.0) + noise",
+        "clamp(max=0.0) + noise",
+        f"{OF_MANY}_through_some_rows_it_is_exact_on_the_diagonal",
+    ),
+    Sabotage(
+        f"{HERE}/_iterated.py",
+        "turned + size / before.clamp(min=tiny) * direction",
+        "turned",
+        f"{OF_MANY}_conjugate_gradients_solve_each_column",
+    ),
+    Sabotage(
+        f"{HERE}/_iterated.py",
+        "diagonal + (signs * (of_signs",
+        "diagonal - (signs * (of_signs",
+        f"{OF_MANY}_many_rows_are_conditioned_on_as_few_are",
+    ),
+    Sabotage(
+        f"{HERE}/_saved.py",
+        "{name: values[i] for name, values",
+        "{name: values[0] for name, values",
+        f"{SAVED}_a_posterior_comes_back_from_a_file",
     ),
     Sabotage(
         f"{HERE}/_scaling.py",

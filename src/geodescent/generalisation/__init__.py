@@ -20,10 +20,13 @@ from geodescent.generalisation._validation import FEWEST, Validation, split_off,
 from geodescent.generalisation.posterior import (
     Calibration,
     ClassPosterior,
+    OwnModel,
     Posterior,
     TuningRecord,
     class_posterior_of,
+    drawn_layers,
     posterior_of,
+    starts_of_own,
 )
 
 __all__ = [
@@ -36,12 +39,14 @@ __all__ = [
     "GainCandidate",
     "LeaveOneOut",
     "Modes",
+    "OwnModel",
     "Posterior",
     "StartUnits",
     "TuningRecord",
     "Validation",
     "choose_start",
     "class_posterior_of",
+    "drawn_layers",
     "in_units",
     "leave_one_out",
     "left_out",
@@ -50,5 +55,6 @@ __all__ = [
     "modes_of_rows",
     "posterior_of",
     "split_off",
+    "starts_of_own",
     "validation_cost",
 ]

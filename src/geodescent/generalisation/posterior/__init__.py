@@ -6,7 +6,9 @@ x(θ₀) left out, are a Gaussian process of covariance `G = D diag(pv) Dᵀ`, t
 
 from geodescent.generalisation.posterior._conditioning import posterior_of
 from geodescent.generalisation.posterior._evidence import Evidence
+from geodescent.generalisation.posterior._network import drawn_layers
 from geodescent.generalisation.posterior._numbers import PriorNumbers
+from geodescent.generalisation.posterior._own_models import OwnModel, starts_of_own
 from geodescent.generalisation.posterior._posterior import Posterior
 from geodescent.generalisation.posterior._tuning import TuningRecord
 from geodescent.generalisation.posterior.classes import Calibration, ClassPosterior, class_posterior_of
@@ -15,9 +17,12 @@ __all__ = [
     "Calibration",
     "ClassPosterior",
     "Evidence",
+    "OwnModel",
     "Posterior",
     "PriorNumbers",
     "TuningRecord",
     "class_posterior_of",
+    "drawn_layers",
     "posterior_of",
+    "starts_of_own",
 ]

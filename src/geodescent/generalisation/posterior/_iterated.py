@@ -73,13 +73,15 @@ def rounded_gram(rows: PriorRows, numbers: PriorNumbers) -> Gram:
     gram = torch.empty(n, n, dtype=torch.float32, device="cpu")
     for begin in range(0, n, ROWS_AT_ONCE):
         part, following = slice(begin, begin + ROWS_AT_ONCE), slice(begin, n)
-        gram[part, following] = covariance(rounded.part(part), rounded.part(following), figures)
-        gram[following, part] = gram[part, following].T
+        found = covariance(rounded.part(part), rounded.part(following), figures)
+        gram[part, following], gram[following, part] = found, found.T
     return gram
 
 
 def by_conjugate_gradients(product: Product, near_inverse: Product, right: Tensor, *, tolerance: float) -> Tensor:
-    """The solutions for all columns of the right side at once, as long as there is time.
+    """The solutions for all columns of the right side at once, as long as there is time, and those nearest to it.
+
+    Where rounding leaves a direction without curvature, its column stays what it is.
 
     Args:
         near_inverse: of a matrix that is like the one of the products.
@@ -87,18 +89,22 @@ def by_conjugate_gradients(product: Product, near_inverse: Product, right: Tenso
 
     Source: Golub and Van Loan, *Matrix Computations*, section 11.5.2; each column has its own numbers.
     """
-    tiny = torch.finfo(right.dtype).tiny
+    tiny, wanted = torch.finfo(right.dtype).tiny, tolerance * right.norm(dim=0)
     solved = near_inverse(right)
     residual = right - product(solved)
+    best, least = solved, residual.norm(dim=0)
     turned = near_inverse(residual)
     direction, size = turned, (residual * turned).sum(0)
     for _ in range(MOST_PRODUCTS):
-        if seconds_left() <= 0.0 or bool((residual.norm(dim=0) <= tolerance * right.norm(dim=0)).all()):
+        if seconds_left() <= 0.0 or bool((least <= wanted).all()):
             break
         image = product(direction)
-        length = size / (direction * image).sum(0).clamp(min=tiny)
+        curvature = (direction * image).sum(0)
+        length = torch.where(curvature > 0.0, size / curvature.clamp(min=tiny), 0.0)
         solved, residual = solved + length * direction, residual - length * image
+        best = torch.where(residual.norm(dim=0) < least, solved, best)
+        least = torch.minimum(residual.norm(dim=0), least)
         turned = near_inverse(residual)
         before, size = size, (residual * turned).sum(0)
         direction = turned + size / before.clamp(min=tiny) * direction
-    return solved
+    return best

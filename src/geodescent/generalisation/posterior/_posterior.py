@@ -13,6 +13,7 @@ from geodescent.generalisation.posterior._covariance import PriorRows
 from geodescent.generalisation.posterior._iterated import INDUCING
 from geodescent.generalisation.posterior._member import Member
 from geodescent.generalisation.posterior._numbers import PriorNumbers
+from geodescent.generalisation.posterior._plain_network import PlainNetwork, most_probable
 from geodescent.generalisation.posterior._ranks import Ranks
 from geodescent.generalisation.posterior._rows import FittedRows
 from geodescent.generalisation.posterior._saved import SavedTensors, named, require_true, shapes_of_prior, size_of
@@ -96,6 +97,23 @@ class Posterior:
         mean, deviation = self._moments(X)
         reach = self._reach(level) * deviation
         return self._shaped(self.targets.undone(mean - reach)), self._shaped(self.targets.undone(mean + reach))
+
+    def network(self) -> PlainNetwork:
+        """A module of torch, raw numbers in, (n, d), and out, (n, Q): its networks at their most probable parameters.
+
+        The mean over the starts of a network and a linear part that are left where the sum of `w (y − x[θ])²/σ²` and
+        `(θ − θ₀)²/pv` is least; prior and noise are those tuned without steps, which no network has. It is good for
+        export, and a few per cent worse than `predict`, more where targets go by steps; error bars are those above.
+
+        Cost: 5 to 30 times N³ multiply-adds for each start and output; of more than 5,000 rows the first 5,000 drawn.
+        """
+        rows = self.rows if self.rows_used <= MOST_FACTORED else self.rows.drawn(MOST_FACTORED)
+        networks = [member.network for member in self.members]
+        branches = [
+            [most_probable(network, self.alone, rows, output) for network in networks]
+            for output in range(rows.y.shape[1])
+        ]
+        return PlainNetwork(branches, self.inputs, self.targets)
 
     @property
     def left_out(self) -> Tensor:

@@ -24,6 +24,11 @@ class FittedRows:
     places: Tensor
     flat: bool
 
+    def drawn(self, most: int) -> "FittedRows":
+        """Some of them, always the same."""
+        kept = drawn_rows(len(self.x), most, torch.Generator().manual_seed(0))
+        return FittedRows(self.x[kept], self.y[kept], self.weights[kept], self.places.new_empty(0), self.flat)
+
 
 def merged(x: Tensor, y: Tensor, weights: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Different rows of inputs and targets in increasing order, their counts, and where each given row stands.
