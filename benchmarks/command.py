@@ -2,10 +2,10 @@
 
     python benchmarks/command.py > command.jsonl
 
-One JSON line for each data set: the mean test error over seeds 0 to 4 (root mean square error, or log loss) of the command
-and of each baseline, the difference to the better of ridge or logistic regression and gradient boosting with its standard
-error over seeds, the calibration error of the seeds together (ten bins of equal width of the top probability), and the
-coverage of 90 % intervals.
+One JSON line for each data set: the mean test error over seeds 0 to 4 (root mean square error, or log loss) of the
+command and of each baseline, the difference to the better of ridge or logistic regression and gradient boosting with
+its standard error over seeds, the calibration error of the seeds together (ten bins of equal width of the top
+probability), and the coverage of 90 % intervals.
 """
 
 import json
