@@ -11,6 +11,7 @@ from geodescent.certificate._forecast import forecast_floor
 from geodescent.certificate._identifiable import Identifiability
 from geodescent.certificate._idle_units import idle_units
 from geodescent.certificate._margin import estimated_lipschitz
+from geodescent.certificate._noise import Noise, noise_at
 from geodescent.certificate._point import AT_ZERO, CRITICAL, Point
 from geodescent.certificate._spectrum import Spectrum, spectrum_of
 from geodescent.certificate._unknown import unknown_certificate
@@ -21,6 +22,7 @@ __all__ = [
     "Cause",
     "Certificate",
     "Identifiability",
+    "Noise",
     "Point",
     "Spectrum",
     "causes_of",
@@ -28,6 +30,7 @@ __all__ = [
     "estimated_lipschitz",
     "forecast_floor",
     "idle_units",
+    "noise_at",
     "spectrum_of",
     "unknown_certificate",
 ]

@@ -7,6 +7,7 @@ from typing import Literal
 
 from geodescent.certificate._causes import Cause
 from geodescent.certificate._identifiable import Identifiability
+from geodescent.certificate._noise import Noise
 from geodescent.certificate._plain_words import in_plain_words
 from geodescent.certificate._point import Point
 from geodescent.certificate._spectrum import Level
@@ -42,6 +43,7 @@ class Certificate:
         metric: of the parameters, in which σ, rank, rcond and lengths are stated; None for the Euclidean one.
         n_rows_wanted: how many residuals have a positive weight, and count for the rank; None for all of them.
         identifiable: of a classical fit, few parameters and many rows: what the data say of each parameter, by name.
+        noise: of a fit that was judged by validation data: what part of the cost no model removes.
     """
 
     regime: Literal["overparametrised", "underparametrised"]
@@ -70,6 +72,7 @@ class Certificate:
     metric: str | None = None
     n_rows_wanted: int | None = None
     identifiable: Identifiability | None = None
+    noise: Noise | None = None
 
     @property
     def meaning(self) -> str:
@@ -83,6 +86,8 @@ class Certificate:
 
     @property
     def _plain_words(self) -> tuple[str, str]:
+        if self.noise is not None:
+            return self.noise.meaning, "Use the model as it is: a lower cost would be noise learnt by heart."
         return in_plain_words(
             cost=self.cost,
             rank=self.rank,
@@ -103,6 +108,7 @@ class Certificate:
         """The certificate for JSON: None where a number is unknown or not finite."""
         plain = {f.name: getattr(self, f.name) for f in fields(self)}
         plain |= {"causes": [c.as_dict() for c in self.causes], "point": self.point and self.point.as_dict()}
+        plain |= {"noise": self.noise and self.noise.as_dict()}
         plain |= {"identifiable": self.identifiable and self.identifiable.as_dict()}
         return {name: _strict(value) for name, value in plain.items()}
 
@@ -118,6 +124,7 @@ class Certificate:
             ("metric", self.metric),
             ("margin", None if known else _margin_sentence(self)),
             ("cost", f"{self.cost:.4g} now{_target_sentence(self)}"),
+            ("noise", self.noise and self.noise.sentence),
             ("floors", f"instant {_number(self.floor)}, rounding {_number(self.rounding_floor, 2)}"),
             ("point", self.point.sentence if self.point else None),
             ("unknown", self.reason),

@@ -29,7 +29,7 @@ from geodescent.descent import (
 )
 from geodescent.doors._arguments import Data, checked_callback, checked_stopping, require_finite_start
 from geodescent.doors._call import door
-from geodescent.doors._on_demand import on_demand
+from geodescent.doors._on_demand import OnDemand, on_demand
 from geodescent.doors._plan import FitPlan, kept_notes, plan_fit, target_notes, unit_notes, watched
 from geodescent.doors._progress import Progress, checked_verbose
 from geodescent.doors._results import Solution
@@ -124,11 +124,14 @@ def fit(
             notes += said
         notes += target_notes(plan.problem, stopping.target_cost, state.floor)
         keeper, counts = Keeper(folder, state), Counter[str]()
+        begun_judged = state.step == 0 and state.records[0].validation_cost is not None
+        origin = state.theta.clone() if begun_judged else None
         with as_ctrl_c(wanted=folder is not None), Progress(verbose, called, state.records[-1]) as progress:
             descent, said = _descended(plan, stopping, progress, keeper, counts)
         notes += said
     notes += [*keeper.notes(), *kept_notes(descent.state, stopping)]
-    return _solution(plan, descent, counts, account, notes, target_cost, begin)
+    certificate = on_demand(plan.problem, descent.state.best.theta, target_cost=target_cost, start=origin)
+    return _solution(plan, descent, counts, account, notes, certificate, begin)
 
 
 def _solution(
@@ -137,7 +140,7 @@ def _solution(
     counts: Counter[str],
     account: Account,
     notes: list[str],
-    target_cost: float | None,
+    certificate: OnDemand,
     begin: float,
 ) -> Solution:
     """The solution of a run that began at `begin`."""
@@ -151,7 +154,7 @@ def _solution(
         steps=state.step,
         seconds=time.perf_counter() - begin,
         theta=state.best.theta,
-        on_demand=on_demand(problem, state.best.theta, target_cost=target_cost),
+        on_demand=certificate,
     )
 
 

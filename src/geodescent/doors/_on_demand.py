@@ -3,11 +3,12 @@
 import math
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import replace
 
 from geodescent._deadline import within
 from geodescent._errors import InputError
 from geodescent._types import Theta
-from geodescent.certificate import Certificate, certificate_of, unknown_certificate
+from geodescent.certificate import Certificate, certificate_of, noise_at, unknown_certificate
 from geodescent.metric import Metric
 from geodescent.outputs import ModuleSnapshot, OfModule, Parametrised
 from geodescent.problem import Problem, rounding_floor, same_cost
@@ -111,11 +112,16 @@ def on_demand(
     target_cost: float | None,
     metric: Metric | None = None,
     full_rank_so_far: bool | None = None,
+    start: Theta | None = None,
 ) -> OnDemand:
-    """The certificate of a finished run; `metric` as in `certificate_of`."""
+    """The certificate of a finished run; `metric` as in `certificate_of`.
+
+    Args:
+        start: θ₀ of a fit that was judged by validation data: the certificate says what part of the cost is noise.
+    """
 
     def make(problem: Problem, theta: Theta) -> Certificate:
-        return certificate_of(
+        certificate = certificate_of(
             problem,
             theta=theta,
             target_cost=target_cost,
@@ -123,6 +129,8 @@ def on_demand(
             full_rank_so_far=full_rank_so_far,
             describe_point=True,
         )
+        noise = None if start is None else noise_at(problem, theta, start)
+        return certificate if noise is None else replace(certificate, noise=noise)
 
     return OnDemand(problem, theta, make)
 

@@ -11,7 +11,7 @@ MOST_LEFT_OUT = 5000  # Samples whose Gram matrix is decomposed at once: of more
 
 
 def left_out_outputs(
-    outputs: SampleMap, start: Theta, targets: Tensor, *, interpolates: bool
+    outputs: SampleMap, theta: Theta, start: Theta, targets: Tensor, *, interpolates: bool
 ) -> tuple[Tensor, Outputs]:
     """Places of the samples (n,), and their outputs without themselves, (n, Q).
 
@@ -19,8 +19,8 @@ def left_out_outputs(
     as seen from the start, so that a sample that was fitted does not count as predicted.
 
     Args:
-        outputs: the map at the end of the fit.
-        start: θ₀, (K,).
+        outputs: the map that was fitted.
+        theta, start: θ at the end of the fit, and θ₀ at its start, (K,).
         targets: y, (N, Q).
         interpolates: whether the fit went on to the end: λ is rounding alone then. Otherwise it was stopped before, and
             the λ is taken with which samples left out are predicted best.
@@ -32,9 +32,9 @@ def left_out_outputs(
         generator = torch.Generator().manual_seed(0)
         kept = torch.randperm(len(targets), generator=generator, device="cpu")[:MOST_LEFT_OUT].sort().values
         outputs = outputs.at(kept)
-    x, jacobian = outputs.linearise()
+    x, jacobian = outputs.linearise(theta)
     y = targets[kept.to(targets.device)]
-    moved = jacobian.mv(outputs.theta - start).reshape(y.shape)
+    moved = jacobian.mv(theta - start).reshape(y.shape)
     residual = (y - x.reshape(y.shape) + moved).double()
     modes = modes_of_gram(jacobian.mean_gram().double())
     if interpolates:

@@ -129,7 +129,8 @@ class FittedNetwork:
             start: θ₀, (K,).
             interpolates: whether the fit went on to the end.
         """
-        places, outputs = left_out_outputs(SampleMap(self.network, X), start, y, interpolates=interpolates)
+        of_rows = SampleMap(self.network, X)
+        places, outputs = left_out_outputs(of_rows, of_rows.theta, start, y, interpolates=interpolates)
         targets, outputs = y.cpu().double()[places], outputs.cpu().double()
         if self.scaled.targets is not None:
             missed = np.sort((targets - outputs).abs().numpy()[:, 0] * float(self.scaled.targets.scale[0]))
