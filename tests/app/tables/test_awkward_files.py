@@ -1,6 +1,7 @@
 """Files as people have them: each is read, encoded and accounted for in plain sentences."""
 
 import datetime
+import time
 from pathlib import Path
 
 import numpy as np
@@ -76,6 +77,7 @@ def test_semicolons_and_decimal_commas(tmp_path, columns):
         (["1.234", "7.5"], ";", 1.234),
         (["1,234", "7,5"], ";", 1.234),
         (["1,234", "7"], ";", 1.234),
+        (['"1,234"', "7"], ",", 1234.0),
         (["-1.234.567,8e2", "7"], ";", -1234567.8e2),
     ],
 )
@@ -364,8 +366,6 @@ def test_columns_that_hold_lists_are_left_out_and_said(tmp_path, columns):
 
 @pytest.mark.slow
 def test_twenty_thousand_rows_are_read_in_two_seconds(tmp_path):
-    import time
-
     draw = np.random.default_rng(0)
     frame = pl.DataFrame(draw.normal(size=(20_000, 20)))
     frame.write_csv(tmp_path / "big.csv")

@@ -1,6 +1,7 @@
 """Encodings: learnt on training rows alone, blind to the order of columns, bounded, and strict about files."""
 
 import copy
+import datetime
 import json
 from contextlib import suppress
 
@@ -160,6 +161,39 @@ def test_a_constant_with_gaps_tells_where_it_is_given():
     encoding = Encoding.of(frame, None)
     assert encoding.feature_names == ("c is missing",)
     assert encoding.apply(frame).inputs[:, 0].tolist() == [0.0, 1.0] * 20
+
+
+def test_rounding_is_no_variation():
+    values = np.where(np.arange(40) % 2 == 0, 0.1 + 0.2, 0.3)
+    encoding = Encoding.of(pl.DataFrame({"v": values, "x": np.arange(40.0)}), None)
+    assert encoding.table()[0][1:] == ("left out", "it is constant up to rounding, or infinite throughout")
+
+
+def test_missing_answers_are_filled_with_the_more_frequent_one():
+    for often, seldom in (("yes", "no"), ("no", "yes")):
+        frame = pl.DataFrame({"a": [often, often, often, seldom, None] * 6})
+        encoded = Encoding.of(frame, None).apply(frame)
+        assert encoded.inputs[4].tolist() == [float(often == "yes"), 1.0]
+
+
+def test_texts_that_are_nearly_all_different_name_the_rows():
+    texts = [f"person {k}" for k in range(38)] + ["person 0", "person 1"]
+    encoding = Encoding.of(pl.DataFrame({"who": texts, "x": np.arange(40.0)}), None)
+    assert encoding.table()[0][1:] == ("left out", "it names the rows: 38 different texts in 40 training rows")
+
+
+@pytest.mark.parametrize(("part", "period"), [("hour", 24), ("month", 12), ("weekday", 7)])
+def test_parts_of_dates_go_round_once(part, period):
+    start, draw = datetime.datetime(1969, 1, 1), np.random.default_rng(0)
+    dates = [start + datetime.timedelta(hours=int(k)) for k in draw.integers(10**6, size=200)]
+    frame = pl.DataFrame({"d": dates})
+    encoding = Encoding.of(frame, None)
+    steps = {"hour": lambda d: d.hour, "month": lambda d: d.month - 1, "weekday": lambda d: d.weekday()}
+    angles = 2.0 * np.pi * np.array([steps[part](date) for date in dates]) / period
+    inputs = encoding.apply(frame).inputs
+    for wave, expected in (("sine", np.sin(angles)), ("cosine", np.cos(angles))):
+        column = inputs[:, encoding.feature_names.index(f"d {part} ({wave})")]
+        assert np.allclose(column, expected, rtol=0.0, atol=1e-9)
 
 
 def test_days_first_unless_an_entry_is_no_date_then():

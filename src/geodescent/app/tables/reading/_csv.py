@@ -8,6 +8,7 @@ from pathlib import Path
 import polars as pl
 
 from geodescent._errors import InputError
+from geodescent.app.tables._room import room_for
 from geodescent.app.tables._shown import counted, shown
 from geodescent.app.tables.reading._headers import column_names
 from geodescent.app.tables.reading._numbers import typed
@@ -17,6 +18,7 @@ DELIMITERS = {"\t": "tabs", ";": "semicolons", "|": "bars", ",": "commas"}
 
 SAMPLE_LINES = 200  # Lines by which the delimiter is decided.
 RECORDS_AT_ONCE = 50_000  # Records that are held as Python strings at once, some 100 bytes an entry.
+ENTRY_AS_TEXT = 60.0  # Bytes for an entry beside its characters: its place among strings, then its number.
 CONTROLS = 0.01  # Share of control characters above which a file is no text; text has hardly any.
 
 
@@ -33,6 +35,7 @@ def frame_of_text(path: Path, delimiter: str | None = None) -> tuple[pl.DataFram
     name = shown(path.name)
     text, encoding = _decoded(path.read_bytes(), name)
     delimiter = delimiter or _delimiter(text)
+    room_for(ENTRY_AS_TEXT * (text.count(delimiter) + text.count("\n")), name)
     records = _records(text, delimiter, name)
     header = next(records, None)
     if header is None:
