@@ -37,8 +37,8 @@ class Noise:
     def sentence(self) -> str:
         """The numbers in words."""
         return (
-            f"each sample left out in turn costs {self.left_out:.4g}, those fitted {self.cost:.4g}: about "
-            f"{self.noise:.4g}, {self.share:.0%} of the targets' variance, is noise that no model of these inputs removes"
+            f"each sample left out in turn costs {self.left_out:.4g}, those fitted {self.cost:.4g}: about {self.noise:.4g}, "
+            f"{self.share:.0%} of the targets' variance, is noise that no model of these inputs removes"
         )
 
     @property
@@ -62,7 +62,12 @@ def noise_at(problem: Problem, theta: Theta, start: Theta) -> Noise | None:
     Cost: a linearisation, a Gram matrix and 9 n³ flops, n = min(N, 5000).
     """
     block = problem.blocks[0]
-    if len(problem.blocks) > 1 or not isinstance(block.map, SampleMap) or block.weights is not None or block.weight != 1.0:
+    if (
+        len(problem.blocks) > 1
+        or not isinstance(block.map, SampleMap)
+        or block.weights is not None
+        or block.weight != 1.0
+    ):
         return None
     flops = FLOPS_OF_A_DECOMPOSITION * min(block.n_samples, MOST_DECOMPOSED) ** 3
     if not in_time(flops, "what part of the cost is noise", linearisations=1.0):

@@ -1,0 +1,56 @@
+"""What part of the cost of a noisy fit is noise, as its certificate says."""
+
+import json
+
+import pytest
+import torch
+from torch import nn
+
+import geodescent as gd
+
+
+def noisy(n, spread, seed=1):
+    """Samples of sin(3a) + b² with noise, and a network of 40 units."""
+    torch.manual_seed(seed)
+    X = torch.rand(n, 2, dtype=torch.float64) * 2.0 - 1.0
+    y = torch.sin(3.0 * X[:, :1]) + X[:, 1:] ** 2 + spread * torch.randn(n, 1, dtype=torch.float64)
+    return nn.Sequential(nn.Linear(2, 40), nn.Tanh(), nn.Linear(40, 1)).double(), X, y
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("n", "spread"), [(200, 0.3), (500, 0.3), (200, 1.0)])
+def test_the_noise_of_a_fit_that_validation_ended_is_that_of_the_data(n, spread):
+    """The half of its variance, to a fifth; samples left out cost what new ones do."""
+    model, X, y = noisy(n, spread)
+    noise = gd.fit(model, X, y, stop="validation", initialise=True).certificate.noise
+    _, new, measured = noisy(5000, spread, seed=2)
+    with torch.no_grad():
+        cost = float((model(new) - measured).square().mean()) / 2.0
+    assert noise.noise == pytest.approx(0.5 * spread**2, rel=0.2)
+    assert noise.left_out == pytest.approx(cost, rel=0.25)
+    assert noise.cost < noise.noise < noise.left_out
+
+
+@pytest.fixture(scope="module")
+def certificate():
+    model, X, y = noisy(80, 0.3)
+    return gd.fit(model, X, y, stop="validation", initialise=True).certificate
+
+
+def test_the_certificate_says_so_in_plain_words_and_does_not_send_people_on(certificate):
+    assert "is noise that no model of these inputs removes" in " ".join(str(certificate).split())
+    assert certificate.meaning.startswith("About ") and "new data of the same kind cost about" in certificate.meaning
+    assert "Use the model as it is" in certificate.advice and "Go on" not in str(certificate)
+    assert json.loads(json.dumps(certificate.as_dict()))["noise"]["share"] == certificate.noise.share
+
+
+def test_without_validation_data_nothing_is_said_of_noise():
+    model, X, y = noisy(30, 0.3)
+    certificate = gd.fit(model, X, y, max_steps=3).certificate
+    assert certificate.noise is None and "noise" not in str(certificate)
+
+
+def test_weighted_samples_have_no_estimate_of_noise():
+    model, X, y = noisy(40, 0.3)
+    weights = torch.linspace(0.5, 1.5, 40, dtype=torch.float64)
+    assert gd.fit(model, X, y, weights=weights, stop="validation", max_steps=5).certificate.noise is None
