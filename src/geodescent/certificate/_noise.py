@@ -37,8 +37,9 @@ class Noise:
     def sentence(self) -> str:
         """The numbers in words."""
         return (
-            f"each sample left out in turn costs {self.left_out:.4g}, those fitted {self.cost:.4g}: about {self.noise:.4g}, "
-            f"{self.share:.0%} of the targets' variance, is noise that no model of these inputs removes"
+            f"each sample left out in turn costs {self.left_out:.4g}, those fitted {self.cost:.4g}: about "
+            f"{self.noise:.4g}, {self.share:.0%} of the targets' variance, is noise that no model of these inputs "
+            "removes"
         )
 
     @property
@@ -78,7 +79,8 @@ def noise_at(problem: Problem, theta: Theta, start: Theta) -> Noise | None:
     except (InputError, MemoryError, RuntimeError):
         return None
     cost = problem.cost(theta)
-    left_out = float((targets[places.to(targets.device)] - outputs).square().sum(1).mean()) / 2.0
+    missed = float((targets[places.to(targets.device)] - outputs).square().sum(1).mean()) / 2.0
+    left_out = max(missed, cost)  # a fit that was ended early misses more than the best linearised one
     variance = float((targets - targets.mean(0)).square().sum(1).mean()) / 2.0
     noise = math.sqrt(cost * left_out)
     found = torch.tensor([left_out, noise, variance], dtype=torch.float64, device="cpu")
