@@ -15,7 +15,8 @@ demo: .venv/.stamp-app
 	@$(BIN)/geodescent fit digits
 	@echo "demo 2/2: $(BIN)/geodescent fit examples/diabetes.csv"
 	@$(BIN)/geodescent fit examples/diabetes.csv
-	@echo "demo: the reports of both runs are the newest two of runs/*/report.html, as said above"
+	@echo "demo: the two reports, to be opened in a browser:"
+	@ls -t runs/*/report.html | head -2
 
 setup: .venv/.stamp-dev
 	@$(BIN)/pre-commit install

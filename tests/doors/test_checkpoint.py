@@ -11,6 +11,7 @@ from support.diabetes import diabetes, theta_of
 from support.laws import assert_close
 
 import geodescent as gd
+from geodescent.descent import State, _checkpoint
 
 STATE = "state.safetensors"  # the file in the folder
 
@@ -50,24 +51,33 @@ def test_a_torn_checkpoint_falls_back_to_the_one_before(tmp_path: Path, content:
     (tmp_path / STATE).write_bytes(content)
     steps: list[int] = []
     gd.fit(diabetes()[0], x, y, checkpoint=tmp_path, max_steps=5, callback=lambda r: steps.append(r.step))
-    assert steps == [3, 4, 5]
+    assert steps and steps == list(range(steps[0], 6))
 
 
-@pytest.mark.parametrize(("seconds", "written"), [(31.0, [False, True, True]), (16.0, [False, False, True])])
-def test_the_checkpoint_is_written_every_thirty_seconds(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seconds: float, written: list[bool]
+@pytest.mark.parametrize(
+    ("seconds", "price", "written"),
+    [
+        (1.0, 0.0, [1, 2, 3, 4, 5, 6]),  # what costs nothing is done at every step
+        (1.0, 0.09, [1, 3, 5, 6]),  # a twentieth of the time: every 2 s; at the end in any case
+        (16.0, 10.0, [1, 3, 5, 6]),  # at the latest after 30 s
+        (40.0, 10.0, [1, 2, 3, 4, 5, 6]),
+    ],
+)
+def test_the_state_is_written_as_often_as_a_twentieth_of_the_time_allows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seconds: float, price: float, written: list[int]
 ) -> None:
-    """By a clock that each step moves; beside what is written at the end."""
+    """By a clock that each step and each saving moves."""
     monkeypatch.setattr(time, "monotonic", (clock := Clock(seconds)).read)
-    there: list[bool] = []
+    steps, write_state = list[int](), _checkpoint.write_state
 
-    def callback(record: gd.StepRecord) -> None:
-        there.append((tmp_path / STATE).exists())
-        clock(record)
+    def write(folder: Path, state: State) -> None:
+        write_state(folder, state)
+        steps.append(state.step)
+        clock.now += price
 
-    gd.fit(*diabetes(), checkpoint=tmp_path, max_steps=3, callback=callback)
-    assert there == written
-    assert (tmp_path / STATE).exists() and not list(tmp_path.glob("*.part"))
+    monkeypatch.setattr(_checkpoint, "write_state", write)
+    gd.fit(*diabetes(), checkpoint=tmp_path, max_steps=6, callback=clock)
+    assert steps == written and not list(tmp_path.glob("*.part"))
 
 
 def test_the_seconds_before_a_break_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -103,7 +104,7 @@ def test_a_folder_that_was_removed_meanwhile_is_made_again(tmp_path: Path) -> No
 
     def remove(record: gd.StepRecord) -> None:
         if record.step == 1:
-            folder.rmdir()
+            shutil.rmtree(folder)
 
     solution = gd.fit(*diabetes(20), max_steps=2, checkpoint=folder, callback=remove)
     assert solution.steps == 2 and not notes_of(solution)

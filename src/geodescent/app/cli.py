@@ -12,7 +12,7 @@ import typer
 from geodescent import doors
 from geodescent._version import __version__
 from geodescent.app.commands import (
-    MOST_STEPS,
+    STEPS_OF_A_FIT,
     TARGET_COST,
     DataOptions,
     FitOptions,
@@ -131,7 +131,7 @@ def fit(
             start=start or "data",
             stop=stop or "auto",
             target_cost=TARGET_COST if target_cost is None else target_cost,
-            max_steps=max_steps or MOST_STEPS,
+            max_steps=max_steps or STEPS_OF_A_FIT,
             max_seconds=max_seconds,
         )
         asked = DataOptions(data, target, task, test_size, seed)

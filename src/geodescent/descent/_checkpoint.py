@@ -61,6 +61,7 @@ class Keeper:
         self.state = state
         self._folder, self._every = folder, every
         self._written, self._cost = time.monotonic(), 0.0
+        self._last: State | None = None
         self._failure: str | None = None
 
     def __call__(self, state: State) -> None:
@@ -70,12 +71,13 @@ class Keeper:
 
     def write(self) -> None:
         """Writes the state, if there is a folder."""
-        if self._folder is None:
+        if self._folder is None or self._last is self.state:
             return
         begun, self._failure = time.monotonic(), None
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
             write_state(self._folder, self.state)
+            self._last = self.state
         except Exception as error:  # of the disk, of safetensors: the run is worth more than its checkpoint
             self._failure = f"{type(error).__name__}: {error}"
         self._written = time.monotonic()

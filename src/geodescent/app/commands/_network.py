@@ -1,7 +1,7 @@
 """The exact mode: a network through all digits of the targets; and the flow itself."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from typing import Any
@@ -12,7 +12,7 @@ from torch import nn
 from geodescent import doors
 from geodescent._errors import InputError
 from geodescent._files import own_file
-from geodescent._record import StepRecord
+from geodescent._record import History, StepRecord
 from geodescent.app._entries import Entries
 from geodescent.app.commands._job import Job, ScaledTable
 from geodescent.app.commands._outcome import Certified, FitOutcome, Path
@@ -23,7 +23,7 @@ from geodescent.generalisation import FEWEST, ChosenStart
 from geodescent.outputs import SampleMap
 from geodescent.theory import stopping_time
 
-TARGET_COST, MOST_STEPS = 1e-12, 500
+TARGET_COST, STEPS_OF_A_FIT = 1e-12, 500
 """Where a fit ends if nobody says, in units of the scaled targets, and after how many steps at most."""
 
 
@@ -43,7 +43,7 @@ class NetworkOptions:
     start: str = "data"
     stop: str = "auto"
     target_cost: float = TARGET_COST
-    max_steps: int = MOST_STEPS
+    max_steps: int = STEPS_OF_A_FIT
     max_seconds: float | None = None
 
     def as_dict(self) -> Entries:
@@ -121,6 +121,9 @@ def fitted_network(job: Job, options: NetworkOptions) -> FitOutcome:
             checkpoint=job.folder.path / STATE_FOLDER,
         )
     resumed = solution.steps if recorder.first is None else recorder.first - 1
+    if job.folder.resumed:
+        with job.noting(f"history.jsonl in {job.folder.path} is not whole"):
+            job.folder.put_history(_records(solution.history))
     facts = {
         "cost": solution.cost,
         "cost0": solution.cost0,
@@ -136,6 +139,15 @@ def fitted_network(job: Job, options: NetworkOptions) -> FitOutcome:
     picture = partial(draw_fit, solution.history, cost0=solution.cost0, target_cost=options.target_cost, title=title)
     path = Path(history, int(np.nanargmin(judged)), "mean square error ÷ 2 of the training rows, scaled", picture)
     return _outcome(start, solution, facts, path, theta, interpolates=not by_validation)
+
+
+def _records(history: History) -> Iterator[dict[str, object]]:
+    """The records of a history, the start left out, as they are written step by step."""
+    columns = {name: values for name, values in history.items() if isinstance(values, np.ndarray)}
+    blocks = history["block_rms"]
+    for place in range(1, len(history["step"])):
+        record = {name: values[place] for name, values in columns.items()}
+        yield {**record, "step": int(history["step"][place]), "block_rms": {k: v[place] for k, v in blocks.items()}}
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -65,7 +65,14 @@ class RunFolder:
         lines = path.read_text(encoding="utf-8").split("\n")[:-1]
         with as_written(path):
             kept = [line for line in lines if json.loads(line)["step"] < step]
-        write_whole(path, "".join(f"{line}\n" for line in kept).encode())
+        self._put_history(kept)
+
+    def put_history(self, records: Iterable[Mapping[str, object]]) -> None:
+        """All of history.jsonl: of a resumed run, which may have been killed between a state and its record."""
+        self._put_history([strict_json(dict(record)) for record in records])
+
+    def _put_history(self, lines: list[str]) -> None:
+        write_whole(self.path / HISTORY, "".join(f"{line}\n" for line in lines).encode())
 
     def keep(self, fitted: Fitted) -> None:
         """What was fitted, with which the run can be opened again."""
