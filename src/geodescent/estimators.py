@@ -136,7 +136,8 @@ class GeoClassifier(ClassifierMixin, BaseEstimator):
         classifier.left_out_log_loss_                 # what the log loss of new rows comes to
 
     A latent function for each class, or one for two, has the prior of `gd.fit_posterior`; its numbers maximise the
-    evidence, linearised at the mode; the amplitude and two numbers of the calibration are chosen by rows left out.
+    evidence, linearised at the mode; the amplitude and the calibration are chosen by rows left out. Probabilities of
+    three starts are averaged.
 
     Args:
         random_state: of the start, a whole number; two fits of the same rows agree.

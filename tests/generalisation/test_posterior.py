@@ -179,6 +179,14 @@ def test_more_rows_than_fit_are_drawn_and_said(monkeypatch: pytest.MonkeyPatch) 
     assert any("50 of 70 rows were drawn" in note for note in posterior.notes)
 
 
+def test_rows_that_do_not_fit_into_memory_are_drawn_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    here = "geodescent.generalisation.posterior._conditioning"
+    monkeypatch.setattr(f"{here}.MOST_FACTORED", 40)
+    monkeypatch.setattr(f"{here}.fits", lambda n_bytes, device: n_bytes < 6.0 * 70.0**2)
+    assert any("40 of 70 rows were drawn" in note for note in gd.fit_posterior(*noisy(70), starts=1).notes)
+    assert gd.fit_posterior(*noisy(69), starts=1).rows_used == 69
+
+
 def test_it_says_what_it_is() -> None:
     posterior = gd.fit_posterior(*noisy(50), starts=2)
     assert repr(posterior).startswith("Posterior(50 rows of 3 columns, R² of rows left out 0.")

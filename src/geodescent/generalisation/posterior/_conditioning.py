@@ -5,7 +5,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from geodescent._deadline import seconds_left
+from geodescent._budget import fits
+from geodescent._deadline import is_affordable, seconds_left
 from geodescent.generalisation.posterior._covariance import PriorRows
 from geodescent.generalisation.posterior._evidence import Evidence
 from geodescent.generalisation.posterior._iterated import INDUCING
@@ -19,6 +20,8 @@ from geodescent.generalisation.posterior._scaling import Standardised
 from geodescent.generalisation.posterior._tuning import Tuning, TuningRecord
 
 TUNED_ON = 1000  # Rows by which prior and noise are chosen, at most.
+BYTES_A_PAIR, FLOPS_A_PAIR = 6.0, 500.0
+"""Of two of many rows: 4 bytes for their covariance in float32, the rest for what makes it; measured at 20,000 rows."""
 
 
 def posterior_of(
@@ -40,9 +43,10 @@ def posterior_of(
         callback: called with each record of the search for the numbers.
     """
     notes, generator, tuning = list[str](), torch.Generator().manual_seed(seed), Tuning(callback)
-    if len(x) > MOST_ROWS:
-        notes.append(f"{MOST_ROWS} of {len(x)} rows were drawn for the posterior, whose memory is their square.")
-        kept = drawn_rows(len(x), MOST_ROWS, generator)
+    most = most_rows(len(x))
+    if len(x) > most:
+        notes.append(f"{most} of {len(x)} rows were drawn for the posterior, whose memory and time are their square.")
+        kept = drawn_rows(len(x), most, generator)
         x, y, weights = x[kept], y[kept], weights[kept]
     x, table, weights, places = merged(x, y[:, None] if y.dim() == 1 else y, weights)
     inputs, targets = Standardised.of(x, weights), Standardised.of(table, weights)
@@ -58,6 +62,13 @@ def posterior_of(
             break
         members.append(_member(draw(x.shape[1], seed + start), rows, ranks, numbers, seed))
     return Posterior(numbers, alone, members, inputs, targets, ranks, rows, notes, tuning.records)
+
+
+def most_rows(n_rows: int) -> int:
+    """How many of so many rows are conditioned on: what memory and time allow, but at least what one factor takes."""
+    most = min(n_rows, MOST_ROWS)
+    allowed = fits(BYTES_A_PAIR * most**2, torch.device("cpu")) and is_affordable(FLOPS_A_PAIR * most**2)
+    return most if allowed else min(most, MOST_FACTORED)
 
 
 def starts_of(n_rows: int, starts: int, notes: list[str]) -> int:

@@ -16,7 +16,7 @@ from geodescent.outputs import SampleMap
 MOST_STEPS, MOST_TRIALS = 30, 12
 """Steps of damped Gauss–Newton, and dampings that are tried for one of them."""
 SETTLED_COST = 1e-4  # Relative fall of the objective by a step: of steps that gain less predictions feel nothing.
-FIRST_DAMPING, FACTOR_OF_DAMPING = 0.1, 4.0
+DAMPING_AFTER_FAILURE, FACTOR_OF_DAMPING = 0.1, 4.0
 """Of the prior's inverse covariance: after the first step that fails, and what it rises and falls by."""
 
 
@@ -132,7 +132,7 @@ def most_probable(
             reached = cost(trial)
             if reached < least:
                 break
-            damping = max(FIRST_DAMPING, FACTOR_OF_DAMPING * damping)
+            damping = max(DAMPING_AFTER_FAILURE, FACTOR_OF_DAMPING * damping)
         else:
             break
         fall, theta, least, damping = least - reached, trial, reached, _less(damping)
@@ -145,4 +145,4 @@ def most_probable(
 def _less(damping: float) -> float:
     """After a step that was taken; none below a hundredth of the first."""
     less = damping / FACTOR_OF_DAMPING
-    return less if less >= 0.01 * FIRST_DAMPING else 0.0
+    return less if less >= 0.01 * DAMPING_AFTER_FAILURE else 0.0
