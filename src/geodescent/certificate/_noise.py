@@ -37,8 +37,9 @@ class Noise:
     def sentence(self) -> str:
         """The numbers in words."""
         return (
-            f"each sample left out in turn costs {self.left_out:.4g}, those fitted {self.cost:.4g}: about {self.noise:.4g}, "
-            f"{self.share:.0%} of the targets' variance, is noise that no model of these inputs removes"
+            f"each sample left out in turn costs {self.left_out:.4g}, those fitted {self.cost:.4g}: about "
+            f"{self.noise:.4g}, {self.share:.0%} of the targets' variance, is noise that no model of these inputs "
+            "removes"
         )
 
     @property

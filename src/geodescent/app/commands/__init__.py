@@ -2,11 +2,11 @@
 
 from geodescent.app.commands._commands import FitOptions, RunOptions, certify_table, fit_table, follow_flow
 from geodescent.app.commands._job import DataOptions, network_choice
-from geodescent.app.commands._network import MOST_STEPS, TARGET_COST, FlowOptions, NetworkOptions
+from geodescent.app.commands._network import STEPS_OF_A_FIT, TARGET_COST, FlowOptions, NetworkOptions
 from geodescent.app.commands._predict import predicted_table
 
 __all__ = [
-    "MOST_STEPS",
+    "STEPS_OF_A_FIT",
     "TARGET_COST",
     "DataOptions",
     "FitOptions",

@@ -23,7 +23,7 @@ from geodescent.generalisation import FEWEST, ChosenStart
 from geodescent.outputs import SampleMap
 from geodescent.theory import stopping_time
 
-TARGET_COST, MOST_STEPS = 1e-12, 500
+TARGET_COST, STEPS_OF_A_FIT = 1e-12, 500
 """Where a fit ends if nobody says, in units of the scaled targets, and after how many steps at most."""
 
 
@@ -43,7 +43,7 @@ class NetworkOptions:
     start: str = "data"
     stop: str = "auto"
     target_cost: float = TARGET_COST
-    max_steps: int = MOST_STEPS
+    max_steps: int = STEPS_OF_A_FIT
     max_seconds: float | None = None
 
     def as_dict(self) -> Entries:
