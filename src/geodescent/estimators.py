@@ -115,7 +115,7 @@ class GeoRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.random_state)
             layers = [nn.Linear(inputs.shape[1], UNITS), nn.Linear(UNITS, UNITS), nn.Linear(UNITS, table.shape[1])]
-        self.network_ = nn.Sequential(layers[0], nn.Tanh(), layers[1], nn.Tanh(), layers[2]).to("cpu", torch.float64)
+        self.network_ = nn.Sequential(layers[0], nn.GELU(), layers[1], nn.GELU(), layers[2]).to("cpu", torch.float64)
         fit(
             self.network_,
             self.posterior_.inputs(inputs),

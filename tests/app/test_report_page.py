@@ -19,7 +19,7 @@ from sklearn.metrics import accuracy_score, confusion_matrix, log_loss, r2_score
 from geodescent import InputError
 from geodescent.app.report import INK, Comparison, ReportFacts, TestRows, error_of, metrics_of, page
 from geodescent.app.report._drawing import MUTED, drawn_rows, tick_text
-from geodescent.app.report._figures_of_classes import DARK_CELL, SHADES
+from geodescent.app.report._figures_of_classes import DARK_CELL, shades
 from geodescent.app.report._figures_of_runs import comparisons_picture, history_picture, importance_picture
 from geodescent.app.report._markup import numeral, percent, shortened, visible, with_error
 from geodescent.app.report._metrics import confusion_of
@@ -345,7 +345,7 @@ def test_a_name_is_shortened_in_its_middle():
 
 def test_cells_of_a_matrix_are_written_in_the_colour_that_contrasts_more():
     def contrast(share, text):
-        cell = to_hex(SHADES(share))
+        cell = to_hex(shades()(share))
         low, high = sorted([luminance(cell), luminance(text)])
         return (high + 0.05) / (low + 0.05)
 

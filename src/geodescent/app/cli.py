@@ -1,6 +1,9 @@
-"""The command `geodescent`: its options, and how it ends; the work is done in `commands`."""
+"""The command `geodescent`: its options, and how it ends; the work is done in `commands`.
 
-import json
+What a command works with is imported when it runs, so that the help takes no longer than it must.
+"""
+
+import os
 import sys
 import traceback
 from collections.abc import Iterator
@@ -9,33 +12,21 @@ from typing import Annotated, Literal
 
 import typer
 
-from geodescent import doors
 from geodescent._version import __version__
-from geodescent.app.commands import (
-    STEPS_OF_A_FIT,
-    TARGET_COST,
-    DataOptions,
-    FitOptions,
-    FlowOptions,
-    NetworkOptions,
-    RunOptions,
-    certify_table,
-    fit_table,
-    follow_flow,
-    network_choice,
-    predicted_table,
-)
 from geodescent.app.fitted import INTERVAL_LEVEL
 from geodescent.app.report import Answer
 from geodescent.app.tables import DATA_SETS
 
 INTERRUPTED = 130  # Exit status: 128 and the number of SIGINT, as shells have it.
+USAGE = 2  # Exit status of options that cannot be used, as shells have it.
 
 HELP = (
     "Predicts a column of a table from the others, with error bars, and fits networks to all digits: geometrically "
     "adapted gradient descent, no learning rate, a certificate of what stands in the way."
 )
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=HELP)
+app = typer.Typer(
+    no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None, help=HELP
+)
 
 
 def _show_version(asked: bool) -> None:
@@ -53,8 +44,8 @@ def options_of_all(
     """What goes before the name of a command."""
 
 
-HIDDEN_WIDTHS = {"digits": "256,256"}
-"""Hidden widths that nobody chose, where they are others than 64,64: 64 pixels and ten classes ask for more."""
+COMMANDS = ("fit", "flow", "certify", "predict")
+"""Names of the commands, each of which has a help of its own."""
 Activation = Literal["tanh", "relu", "gelu", "silu", "sigmoid"]
 DATA_HELP = f"A .csv, .tsv, .parquet or .npz file, or one of {', '.join(DATA_SETS)}."
 DataArgument = Annotated[str, typer.Argument(metavar="DATA", help=DATA_HELP)]
@@ -65,9 +56,11 @@ TaskOption = Annotated[
     Literal["auto", "regression", "classification"], typer.Option("--task", help="auto: by the column to predict.")
 ]
 HiddenOption = Annotated[
-    str | None, typer.Option("--hidden", metavar="HIDDEN_WIDTHS", help="Such as 64,64 (default; digits: 256,256).")
+    str | None, typer.Option("--hidden", metavar="WIDTHS", help="Such as 64,64 (default; digits: 256,256).")
 ]
-ActivationOption = Annotated[Activation | None, typer.Option("--activation", help="Between the layers (tanh).")]
+ActivationOption = Annotated[
+    Activation | None, typer.Option("--activation", help="Between the layers (gelu; classes: tanh).")
+]
 TestSizeOption = Annotated[float, typer.Option("--test-size", help="Fraction of the test part.")]
 DtypeOption = Annotated[
     Literal["float64", "float32"] | None, typer.Option("--dtype", help="Of parameters and data (float64).")
@@ -78,7 +71,7 @@ OutOption = Annotated[str | None, typer.Option("--out", metavar="DIR", help="The
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object last, all else on standard error.")]
 VerboseOption = Annotated[bool, typer.Option("--verbose", help="A line for each step.")]
 SecondsOption = Annotated[float | None, typer.Option("--max-seconds", min=0.0, help="Wall time of the fit.")]
-CostOption = Annotated[float | None, typer.Option("--target-cost", metavar="C", help="Stop at this cost.")]
+CostOption = Annotated[float | None, typer.Option("--target-cost", metavar="C", help="Stop at this cost (all digits).")]
 
 
 @app.command()
@@ -112,7 +105,10 @@ def fit(
     as_json: JsonOption = False,
     verbose: VerboseOption = False,
 ) -> None:
-    """Learn to predict a column of a table: with error bars where data are noisy, to all digits where they are not."""
+    """Learn to predict a column of a table, with error bars.
+
+    Where the data have no noise, a network is fitted to all digits.
+    """
     of_network = {
         "--stop": stop,
         "--target-cost": target_cost,
@@ -125,18 +121,20 @@ def fit(
     }
     exact_only = tuple(name for name, value in of_network.items() if value is not None)
     _require_mode(mode, (*exact_only, *(["--resume"] if resume else [])), out=out, resume=resume)
+    from geodescent.app import commands
+
     with _answering(as_json) as answer:
-        network = NetworkOptions(
-            choice=network_choice(_widths(hidden, data), activation, dtype, device),
+        network = commands.NetworkOptions(
+            network=commands.NetworkAsked(_widths(hidden), activation, dtype, device),
             start=start or "data",
             stop=stop or "auto",
-            target_cost=TARGET_COST if target_cost is None else target_cost,
-            max_steps=max_steps or STEPS_OF_A_FIT,
+            target_cost=target_cost,
+            max_steps=max_steps or commands.STEPS_OF_A_FIT,
             max_seconds=max_seconds,
         )
-        asked = DataOptions(data, target, task, test_size, seed)
-        options = FitOptions(mode, network, exact_only)
-        content = fit_table(asked, options, RunOptions(out, resume, verbose), answer)
+        asked = commands.DataOptions(data, target, task, test_size, seed)
+        options = commands.FitOptions(mode, network, exact_only)
+        content = commands.fit_table(asked, options, commands.RunOptions(out, resume, verbose), answer)
         answer.end(content, INTERRUPTED if content["result"] == "interrupted" else 0)
 
 
@@ -161,17 +159,23 @@ def flow(
     as_json: JsonOption = False,
     verbose: VerboseOption = False,
 ) -> None:
-    """Follow the adapted flow itself; its cost stands beside the curve predicted before the first step."""
+    """Follow the adapted flow, whose cost curve is known beforehand.
+
+    The measured cost stands beside the one predicted before the first step.
+    """
+    from geodescent.app import commands
+
     with _answering(as_json) as answer:
-        choice = network_choice(_widths(hidden, data), activation, dtype, device)
-        options = FlowOptions(choice, until, target_cost, tol, max_seconds)
-        asked = DataOptions(data, target, task, test_size, seed)
-        content = follow_flow(asked, options, RunOptions(out, verbose=verbose), answer)
+        network = commands.NetworkAsked(_widths(hidden), activation, dtype, device)
+        options = commands.FlowOptions(network, until, target_cost, tol, max_seconds)
+        asked = commands.DataOptions(data, target, task, test_size, seed)
+        content = commands.follow_flow(asked, options, commands.RunOptions(out, verbose=verbose), answer)
         answer.end(content, INTERRUPTED if content["result"] == "interrupted" else 0)
 
 
 @app.command()
 def certify(
+    context: typer.Context,
     data: Annotated[str, typer.Argument(metavar="DATA|RUN", help=f"{DATA_HELP[:-1]}, or the folder of a run.")],
     target: ColumnOption = None,
     task: TaskOption = "auto",
@@ -184,11 +188,18 @@ def certify(
     seed: SeedOption = 0,
     as_json: JsonOption = False,
 ) -> None:
-    """What is known before the first step, or of a finished run: regime, rank, floors and their causes."""
+    """Say what stands in the way, before a fit or after it.
+
+    Before the first step, or of a finished run: regime, rank, floors and their causes.
+    """
+    from geodescent.app import commands
+
     with _answering(as_json) as answer:
-        choice = network_choice(_widths(hidden, data), activation, dtype, device)
-        asked = DataOptions(data, target, task, test_size, seed)
-        answer.end(certify_table(asked, choice, target_cost, answer))
+        if data not in DATA_SETS and os.path.isdir(data):
+            _require_no_options(context, f"{data} is a folder: the certificate of a run is the one that it ended with")
+        network = commands.NetworkAsked(_widths(hidden), activation, dtype, device)
+        asked = commands.DataOptions(data, target, task, test_size, seed)
+        answer.end(commands.certify_table(asked, network, target_cost, answer))
 
 
 @app.command()
@@ -199,31 +210,65 @@ def predict(
         str | None, typer.Option("--out", metavar="FILE", help=".csv, .tsv or .parquet (default: DATA-predicted.csv).")
     ] = None,
     level: Annotated[
-        float, typer.Option("--level", help="Share of new targets inside the intervals.")
-    ] = INTERVAL_LEVEL,
+        float | None, typer.Option("--level", help=f"Share of new targets inside the intervals ({INTERVAL_LEVEL}).")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Predict the rows of another table: the table back, with predictions and intervals, or probabilities."""
+    """Predict the rows of another table by a finished run.
+
+    The table is written back with predictions and intervals, or with probabilities.
+    """
+    from geodescent.app import commands
+
     with _answering(as_json) as answer:
-        answer.end(predicted_table(run, data, out, level, answer))
+        answer.end(commands.predicted_table(run, data, out, level, answer))
+
+
+USAGE_ERROR: type[typer.BadParameter] = typer.BadParameter.__mro__[1]
+"""What is raised for options that cannot be used: the class that bad values, missing ones and unknown options share.
+Which module holds it depends on typer's version."""
 
 
 def main() -> None:
     """The console script; a usage error under --json is an object too."""
     try:
-        app()
-    except SystemExit as end:
-        if end.code == 2 and "--json" in sys.argv:
-            print(json.dumps({"error": "Usage error: the sentence is on standard error; see geodescent --help."}))
-        raise
+        status = app(standalone_mode=False)
+    except Exception as error:
+        if not isinstance(error, USAGE_ERROR):
+            raise
+        status = _refused(error)
+    sys.exit(status)
 
 
-def _widths(hidden: str | None, data: str) -> tuple[int, ...]:
-    """Of the hidden layers. Raises a usage error for what is no list of numbers."""
+def _refused(error: typer.BadParameter) -> int:
+    """Says what is wrong with the options, or shows the help where there are none."""
+    words = sys.argv[1:]
+    if not words:
+        error.show()
+        return USAGE
+    sentence = error.format_message().removeprefix("Invalid value: ").rstrip(".")
+    asked = ["geodescent", *words[:1]] if words[0] in COMMANDS else ["geodescent"]
+    Answer("--json" in words).fail(f"{sentence}. See {' '.join(asked)} --help.", USAGE)
+    return USAGE
+
+
+def _widths(hidden: str | None) -> tuple[int, ...] | None:
+    """Of the hidden layers; None where nobody chose. Raises a usage error for what is no list of numbers."""
+    if hidden is None:
+        return None
     try:
-        return tuple(int(width) for width in (hidden or HIDDEN_WIDTHS.get(data, "64,64")).split(",") if width.strip())
+        return tuple(int(width) for width in hidden.split(",") if width.strip())
     except ValueError as error:
         raise typer.BadParameter(f"--hidden takes widths such as 64,64: got {hidden!r}.") from error
+
+
+def _require_no_options(context: typer.Context, why: str) -> None:
+    """Raises a usage error for options of the command that would be ignored."""
+    options = {str(option.name): option.opts[0] for option in context.command.params if option.opts[0].startswith("-")}
+    sources = {option: context.get_parameter_source(name) for name, option in options.items()}
+    given = [option for option, source in sources.items() if source is not None and source.name == "COMMANDLINE"]
+    if ignored := [option for option in given if option != "--json"]:
+        raise typer.BadParameter(f"{why}, so that {', '.join(ignored)} would change nothing: leave it out.")
 
 
 def _require_mode(mode: str, exact_only: tuple[str, ...], *, out: str | None, resume: bool) -> None:
@@ -240,6 +285,8 @@ def _require_mode(mode: str, exact_only: tuple[str, ...], *, out: str | None, re
 @contextmanager
 def _answering(as_json: bool) -> Iterator[Answer]:
     """What the command answers, also to whatever goes wrong inside the block; SIGTERM is as Ctrl-C there."""
+    from geodescent import doors
+
     answer = Answer(as_json)
     try:
         with doors.as_ctrl_c():

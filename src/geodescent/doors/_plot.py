@@ -30,9 +30,10 @@ def html_picture(draw: Draw) -> str:
     """The picture inside a page; nothing where matplotlib is not installed."""
     try:
         from geodescent.pictures import png
+
+        content = base64.b64encode(png(draw(None))).decode()
     except ImportError:
         return ""
-    content = base64.b64encode(png(draw(None))).decode()
     return (
         f'<img alt="the cost over the run" style="max-width: 38em; width: 100%" src="data:image/png;base64,{content}">'
     )

@@ -4,16 +4,16 @@ import io
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib import transforms
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from geodescent._record import History
+
+if TYPE_CHECKING:  # matplotlib takes half a second, so it is imported when a picture is drawn
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 INK, FAINT = "#22272e", "#d5dae0"
 BLUE, ORANGE, GREEN = "#1b5e9e", "#d9730d", "#3a8f5c"
@@ -42,8 +42,8 @@ def draw_fit(
     target_cost: float | None,
     title: str,
     y_label: str = SCALED_COST,
-    figure: Figure | None = None,
-) -> Figure:
+    figure: "Figure | None" = None,
+) -> "Figure":
     """The picture of a descent: log cost over accepted steps.
 
     Args:
@@ -77,8 +77,8 @@ def draw_flow(
     floor: float,
     title: str,
     y_label: str = SCALED_COST,
-    figure: Figure | None = None,
-) -> Figure:
+    figure: "Figure | None" = None,
+) -> "Figure":
     """The picture of a flow over time τ: log cost beside the predicted law, and the way off the straight line.
 
     Args:
@@ -107,20 +107,23 @@ def draw_flow(
     return figure
 
 
-def png(figure: Figure) -> bytes:
+def png(figure: "Figure") -> bytes:
     """The picture as the content of a file."""
     content = io.BytesIO()
     figure.savefig(content, format="png")
     return content.getvalue()
 
 
-def _figure(height: float) -> Figure:
+def _figure(height: float) -> "Figure":
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(7.6, height), dpi=160, layout="constrained")
     FigureCanvasAgg(figure)
     return figure
 
 
-def _draw(axes: Axes, curves: Sequence[Curve], *, y_label: str, target_cost: float | None = None) -> None:
+def _draw(axes: "Axes", curves: Sequence[Curve], *, y_label: str, target_cost: float | None = None) -> None:
     """Curves on a log axis, their names at their right ends."""
     shown = [curve for curve in (_drawable(curve) for curve in curves) if len(curve.x)]
     _dress(axes, y_label)
@@ -129,6 +132,8 @@ def _draw(axes: Axes, curves: Sequence[Curve], *, y_label: str, target_cost: flo
         (line,) = axes.plot(curve.x, curve.y, color=curve.colour, marker=curve.marker, markersize=3.2)
         line.set(linestyle=curve.style, linewidth=curve.width)
     if target_cost:
+        from matplotlib import transforms
+
         axes.axhline(target_cost, color=INK, linewidth=0.7, linestyle=(0, (1, 3)))
         above = transforms.offset_copy(axes.get_yaxis_transform(), axes.get_figure(root=True), y=3, units="points")
         axes.text(0.012, target_cost, "target", transform=above, fontsize=8, color=INK)
@@ -141,7 +146,9 @@ def _drawable(curve: Curve) -> Curve:
     return Curve(curve.name, curve.x[kept], curve.y[kept], curve.colour, curve.style, curve.marker, curve.width)
 
 
-def _dress(axes: Axes, y_label: str) -> None:
+def _dress(axes: "Axes", y_label: str) -> None:
+    from matplotlib.ticker import MaxNLocator
+
     axes.set_yscale("log")
     axes.set_ylabel(y_label, color=INK)
     axes.grid(axis="y", which="major", color=FAINT, linewidth=0.7)
@@ -154,7 +161,7 @@ def _dress(axes: Axes, y_label: str) -> None:
         axes.spines[side].set_color(FAINT)
 
 
-def _set_window(axes: Axes, curves: Sequence[Curve], target_cost: float | None) -> None:
+def _set_window(axes: "Axes", curves: Sequence[Curve], target_cost: float | None) -> None:
     """Half a decade around what was measured; a C_lin of 1e-30 would flatten everything that matters."""
     measured = [curve.y for curve in curves if not curve.name.startswith("linear")] or [np.array([1.0])]
     heights = np.concatenate([*measured, [target_cost] if target_cost else []])
@@ -163,7 +170,7 @@ def _set_window(axes: Axes, curves: Sequence[Curve], target_cost: float | None) 
     axes.set_xlim(0.0, last if last > 0.0 else 1.0)
 
 
-def _label_ends(axes: Axes, curves: Sequence[Curve]) -> None:
+def _label_ends(axes: "Axes", curves: Sequence[Curve]) -> None:
     """The curves' names at their right ends, pushed apart where they would overlap."""
     bottom, top = np.log(axes.get_ylim())
     heights = [float(np.clip((np.log(curve.y[-1]) - bottom) / (top - bottom), 0.0, 1.0)) for curve in curves]

@@ -1,15 +1,17 @@
 """The picture of a search for the most probable numbers of prior and noise."""
 
+from typing import TYPE_CHECKING
+
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from geodescent.pictures._curves import BLUE, FAINT, INK, ORANGE
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
-def draw_evidence(costs: NDArray[np.float64], *, kept: int, title: str) -> Figure:
+
+def draw_evidence(costs: NDArray[np.float64], *, kept: int, title: str) -> "Figure":
     """Minus log evidence over the evaluations, which may be negative: the axis is linear.
 
     Args:
@@ -17,6 +19,10 @@ def draw_evidence(costs: NDArray[np.float64], *, kept: int, title: str) -> Figur
         kept: place of the numbers that were kept.
         title: above the picture.
     """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
+
     figure = Figure(figsize=(7.6, 4.2), dpi=160, layout="constrained")
     FigureCanvasAgg(figure)
     axes, places = figure.subplots(), np.arange(1, len(costs) + 1)

@@ -1,21 +1,20 @@
 """What the commands do once their options are known: tables read, fitted, judged, saved and reported."""
 
 from geodescent.app.commands._commands import FitOptions, RunOptions, certify_table, fit_table, follow_flow
-from geodescent.app.commands._job import DataOptions, network_choice
-from geodescent.app.commands._network import STEPS_OF_A_FIT, TARGET_COST, FlowOptions, NetworkOptions
+from geodescent.app.commands._job import DataOptions, NetworkAsked
+from geodescent.app.commands._network import STEPS_OF_A_FIT, FlowOptions, NetworkOptions
 from geodescent.app.commands._predict import predicted_table
 
 __all__ = [
     "STEPS_OF_A_FIT",
-    "TARGET_COST",
     "DataOptions",
     "FitOptions",
     "FlowOptions",
+    "NetworkAsked",
     "NetworkOptions",
     "RunOptions",
     "certify_table",
     "fit_table",
     "follow_flow",
-    "network_choice",
     "predicted_table",
 ]

@@ -140,7 +140,7 @@ def _choices(job: Job, outcome: FitOutcome) -> tuple[tuple[str, str, str], ...]:
     ]
     if config.network is not None:
         chosen += [
-            ("network", f"{config.widths} {config.network.activation}", "--hidden, --activation"),
+            ("network", config.network_name, "--hidden, --activation"),
             ("numbers", f"{config.network.dtype} on {config.network.device}", "--dtype, --device"),
         ]
     chosen += [

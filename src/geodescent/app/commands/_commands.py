@@ -11,15 +11,14 @@ from geodescent._files import own_file
 from geodescent._memory import MB, highest_bytes
 from geodescent.app._entries import Entries
 from geodescent.app.commands._close import closed, summed_up
-from geodescent.app.commands._job import DataOptions, Job, ScaledTable
+from geodescent.app.commands._job import DataOptions, Job, NetworkAsked, ScaledTable
 from geodescent.app.commands._network import FlowOptions, NetworkOptions, fitted_network, followed_flow
-from geodescent.app.commands._opening import opening
+from geodescent.app.commands._opening import opened_table
 from geodescent.app.commands._outcome import FitOutcome
 from geodescent.app.commands._posterior import posterior_classes, posterior_regression
-from geodescent.app.fitted import NetworkChoice
 from geodescent.app.report import Answer
 from geodescent.app.runs import CERTIFICATE, CONFIG, RESULT, RunFolder, load, named_folder, read_config, read_json
-from geodescent.app.tables import DATA_SETS, prepare
+from geodescent.app.tables import DATA_SETS
 
 UNFINISHED = ("interrupted", "max_steps", "max_seconds", "stopped")
 """Names of results of a run that goes on where it is resumed."""
@@ -77,7 +76,7 @@ def follow_flow(asked: DataOptions, options: FlowOptions, run: RunOptions, answe
         return _finished(job, followed_flow(job, options))
 
 
-def certify_table(asked: DataOptions, choice: NetworkChoice, target_cost: float | None, answer: Answer) -> Entries:
+def certify_table(asked: DataOptions, network: NetworkAsked, target_cost: float | None, answer: Answer) -> Entries:
     """`geodescent certify` of data, or of a run: the answer, a mapping for JSON."""
     started = time.perf_counter()
     if asked.data not in DATA_SETS and Path(asked.data).is_dir():
@@ -86,11 +85,11 @@ def certify_table(asked: DataOptions, choice: NetworkChoice, target_cost: float 
         answer.say(str(found.pop("words", "There is no certificate in words.")))
         folder: str | None = str(run.path)
     else:
-        table = prepare(asked.data, target=asked.target, task=asked.task, test_size=asked.test_size, seed=asked.seed)
-        answer.say(opening(table, asked))
+        table = opened_table(asked, answer)
+        choice = network.choice(table)
         data = ScaledTable.of(table, choice)
-        network = choice.network(data.X.shape[1], data.y.shape[1], asked.seed).to(choice.device)
-        certificate = doors.certify(network, data.X, data.y, target_cost=target_cost)
+        model = choice.network(data.X.shape[1], data.y.shape[1], asked.seed).to(choice.device)
+        certificate = doors.certify(model, data.X, data.y, target_cost=target_cost)
         answer.say(f"\n{certificate}")
         found, folder = certificate.as_dict(), None
     return {
@@ -106,9 +105,7 @@ def _job(command: str, asked: DataOptions, run: RunOptions, answer: Answer) -> J
     """The table read and split, and a folder; what was read is said."""
     name = asked.data if asked.data in DATA_SETS else Path(asked.data).stem
     folder = RunFolder(named_folder(run.out, name=f"{name}-{command}", resume=run.resume), run.resume)
-    table = prepare(asked.data, target=asked.target, task=asked.task, test_size=asked.test_size, seed=asked.seed)
-    answer.say(opening(table, asked))
-    return Job(command, asked, table, folder, answer, run.verbose)
+    return Job(command, asked, opened_table(asked, answer), folder, answer, run.verbose)
 
 
 def _mode(options: FitOptions, job: Job) -> tuple[str, str]:

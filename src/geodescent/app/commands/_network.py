@@ -14,17 +14,19 @@ from geodescent._errors import InputError
 from geodescent._files import own_file
 from geodescent._record import History, StepRecord
 from geodescent.app._entries import Entries
-from geodescent.app.commands._job import Job, ScaledTable
+from geodescent.app.commands._job import Job, NetworkAsked, ScaledTable
 from geodescent.app.commands._outcome import Certified, FitOutcome, Path
-from geodescent.app.fitted import FittedNetwork, NetworkChoice
+from geodescent.app.fitted import FittedNetwork
 from geodescent.app.report import ProgressBar, draw_fit, draw_flow
 from geodescent.app.runs import CONFIG, STATE_FOLDER, Config, read_config
+from geodescent.app.tables import PreparedTable
 from geodescent.generalisation import FEWEST, ChosenStart
 from geodescent.outputs import SampleMap
 from geodescent.theory import stopping_time
 
-TARGET_COST, STEPS_OF_A_FIT = 1e-12, 500
-"""Where a fit ends if nobody says, in units of the scaled targets, and after how many steps at most."""
+OF_NUMBERS, OF_CLASSES = 1e-24, 1e-12
+"""Target costs if nobody says, in units of the scaled targets: all digits of numbers; more digits change no class."""
+STEPS_OF_A_FIT = 500  # At most, if nobody says.
 
 
 @dataclass(frozen=True)
@@ -32,23 +34,29 @@ class NetworkOptions:
     """How a network is fitted.
 
     Attributes:
-        choice: the network.
+        network: that was asked for.
         start: "data" or "torch".
         stop: "auto", "cost" or "validation".
-        target_cost: in units of the scaled targets.
+        target_cost: in units of the scaled targets; None leaves it to the table.
         max_steps, max_seconds: at most.
     """
 
-    choice: NetworkChoice
+    network: NetworkAsked
     start: str = "data"
     stop: str = "auto"
-    target_cost: float = TARGET_COST
+    target_cost: float | None = None
     max_steps: int = STEPS_OF_A_FIT
     max_seconds: float | None = None
 
     def as_dict(self) -> Entries:
         """What config.json keeps of it beside the network."""
-        return {name: value for name, value in asdict(self).items() if name != "choice"}
+        return {name: value for name, value in asdict(self).items() if name != "network"}
+
+    def target_of(self, table: PreparedTable) -> float:
+        """Where the fit of this table ends."""
+        if self.target_cost is not None:
+            return self.target_cost
+        return OF_CLASSES if table.target.classes else OF_NUMBERS
 
 
 @dataclass
@@ -92,8 +100,9 @@ class Start:
     chosen: ChosenStart | None = field(default=None)
 
     @classmethod
-    def of(cls, job: Job, choice: NetworkChoice, options: Entries, *, suited: bool) -> "Start":
-        """The network of this choice, its first layer suited to the data where asked."""
+    def of(cls, job: Job, asked: NetworkAsked, options: Entries, *, suited: bool) -> "Start":
+        """The network that was asked for, its first layer suited to the data where that was, too."""
+        choice = asked.choice(job.table)
         data = ScaledTable.of(job.table, choice)
         config = job.config("exact", options, choice, data.scaled)
         network = choice.network(config.n_inputs, config.n_outputs, config.data.seed).to(choice.device)
@@ -102,18 +111,19 @@ class Start:
 
 def fitted_network(job: Job, options: NetworkOptions) -> FitOutcome:
     """To the least-squares minimum, or until validation cost rises."""
-    start = Start.of(job, options.choice, options.as_dict(), suited=options.start == "data")
+    start = Start.of(job, options.network, options.as_dict(), suited=options.start == "data")
+    target_cost = options.target_of(job.table)
     _require_same(job, start.config)
     if start.chosen is not None:
         job.answer.say(f"\n{start.chosen}\n")
     by_validation = _by_validation(options.stop, start)
     theta, recorder = SampleMap(start.network, start.data.X).theta.clone(), Recorder(job, start.config)
-    with ProgressBar("C_lin", options.target_cost, verbose=job.verbose) as bar:
+    with ProgressBar("C_lin", target_cost, verbose=job.verbose) as bar:
         solution = doors.fit(
             start.network,
             start.data.X,
             start.data.y,
-            target_cost=options.target_cost,
+            target_cost=target_cost,
             max_steps=options.max_steps,
             max_seconds=options.max_seconds,
             stop="validation" if by_validation else "cost",
@@ -127,16 +137,16 @@ def fitted_network(job: Job, options: NetworkOptions) -> FitOutcome:
     facts = {
         "cost": solution.cost,
         "cost0": solution.cost0,
-        "target_cost": options.target_cost,
+        "target_cost": target_cost,
         "steps": solution.steps,
         "start": None if start.chosen is None else start.chosen.as_dict(),
         "resumed_from": resumed if job.folder.resumed and resumed > 0 else None,
         "stats": solution.stats,
     }
-    title = f"{job.table.raw.name} · {start.config.widths} {options.choice.activation} · {solution.result.value}"
+    title = f"{job.table.raw.name} · {start.config.network_name} · {solution.result.value}"
     history = {name: values for name, values in solution.history.items() if isinstance(values, np.ndarray)}
     judged = history["validation_cost"] if by_validation else history["cost"]
-    picture = partial(draw_fit, solution.history, cost0=solution.cost0, target_cost=options.target_cost, title=title)
+    picture = partial(draw_fit, solution.history, cost0=solution.cost0, target_cost=target_cost, title=title)
     path = Path(history, int(np.nanargmin(judged)), "mean square error ÷ 2 of the training rows, scaled", picture)
     return _outcome(start, solution, facts, path, theta, interpolates=not by_validation)
 
@@ -154,7 +164,7 @@ def _records(history: History) -> Iterator[dict[str, object]]:
 class FlowOptions:
     """How far the flow is followed, and how closely."""
 
-    choice: NetworkChoice
+    network: NetworkAsked
     until: float | None
     target_cost: float | None
     tol: float
@@ -163,8 +173,8 @@ class FlowOptions:
 
 def followed_flow(job: Job, options: FlowOptions) -> FitOutcome:
     """Along the adapted flow itself, from torch's start."""
-    kept = {name: value for name, value in asdict(options).items() if name != "choice"}
-    start = Start.of(job, options.choice, kept, suited=False)
+    kept = {name: value for name, value in asdict(options).items() if name != "network"}
+    start = Start.of(job, options.network, kept, suited=False)
     theta, recorder = SampleMap(start.network, start.data.X).theta.clone(), Recorder(job, start.config)
     end = options.until or stopping_time(1.0, doors.DEFAULT_FALL)
     with ProgressBar("predicted", options.target_cost, end, verbose=job.verbose) as bar:

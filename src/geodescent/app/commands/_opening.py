@@ -1,18 +1,27 @@
 """What a command says first: how the table was read, what becomes of its columns, what is predicted."""
 
 from geodescent.app.commands._job import DataOptions
-from geodescent.app.tables import DATA_SETS, PreparedTable, shown
+from geodescent.app.report import Answer
+from geodescent.app.tables import DATA_SETS, PreparedTable, prepare_table, read_table, shown
 
 MOST_LINES = 25  # Of which a line each is printed: of more, the first ones, and the report lists all.
 WIDEST_NAME = 24  # Letters of a column's name in the terminal.
 
 
-def opening(table: PreparedTable, asked: DataOptions) -> str:
-    """How the table was read, its columns in a small table, and what is predicted from how many rows."""
-    lines = list(table.account)
+def opened_table(asked: DataOptions, answer: Answer) -> PreparedTable:
+    """The table made ready; how it was read is said at once, then what is predicted, and its columns in a small table.
+
+    Raises: InputError, where it cannot be read or fitted.
+    """
+    raw = read_table(asked.data)
+    for sentence in raw.how_read:
+        answer.say(sentence)
+    table = prepare_table(raw, target=asked.target, task=asked.task, test_size=asked.test_size, seed=asked.seed)
+    lines = list(table.account[len(raw.how_read) :])
     if asked.data not in DATA_SETS:
         lines += ["", *_columns(table)]
-    return "\n".join(lines)
+    answer.say("\n".join(lines))
+    return table
 
 
 def _columns(table: PreparedTable) -> list[str]:

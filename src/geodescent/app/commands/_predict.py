@@ -13,7 +13,7 @@ from geodescent._errors import InputError
 from geodescent._files import put_whole
 from geodescent.app._entries import Entries
 from geodescent.app._scores import measured_beside
-from geodescent.app.fitted import Predicted, Rows
+from geodescent.app.fitted import INTERVAL_LEVEL, Predicted, Rows
 from geodescent.app.report import Answer, metrics_of
 from geodescent.app.runs import Run, digest_of, load
 from geodescent.app.tables import RawTable, read_table, shown
@@ -27,20 +27,24 @@ WRITERS: dict[str, Callable[[pl.DataFrame, Path], None]] = {
 """Suffix → what writes a file of that kind."""
 
 
-def predicted_table(run_folder: str, data: str, out: str | None, level: float, answer: Answer) -> Entries:
+def predicted_table(run_folder: str, data: str, out: str | None, level: float | None, answer: Answer) -> Entries:
     """Predicts the rows of a table, writes it with the predictions beside, and answers with what was found.
 
     Raises: InputError, where the run or the table cannot be read, columns are missing, or the file is there already.
     """
-    if not 0.0 < level < 1.0:
+    if level is not None and not 0.0 < level < 1.0:
         raise InputError(f"--level {level:g}: a share between 0 and 1 is needed, such as --level 0.9.")
     run = load(run_folder)
+    if level is not None and run.config.target.classes:
+        raise InputError(
+            "--level is for intervals, and this run predicts classes, with a probability each: leave it out."
+        )
     raw = read_table(data)
     for sentence in raw.how_read:
         answer.say(sentence)
     path = _free_path(out, raw.name)
     encoded = run.config.encoding.apply(raw.frame.drop(run.config.target.name, strict=False))
-    predicted = run.fitted.predicted(encoded.inputs, level)
+    predicted = run.fitted.predicted(encoded.inputs, INTERVAL_LEVEL if level is None else level)
     for sentence in encoded.account:
         answer.say(sentence)
     table = with_predictions(raw.frame, run, predicted)

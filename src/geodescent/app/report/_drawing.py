@@ -5,18 +5,18 @@ import re
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 from xml.etree import ElementTree
 
 import numpy as np
-from matplotlib import style
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_svg import FigureCanvasSVG
-from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator
 from numpy.typing import NDArray
 
 from geodescent.app.report._markup import numeral, visible
 from geodescent.pictures import FAINT, INK
+
+if TYPE_CHECKING:  # matplotlib takes half a second, so it is imported when a picture is drawn
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 WIDTH_OF_PICTURE = 5.2  # Inches: text of 7.5 points is then readable on a telephone and not large on a desk.
 MOST_VECTOR_POINTS = 600  # Above this many, points are drawn as an image inside of the SVG, which stays small.
@@ -52,7 +52,7 @@ REFERENCE = re.compile(r"url\(#([^)]+)\)")
 XLINK_NAMESPACE = "{http://www.w3.org/1999/xlink}"
 
 
-def inline_svg(paint: Callable[[Figure], None], *, height: float, key: str, description: str) -> str:
+def inline_svg(paint: "Callable[[Figure], None]", *, height: float, key: str, description: str) -> str:
     """What `paint` draws on an empty figure, as an SVG element.
 
     Args:
@@ -61,6 +61,9 @@ def inline_svg(paint: Callable[[Figure], None], *, height: float, key: str, desc
         key: what the ids of this picture begin with, so that no two pictures of a page share one.
         description: what the picture shows, with its numbers, for those who do not see it.
     """
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+    from matplotlib.figure import Figure
+
     with _style():
         picture = Figure(figsize=(WIDTH_OF_PICTURE, height), layout="constrained")
         FigureCanvasSVG(picture)
@@ -78,8 +81,10 @@ def drawn_rows(n: int) -> NDArray[np.int64]:
     return np.sort(drawn).astype(np.int64)
 
 
-def dress(axes: Axes, *, x_label: str, y_label: str, x_ticks: int = 6, y_ticks: int = 6) -> None:
+def dress(axes: "Axes", *, x_label: str, y_label: str, x_ticks: int = 6, y_ticks: int = 6) -> None:
     """Labels, and few ticks with plain numbers."""
+    from matplotlib.ticker import FuncFormatter, MaxNLocator
+
     axes.set_xlabel(x_label)
     axes.set_ylabel(y_label)
     for axis, most in ((axes.xaxis, x_ticks), (axes.yaxis, y_ticks)):
@@ -110,6 +115,8 @@ def _style() -> Iterator[None]:
 
     A glyph that matplotlib's font lacks the browser has, and ticks that overflow lie outside of the axis.
     """
+    from matplotlib import style
+
     with style.context(["default", DRAWING]), warnings.catch_warnings(), np.errstate(over="ignore"):
         warnings.filterwarnings("ignore", message=r"Glyph .* missing from")
         warnings.filterwarnings("ignore", message=r"Matplotlib currently does not support .* natively")

@@ -1,8 +1,8 @@
 """Pictures of a regression: measured against predicted, and what is left over."""
 
+from typing import TYPE_CHECKING
+
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from geodescent.app.report._drawing import BARS, MOST_VECTOR_POINTS, drawn_rows, dress, inline_svg, window
@@ -10,6 +10,10 @@ from geodescent.app.report._facts import Floats, TestRows
 from geodescent.app.report._markup import Picture, counted, escaped, level_name, numeral, percent, shortened
 from geodescent.app.report._metrics import inside_intervals, metrics_of
 from geodescent.pictures import BLUE, INK, ORANGE
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 LONGEST_AXIS_NAME = 34  # Characters of a name that fit beside an axis.
 MOST_STRETCH = 2.0  # Times the span of the measured values: intervals beyond it are cut, or they would hide the points.
@@ -22,7 +26,7 @@ def measured_against_predicted(rows: TestRows, target: str) -> Picture:
     places = drawn_rows(len(rows.measured))
     name = shortened(target, LONGEST_AXIS_NAME)
 
-    def paint(picture: Figure) -> None:
+    def paint(picture: "Figure") -> None:
         axes = picture.add_subplot()
         dress(axes, x_label=f"predicted {name}", y_label=f"measured {name}")
         low, high = _height(rows, places)
@@ -43,7 +47,7 @@ def residuals_picture(rows: TestRows) -> Picture:
     residuals = rows.measured - rows.mean
     places = drawn_rows(len(residuals))
 
-    def paint(picture: Figure) -> None:
+    def paint(picture: "Figure") -> None:
         left, right = picture.subplots(1, 2, sharey=True, width_ratios=(3.0, 1.0))
         dress(left, x_label="predicted", y_label="measured − predicted")
         dress(right, x_label="rows", y_label="", x_ticks=3)
@@ -71,7 +75,7 @@ def residuals_picture(rows: TestRows) -> Picture:
     return Picture(inline_svg(paint, height=2.7, key="residuals", description=description), caption)
 
 
-def _draw_intervals(axes: Axes, rows: TestRows, places: NDArray[np.int64]) -> None:
+def _draw_intervals(axes: "Axes", rows: TestRows, places: NDArray[np.int64]) -> None:
     if rows.lower is None or rows.upper is None:
         return
     width = 1.4 if len(places) <= 150 else 0.7
@@ -80,7 +84,7 @@ def _draw_intervals(axes: Axes, rows: TestRows, places: NDArray[np.int64]) -> No
     lines.set(label=label, zorder=0.5, rasterized=len(places) > MOST_VECTOR_POINTS)
 
 
-def _draw_points(axes: Axes, rows: TestRows, places: NDArray[np.int64], heights: Floats) -> None:
+def _draw_points(axes: "Axes", rows: TestRows, places: NDArray[np.int64], heights: Floats) -> None:
     """Dots, and triangles of another colour for rows outside of their interval."""
     inside = inside_intervals(rows)
     share = min(1.0, max(0.0, (len(places) - 100) / 1_900))

@@ -1,10 +1,8 @@
 """Pictures of a classification: which classes are confused, and whether the probabilities come true."""
 
+from typing import TYPE_CHECKING
+
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.colors import LinearSegmentedColormap
-from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter
 from numpy.typing import NDArray
 
 from geodescent.app.report._drawing import BARS, MUTED, dress, inline_svg
@@ -13,10 +11,17 @@ from geodescent.app.report._markup import Picture, counted, escaped, isolated, p
 from geodescent.app.report._metrics import calibration_of, confusion_of, metrics_of, of_measured_class
 from geodescent.pictures import BLUE, INK, ORANGE
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
+    from matplotlib.colors import Colormap
+    from matplotlib.figure import Figure
+
 MOST_CLASSES_SHOWN = 26  # Classes of a readable matrix: letters of an alphabet.
 LONGEST_CLASS_NAME = 14  # Characters of a label beside the matrix.
 NUMBERS_IN_ALL_CELLS = 8  # Up to this many classes empty cells show their 0, too.
-SHADES = LinearSegmentedColormap.from_list("shares of a row", ["#f4f6f8", BLUE])
+SHADES = ("#f4f6f8", BLUE)
+"""Of a cell: a share of 0, and a share of 1."""
 DARK_CELL = 0.735  # Share from which on white text has a larger contrast on its shade than dark text has.
 POINTS_ACROSS = 480.0  # Of print: the matrix is about 330 wide, and a digit 0.6 of its size, with some room.
 SURENESS_BINS = 20  # Of probabilities between 0 and 1.
@@ -29,7 +34,7 @@ def confusion_picture(rows: TestRows, classes: tuple[str, ...]) -> Picture:
     matrix = counts[np.ix_(shown, shown)]
     names = [shortened(classes[place], LONGEST_CLASS_NAME) for place in shown]
 
-    def paint(picture: Figure) -> None:
+    def paint(picture: "Figure") -> None:
         axes = picture.add_subplot()
         _draw_matrix(axes, matrix, names)
 
@@ -53,7 +58,7 @@ def calibration_picture(rows: TestRows, probabilities: Floats) -> Picture:
     bins = calibration_of(probabilities, rows)
     off = metrics_of(rows)["ece"]
 
-    def paint(picture: Figure) -> None:
+    def paint(picture: "Figure") -> None:
         above, below = picture.subplots(2, sharex=True, height_ratios=(3.2, 1.0))
         dress(above, x_label="", y_label="share that was right")
         dress(below, x_label="probability that was claimed", y_label="rows", y_ticks=2)
@@ -63,7 +68,7 @@ def calibration_picture(rows: TestRows, probabilities: Floats) -> Picture:
         above.plot(bins.claimed, bins.right, "o", color=BLUE, markersize=5.0, label="what came true")
         below.bar(bins.claimed, bins.counts, width=0.03, color=BLUE, alpha=0.75)
         for axis in (above.xaxis, above.yaxis, below.xaxis):
-            axis.set_major_formatter(PercentFormatter(1.0, decimals=0, symbol=" %"))
+            _in_percent(axis)
         above.set_xlim(-0.02, 1.02)
         above.set_ylim(-0.03, 1.05)
         above.legend(loc="upper left")
@@ -86,13 +91,13 @@ def sureness_picture(rows: TestRows, probabilities: Floats) -> Picture:
     right = rows.measured == rows.mean
     edges = np.linspace(0.0, 1.0, SURENESS_BINS + 1).tolist()
 
-    def paint(picture: Figure) -> None:
+    def paint(picture: "Figure") -> None:
         axes = picture.add_subplot()
         dress(axes, x_label="probability given to the class that was measured", y_label="rows", y_ticks=4)
         counts, _, _ = axes.hist(given[right], bins=edges, color=BLUE, edgecolor="white", label="predicted rightly")
         wrong, label = given[~right], "predicted wrongly"
         axes.hist(wrong, bins=edges, bottom=counts, color=ORANGE, edgecolor="white", hatch="////", label=label)
-        axes.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0, symbol=" %"))
+        _in_percent(axes.xaxis)
         axes.set_xlim(0.0, 1.0)
         axes.legend(loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=2, borderaxespad=0.2)
 
@@ -109,10 +114,23 @@ def sureness_picture(rows: TestRows, probabilities: Floats) -> Picture:
     return Picture(inline_svg(paint, height=2.3, key="sureness", description=description), caption)
 
 
-def _draw_matrix(axes: Axes, matrix: NDArray[np.int64], names: list[str]) -> None:
+def shades() -> "Colormap":
+    """Of the cells, by their share of a row."""
+    from matplotlib.colors import LinearSegmentedColormap
+
+    return LinearSegmentedColormap.from_list("shares of a row", SHADES)
+
+
+def _in_percent(axis: "Axis") -> None:
+    from matplotlib.ticker import PercentFormatter
+
+    axis.set_major_formatter(PercentFormatter(1.0, decimals=0, symbol=" %"))
+
+
+def _draw_matrix(axes: "Axes", matrix: NDArray[np.int64], names: list[str]) -> None:
     n = len(names)
     shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
-    axes.pcolormesh(shares, cmap=SHADES, vmin=0.0, vmax=1.0, edgecolors="white", linewidth=1.5 if n < 13 else 0.6)
+    axes.pcolormesh(shares, cmap=shades(), vmin=0.0, vmax=1.0, edgecolors="white", linewidth=1.5 if n < 13 else 0.6)
     widest = len(f"{matrix.max()}")
     size = min(9.0, 130.0 / n, POINTS_ACROSS / (n * widest))
     for down in range(n):

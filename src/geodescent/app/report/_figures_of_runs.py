@@ -1,17 +1,19 @@
 """Pictures of any run: which inputs matter, how the fit went, and how it compares with baselines."""
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 from numpy.typing import NDArray
 
 from geodescent.app.report._drawing import MUTED, dress, inline_svg, tick_text, window
 from geodescent.app.report._facts import Comparison, Floats
 from geodescent.app.report._markup import Picture, counted, escaped, isolated, numeral, shortened
 from geodescent.pictures import BLUE, FAINT, INK, ORANGE
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 MOST_INPUTS = 15  # That are drawn; the rest is counted.
 LONGEST_INPUT_NAME = 26  # Characters beside a bar.
@@ -28,7 +30,7 @@ def importance_picture(importance: Mapping[str, float]) -> Picture:
     ranked = sorted(importance.items(), key=lambda pair: -abs(pair[1]) if np.isfinite(pair[1]) else np.inf)
     shown, rest = ranked[:MOST_INPUTS], ranked[MOST_INPUTS:]
 
-    def paint(picture: Figure) -> None:
+    def paint(picture: "Figure") -> None:
         axes = picture.add_subplot()
         values = np.nan_to_num(np.abs([value for _, value in shown]), posinf=0.0)
         places = np.arange(len(shown))
@@ -56,7 +58,9 @@ def history_picture(history: Mapping[str, Floats], kept: int, axis: str) -> Pict
     is_kept = 0 <= kept < len(costs) and bool(finite[kept])
     logarithmic = _spans_a_decade(costs[finite])
 
-    def paint(picture: Figure) -> None:
+    def paint(picture: "Figure") -> None:
+        from matplotlib.ticker import MaxNLocator
+
         axes = picture.add_subplot()
         dress(axes, x_label=label, y_label=shortened(axis, LONGEST_AXIS_LABEL))
         _scale(axes, costs[finite], logarithmic)
@@ -85,7 +89,7 @@ def comparisons_picture(comparisons: tuple[Comparison, ...], error: str) -> Pict
     spreads = np.where(np.isfinite(spreads), spreads, 0.0)
     names = [shortened(comparison.name, LONGEST_INPUT_NAME) for comparison in comparisons]
 
-    def paint(picture: Figure) -> None:
+    def paint(picture: "Figure") -> None:
         axes = picture.add_subplot()
         dress(axes, x_label=f"{error} of this run minus that of the baseline", y_label="")
         axes.axvline(0.0, color=INK, linewidth=0.9, linestyle=(0, (4, 3)))
@@ -136,10 +140,12 @@ def _spans_a_decade(costs: Floats) -> bool:
     return len(costs) > 1 and bool(costs.min() > 0.0) and bool(costs.max() > DECADE * costs.min())
 
 
-def _scale(axes: Axes, costs: Floats, logarithmic: bool) -> None:
+def _scale(axes: "Axes", costs: Floats, logarithmic: bool) -> None:
     if not logarithmic:
         axes.set_ylim(*window(costs))
         return
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+
     axes.set_yscale("log")
     few = np.log10(costs.max()) - np.log10(costs.min()) < 2.0
     axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if few else (1.0,), numticks=7))
@@ -148,7 +154,7 @@ def _scale(axes: Axes, costs: Floats, logarithmic: bool) -> None:
     axes.set_ylim(costs.min() / 1.5, costs.max() * 1.5)
 
 
-def _mark_kept(axes: Axes, x: float, y: float) -> None:
+def _mark_kept(axes: "Axes", x: float, y: float) -> None:
     axes.plot([x], [y], "D", color=ORANGE, markersize=6.5, markeredgecolor="white", zorder=3)
     low, high = axes.get_xlim()
     left = x > 0.5 * (low + high)

@@ -4,11 +4,13 @@ import math
 import time
 from dataclasses import dataclass, field
 from types import TracebackType
-
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from typing import TYPE_CHECKING
 
 from geodescent._record import StepRecord
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import TaskID
 
 EVERY_SECONDS_OF_A_LINE = (
     5.0  # Between two lines where nobody sees a bar: a log stays short, and shows that work goes on.
@@ -31,10 +33,12 @@ class ProgressBar:
     target_cost: float | None = None
     until: float | None = None
     verbose: bool = False
-    console: Console = field(default_factory=lambda: Console(stderr=True))
+    console: "Console" = field(default_factory=lambda: _standard_error())
 
     def __post_init__(self) -> None:
         """Lay the columns out; nothing is drawn yet."""
+        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
         columns = (BarColumn(bar_width=10), TextColumn("{task.description}", markup=False), TimeElapsedColumn())
         self._drawn = self.console.is_terminal and not self.verbose
         self._bar = Progress(*columns, console=self.console, disable=not self._drawn)
@@ -77,3 +81,10 @@ class ProgressBar:
             won = math.log(self._cost0 / record.cost) / math.log(self._cost0 / self.target_cost)
             return min(1.0, max(0.0, won))
         return min(1.0, record.time / self.until) if self.until else 0.0
+
+
+def _standard_error() -> "Console":
+    """Rich is imported when something is shown, and not for the help."""
+    from rich.console import Console
+
+    return Console(stderr=True)

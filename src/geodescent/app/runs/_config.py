@@ -75,6 +75,11 @@ class Config:
         hidden = () if self.network is None else self.network.hidden
         return "-".join(map(str, (self.n_inputs, *hidden, self.n_outputs)))
 
+    @property
+    def network_name(self) -> str:
+        """Widths and activation, such as 64-256-256-10 tanh."""
+        return self.widths if self.network is None else f"{self.widths} {self.network.activation}"
+
     def as_dict(self) -> Entries:
         """All of it, for JSON."""
         found = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}

@@ -5,7 +5,7 @@ steps. What the training rows do not show decides nothing.
 """
 
 from geodescent.app.tables._encoding import Encoded, Encoding
-from geodescent.app.tables._prepare import PreparedTable, prepare, prepare_with
+from geodescent.app.tables._prepare import PreparedTable, prepare, prepare_table, prepare_with
 from geodescent.app.tables._rules import ColumnRule
 from geodescent.app.tables._shown import shown
 from geodescent.app.tables._split import Split, split_rows
@@ -24,6 +24,7 @@ __all__ = [
     "Task",
     "choose_target",
     "prepare",
+    "prepare_table",
     "prepare_with",
     "read_table",
     "shown",

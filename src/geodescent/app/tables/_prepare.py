@@ -60,7 +60,18 @@ def prepare(
     Raises:
         InputError: no such data, or one that cannot be fitted; the sentence says why, and what to do.
     """
-    raw = read_table(data)
+    return prepare_table(read_table(data), target=target, task=task, test_size=test_size, seed=seed)
+
+
+def prepare_table(
+    raw: RawTable,
+    *,
+    target: str | None = None,
+    task: Literal["auto", "regression", "classification"] = "auto",
+    test_size: float = 0.25,
+    seed: int = 0,
+) -> PreparedTable:
+    """The same of a table that is read already; its own sentences begin the account."""
     if raw.frame.height < FEWEST_TABLE_ROWS:
         raise _too_few(raw, raw.frame.height, "")
     column, chosen = choose_target(raw, target, task)

@@ -1,5 +1,6 @@
 """Columns of text that hold numbers become numbers: decimal points or commas, with or without thousands separators."""
 
+import re
 from dataclasses import dataclass
 
 import polars as pl
@@ -18,6 +19,9 @@ WITH_POINTS = rf"^[+-]?(?:[0-9]{{1,3}}(?:,[0-9]{{3}})+(?:\.[0-9]*)?|[0-9]+\.?[0-
 WITH_COMMAS = rf"^[+-]?(?:[0-9]{{1,3}}(?:\.[0-9]{{3}})+(?:,[0-9]*)?|[0-9]+,?[0-9]*|,[0-9]+){EXPONENT}$"
 INFINITE = r"^[+-]?(?i:inf|infinity|∞)$"
 """Forms of a number: with a decimal point and perhaps commas between thousands, the other way round, or infinite."""
+
+SIGNS = ("%", "€", "$", "£", "¥", "₹")
+"""Per cent and currencies, before or behind the numbers of a column; `12 %` is read as 12."""
 
 CODE = r"^0[0-9]+$"
 """Digits after a leading zero are a code, such as a postcode: as a number it would lose the zero."""
@@ -54,6 +58,9 @@ def typed(frame: pl.DataFrame, *, delimiter: str = "") -> tuple[pl.DataFrame, bo
         n = sum(column.marked for column in texts)
         entries = counted(n, "entry", "entries")
         said.append(f"{entries} such as NA or ? were read as missing, in {listed([quoted(name) for name in marked])}.")
+    signed = [f"{quoted(column.text.name)} ({column.sign})" for column in texts if column.sign and column.is_number]
+    if signed:
+        said.append(f"Numbers were read without the sign beside them, in {listed(signed)}.")
     return frame.with_columns(numbers), found, tuple(said)
 
 
@@ -68,10 +75,11 @@ class TextColumn:
 
     Attributes:
         text: without blanks at the ends, null where an entry is missing.
-        given: the same, null too where an entry would stand for a missing number.
+        given: the same, null too where an entry would stand for a missing number, and without the sign.
         n_points, n_commas: numbers with decimal points, and with decimal commas.
         has_comma: whether a comma occurs.
         marked: entries that say that they are missing, such as NA.
+        sign: of `SIGNS`, beside all entries or nearly all of many; the empty text where there is none.
     """
 
     text: pl.Series
@@ -80,6 +88,7 @@ class TextColumn:
     n_commas: int
     has_comma: bool
     marked: int
+    sign: str
 
     @property
     def is_number(self) -> bool:
@@ -120,11 +129,22 @@ class TextColumn:
 def _text_column(column: pl.Series) -> TextColumn:
     stripped = column.str.strip_chars()
     text = stripped.set(stripped.is_in(MISSING), None)
-    given = text.set(text.is_in(MISSING_NUMBERS), None)
+    given, sign = _without_sign(text.set(text.is_in(MISSING_NUMBERS), None))
     infinite = given.str.contains(INFINITE)
     points, commas = (int((given.str.contains(form) | infinite).sum()) for form in (WITH_POINTS, WITH_COMMAS))
     marked = int(((stripped != "") & (stripped.is_in(MISSING))).sum())
     if max(points, commas) == given.count():
         marked = int(((stripped != "") & stripped.is_in(MISSING_NUMBERS)).sum())
     has_comma = bool(given.str.contains(",", literal=True).any())
-    return TextColumn(text, given, points, commas, has_comma, marked)
+    return TextColumn(text, given, points, commas, has_comma, marked, sign)
+
+
+def _without_sign(given: pl.Series) -> tuple[pl.Series, str]:
+    """The entries without the sign that all of them have, or nearly all of many, and that sign."""
+    for sign in SIGNS:
+        written = re.escape(sign)
+        beside = rf"^[+-]?\s*{written}|{written}$"
+        if given.count() and mostly(int(given.str.contains(beside).sum()), given.count()):
+            bare = given.str.replace(rf"^([+-]?)\s*{written}\s*([+-]?)", "$1$2").str.replace(rf"\s*{written}$", "")
+            return bare, sign
+    return given, ""
