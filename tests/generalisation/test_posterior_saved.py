@@ -12,7 +12,7 @@ from torch import Tensor
 import geodescent as gd
 from geodescent.generalisation import ClassPosterior, Posterior, TuningRecord, class_posterior_of, posterior_of
 from geodescent.generalisation.posterior._network import drawn_layers, shapes_of_layers
-from geodescent.generalisation.posterior._saved import require_memory
+from geodescent.generalisation.posterior._saved import SavedTensors
 
 Tensors = dict[str, Tensor]
 
@@ -144,7 +144,7 @@ def test_the_shapes_of_a_network_are_known_without_making_it() -> None:
 def test_what_would_not_fit_into_memory_is_refused() -> None:
     """A small file may ask for much: of many starts with one row each, or of many classes."""
     with pytest.raises(gd.MemoryPlanError, match="1000000 starts, 20000 rows"):
-        require_memory(10**6, 20_000, 3, 0)
+        SavedTensors.require_memory(10**6, 20_000, 3, 0)
 
 
 def test_the_search_for_the_numbers_is_recorded() -> None:

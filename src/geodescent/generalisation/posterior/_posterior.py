@@ -16,14 +16,7 @@ from geodescent.generalisation.posterior._numbers import PriorNumbers
 from geodescent.generalisation.posterior._plain_network import PlainNetwork, most_probable
 from geodescent.generalisation.posterior._ranks import Ranks
 from geodescent.generalisation.posterior._rows import FittedRows
-from geodescent.generalisation.posterior._saved import (
-    SavedTensors,
-    named,
-    require_memory,
-    require_true,
-    shapes_of_prior,
-    size_of,
-)
+from geodescent.generalisation.posterior._saved import SavedTensors, named, require_true, shapes_of_prior, size_of
 from geodescent.generalisation.posterior._scaling import Standardised
 from geodescent.generalisation.posterior._tuning import TuningRecord
 
@@ -263,7 +256,7 @@ def _checked(tensors: Mapping[str, Tensor]) -> SavedTensors:
         found = saved[f"rows.{name}"]
         inside = bool(((found >= 0) & (found < n_rows)).all())
         require_true(inside, f"of {n_rows} rows has {name} outside of 0 to {n_rows - 1}")
-    require_memory(n_starts, n_rows, d, 1 if n_picked == n_rows else 0)
+    saved.require_memory(n_starts, n_rows, d, 1 if n_picked == n_rows else 0)
     flat = int(saved["flat"])
     require_true(flat == 0 or (flat == 1 and n_outputs == 1), f"is flat ({flat}), and has {n_outputs} outputs")
     require_true(bool((saved["rows.picked"].diff() > 0).all()), "picks rows twice")

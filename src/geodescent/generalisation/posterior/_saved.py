@@ -83,6 +83,18 @@ class SavedTensors:
             _require_tensor(name, tensors[name], shape)
         return cls({name: tensors[name].detach() for name in shapes})
 
+    @staticmethod
+    def require_memory(n_starts: int, n_rows: int, n_inputs: int, n_matrices: int) -> None:
+        """Raises MemoryPlanError, a ValueError, for a posterior so large that its use would not fit.
+
+        Args:
+            n_matrices: of rows × rows, for each start.
+        """
+        of_rows = n_rows * (3 * n_inputs + 2 * sum(WIDTHS) + 1)
+        n_bytes = 8.0 * n_starts * (of_rows + n_matrices * n_rows**2)
+        what = f"a saved posterior of {n_starts} starts, {n_rows} rows and {n_inputs} columns"
+        require(n_bytes, torch.device("cpu"), what=what, instead="Fit it with fewer starts.")
+
 
 def size_of(tensors: Mapping[str, Tensor], name: str, n_axes: int) -> Shape:
     """The shape of a tensor that says how large others are; raises InputError where it is none."""
@@ -97,18 +109,6 @@ def require_true(condition: bool, otherwise: str) -> None:
     """Raises InputError where the parts of a saved posterior contradict each other."""
     if not condition:
         raise InputError(f"a saved posterior {otherwise}: the file is damaged.")
-
-
-def require_memory(n_starts: int, n_rows: int, n_inputs: int, n_matrices: int) -> None:
-    """Raises MemoryPlanError, a ValueError, where a saved posterior is so large that its use would not fit.
-
-    Args:
-        n_matrices: of rows × rows, for each start.
-    """
-    of_rows = n_rows * (3 * n_inputs + 2 * sum(WIDTHS) + 1)
-    n_bytes = 8.0 * n_starts * (of_rows + n_matrices * n_rows**2)
-    what = f"a saved posterior of {n_starts} starts, {n_rows} rows and {n_inputs} columns"
-    require(n_bytes, torch.device("cpu"), what=what, instead="Fit it with fewer starts.")
 
 
 def shapes_of_prior(n_inputs: int, n_values: int, n_starts: int, *numbers: str) -> dict[str, Shape]:

@@ -10,14 +10,7 @@ from geodescent._conversion import Values
 from geodescent.generalisation.posterior._covariance import PriorRows
 from geodescent.generalisation.posterior._numbers import PriorNumbers
 from geodescent.generalisation.posterior._ranks import Ranks
-from geodescent.generalisation.posterior._saved import (
-    SavedTensors,
-    named,
-    require_memory,
-    require_true,
-    shapes_of_prior,
-    size_of,
-)
+from geodescent.generalisation.posterior._saved import SavedTensors, named, require_true, shapes_of_prior, size_of
 from geodescent.generalisation.posterior._scaling import Standardised
 from geodescent.generalisation.posterior._tuning import TuningRecord
 from geodescent.generalisation.posterior.classes._calibration import Calibration
@@ -124,5 +117,5 @@ def _checked(tensors: Mapping[str, Tensor]) -> SavedTensors:
     targets = saved["rows.targets"]
     marked = bool(((targets == 0.0) | (targets == 1.0)).all()) and bool((targets.sum(1) <= 1.0).all())
     require_true(marked and (n_latents == 1 or bool((targets.sum(1) == 1.0).all())), "has rows without a class")
-    require_memory(n_starts, n_rows, d, n_latents + 1)
+    saved.require_memory(n_starts, n_rows, d, n_latents + 1)
     return saved
