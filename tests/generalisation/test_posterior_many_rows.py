@@ -4,7 +4,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from geodescent._deadline import within
 from geodescent.generalisation import Posterior, posterior_of
+from geodescent.generalisation.posterior._conditioning import most_rows
 from geodescent.generalisation.posterior._covariance import PriorRows, covariance, variances
 from geodescent.generalisation.posterior._induced import Induced
 from geodescent.generalisation.posterior._iterated import by_conjugate_gradients, rounded_gram
@@ -102,6 +104,7 @@ def many(monkeypatch: pytest.MonkeyPatch, *, noise: float = 0.3) -> Posterior:
         ("_conditioning", "MOST_FACTORED", 200),
         ("_posterior", "MOST_FACTORED", 200),
         ("_conditioning", "MOST_ROWS", 1000),
+        ("_conditioning", "TUNED_ON", 200),
         ("_iterated", "INDUCING", 100),
     ):
         monkeypatch.setattr(f"{HERE}.{file}.{name}", value)
@@ -120,7 +123,14 @@ def test_error_bars_of_many_rows_are_true(monkeypatch: pytest.MonkeyPatch) -> No
     assert rmse == pytest.approx(float(posterior.left_out_rmse), rel=0.1)
     assert rmse < 0.36
     assert "500 rows are more than 200" in posterior.notes[0]
-    assert "of 5 starts 4 are averaged" in posterior.notes[0]
+    assert "4 of 5 starts can be afforded" in posterior.notes[0]
+
+
+def test_rows_for_which_there_is_no_time_are_not_used() -> None:
+    assert most_rows(30_000) == 20_000
+    with within(10.0):
+        assert most_rows(30_000) == 5_000
+        assert most_rows(6_000) == 6_000
 
 
 @pytest.mark.slow

@@ -11,6 +11,8 @@ from torch import Tensor
 
 import geodescent as gd
 from geodescent.generalisation import ClassPosterior, Posterior, TuningRecord, class_posterior_of, posterior_of
+from geodescent.generalisation.posterior._network import drawn_layers, shapes_of_layers
+from geodescent.generalisation.posterior._saved import SavedTensors
 
 Tensors = dict[str, Tensor]
 
@@ -87,6 +89,7 @@ SPOILT = {
     "not finite": (changed("starts.solved", with_nan), "NaN or infinite"),
     "negative noise": (changed("numbers.noise", lambda t: -t), "not above 0"),
     "zero weights": (changed("rows.weights", torch.zeros_like), "not above 0"),
+    "negative variance": (changed("starts.left_out_variance", lambda t: -t), "not above 0"),
     "places": (changed("rows.places", lambda t: t + 9), "outside of 0 to 39"),
     "picked": (changed("rows.picked", lambda t: t * 0), "picks rows twice"),
     "counts": (changed("ranks.counts", lambda t: t + 1), "counts"),
@@ -131,6 +134,17 @@ def test_more_rows_than_are_ever_used_are_refused() -> None:
         tensors[name] = torch.zeros(1, dtype=torch.float64).expand(2, 10**9, 1)
     with pytest.raises(gd.InputError, match="1000000000 rows, and never more than 20000"):
         Posterior.from_tensors(tensors)
+
+
+def test_the_shapes_of_a_network_are_known_without_making_it() -> None:
+    found = {name: tuple(values.shape) for name, values in drawn_layers(7, 0).state_dict().items()}
+    assert shapes_of_layers(7) == found
+
+
+def test_what_would_not_fit_into_memory_is_refused() -> None:
+    """A small file may ask for much: of many starts with one row each, or of many classes."""
+    with pytest.raises(gd.MemoryPlanError, match="1000000 starts, 20000 rows"):
+        SavedTensors.require_memory(10**6, 20_000, 3, 0)
 
 
 def test_the_search_for_the_numbers_is_recorded() -> None:

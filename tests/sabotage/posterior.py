@@ -113,6 +113,12 @@ POSTERIOR = (
         f"{OF_CLASSES}_rows_left_out_are_as_without_them",
     ),
     Sabotage(
+        f"{HERE}/classes/_class_posterior.py",
+        "for member in self.members]).mean(0)",
+        "for member in self.members]).sum(0)",
+        f"{OF_CLASSES}_probabilities_are_true",
+    ),
+    Sabotage(
         f"{HERE}/classes/_class_evidence.py",
         "slope[-d - 2] = 0.5 * (moments * total).sum()",
         "slope[-d - 2] = (moments * total).sum()",

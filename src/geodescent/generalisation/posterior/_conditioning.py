@@ -78,7 +78,7 @@ def starts_of(n_rows: int, starts: int, notes: list[str]) -> int:
     affordable = min(starts, max(1, (MOST_ROWS // n_rows) ** 2))
     notes.append(
         f"{n_rows} rows are more than {MOST_FACTORED}: the equations are solved by iteration, standard deviations are "
-        f"those through {INDUCING} of the rows, and of {starts} starts {affordable} are averaged."
+        f"those through {INDUCING} of the rows, and {affordable} of {starts} starts can be afforded."
     )
     return affordable
 

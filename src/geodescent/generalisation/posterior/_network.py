@@ -30,6 +30,14 @@ class DrawnNetwork(nn.Sequential):
     """Layers of this library's choice, so that their parameters say all of them."""
 
 
+def shapes_of_layers(n_inputs: int) -> dict[str, tuple[int, ...]]:
+    """Of the parameters of such a network, by name, without making one."""
+    shapes, last = dict[str, tuple[int, ...]](), len(WIDTHS)
+    for i, (n_in, n_out) in enumerate(pairwise((n_inputs, *WIDTHS, 1))):
+        shapes |= {f"{2 * i}.weight": (n_out, n_in)} | ({f"{2 * i}.bias": (n_out,)} if i < last else {})
+    return shapes
+
+
 @dataclass(frozen=True)
 class LinearColumns:
     """The columns of D that belong to one linear layer: `D[n, (o, i)] = g[n, o] a[n, i]`.

@@ -178,7 +178,7 @@ class Posterior:
 
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, Tensor]) -> "Posterior":
-        """The inverse, for files of strangers too: raises InputError, a ValueError, for whatever is no posterior.
+        """The inverse, for files of strangers too: raises a ValueError for whatever is no posterior, or does not fit.
 
         Cost: a forward and a backward pass of the rows for each start.
         """
@@ -263,6 +263,7 @@ def _checked(tensors: Mapping[str, Tensor]) -> SavedTensors:
         found = saved[f"rows.{name}"]
         inside = bool(((found >= 0) & (found < n_rows)).all())
         require_true(inside, f"of {n_rows} rows has {name} outside of 0 to {n_rows - 1}")
+    saved.require_memory(n_starts, n_rows, d, 1 if n_picked == n_rows else 0)
     flat = int(saved["flat"])
     require_true(flat == 0 or (flat == 1 and n_outputs == 1), f"is flat ({flat}), and has {n_outputs} outputs")
     require_true(bool((saved["rows.picked"].diff() > 0).all()), "picks rows twice")

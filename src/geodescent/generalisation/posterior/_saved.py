@@ -6,8 +6,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from geodescent._budget import require
 from geodescent._errors import InputError
-from geodescent.generalisation.posterior._network import DrawnNetwork, drawn_layers, linear_layers
+from geodescent.generalisation.posterior._network import WIDTHS, DrawnNetwork, drawn_layers, shapes_of_layers
 
 Shape = tuple[int, ...]
 """Of a tensor."""
@@ -21,6 +22,8 @@ POSITIVE_NAMES = (
     "rows.weights",
     "rows.noise",
     "amplitude",
+    "starts.left_out_variance",
+    "starts.slope",
 )
 """Beginnings of names of tensors that are above 0."""
 
@@ -80,6 +83,18 @@ class SavedTensors:
             _require_tensor(name, tensors[name], shape)
         return cls({name: tensors[name].detach() for name in shapes})
 
+    @staticmethod
+    def require_memory(n_starts: int, n_rows: int, n_inputs: int, n_matrices: int) -> None:
+        """Raises MemoryPlanError, a ValueError, for a posterior so large that its use would not fit.
+
+        Args:
+            n_matrices: of rows × rows, for each start.
+        """
+        of_rows = n_rows * (3 * n_inputs + 2 * sum(WIDTHS) + 1)
+        n_bytes = 8.0 * n_starts * (of_rows + n_matrices * n_rows**2)
+        what = f"a saved posterior of {n_starts} starts, {n_rows} rows and {n_inputs} columns"
+        require(n_bytes, torch.device("cpu"), what=what, instead="Fit it with fewer starts.")
+
 
 def size_of(tensors: Mapping[str, Tensor], name: str, n_axes: int) -> Shape:
     """The shape of a tensor that says how large others are; raises InputError where it is none."""
@@ -98,9 +113,9 @@ def require_true(condition: bool, otherwise: str) -> None:
 
 def shapes_of_prior(n_inputs: int, n_values: int, n_starts: int, *numbers: str) -> dict[str, Shape]:
     """Of the starts' networks, of how inputs were standardised and ranked, and of `PriorNumbers` of these names."""
-    network = drawn_layers(n_inputs, 0)
-    d, n_layers = n_inputs, len(linear_layers(network))
-    found: dict[str, Shape] = {f"network.{k}": (n_starts, *v.shape) for k, v in network.state_dict().items()}
+    d, layers = n_inputs, shapes_of_layers(n_inputs)
+    n_layers = sum(name.endswith("weight") for name in layers)
+    found: dict[str, Shape] = {f"network.{name}": (n_starts, *shape) for name, shape in layers.items()}
     found |= {"inputs.mean": (d,), "inputs.deviation": (d,), "ranks.counts": (d,)}
     found |= {"ranks.values": (n_values,), "ranks.shares": (n_values,)}
     sizes = {"scales": d, "layers": n_layers, "linear": 1, "noise": 1, "steps": 1, "rates": d}

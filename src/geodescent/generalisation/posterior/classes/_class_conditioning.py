@@ -63,6 +63,7 @@ def class_posterior_of(
     found = [(chosen.member, chosen.shares)]
     for start in range(1, starts):
         if seconds_left() <= 0.0:
+            notes.append(f"The time ran out: {len(found)} of {starts} starts are averaged.")
             break
         network = drawn_layers(x.shape[1], seed + start)
         seen, gram = _seen(network, rows, of_rows, numbers)

@@ -81,7 +81,7 @@ class ClassPosterior:
 
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, Tensor]) -> "ClassPosterior":
-        """The inverse, for files of strangers too: raises InputError, a ValueError, for whatever is no posterior.
+        """The inverse, for files of strangers too: raises a ValueError for whatever is no posterior, or does not fit.
 
         Cost: a forward and a backward pass of the rows for each start.
         """
@@ -117,4 +117,5 @@ def _checked(tensors: Mapping[str, Tensor]) -> SavedTensors:
     targets = saved["rows.targets"]
     marked = bool(((targets == 0.0) | (targets == 1.0)).all()) and bool((targets.sum(1) <= 1.0).all())
     require_true(marked and (n_latents == 1 or bool((targets.sum(1) == 1.0).all())), "has rows without a class")
+    saved.require_memory(n_starts, n_rows, d, n_latents + 1)
     return saved
