@@ -5,19 +5,15 @@ What a command works with is imported when it runs, so that the help takes no lo
 
 import os
 import sys
-import traceback
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Annotated, Literal
 
 import typer
 
 from geodescent._version import __version__
 from geodescent.app.fitted import INTERVAL_LEVEL
-from geodescent.app.report import Answer
+from geodescent.app.report import INTERRUPTED, Answer, answering
 from geodescent.app.tables import DATA_SETS
 
-INTERRUPTED = 130  # Exit status: 128 and the number of SIGINT, as shells have it.
 USAGE = 2  # Exit status of options that cannot be used, as shells have it.
 
 HELP = (
@@ -123,7 +119,7 @@ def fit(
     _require_mode(mode, (*exact_only, *(["--resume"] if resume else [])), out=out, resume=resume)
     from geodescent.app import commands
 
-    with _answering(as_json) as answer:
+    with answering(as_json) as answer:
         network = commands.NetworkOptions(
             network=commands.NetworkAsked(_widths(hidden), activation, dtype, device),
             start=start or "data",
@@ -165,7 +161,7 @@ def flow(
     """
     from geodescent.app import commands
 
-    with _answering(as_json) as answer:
+    with answering(as_json) as answer:
         network = commands.NetworkAsked(_widths(hidden), activation, dtype, device)
         options = commands.FlowOptions(network, until, target_cost, tol, max_seconds)
         asked = commands.DataOptions(data, target, task, test_size, seed)
@@ -194,7 +190,7 @@ def certify(
     """
     from geodescent.app import commands
 
-    with _answering(as_json) as answer:
+    with answering(as_json) as answer:
         if data not in DATA_SETS and os.path.isdir(data):
             _require_no_options(context, f"{data} is a folder: the certificate of a run is the one that it ended with")
         network = commands.NetworkAsked(_widths(hidden), activation, dtype, device)
@@ -220,7 +216,7 @@ def predict(
     """
     from geodescent.app import commands
 
-    with _answering(as_json) as answer:
+    with answering(as_json) as answer:
         answer.end(commands.predicted_table(run, data, out, level, answer))
 
 
@@ -280,23 +276,3 @@ def _require_mode(mode: str, exact_only: tuple[str, ...], *, out: str | None, re
         )
     if resume and out is None:
         raise typer.BadParameter("--resume needs --out DIR, the folder of the run that goes on.")
-
-
-@contextmanager
-def _answering(as_json: bool) -> Iterator[Answer]:
-    """What the command answers, also to whatever goes wrong inside the block; SIGTERM is as Ctrl-C there."""
-    from geodescent import doors
-
-    answer = Answer(as_json)
-    try:
-        with doors.as_ctrl_c():
-            yield answer
-    except (typer.Exit, typer.BadParameter):
-        raise
-    except (ValueError, OSError) as error:
-        raise answer.fail(str(error), 1) from error
-    except KeyboardInterrupt as interrupt:
-        raise answer.fail("interrupted", INTERRUPTED) from interrupt
-    except Exception as error:
-        traceback.print_exc()
-        raise answer.fail(f"{type(error).__name__}: {error} (this should not happen: please report it)", 1) from error

@@ -2,7 +2,7 @@
 a run. Every text of the page may come from a foreign file: it is escaped where it is shown.
 """
 
-from geodescent.app.report._answer import Answer, summary
+from geodescent.app.report._answer import INTERRUPTED, Answer, answering, summary
 from geodescent.app.report._facts import Comparison, ReportFacts, TestRows
 from geodescent.app.report._metrics import error_of, metrics_of, row_errors
 from geodescent.app.report._page import page
@@ -14,12 +14,14 @@ __all__ = [
     "FAINT",
     "GREEN",
     "INK",
+    "INTERRUPTED",
     "ORANGE",
     "Answer",
     "Comparison",
     "ProgressBar",
     "ReportFacts",
     "TestRows",
+    "answering",
     "draw_evidence",
     "draw_fit",
     "draw_flow",

@@ -1,7 +1,9 @@
 """What the command says: sentences for people, and one object for programs."""
 
 import textwrap
-from collections.abc import Iterable, Mapping
+import traceback
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import typer
@@ -9,6 +11,7 @@ import typer
 from geodescent.app.runs import strict_json
 
 COLUMNS = 80  # Of a terminal, which the rows are wrapped to.
+INTERRUPTED = 130  # Exit status: 128 and the number of SIGINT, as shells have it.
 INDENT = 24  # Columns that the name of a row takes.
 
 
@@ -38,6 +41,26 @@ class Answer:
         typer.echo(wrapped(f"error: {message}"), err=True)
         self.give({"error": message})
         return typer.Exit(status)
+
+
+@contextmanager
+def answering(as_json: bool) -> Iterator[Answer]:
+    """What the command answers, also to whatever goes wrong inside the block; SIGTERM is as Ctrl-C there."""
+    from geodescent import doors
+
+    answer = Answer(as_json)
+    try:
+        with doors.as_ctrl_c():
+            yield answer
+    except (typer.Exit, typer.BadParameter):
+        raise
+    except (ValueError, OSError) as error:
+        raise answer.fail(str(error), 1) from error
+    except KeyboardInterrupt as interrupt:
+        raise answer.fail("interrupted", INTERRUPTED) from interrupt
+    except Exception as error:
+        traceback.print_exc()
+        raise answer.fail(f"{type(error).__name__}: {error} (this should not happen: please report it)", 1) from error
 
 
 def wrapped(text: str) -> str:
