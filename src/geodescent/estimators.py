@@ -89,8 +89,11 @@ class GeoRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
         if self.mode_ == "exact":
             mean = self._interpolated(inputs)
             return (mean, self.posterior_.standard_deviation(inputs).numpy()) if return_std else mean
-        found, deviation = (values.numpy() for values in self.posterior_.moments(inputs))
-        return (found, deviation) if return_std else found
+        if not return_std:
+            found: Floats = self.posterior_.predict(inputs).numpy()
+            return found
+        mean, deviation = (values.numpy() for values in self.posterior_.moments(inputs))
+        return mean, deviation
 
     def predict_interval(self, X: ArrayLike, level: float = 0.9) -> tuple[Floats, Floats]:
         """Lower and upper ends, each shaped as `predict`'s mean, between which a share `level` of new targets lies."""

@@ -33,9 +33,9 @@ class FittedRegression:
 
     def predicted(self, inputs: Rows, level: float = INTERVAL_LEVEL) -> Predicted:
         """Mean, standard deviation and interval."""
-        mean, deviation = self.posterior.moments(inputs)
-        lower, upper = self.posterior.interval(inputs, level)
-        return Predicted(mean.numpy(), deviation.numpy(), lower.numpy(), upper.numpy(), level=level)
+        mean, deviation = (values.numpy() for values in self.posterior.moments(inputs))
+        reach = float(self.posterior.reach(level)) * deviation
+        return Predicted(mean, deviation, mean - reach, mean + reach, level=level)
 
     def files(self) -> Mapping[str, bytes]:
         """One file."""

@@ -92,10 +92,9 @@ class Posterior:
         Source: the jackknife+ of Barber and others, *Predictive inference with the jackknife+* (2021), for the idea;
         scaled by each row's own deviation here.
         """
-        if not 0.0 < level < 1.0:
-            raise InputError(f"level = {level}: a share between 0 and 1 is needed, such as level=0.9.")
+        quantile = self.reach(level)
         mean, deviation = self._moments(X)
-        reach = self._reach(level) * deviation
+        reach = quantile * deviation
         return self._shaped(self.targets.undone(mean - reach)), self._shaped(self.targets.undone(mean + reach))
 
     def network(self) -> PlainNetwork:
@@ -210,8 +209,10 @@ class Posterior:
         factor = math.sqrt(n / max(0.5 * n, n - d - SURPLUS))
         return factor * torch.stack([member.left_out for member in self.members]).mean(0)
 
-    def _reach(self, level: float) -> Tensor:
-        """q of each output, (Q,)."""
+    def reach(self, level: float = 0.9) -> Tensor:
+        """q of each output, (Q,): how many standard deviations an interval goes to either side of the mean."""
+        if not 0.0 < level < 1.0:
+            raise InputError(f"level = {level}: a share between 0 and 1 is needed, such as level=0.9.")
         apart = torch.stack([member.left_out for member in self.members]).var(0, correction=0)
         own = torch.stack([member.left_out_variance for member in self.members]).mean(0)[:, None]
         scaled, order = (self._left_out.abs() / (own + apart).sqrt()).sort(0)
