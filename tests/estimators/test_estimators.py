@@ -3,6 +3,7 @@
 import pickle
 
 import numpy as np
+import polars
 import pytest
 from sklearn.base import clone
 from sklearn.datasets import load_diabetes, load_iris, make_regression
@@ -56,8 +57,18 @@ def test_several_outputs_have_their_shape(n_outputs: int) -> None:
 
 def test_columns_of_text_are_refused_with_a_way_out() -> None:
     X = np.array([["red", 1.0], ["blue", 2.0], ["red", 3.0], ["blue", 4.0]], dtype=object)
-    with pytest.raises(gd.InputError, match="make_column_transformer"):
+    with pytest.raises(gd.InputError, match=r"make_column_transformer.*, \[0\]\)"):
         gd.GeoRegressor().fit(X, [1.0, 2.0, 3.0, 4.0])
+    frame = polars.DataFrame({"size": [1.0, 2.0, 3.0, 4.0], "colour": list(X[:, 0])})
+    with pytest.raises(gd.InputError, match=r"text.*\['colour'\]"):
+        gd.GeoClassifier().fit(frame, [0, 1, 0, 1])
+
+
+def test_columns_of_dates_are_refused_with_a_way_out() -> None:
+    pandas = pytest.importorskip("pandas")
+    days = pandas.to_datetime(["2024-01-01", "2024-01-02", "2024-01-05"])
+    with pytest.raises(gd.InputError, match="such as dates: make numbers of these first"):
+        gd.GeoRegressor().fit(pandas.DataFrame({"day": days, "size": [1.0, 2.0, 3.0]}), [1.0, 2.0, 3.0])
 
 
 def test_a_classifier_keeps_labels_of_any_kind() -> None:

@@ -13,6 +13,7 @@ from geodescent.outputs import SampleMap
 from geodescent.problem import Problem
 
 MOST_DECOMPOSED = 5000.0  # Samples, whose Gram matrix is decomposed, of which so many are drawn at most.
+LEAST_SHARE = 1e-4  # Of the targets' variance: less is left by the fit itself of data without noise that was stopped.
 FLOPS_OF_A_DECOMPOSITION = 9.0  # Times n³, of the eigenvectors of a Gram matrix.
 
 
@@ -37,8 +38,9 @@ class Noise:
     def sentence(self) -> str:
         """The numbers in words."""
         return (
-            f"each sample left out in turn costs {self.left_out:.4g}, those fitted {self.cost:.4g}: about {self.noise:.4g}, "
-            f"{self.share:.0%} of the targets' variance, is noise that no model of these inputs removes"
+            f"each sample left out in turn costs {self.left_out:.4g}, those fitted {self.cost:.4g}: about "
+            f"{self.noise:.4g}, {self.share:.0%} of the targets' variance, is noise that no model of these inputs "
+            "removes"
         )
 
     @property
@@ -53,6 +55,8 @@ class Noise:
 
 def noise_at(problem: Problem, theta: Theta, start: Theta) -> Noise | None:
     """What samples left out say at θ; None for several blocks, weighted samples, or where the time does not allow it.
+
+    None too where the noise would be less than LEAST_SHARE of the targets' variance.
 
     Args:
         problem: of one block over a module and its samples.
@@ -83,5 +87,7 @@ def noise_at(problem: Problem, theta: Theta, start: Theta) -> Noise | None:
     noise = math.sqrt(cost * left_out)
     found = torch.tensor([left_out, noise, variance], dtype=torch.float64, device="cpu")
     if not bool(torch.isfinite(found).all()) or variance == 0.0:
+        return None
+    if noise < LEAST_SHARE * variance:
         return None
     return Noise(cost, left_out, noise, min(1.0, noise / variance))
