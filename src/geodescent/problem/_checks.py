@@ -115,7 +115,7 @@ def checked_target(outputs: OutputMap, given: Values) -> Outputs:
             + (
                 f"Reshape y to {expected}."
                 if target.numel() == n * q
-                else "Let the model have an output for each column of y."
+                else f"Pass y of shape {expected}, or a model of such outputs."
             )
         )
     if target.dtype != outputs.dtype:
