@@ -50,6 +50,14 @@ def test_without_validation_data_nothing_is_said_of_noise():
     assert certificate.noise is None and "noise" not in str(certificate)
 
 
+def test_data_without_noise_have_no_estimate_of_noise():
+    """What is left of them where validation ends the fit is the fit's own."""
+    model, X, y = noisy(200, 0.0)
+    solution = gd.fit(model, X, y, stop="validation")
+    assert 0.0 < solution.cost < 1e-6
+    assert solution.certificate.noise is None and "noise" not in solution.certificate.meaning
+
+
 def test_weighted_samples_have_no_estimate_of_noise():
     model, X, y = noisy(40, 0.3)
     weights = torch.linspace(0.5, 1.5, 40, dtype=torch.float64)

@@ -204,6 +204,7 @@ def test_time_ends_the_starts() -> None:
 WRONG = {
     "one axis": ((torch.ones(9), torch.ones(9)), "X.reshape"),
     "other rows": ((torch.ones(9, 2), torch.ones(8)), "one target a row"),
+    "images": ((torch.ones(9, 1, 4, 4), torch.ones(9)), r"X.reshape\(len\(X\), -1\). A model of images"),
     "NaN": ((torch.full((9, 2), math.nan), torch.ones(9)), "NaN or infinite"),
     "two rows": ((torch.ones(2, 2), torch.ones(2)), "too few"),
 }
@@ -214,6 +215,11 @@ def test_bad_input_is_refused(name: str) -> None:
     (x, y), said = WRONG[name]
     with pytest.raises(gd.InputError, match=said):
         gd.fit_posterior(x, y)
+
+
+def test_weights_below_zero_are_refused() -> None:
+    with pytest.raises(gd.InputError, match="weights hold 2 numbers below 0"):
+        gd.fit_posterior(*noisy(4), weights=[1.0, -1.0, 2.0, -0.5])
 
 
 def test_other_columns_are_refused() -> None:

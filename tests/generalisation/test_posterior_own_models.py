@@ -113,6 +113,8 @@ REFUSED: dict[str, tuple[Callable[[], object], str]] = {
     "no layers": (lambda: nn.Tanh(), "no nn.Linear"),
     "frozen": (lambda: mlp().requires_grad_(False), "without gradients"),
     "no module": (lambda: 3, "model is a int"),
+    "a class": (lambda: Positions, r"model is the class Positions: pass a module, Positions\(…\)"),
+    "no seed": (lambda: lambda: mlp(), "cannot be called with a seed .*lambda seed"),
     "no module returned": (lambda: lambda seed: seed, r"model\(0\) returned a int"),
     "twice": (Twice, "called once"),
     "another order": (Backwards, "another order"),

@@ -46,7 +46,7 @@ TARGETS: list[tuple[Any, str]] = [  # of a map of five samples with two outputs
     (Y.long(), r"y is torch\.int64 but the model computes in torch\.float64: convert, y\.to\(torch\.float64\)"),
     (Y.cfloat(), r"y is torch\.complex64 but the model computes"),
     (Y[:, 0], r"y has shape \(5,\).*outputs have shape \(5, 2\).*class labels.*one_hot\(y\.long\(\), 2\)"),
-    (Y[:, :1], r"y has shape \(5, 1\).*\(5, 2\); nothing is broadcast. Reshape y to \(5, 2\)"),
+    (Y[:, :1], r"y has shape \(5, 1\).*\(5, 2\); nothing is broadcast. Pass y of shape \(5, 2\), or a model"),
     (Y[..., None], r"y has shape \(5, 2, 1\).*nothing is broadcast"),
     (Y.float(), r"y is torch\.float32 but the model computes in torch\.float64"),
     (Y.to("meta"), "y is on meta but the model is on cpu: move them to one device"),

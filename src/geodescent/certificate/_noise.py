@@ -13,6 +13,7 @@ from geodescent.outputs import SampleMap
 from geodescent.problem import Problem
 
 MOST_DECOMPOSED = 5000.0  # Samples, whose Gram matrix is decomposed, of which so many are drawn at most.
+LEAST_SHARE = 1e-4  # Of the targets' variance: less is left by the fit itself of data without noise that was stopped.
 FLOPS_OF_A_DECOMPOSITION = 9.0  # Times n³, of the eigenvectors of a Gram matrix.
 
 
@@ -55,6 +56,8 @@ class Noise:
 def noise_at(problem: Problem, theta: Theta, start: Theta) -> Noise | None:
     """What samples left out say at θ; None for several blocks, weighted samples, or where the time does not allow it.
 
+    None too where the noise would be less than LEAST_SHARE of the targets' variance.
+
     Args:
         problem: of one block over a module and its samples.
         theta: where the fit has ended.
@@ -85,5 +88,7 @@ def noise_at(problem: Problem, theta: Theta, start: Theta) -> Noise | None:
     noise = math.sqrt(cost * left_out)
     found = torch.tensor([left_out, noise, variance], dtype=torch.float64, device="cpu")
     if not bool(torch.isfinite(found).all()) or variance == 0.0:
+        return None
+    if noise < LEAST_SHARE * variance:
         return None
     return Noise(cost, left_out, noise, min(1.0, noise / variance))

@@ -1,6 +1,7 @@
 """`fit_posterior`: what the data bear, with error bars and no knob."""
 
 from collections.abc import Callable
+from inspect import signature
 
 import torch
 from torch import Tensor, nn
@@ -48,14 +49,17 @@ def fit_posterior(
             function of a seed that returns one, for several starts. It gets standardised inputs times their scales;
             weights are N(start, v_l/fan-in), v_l in the first layer, biases N(start, v_l). The linear part and the
             steps stay beside it. It is copied, in float64, and never changed.
-        weights: how often each row counts, w ≥ 0, (N,); rows of weight 0 are left out.
+        weights: how often each row counts, w ≥ 0, (N,); rows of weight 0 are left out. They are numbers of repetitions:
+            the rows of weight 2 are repeated exactly, and that tells of little noise. Importances are to be divided by
+            the largest of them.
         starts: networks whose posteriors are averaged.
         seed: of the first start; the others follow. The global random state is not touched.
         max_seconds: when tuning ends and no further start is added.
         callback: called with a record, of cost, noise and seconds, of each better trial of the numbers.
 
     Returns:
-        The posterior: `predict`, `standard_deviation`, `interval`, `left_out`, `left_out_rmse`, `noise`, `notes`.
+        The posterior: `predict`, `standard_deviation`, `interval`, `left_out`, `left_out_rmse`, `noise`, `notes`, and
+        `network`, a plain module. Its numbers are tensors of float64 on the CPU, whatever X and y were.
 
     Raises: InputError: with the numbers and what to do.
     Cost: some 40 N'³, N' = min(N, 1000), and 5 N³ multiply-adds: half a second for 300 rows of ten columns on one core.
@@ -71,10 +75,30 @@ def fit_posterior(
     counts = inputs.new_ones(len(inputs)) if weights is None else _numbers(weights, "weights")
     kept = _kept(inputs, counts)
     with within(max_seconds):
-        draw = drawn_layers if model is None else starts_of_own(model)
+        draw = drawn_layers if model is None else starts_of_own(_drawable(model))
         return posterior_of(
             inputs[kept], targets[kept], counts[kept], starts=starts, seed=seed, draw=draw, callback=callback
         )
+
+
+def _drawable(model: OwnModel) -> OwnModel:
+    """The model; raises InputError for a class in the place of a module, and for a function that takes no seed."""
+    if isinstance(model, type):
+        raise InputError(
+            f"model is the class {model.__name__}: pass a module, {model.__name__}(…), or for several starts a "
+            f"function of a seed, lambda seed: {model.__name__}(…)."
+        )
+    if not isinstance(model, nn.Module) and callable(model):
+        try:
+            signature(model).bind(0)
+        except TypeError as error:
+            raise InputError(
+                f"model cannot be called with a seed ({error}): pass a function of one number, lambda seed: "
+                "torch.nn.Sequential(…)."
+            ) from error
+        except ValueError:
+            return model  # built in: it has no signature to look at
+    return model
 
 
 def _numbers(values: Values, what: str) -> Tensor:
@@ -90,8 +114,12 @@ def _numbers(values: Values, what: str) -> Tensor:
 def _require_rows(inputs: Tensor, targets: Tensor) -> None:
     """Raises InputError for shapes that do not go together."""
     if inputs.dim() != 2 or inputs.shape[1] == 0:
+        shaped = f"X has shape {tuple(inputs.shape)}: rows of numbers, (N, d), are needed"
+        if inputs.dim() < 2:
+            raise InputError(f"{shaped}: X.reshape(-1, 1) for one column, X.reshape(1, -1) for one row.")
         raise InputError(
-            f"X has shape {tuple(inputs.shape)}: rows of numbers, (N, d), are needed, X.reshape(-1, 1) for one."
+            f"{shaped}: X.reshape(len(X), -1). A model of images or sequences is trained by gd.fit(model, X, y, "
+            'stop="validation").'
         )
     if targets.dim() not in (1, 2) or len(targets) != len(inputs) or targets.numel() == 0:
         shapes = f"y has shape {tuple(targets.shape)} and X {tuple(inputs.shape)}"
@@ -100,10 +128,12 @@ def _require_rows(inputs: Tensor, targets: Tensor) -> None:
 
 def _kept(inputs: Tensor, counts: Tensor) -> Tensor:
     """The rows of positive weight; raises InputError where there are too few."""
-    if counts.shape != (len(inputs),) or bool((counts < 0.0).any()):
+    if counts.shape != (len(inputs),):
         raise InputError(
             f"weights have shape {tuple(counts.shape)}: one number w ≥ 0 a row, ({len(inputs)},), is needed."
         )
+    if bool((counts < 0.0).any()):
+        raise InputError(f"weights hold {int((counts < 0.0).sum())} numbers below 0: w ≥ 0 is needed.")
     kept = counts.nonzero()[:, 0]
     if len(kept) < FEWEST_ROWS:
         raise InputError(f"{len(kept)} rows of positive weight are too few: {FEWEST_ROWS} or more are needed.")

@@ -77,7 +77,7 @@ class OnDemand:
             known = self.get(max(LEAST_SECONDS, SHARE_OF_RUN * seconds))
             if known.level == "not computed" and known.reason:
                 return f"{known.reason[0].upper()}{known.reason[1:]}", AGAIN
-            missing = self._in_part is not None and self._made is None
+            missing = self._in_part is not None and self._made is None and known.reason
             return known.meaning + (f" (In part: {known.reason})" if missing else ""), known.advice
         except Exception as error:  # whatever it is: the run is over, and its result must not be lost
             return f"No certificate: {_failed(error)}", AGAIN

@@ -112,7 +112,11 @@ def checked_target(outputs: OutputMap, given: Values) -> Outputs:
     if tuple(target.shape) not in (expected, (n, q)) and not (q == 1 and target.shape == (n,)):
         raise InputError(
             f"y has shape {tuple(target.shape)} and the outputs have shape {expected}; nothing is broadcast. "
-            f"Reshape y to {expected}."
+            + (
+                f"Reshape y to {expected}."
+                if target.numel() == n * q
+                else f"Pass y of shape {expected}, or a model of such outputs."
+            )
         )
     if target.dtype != outputs.dtype:
         raise InputError(
