@@ -14,6 +14,9 @@ BEFORE_A_LOOK = 0.5  # Seconds of a run before its threads are compared, where n
 COUNT_AGAIN = 1.0  # Seconds between two counts of those who compute: a count takes a tenth of a millisecond.
 LOOK_AGAIN = 20.0  # Seconds between two comparisons: others come and go, and each takes some hundredths of one.
 ORDER, NUMBERS = 256, 2**17  # Of the product, and of the elementwise function, by which threads are compared.
+FEW_ROWS = (
+    1500  # Of a matrix that one thread factors nearly as fast as two; on a busy machine two took ten times as long.
+)
 TRIES = 5  # Measurements with each number of threads; their medians are compared.
 
 
@@ -75,6 +78,20 @@ def suited_threads() -> Iterator[SuitedThreads]:
         _here.block = None
         if torch.get_num_threads() != threads.own:
             torch.set_num_threads(threads.own)
+
+
+@contextmanager
+def one_thread_for_few(n_rows: int) -> Iterator[None]:
+    """One thread inside the block for matrices of few rows, whatever others compute: two runs agree bit for bit."""
+    own = torch.get_num_threads()
+    if n_rows > FEW_ROWS or own == 1:
+        yield
+        return
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(own)
 
 
 class _Here(threading.local):

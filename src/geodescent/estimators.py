@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from geodescent._errors import InputError
 from geodescent._settings import ANY_SEED
+from geodescent._threads import one_thread_for_few
 from geodescent.doors import fit, fit_posterior, initialise
 from geodescent.generalisation import class_posterior_of, left_out_outputs
 from geodescent.outputs import SampleMap
@@ -227,7 +228,8 @@ class GeoClassifier(ClassifierMixin, BaseEstimator):
             found = f"y holds {len(self.classes_)} classes of positive weight, {self.classes_}"
             raise InputError(f"{found}: two or more are needed.")
         inputs, counts = (torch.from_numpy(np.array(a[kept], np.float64, order="C")) for a in (checked, weights))
-        self.posterior_ = class_posterior_of(inputs, torch.from_numpy(places), counts, seed=seed)
+        with one_thread_for_few(len(inputs)):
+            self.posterior_ = class_posterior_of(inputs, torch.from_numpy(places), counts, seed=seed)
         self.left_out_log_loss_ = self.posterior_.left_out_log_loss
         return self
 

@@ -10,6 +10,7 @@ from geodescent._conversion import Values, tensor_of
 from geodescent._deadline import within
 from geodescent._errors import InputError
 from geodescent._settings import ANY_SEED, POSITIVE, OrNone, Whole
+from geodescent._threads import one_thread_for_few
 from geodescent.doors._call import door
 from geodescent.generalisation import OwnModel, Posterior, TuningRecord, drawn_layers, posterior_of, starts_of_own
 
@@ -74,7 +75,7 @@ def fit_posterior(
     _require_rows(inputs, targets)
     counts = inputs.new_ones(len(inputs)) if weights is None else _numbers(weights, "weights")
     kept = _kept(inputs, counts)
-    with within(max_seconds):
+    with within(max_seconds), one_thread_for_few(len(kept)):
         draw = drawn_layers if model is None else starts_of_own(_drawable(model))
         return posterior_of(
             inputs[kept], targets[kept], counts[kept], starts=starts, seed=seed, draw=draw, callback=callback

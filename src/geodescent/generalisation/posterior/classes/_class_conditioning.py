@@ -9,7 +9,6 @@ from torch import Tensor, nn
 
 from geodescent._deadline import seconds_left
 from geodescent._types import Gram
-from geodescent.generalisation.posterior._conditioning import TUNED_ON
 from geodescent.generalisation.posterior._covariance import PriorRows, covariance
 from geodescent.generalisation.posterior._network import drawn_layers
 from geodescent.generalisation.posterior._numbers import PriorNumbers
@@ -21,8 +20,10 @@ from geodescent.generalisation.posterior.classes._class_evidence import ClassEvi
 from geodescent.generalisation.posterior.classes._class_member import ClassMember, ClassRows
 from geodescent.generalisation.posterior.classes._class_posterior import MOST_ROWS_OF_CLASSES, ClassPosterior
 
-AMPLITUDES = tuple(2.0**power for power in range(-1, 7))
-"""Times the tuned covariance, of which the rows left out choose one."""
+LESS, MORE = 0.5, tuple(2.0**power for power in range(1, 7))
+"""Times the tuned covariance: the rows left out choose one of these, or 1; they are tried one by one, from 1 on."""
+TUNED_ON_BY_CLASSES = 1000  # Rows of three classes by which the numbers are chosen, at most; of more classes fewer.
+MOST_OF_SEVERAL_STARTS = 1000  # Rows, up to which several starts are averaged.
 STARTS_OF_CLASSES = 3
 """Networks whose probabilities are averaged: an eighth more time, better on four of five tables (docs/decisions.md)."""
 
@@ -52,18 +53,24 @@ def class_posterior_of(
     targets = torch.nn.functional.one_hot(column[:, 0].long(), n_classes).to(x.dtype)
     rows = ClassRows(inputs(x), targets[:, 1:] if n_classes == 2 else targets, weights)
     ranks = Ranks.of(rows.x, weights)
-    first, of_rows, part = drawn_layers(x.shape[1], seed), ranks(rows.x), drawn_rows(len(x), TUNED_ON, generator)
+    first, of_rows, part = (
+        drawn_layers(x.shape[1], seed),
+        ranks(rows.x),
+        drawn_rows(len(x), CLASSES_TUNED_ON, generator),
+    )
     evidence = ClassEvidence(first, rows.x[part], of_rows[part], weights[part])
     logarithms = evidence.tuned(rows.targets[part], tuning)
     numbers = PriorNumbers.of(logarithms, x.shape[1])
     usual = factor_of(rows.targets) * float(logarithms[-x.shape[1] - 2].exp())
     seen, gram = _seen(first, rows, of_rows, numbers)
-    tried = [_TriedAmplitude.of(m, ClassMember.of(numbers, m * usual, first, seen, rows, gram)) for m in AMPLITUDES]
-    chosen = _chosen(tried, weights)
+
+    def tried(times: float, near: ClassMember | None) -> _TriedAmplitude:
+        return _TriedAmplitude.of(times, ClassMember.of(numbers, times * usual, first, seen, rows, gram, near))
+
+    chosen = _chosen(_searched(tried, weights), weights)
     found = [(chosen.member, chosen.shares)]
-    for start in range(1, starts):
+    for start in range(1, starts if len(x) <= MOST_OF_SEVERAL_STARTS else 1):
         if seconds_left() <= 0.0:
-            notes.append(f"The time ran out: {len(found)} of {starts} starts are averaged.")
             break
         network = drawn_layers(x.shape[1], seed + start)
         seen, gram = _seen(network, rows, of_rows, numbers)
@@ -71,6 +78,11 @@ def class_posterior_of(
     losses = losses_of(torch.stack([shares for _, shares in found]).mean(0), rows.labels)
     loss = float((weights * losses).sum() / weights.sum())
     return ClassPosterior([member for member, _ in found], inputs, ranks, loss, notes, tuning.records)
+
+
+def tuned_on(n_classes: int) -> int:
+    """Rows by which the numbers are chosen, at most: each class has a matrix of its own, and `C n³` takes the time."""
+    return int(TUNED_ON_BY_CLASSES * min(1.0, (3.0 / n_classes) ** (1.0 / 3.0)))
 
 
 def _seen(network: nn.Module, rows: ClassRows, ranks: Tensor, numbers: PriorNumbers) -> tuple[PriorRows, Gram]:
@@ -100,18 +112,36 @@ def losses_of(shares: Tensor, labels: Tensor) -> Tensor:
     return -shares.gather(1, labels[:, None])[:, 0].clamp(min=tiny).log()
 
 
+def _searched(
+    tried: "Callable[[float, ClassMember | None], _TriedAmplitude]", weights: Tensor
+) -> list[_TriedAmplitude]:
+    """Amplitudes from 1 on, as long as rows left out do not get worse by more than a standard error."""
+    found = [tried(1.0, None)]
+    found.append(tried(LESS, found[0].member))
+    for times in MORE:
+        if seconds_left() <= 0.0:
+            break
+        nearer = max(found, key=lambda one: one.times)
+        found.append(tried(times, nearer.member))
+        best = min(found, key=lambda one: _mean(one.losses, weights))
+        if not _is_as_good(found[-1], best, weights):
+            break
+    return found
+
+
 def _chosen(tried: list[_TriedAmplitude], weights: Tensor) -> _TriedAmplitude:
     """The amplitude nearest to 1 that is within one standard error of the least loss, of the paired differences."""
-    count = weights.sum()
+    best = min(tried, key=lambda one: _mean(one.losses, weights))
+    as_good = [one for one in tried if _is_as_good(one, best, weights)]
+    return min(as_good, key=lambda one: abs(math.log(one.times)))
 
-    def mean(values: Tensor) -> Tensor:
-        return (weights * values).sum() / count
 
-    best = min(tried, key=lambda one: float(mean(one.losses)))
+def _is_as_good(one: _TriedAmplitude, best: _TriedAmplitude, weights: Tensor) -> bool:
+    apart = one.losses - best.losses
+    mean = _mean(apart, weights)
+    error = math.sqrt(_mean((apart - mean).square(), weights) / (float(weights.sum()) - 1.0))
+    return mean <= error
 
-    def is_as_good(one: _TriedAmplitude) -> bool:
-        apart = one.losses - best.losses
-        error = (mean((apart - mean(apart)).square()) / (count - 1.0)).sqrt()
-        return bool(mean(apart) <= error)
 
-    return min(filter(is_as_good, tried), key=lambda one: abs(math.log(one.times)))
+def _mean(values: Tensor, weights: Tensor) -> float:
+    return float((weights * values).sum() / weights.sum())

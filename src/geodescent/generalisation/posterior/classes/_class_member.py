@@ -56,14 +56,23 @@ class ClassMember:
 
     @classmethod
     def of(
-        cls, numbers: PriorNumbers, amplitude: float, network: nn.Module, seen: PriorRows, rows: ClassRows, gram: Gram
+        cls,
+        numbers: PriorNumbers,
+        amplitude: float,
+        network: nn.Module,
+        seen: PriorRows,
+        rows: ClassRows,
+        gram: Gram,
+        near: "ClassMember | None" = None,
     ) -> "tuple[ClassMember, Tensor]":
         """At the mode, calibrated, and the probabilities of each row left out, (N, number of classes).
 
         Args:
             gram: the prior covariance of the rows at amplitude one, (N, N).
+            near: another amplitude, whose latent functions the search for the mode begins with.
         """
-        mode = mode_of(amplitude * gram, rows.targets, rows.weights)
+        begin = None if near is None else near.dual * (near.amplitude / amplitude)
+        mode = mode_of(amplitude * gram, rows.targets, rows.weights, begin)
         latents = shrunk(*mode.left_out())
         calibration = Calibration.of(latents, rows.labels, rows.weights)
         member = cls(numbers, amplitude, network, seen, rows, mode.dual, calibration)

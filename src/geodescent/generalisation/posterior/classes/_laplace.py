@@ -15,8 +15,8 @@ from geodescent._types import Gram
 
 NEWTON_STEPS, HALVED = 40, 12
 """Of Newton's method, and of a step that does not raise the posterior density."""
-SETTLED = 1e-6  # Largest change of a latent function: the mode is found.
-LEAST_SHARE = 1e-10  # Probabilities below it count as this.
+SETTLED = 1e-4  # Largest change of a latent function: the next step of Newton's method would be its square.
+LEAST_PART = 1e-10  # Probabilities below it count as this.
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,7 @@ class TwoClasses(LatentMode):
     def _root(self) -> Tensor:
         """`W^½`, (N, 1)."""
         p = self.shares
-        return (self.weights[:, None] * p * (1.0 - p)).clamp(min=LEAST_SHARE).sqrt()
+        return (self.weights[:, None] * p * (1.0 - p)).clamp(min=LEAST_PART).sqrt()
 
     @cached_property
     def _lower(self) -> Tensor:
@@ -153,7 +153,7 @@ class ManyClasses(LatentMode):
     @cached_property
     def _of_classes(self) -> list[Gram]:
         """`E_c = D^½ (I + D^½ K D^½)⁻¹ D^½`, D = w p_c, for each class."""
-        roots = (self.weights[:, None] * self.shares).clamp(min=LEAST_SHARE).sqrt()
+        roots = (self.weights[:, None] * self.shares).clamp(min=LEAST_PART).sqrt()
         inverses = (torch.cholesky_inverse(_lower_of(self.gram, root)) for root in roots.T)
         return [root[:, None] * inverse * root for root, inverse in zip(roots.T, inverses, strict=True)]
 
@@ -161,7 +161,7 @@ class ManyClasses(LatentMode):
     def _common(self) -> Tensor:
         """The Cholesky factor of `Σ_c E_c`."""
         total = torch.stack(self._of_classes).sum(0)
-        total.diagonal().add_(LEAST_SHARE)
+        total.diagonal().add_(LEAST_PART)
         lower: Tensor = torch.linalg.cholesky(total)
         return lower
 
@@ -179,13 +179,16 @@ def kind_of(targets: Tensor) -> type[TwoClasses] | type[ManyClasses]:
     return TwoClasses if targets.shape[1] == 1 else ManyClasses
 
 
-def mode_of(gram: Gram, targets: Tensor, weights: Tensor) -> LatentMode:
+def mode_of(gram: Gram, targets: Tensor, weights: Tensor, begin: Tensor | None = None) -> LatentMode:
     """By Newton's method, a step halved until it raises the density; targets as in `LatentMode`.
+
+    Args:
+        begin: the dual vector of a mode nearby, (N, C).
 
     Cost: a few N³ multiply-adds for each class and step.
     """
     kind = kind_of(targets)
-    mode: LatentMode = kind(gram, targets, weights, torch.zeros_like(targets))
+    mode: LatentMode = kind(gram, targets, weights, torch.zeros_like(targets) if begin is None else begin)
     density = mode.density()
     for _ in range(NEWTON_STEPS):
         step, length = mode.newton() - mode.dual, 1.0
