@@ -42,7 +42,7 @@ def load(path: str | os.PathLike[str]) -> Run:
         raise InputError(f"path is a {type(path).__name__}: the path of a run's folder is needed.")
     folder = Path(path)
     if not folder.is_dir():
-        raise InputError(f"No run folder at {folder}.")
+        raise InputError(f"No run folder at {folder}: give the folder that geodescent fit or flow has written.")
     config = read_config(folder)
     train, test = read_split(folder)
     return Run(
@@ -82,7 +82,9 @@ def read_json(folder: Path, name: str) -> Entries:
     """The entries of a JSON file. Raises InputError, where there is none."""
     file = folder / name
     if not own_file(file):
-        raise InputError(f"{folder} is no run folder: it has no {name}.")
+        raise InputError(
+            f"{folder} is no run folder: it has no {name}. Give the folder that geodescent fit or flow has written."
+        )
     try:
         entries = json.loads(_bytes(file))
     except (ValueError, RecursionError) as error:
