@@ -12,6 +12,7 @@ from geodescent.app.commands._job import Job
 from geodescent.app.commands._outcome import Certified, FitOutcome
 from geodescent.app.commands._sentences import verdict
 from geodescent.app.report import Comparison, ReportFacts, TestRows, metrics_of, page, png
+from geodescent.app.runs import REPORT
 from geodescent.app.tables import shown
 
 
@@ -28,13 +29,14 @@ def closed(job: Job, outcome: FitOutcome) -> Entries:
     judged = Judged({}, (), "The test rows could not be judged.", None)
     with job.noting("the test rows have no scores"):
         judged = _judged(job, outcome)
-    page_, curve = None, None
+    page_, curve, shown_page = None, None, None
     with job.noting("there is no picture"):
         curve = None if outcome.path.picture is None else png(outcome.path.picture())
     with job.noting("there is no report"):
         page_ = None if judged.rows is None else page(_report(job, outcome, judged, certified))
     with job.noting(f"certificate, picture and report are not saved in {folder.path}"):
         folder.describe(certificate={"words": certified.words, **certified.entries}, curve=curve, report=page_)
+        shown_page = None if page_ is None else str(folder.path / REPORT)
     notes = [*outcome.notes, *job.notes]
     content = {
         **outcome.facts,
@@ -48,7 +50,7 @@ def closed(job: Job, outcome: FitOutcome) -> Entries:
         "certificate": dict(certified.entries),
         "stats": {**outcome.facts["stats"], "notes": notes},
         "run": str(folder.path),
-        "report": None if page_ is None else str(folder.path / "report.html"),
+        "report": shown_page,
     }
     with job.noting(f"result.json is not saved in {folder.path}"):
         folder.end(content)

@@ -6,8 +6,8 @@ from geodescent._errors import InputError
 from geodescent._files import own_file
 from geodescent.app._entries import Entries
 from geodescent.app.commands._job import Job
-from geodescent.app.fitted import NetworkChoice
-from geodescent.app.runs import CONFIG, RESULT, Config, read_config, read_json
+from geodescent.app.fitted import POSTERIOR, WEIGHTS, NetworkChoice
+from geodescent.app.runs import CONFIG, RESULT, Config, load, read_config
 
 UNFINISHED = ("interrupted", "max_steps", "max_seconds", "stopped")
 """Names of results of a run that goes on where it is resumed."""
@@ -47,12 +47,13 @@ def require_resumable(job: Job, mode: str, network: NetworkChoice, exact_only: t
 
 
 def ended_before(job: Job) -> Entries | None:
-    """The result of the run that is resumed, where it had ended."""
-    folder = job.folder
-    if not folder.resumed or not own_file(folder.path / RESULT):
+    """The result of the run that is resumed, where it had ended. Raises InputError, where it cannot be opened."""
+    path = job.folder.path
+    saved = any(own_file(path / name) for name in (POSTERIOR, WEIGHTS))
+    if not (job.folder.resumed and own_file(path / RESULT) and saved):
         return None
-    result = read_json(folder.path, RESULT)
-    return None if result.get("result") in UNFINISHED else result
+    result = load(path).result
+    return None if result.get("result") in UNFINISHED else dict(result)
 
 
 def _pairs(there: Config, job: Job, mode: str, network: NetworkChoice) -> Iterator[tuple[str, str, str]]:
