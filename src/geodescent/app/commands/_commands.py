@@ -136,7 +136,7 @@ def _fitted(job: Job, mode: str, options: FitOptions, answer: Answer) -> FitOutc
         return fitted_network(job, options.network)
     if mode == "auto":
         noise = share(outcome.certified().entries["noise"])
-        answer.say(f"\nMode: posterior, as {noise} of the target's variance seems noise. --mode exact fits it, too.")
+        answer.say(f"\nMode: posterior, as about {noise} of the target's variance is noise: --mode exact fits it, too.")
     return outcome
 
 

@@ -167,9 +167,9 @@ def _story(job: Job) -> str:
         what, said = f"one of {len(table.target.classes)} classes", "a probability for each class"
     else:
         what, said = "a number", "an interval in which nine of ten new values lie"
+    noise = "" if table.target.classes else ", and how much of them is taken to be noise,"
     return (
         f"From {rows} rows with {columns} input columns the program learnt to predict {table.target.name}, {what}. It "
-        f"gives {said}. How closely the rows are followed, and how much of them is taken to be noise, was chosen by "
-        f"the rows themselves (by the evidence), not by hand. The other {len(table.split.test)} rows were not used; "
-        "the errors below are theirs."
+        f"gives {said}. How closely the rows are followed{noise} was chosen by the rows themselves, not by hand. The "
+        f"other {len(table.split.test)} rows were not used; the errors below are theirs."
     )

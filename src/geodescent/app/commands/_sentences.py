@@ -32,7 +32,7 @@ def told(metrics: Mapping[str, float]) -> str:
 
 def _told(name: str, value: float) -> str:
     form = NAMES_OF_METRICS.get(name, f"{name} {{:.4g}}")
-    return form.format(share(value) if name in SHARES_OF_ROWS else value)
+    return form.format(share(value) if name in SHARES_OF_ROWS else value).replace("-0.000", "0.000")
 
 
 def share(value: float) -> str:
