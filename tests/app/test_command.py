@@ -43,3 +43,12 @@ def test_the_script_is_the_one_that_the_package_declares():
 def test_without_a_command_the_help_is_shown():
     done = CliRunner().invoke(app, [])
     assert done.exit_code == 2 and "certify" in done.output
+
+
+@pytest.mark.slow
+def test_what_the_help_does_not_need_is_not_imported(tmp_path):
+    """They take a second together: pictures, baselines and the bar are imported when they are used."""
+    code = (
+        "import sys, geodescent.app.cli; print({'matplotlib', 'sklearn', 'rich', 'geodescent.doors'} & {*sys.modules})"
+    )
+    assert called([sys.executable, "-c", code], tmp_path) == "set()\n"

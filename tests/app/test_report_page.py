@@ -511,8 +511,8 @@ def test_the_left_out_estimate_is_judged_by_the_chance_of_the_test_rows():
     error, spread = error_of(regression_rows())
     sentences = {
         error + 1.9 * spread: "below the estimate: no more than the chance",
-        error - 2.1 * spread: "above the estimate: more than two standard errors, so the test rows may differ",
-        error + 2.1 * spread: "below the estimate: more than two standard errors, so the test rows were easy",
+        error - 2.1 * spread: "above the estimate: more than two standard errors, so that the test rows may be of",
+        error + 2.1 * spread: "below the estimate: more than two standard errors, so that the test rows may be easier",
         float("nan"): "cannot be compared",
     }
     for left_out, sentence in sentences.items():

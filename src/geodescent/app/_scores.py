@@ -14,6 +14,8 @@ from geodescent.app.tables import PreparedTable
 RIDGES = np.logspace(-4.0, 4.0, 29)
 """Penalties that ridge regression chooses among, on standardised columns."""
 PENALTIES = 10  # That logistic regression chooses among.
+CONSTANTS = ("mean", "shares of the classes")
+"""Names of the baselines that say the same of every row."""
 ITERATIONS = 2000  # Of logistic regression, at most.
 
 

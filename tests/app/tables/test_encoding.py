@@ -146,7 +146,7 @@ def test_of_many_levels_the_thirty_most_frequent_are_kept():
     levels = [f"level {k:02d}" for k in range(50) for _ in range(5 + k)]
     encoding = Encoding.of(pl.DataFrame({"c": levels}), None)
     assert encoding.feature_names == (*(f"c = level {k}" for k in range(20, 50)), "c = (other)")
-    assert "20 rare levels pooled" in encoding.table()[0][2]
+    assert "20 rare values taken together as (other)" in encoding.table()[0][2]
 
 
 def test_two_levels_are_one_feature():
@@ -199,7 +199,7 @@ def test_parts_of_dates_go_round_once(part, period):
 def test_days_first_unless_an_entry_is_no_date_then():
     both = Encoding.of(pl.DataFrame({"d": [f"0{k % 9 + 1}/0{k % 7 + 1}/2020" for k in range(60)]}), None)
     american = Encoding.of(pl.DataFrame({"d": [f"0{k % 9 + 1}/{k % 28 + 1}/2020" for k in range(60)]}), None)
-    assert "read as %d/%m/%Y" in both.table()[0][2] and "read as %m/%d/%Y" in american.table()[0][2]
+    assert "read as DD/MM/YYYY" in both.table()[0][2] and "read as MM/DD/YYYY" in american.table()[0][2]
     one = american.apply(pl.DataFrame({"d": ["03/04/2020"]})).inputs
     assert np.array_equal(one, american.apply(pl.DataFrame({"d": ["03/4/2020"]})).inputs)
 

@@ -61,7 +61,9 @@ def test_text_booleans_and_few_integers_are_classes(entries, classes):
     target, sentence = choose_target(raw, None, "auto")
     assert target.classes == classes
     assert target.task == ("classification" if classes else "regression")
-    assert "'y', the last column (--target)" in sentence and "(--task)" in sentence and sentence.endswith(".")
+    assert (
+        "'y', the last column (--target changes it)" in sentence and "(--task)" in sentence and sentence.endswith(".")
+    )
     numbers = target.values(raw.frame)
     spelled = {True: "true", False: "false"}
     for entry, number in zip(entries, numbers, strict=True):

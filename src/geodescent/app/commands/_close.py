@@ -10,8 +10,9 @@ from geodescent.app._entries import Entries
 from geodescent.app._scores import baselines, difference, measured_beside
 from geodescent.app.commands._job import Job
 from geodescent.app.commands._outcome import Certified, FitOutcome
-from geodescent.app.fitted import Predicted
-from geodescent.app.report import Comparison, ReportFacts, TestRows, metrics_of, page, png, summary
+from geodescent.app.commands._sentences import verdict
+from geodescent.app.report import Comparison, ReportFacts, TestRows, metrics_of, page, png
+from geodescent.app.runs import REPORT
 from geodescent.app.tables import shown
 
 
@@ -28,13 +29,14 @@ def closed(job: Job, outcome: FitOutcome) -> Entries:
     judged = Judged({}, (), "The test rows could not be judged.", None)
     with job.noting("the test rows have no scores"):
         judged = _judged(job, outcome)
-    page_, curve = None, None
+    page_, curve, shown_page = None, None, None
     with job.noting("there is no picture"):
         curve = None if outcome.path.picture is None else png(outcome.path.picture())
     with job.noting("there is no report"):
         page_ = None if judged.rows is None else page(_report(job, outcome, judged, certified))
     with job.noting(f"certificate, picture and report are not saved in {folder.path}"):
         folder.describe(certificate={"words": certified.words, **certified.entries}, curve=curve, report=page_)
+        shown_page = None if page_ is None else str(folder.path / REPORT)
     notes = [*outcome.notes, *job.notes]
     content = {
         **outcome.facts,
@@ -48,7 +50,7 @@ def closed(job: Job, outcome: FitOutcome) -> Entries:
         "certificate": dict(certified.entries),
         "stats": {**outcome.facts["stats"], "notes": notes},
         "run": str(folder.path),
-        "report": None if page_ is None else str(folder.path / "report.html"),
+        "report": shown_page,
     }
     with job.noting(f"result.json is not saved in {folder.path}"):
         folder.end(content)
@@ -82,22 +84,7 @@ def _judged(job: Job, outcome: FitOutcome) -> Judged:
     rows = measured_beside(predicted, targets)
     others = [(one.name, measured_beside(one.predicted, targets)) for one in plain]
     comparisons = tuple(Comparison(name, metrics_of(other), *difference(rows, other)) for name, other in others)
-    return Judged(metrics_of(rows), comparisons, verdict(comparisons, predicted), rows)
-
-
-def verdict(comparisons: tuple[Comparison, ...], predicted: Predicted) -> str:
-    """How the run compares with the baselines on the test rows, in a sentence."""
-    if not comparisons:
-        return "There is no baseline to compare with."
-    error = "root mean square error" if predicted.probabilities is None else "log loss"
-    worst = max(comparisons, key=lambda one: one.difference)
-    apart = f"{abs(worst.difference):.3g} ± {worst.standard_error:.2g}"
-    if worst.difference > 0.0:
-        sure = "" if worst.difference > worst.standard_error else ", which is less than the rows can tell apart"
-        return f"Worse than {worst.name} on the test rows: its {error} is lower by {apart}{sure}."
-    names = [one.name for one in comparisons]
-    listed = " and ".join([", ".join(names[:-1]), names[-1]]) if len(names) > 1 else names[0]
-    return f"At least as good as {listed} on the test rows; {worst.name} is closest, its {error} higher by {apart}."
+    return Judged(metrics_of(rows), comparisons, verdict(comparisons, predicted, len(targets)), rows)
 
 
 def _report(job: Job, outcome: FitOutcome, judged: Judged, certified: Certified) -> ReportFacts:
@@ -149,23 +136,3 @@ def _choices(job: Job, outcome: FitOutcome) -> tuple[tuple[str, str, str], ...]:
         if value is not None
     ]
     return tuple(chosen)
-
-
-def summed_up(job: Job, outcome: FitOutcome, content: Entries, words: str) -> str:
-    """The answer in rows of a name and a text, the verdict last."""
-    metrics = ", ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in content["test"].items())
-    error = "rmse" if not job.table.target.classes else "log loss"
-    left_out = content["left_out"]
-    rows = [
-        ("result", outcome.sentence),
-        *outcome.rows,
-        ("test", f"{metrics}  ({len(job.table.split.test)} rows)"),
-        *([("left out", f"{error} {left_out:.4g}: each training row predicted without itself")] if left_out else []),
-    ]
-    for name, values in content["baselines"].items():
-        rows.append((name, ", ".join(f"{k.replace('_', ' ')} {v:.4g}" for k, v in values.items())))
-    rows += [("note", note) for note in content["stats"]["notes"]]
-    rows.append(("run", str(job.folder.path)))
-    if content["report"]:
-        rows.append(("report", content["report"]))
-    return f"{summary(rows)}\n\ncertificate at the end\n{words}\n\n{content['verdict']}"

@@ -7,21 +7,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from geodescent import doors
-from geodescent._files import own_file
 from geodescent._memory import MB, highest_bytes
 from geodescent.app._entries import Entries
-from geodescent.app.commands._close import closed, summed_up
+from geodescent.app.commands._close import closed
 from geodescent.app.commands._job import DataOptions, Job, NetworkAsked, ScaledTable
 from geodescent.app.commands._network import FlowOptions, NetworkOptions, fitted_network, followed_flow
 from geodescent.app.commands._opening import opened_table
 from geodescent.app.commands._outcome import FitOutcome
 from geodescent.app.commands._posterior import posterior_classes, posterior_regression
+from geodescent.app.commands._resumed import ended_before, is_begun, require_resumable
+from geodescent.app.commands._sentences import share, summed_up, told
 from geodescent.app.report import Answer
-from geodescent.app.runs import CERTIFICATE, CONFIG, RESULT, RunFolder, load, named_folder, read_config, read_json
+from geodescent.app.runs import CERTIFICATE, RunFolder, load, named_folder, read_config, read_json
 from geodescent.app.tables import DATA_SETS
-
-UNFINISHED = ("interrupted", "max_steps", "max_seconds", "stopped")
-"""Names of results of a run that goes on where it is resumed."""
 
 
 @dataclass(frozen=True)
@@ -58,14 +56,15 @@ def fit_table(asked: DataOptions, options: FitOptions, run: RunOptions, answer: 
     """`geodescent fit`: the answer, a mapping for JSON."""
     job = _job("fit", asked, run, answer)
     with job.folder.alone():
-        ended = _ended(job)
+        if run.resume and is_begun(job):
+            require_resumable(job, options.mode, options.network.network.choice(job.table), options.exact_only)
+        ended = ended_before(job)
         if ended is not None:
             answer.say(f"The run in {job.folder.path} has ended; this is its result again.\n\n{_again(ended)}")
             return ended
-        if run.resume and not own_file(job.folder.path / CONFIG):
-            answer.say(f"There is no run in {job.folder.path} to go on with: it begins anew.")
         mode, why = _mode(options, job)
-        answer.say(why)
+        if why:
+            answer.say(f"\n{why}")
         return _finished(job, _fitted(job, mode, options, answer))
 
 
@@ -111,15 +110,15 @@ def _job(command: str, asked: DataOptions, run: RunOptions, answer: Answer) -> J
 def _mode(options: FitOptions, job: Job) -> tuple[str, str]:
     """How the table is fitted, and a sentence that says why."""
     folder = job.folder
-    if folder.resumed and own_file(folder.path / CONFIG):
+    if folder.resumed:
         return read_config(folder.path).mode, ""
     if options.mode != "auto":
         return options.mode, ""
     if options.exact_only:
         given = ", ".join(options.exact_only)
-        return "exact", f"mode: exact, as {given} asks for; --mode posterior takes noise into account."
+        return "exact", f"Mode: exact, as {given} asks for. --mode posterior takes noise into account."
     if job.table.raw.image:
-        return "exact", "mode: exact, since images of digits have no noise to speak of; --mode posterior changes it."
+        return "exact", "Mode: exact, since images of digits have no noise to speak of. --mode posterior changes it."
     return "auto", ""
 
 
@@ -128,36 +127,28 @@ def _fitted(job: Job, mode: str, options: FitOptions, answer: Answer) -> FitOutc
         return fitted_network(job, options.network)
     kept = {"max_seconds": options.network.max_seconds}
     if job.table.target.classes:
+        if mode == "auto":
+            answer.say("\nMode: posterior, with a probability for each class. --mode exact fits a network instead.")
         return posterior_classes(job, kept)
     outcome = posterior_regression(job, kept)
     if mode == "auto" and outcome.certified().entries["noise_free"]:
-        answer.say("mode: exact, since the evidence finds no noise in the target; --mode posterior changes it.")
+        answer.say("\nMode: exact, since no noise was found in the target. --mode posterior changes it.")
         return fitted_network(job, options.network)
     if mode == "auto":
-        share = f"{outcome.certified().entries['noise']:.1%}"
-        answer.say(f"mode: posterior, as {share} of the target's variance seem to be noise (--mode exact fits it too).")
+        noise = share(outcome.certified().entries["noise"])
+        answer.say(f"\nMode: posterior, as about {noise} of the target's variance is noise: --mode exact fits it, too.")
     return outcome
 
 
 def _finished(job: Job, outcome: FitOutcome) -> Entries:
     content = closed(job, outcome)
-    job.answer.say("\n" + summed_up(job, outcome, content, outcome.certified().words))
-    if outcome.result == "interrupted":
+    job.answer.say("\n" + summed_up(job, outcome, content))
+    if outcome.result == "interrupted" and job.command == "fit":
         words = [word for word in sys.argv[1:] if word != "--resume"]
         where = [] if "--out" in words else ["--out", str(job.folder.path)]
         job.answer.say(f"\nTo go on from here: {shlex.join(['geodescent', *words, *where, '--resume'])}")
     return content
 
 
-def _ended(job: Job) -> Entries | None:
-    """The result of the run that is resumed, where it had ended."""
-    folder = job.folder
-    if not folder.resumed or not own_file(folder.path / RESULT):
-        return None
-    result = read_json(folder.path, RESULT)
-    return None if result.get("result") in UNFINISHED else result
-
-
 def _again(result: Entries) -> str:
-    lines = [f"{name}: {value}" for name, value in dict(result.get("test", {})).items()]
-    return "\n".join([*lines, str(result.get("verdict", ""))])
+    return "\n".join([told(dict(result.get("test", {}))), "", str(result.get("verdict", ""))])

@@ -84,7 +84,7 @@ class Job:
         """What is kept of the run."""
         return Config(
             command=self.command,
-            data=DataFacts(self.table.raw.name, self._digest(), self.asked.seed, self.asked.test_size),
+            data=DataFacts(self.table.raw.name, self.digest(), self.asked.seed, self.asked.test_size),
             mode=mode,
             target=self.table.target,
             encoding=self.table.encoding,
@@ -94,7 +94,8 @@ class Job:
             versions={"geodescent": __version__, "torch": torch.__version__, "python": platform.python_version()},
         )
 
-    def _digest(self) -> str:
+    def digest(self) -> str:
+        """Of the numbers of the table."""
         table = self.table
         return digest_of(table.target, table.encoding, table.inputs, table.targets.astype(np.float64))
 

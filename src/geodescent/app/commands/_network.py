@@ -1,5 +1,6 @@
 """The exact mode: a network through all digits of the targets; and the flow itself."""
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
@@ -7,18 +8,18 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+import torch
 from torch import nn
 
 from geodescent import doors
 from geodescent._errors import InputError
-from geodescent._files import own_file
 from geodescent._record import History, StepRecord
 from geodescent.app._entries import Entries
 from geodescent.app.commands._job import Job, NetworkAsked, ScaledTable
 from geodescent.app.commands._outcome import Certified, FitOutcome, Path
 from geodescent.app.fitted import FittedNetwork
 from geodescent.app.report import ProgressBar, draw_fit, draw_flow
-from geodescent.app.runs import CONFIG, STATE_FOLDER, Config, read_config
+from geodescent.app.runs import STATE_FOLDER, Config
 from geodescent.app.tables import PreparedTable
 from geodescent.generalisation import FEWEST, ChosenStart
 from geodescent.outputs import SampleMap
@@ -113,7 +114,6 @@ def fitted_network(job: Job, options: NetworkOptions) -> FitOutcome:
     """To the least-squares minimum, or until validation cost rises."""
     start = Start.of(job, options.network, options.as_dict(), suited=options.start == "data")
     target_cost = options.target_of(job.table)
-    _require_same(job, start.config)
     if start.chosen is not None:
         job.answer.say(f"\n{start.chosen}\n")
     by_validation = _by_validation(options.stop, start)
@@ -176,6 +176,8 @@ def followed_flow(job: Job, options: FlowOptions) -> FitOutcome:
     kept = {name: value for name, value in asdict(options).items() if name != "network"}
     start = Start.of(job, options.network, kept, suited=False)
     theta, recorder = SampleMap(start.network, start.data.X).theta.clone(), Recorder(job, start.config)
+    with torch.no_grad():
+        at_start = start.network(start.data.X)
     end = options.until or stopping_time(1.0, doors.DEFAULT_FALL)
     with ProgressBar("predicted", options.target_cost, end, verbose=job.verbose) as bar:
         flow = doors.flow(
@@ -203,7 +205,8 @@ def followed_flow(job: Job, options: FlowOptions) -> FitOutcome:
     picture = partial(draw_flow, vars(flow), floor=flow.floor, title=title)
     path = Path(history, len(flow.time) - 1, "mean square error ÷ 2 of the training rows, scaled", picture)
     rows = (("deviation", f"{deviation} from the predicted cost, over {len(flow.time)} points"),)
-    return _outcome(start, flow, facts, path, theta, interpolates=True, rows=rows)
+    aimed = start.data.y - math.exp(-float(flow.time[-1])) * (start.data.y - at_start)
+    return _outcome(start, flow, facts, path, theta, interpolates=True, rows=rows, aimed=aimed)
 
 
 def _outcome(
@@ -215,12 +218,17 @@ def _outcome(
     *,
     interpolates: bool,
     rows: tuple[tuple[str, str], ...] = (),
+    aimed: torch.Tensor | None = None,
 ) -> FitOutcome:
-    """The outcome of a network that stands at its end."""
+    """The outcome of a network that stands at its end.
+
+    Args:
+        aimed: targets of the network that was stopped on its way, where these are not those of the table.
+    """
     begin = time.perf_counter()
     fitted, notes = FittedNetwork(start.network.eval(), start.data.scaled), [*facts["stats"]["notes"]]
     try:
-        fitted = fitted.judged(start.data.X, start.data.y, theta, interpolates=interpolates)
+        fitted = fitted.judged(start.data.X, start.data.y, theta, interpolates=interpolates, aimed=aimed)
     except (InputError, RuntimeError) as error:
         notes.append(f"Rows left out say nothing of this network ({error}).")
     target = facts["target_cost"]
@@ -249,26 +257,6 @@ def _story(start: Start, facts: Entries) -> str:
         f"units of the scaled target, fell from {facts['cost0']:.2g} to {facts['cost']:.2g}. The other "
         f"{len(table.split.test)} rows were not used; the errors below are theirs."
     )
-
-
-def _require_same(job: Job, config: Config) -> None:
-    """Raises InputError, where the folder that is resumed holds a run of another table or of other options."""
-    if not job.folder.resumed or not own_file(job.folder.path / CONFIG):
-        return
-    there, here = read_config(job.folder.path).as_dict(), config.as_dict()
-    if there["data"]["digest"] != here["data"]["digest"]:
-        raise InputError(
-            f"{job.folder.path} holds a run of another table, {there['data']['name']}: give the data that it was begun "
-            "with, or choose another folder with --out."
-        )
-    named = ("command", "mode", "target", "network", "data")
-    other = [name for name in named if there[name] != here[name]]
-    if other:
-        found = ", ".join(f"{name} {there[name]} there and {here[name]} here" for name in other)
-        raise InputError(
-            f"{job.folder.path} holds a run of other options ({found}): give the same ones, or choose another folder "
-            "with --out."
-        )
 
 
 def _by_validation(stop: str, start: Start) -> bool:

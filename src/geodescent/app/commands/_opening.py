@@ -1,7 +1,9 @@
 """What a command says first: how the table was read, what becomes of its columns, what is predicted."""
 
+import textwrap
+
 from geodescent.app.commands._job import DataOptions
-from geodescent.app.report import Answer
+from geodescent.app.report import COLUMNS, Answer
 from geodescent.app.tables import DATA_SETS, PreparedTable, prepare_table, read_table, shown
 
 MOST_LINES = 25  # Of which a line each is printed: of more, the first ones, and the report lists all.
@@ -32,7 +34,13 @@ def _columns(table: PreparedTable) -> list[str]:
     wide, wide_kind = max(map(len, [*names, "column"])), max(len(kind) for _, kind, _ in [*rows, ("", "kind", "")])
     lines = [f"{'column'.ljust(wide)}  {'kind'.ljust(wide_kind)}  what is done with it"]
     for name, (_, kind, what) in list(zip(names, rows, strict=True))[:MOST_LINES]:
-        lines.append(f"{name.ljust(wide)}  {kind.ljust(wide_kind)}  {what}")
+        lines += _hanging(f"{name.ljust(wide)}  {kind.ljust(wide_kind)}  ", what)
     if len(rows) > MOST_LINES:
         lines.append(f"… {len(rows)} columns in all: the report lists them")
     return lines
+
+
+def _hanging(head: str, text: str) -> list[str]:
+    """The text behind its head, in lines of which the later ones stand below its beginning."""
+    lines = textwrap.wrap(text, COLUMNS - len(head), break_long_words=False, break_on_hyphens=False) or [""]
+    return [f"{head if place == 0 else ' ' * len(head)}{line}" for place, line in enumerate(lines)]

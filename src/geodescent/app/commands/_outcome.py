@@ -19,10 +19,12 @@ class Certified:
     Attributes:
         words: lines for people.
         entries: the same for JSON.
+        heading: above the words.
     """
 
     words: str
     entries: Entries
+    heading: str = "certificate at the end"
 
 
 @dataclass(frozen=True)

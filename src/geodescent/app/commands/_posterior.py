@@ -14,12 +14,14 @@ from geodescent._threads import suited_threads
 from geodescent.app._entries import Entries
 from geodescent.app.commands._job import Job
 from geodescent.app.commands._outcome import Certified, FitOutcome, Path
+from geodescent.app.commands._sentences import share
 from geodescent.app.fitted import FittedClasses, FittedRegression, Rows
 from geodescent.app.report import ProgressBar, draw_evidence
 from geodescent.app.tables import shown
 from geodescent.generalisation import TuningRecord, class_posterior_of, posterior_of
 
 AVERAGED = 5  # Networks whose posteriors are averaged, as by `gd.fit_posterior`.
+MUCH = 1.2  # Times the noise: an error above it is not noise alone, so that more rows would lower it.
 AXIS = "minus log evidence, but for a constant"
 
 
@@ -29,25 +31,24 @@ def posterior_regression(job: Job, options: Entries) -> FitOutcome:
     with _shown(job, options) as record:
         posterior = posterior_of(inputs, targets, weights, starts=AVERAGED, seed=job.asked.seed, callback=record)
     fitted, seconds = FittedRegression(posterior), time.perf_counter() - begin
-    share, name, spread = posterior.noise, shown(job.table.target.name), float(targets.std())
+    error = float(posterior.left_out_rmse)
+    noise, name, spread = posterior.noise, shown(job.table.target.name), float(targets.std())
     entries = {
-        "noise": share,
+        "noise": noise,
         "noise_free": posterior.is_noise_free,
-        "left_out_rmse": fitted.left_out,
+        "left_out_rmse": error,
         "left_out_score": posterior.left_out_score,
         "rows": len(targets),
         "rows_used": posterior.rows_used,
         "inputs": inputs.shape[1],
     }
     words = (
-        f"{share:.1%} of the variance of {name} is taken to be noise, which no function of these columns predicts: to "
-        "fit more closely would be to fit the noise.\n"
-        f"Each row predicted without itself is off by {fitted.left_out:.4g} (root mean square), R² "
-        f"{posterior.left_out_score:.3f}: that is what to expect of new rows of the same kind.\n"
-        "What would help: columns that say more about the target; more rows, where that error is well above the "
-        f"noise of {share**0.5 * spread:.4g}."
+        f"Of the variance of {name} {share(noise)} is taken to be noise, which no function of these columns predicts: "
+        "to fit more closely would be to fit the noise.\n"
+        f"Expect an rmse of {error:.4g} on new rows of the same kind (R² {posterior.left_out_score:.3f}).\n"
+        f"{_help_for_numbers(name, error, noise**0.5 * spread, posterior.left_out_score)}"
     )
-    return _outcome(job, options, fitted, seconds, Certified(words, entries), posterior.history)
+    return _outcome(job, options, fitted, seconds, Certified(words, entries, "what is known"), posterior.history)
 
 
 def posterior_classes(job: Job, options: Entries) -> FitOutcome:
@@ -66,12 +67,28 @@ def posterior_classes(job: Job, options: Entries) -> FitOutcome:
         "inputs": inputs.shape[1],
     }
     words = (
-        f"Each row predicted without itself has a log loss of {fitted.left_out:.4g} on average, where the shares of "
-        f"the classes alone have {of_shares:.4g}: that is what to expect of new rows of the same kind.\n"
-        "Probabilities are calibrated on these rows: of those that are given 80 %, about 80 % are right.\n"
-        "What would help: columns that say more about the class; more rows of the rarer classes."
+        f"Expect a log loss of {posterior.left_out_log_loss:.4g} on new rows of the same kind; to know the shares of "
+        f"the classes alone gives {of_shares:.4g}.\n"
+        "Probabilities were scaled so that they come true on training rows that are left out: of those given 80 %, "
+        "about 80 % are right.\n"
+        f"{_help_for_classes(posterior.left_out_log_loss, of_shares)}"
     )
-    return _outcome(job, options, fitted, seconds, Certified(words, entries), posterior.history)
+    return _outcome(job, options, fitted, seconds, Certified(words, entries, "what is known"), posterior.history)
+
+
+def _help_for_numbers(name: str, error: float, noise: float, score: float) -> str:
+    """What would make the predictions better."""
+    if score <= 0.0:
+        return f"These columns tell nothing of {name} that was found: other columns would help, or more rows."
+    if error > MUCH * noise:
+        return f"The noise alone is {noise:.4g}: more rows would help, and columns that tell more of {name}."
+    return f"The noise alone is {noise:.4g}, hardly less: what would help are columns that tell more of {name}."
+
+
+def _help_for_classes(loss: float, of_shares: float) -> str:
+    if loss >= of_shares:
+        return "These columns tell nothing of the class that was found: other columns would help, or more rows."
+    return "What would help: columns that tell more of the class, and more rows of the rarer classes."
 
 
 def _training(job: Job) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -128,9 +145,9 @@ def _outcome(
         config=job.config("posterior", options, None, None),
         fitted=fitted,
         result="posterior",
-        sentence="Prior and noise were chosen by the evidence; the posterior predicts.",
+        sentence="How closely the rows are followed was chosen by the rows themselves.",
         facts=facts,
-        rows=(("steps", f"{steps} in {seconds:.1f} s"),),
+        rows=(("steps", f"{steps} of the search, in {seconds:.1f} s"),),
         path=Path(history, kept, AXIS, picture, lines),
         certified=lambda: certified,
         story=_story(job),
@@ -150,9 +167,9 @@ def _story(job: Job) -> str:
         what, said = f"one of {len(table.target.classes)} classes", "a probability for each class"
     else:
         what, said = "a number", "an interval in which nine of ten new values lie"
+    noise = "" if table.target.classes else ", and how much of them is taken to be noise,"
     return (
         f"From {rows} rows with {columns} input columns the program learnt to predict {table.target.name}, {what}. It "
-        f"gives {said}. How closely the rows are followed, and how much of them is taken to be noise, was chosen by "
-        f"the rows themselves (by the evidence), not by hand. The other {len(table.split.test)} rows were not used; "
-        "the errors below are theirs."
+        f"gives {said}. How closely the rows are followed{noise} was chosen by the rows themselves, not by hand. The "
+        f"other {len(table.split.test)} rows were not used; the errors below are theirs."
     )

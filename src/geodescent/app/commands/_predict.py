@@ -13,10 +13,11 @@ from geodescent._errors import InputError
 from geodescent._files import put_whole
 from geodescent.app._entries import Entries
 from geodescent.app._scores import measured_beside
+from geodescent.app.commands._sentences import told
 from geodescent.app.fitted import INTERVAL_LEVEL, Predicted, Rows
 from geodescent.app.report import Answer, metrics_of
 from geodescent.app.runs import Run, digest_of, load
-from geodescent.app.tables import RawTable, read_table, shown
+from geodescent.app.tables import RawTable, counted, read_table, shown
 
 SHOWN_ROWS = 5  # That are printed: enough to see what the columns hold.
 WRITERS: dict[str, Callable[[pl.DataFrame, Path], None]] = {
@@ -47,18 +48,19 @@ def predicted_table(run_folder: str, data: str, out: str | None, level: float | 
     predicted = run.fitted.predicted(encoded.inputs, INTERVAL_LEVEL if level is None else level)
     for sentence in encoded.account:
         answer.say(sentence)
+    measured = _measured(run, raw, encoded.inputs)
     table = with_predictions(raw.frame, run, predicted)
     try:
         put_whole(path, lambda draft: WRITERS[path.suffix.lower()](table, draft))
     except (OSError, pl.exceptions.PolarsError) as error:
         raise InputError(f"{path} could not be written ({error}): choose another file with --out.") from error
-    measured = _measured(run, raw, encoded.inputs)
     rows = measured_beside(predicted.at(measured.rows), measured.targets[measured.rows])
     metrics = metrics_of(rows) if measured.rows.any() else {}
     _say(answer, table, len(raw.frame.columns))
     if metrics:
-        words = ", ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in metrics.items())
-        answer.say(f"\n{words}  ({measured.rows.sum()} {measured.which})")
+        answer.say(f"\n{told(metrics)} ({measured.which})")
+    elif measured.which:
+        answer.say(f"\n{measured.which}")
     answer.say(f"\nwritten to {path}")
     return {
         "run": str(run.path),
@@ -130,19 +132,27 @@ def _measured(run: Run, raw: RawTable, inputs: Rows) -> Measured:
     config = run.config
     if config.target.name not in raw.frame.columns:
         return Measured(np.zeros(len(inputs)), np.zeros(len(inputs), dtype=np.bool_), "")
-    targets = config.target.values(raw.frame).astype(np.float64)
+    try:
+        targets = config.target.values(raw.frame).astype(np.float64)
+    except InputError as error:  # the target is what predictions do without
+        none = np.zeros(len(inputs), dtype=np.bool_)
+        return Measured(np.zeros(len(inputs)), none, f"The errors are not measured. {error}")
     known = targets >= 0.0 if config.target.classes else np.isfinite(targets)
     if digest_of(config.target, config.encoding, inputs, targets) != config.data.digest:
-        return Measured(targets, known, "rows whose target is in the table")
+        return Measured(targets, known, f"of {counted(int(known.sum()), 'row')} with a target")
     known[run.train_index] = False
-    return Measured(targets, known, "test rows; the others are those that the run was fitted on")
+    n = counted(int(known.sum()), "test row")
+    return Measured(targets, known, f"of {n}; the run was fitted on the others")
 
 
 def _say(answer: Answer, table: pl.DataFrame, n_before: int) -> None:
     """The first rows of what was predicted."""
     new = table.columns[n_before:]
-    answer.say("\n" + "  ".join(shown(name) for name in new))
+    lines = [[shown(name) for name in new]]
     for row in table[new].head(SHOWN_ROWS).iter_rows():
-        answer.say("  ".join(f"{value:.4g}" if isinstance(value, float) else shown(str(value)) for value in row))
+        lines.append([f"{value:.4g}" if isinstance(value, float) else shown(str(value)) for value in row])
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    aligned = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) for line in lines]
+    answer.say("\n" + "\n".join(line.rstrip() for line in aligned))
     if len(table) > SHOWN_ROWS:
         answer.say(f"… {len(table)} rows in all")

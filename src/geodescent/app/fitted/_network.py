@@ -121,16 +121,21 @@ class FittedNetwork:
             raise ValueError(f"shift has {shift.numel()} numbers for {n_classes} classes")
         return cls(network.eval(), scaled, missed, Calibration(slope, shift), float(judgement["log_loss"]))
 
-    def judged(self, X: Tensor, y: Tensor, start: Theta, *, interpolates: bool) -> "FittedNetwork":
+    def judged(
+        self, X: Tensor, y: Tensor, start: Theta, *, interpolates: bool, aimed: Tensor | None = None
+    ) -> "FittedNetwork":
         """The same with what rows left out say.
 
         Args:
             X, y: scaled training rows, (N, d) and (N, Q).
             start: θ₀, (K,).
             interpolates: whether the fit went on to the end.
+            aimed: targets whose end this is, (N, Q), by default y. The flow of time τ ends where the one to the end
+                with the targets `y − e^{−τ}(y − x₀)` does, and without a sample, too, as far as D is constant.
         """
         of_rows = SampleMap(self.network, X)
-        places, outputs = left_out_outputs(of_rows, of_rows.theta, start, y, interpolates=interpolates)
+        goal = y if aimed is None else aimed
+        places, outputs = left_out_outputs(of_rows, of_rows.theta, start, goal, interpolates=interpolates)
         targets, outputs = y.cpu().double()[places], outputs.cpu().double()
         if self.scaled.targets is not None:
             missed = np.sort((targets - outputs).abs().numpy()[:, 0] * float(self.scaled.targets.scale[0]))

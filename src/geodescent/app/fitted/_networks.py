@@ -44,7 +44,7 @@ def mlp(
     widths = [d_in, *hidden, d_out]
     shown = "-".join(map(str, widths))
     if min(widths) < 1:
-        raise InputError(f"Every width must be at least 1: got {shown}.")
+        raise InputError(f"Every width must be at least 1: got {shown}. Give --hidden 64,64, for example.")
     n_params = sum((a + 1) * b for a, b in itertools.pairwise(widths))
     need, what = PARAMETER_COPIES * n_params * dtype.itemsize, f"the network {shown}"
     require(need, torch.device("cpu"), what=what, instead="Choose smaller widths, for example --hidden 64,64.")

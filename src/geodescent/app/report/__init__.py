@@ -2,8 +2,9 @@
 a run. Every text of the page may come from a foreign file: it is escaped where it is shown.
 """
 
-from geodescent.app.report._answer import INTERRUPTED, Answer, answering, summary
+from geodescent.app.report._answer import COLUMNS, INTERRUPTED, Answer, answering, summary
 from geodescent.app.report._facts import Comparison, ReportFacts, TestRows
+from geodescent.app.report._markup import percent
 from geodescent.app.report._metrics import error_of, metrics_of, row_errors
 from geodescent.app.report._page import page
 from geodescent.app.report._progress import ProgressBar
@@ -11,6 +12,7 @@ from geodescent.pictures import BLUE, FAINT, GREEN, INK, ORANGE, draw_evidence, 
 
 __all__ = [
     "BLUE",
+    "COLUMNS",
     "FAINT",
     "GREEN",
     "INK",
@@ -28,6 +30,7 @@ __all__ = [
     "error_of",
     "metrics_of",
     "page",
+    "percent",
     "png",
     "row_errors",
     "summary",

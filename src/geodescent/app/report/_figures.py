@@ -136,7 +136,7 @@ def _how_to_read(rows: TestRows) -> str:
     count, share = counted(int(np.sum(~inside)), "row"), escaped(level_name(rows.level))
     return (
         f"{text} Each grey bar is the range in which the run expected the measured value with a probability of "
-        f"{share}; triangles are the {count} outside."
+        f"{share}; triangles mark those outside: {count}."
     )
 
 

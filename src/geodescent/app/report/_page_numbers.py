@@ -109,8 +109,9 @@ def _agreement(left_out: float, error: float, spread: float) -> str:
     found = f"Here the test error lies {with_error(abs(difference), spread)[0]} {side} the estimate"
     if abs(difference) <= WITHIN_CHANCE * spread:
         return f"{found}: no more than the chance of which rows are in the test explains."
-    surprise = "the test rows may differ from the training rows" if difference > 0.0 else "the test rows were easy ones"
-    return f"{found}: more than two standard errors, so {surprise}."
+    surprise = "the test rows may be of another kind" if difference > 0.0 else "the test rows may be easier ones"
+    hope = "hopeful" if difference > 0.0 else "careful"
+    return f"{found}: more than two standard errors, so that {surprise}, or the estimate was too {hope}."
 
 
 def baselines(facts: ReportFacts) -> str:

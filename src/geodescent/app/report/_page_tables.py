@@ -49,7 +49,7 @@ def choices(facts: ReportFacts) -> str:
         (_cell(name), _cell(value), f"<code>{_cell(option)}</code>" if option else "–")
         for name, value, option in facts.choices
     ]
-    words = "<p>Nothing below needed an answer; each can be given another one by its option.</p>\n"
+    words = "<p>None of this had to be chosen by hand; the option beside a choice changes it.</p>\n"
     return f"{opening}{words}{table(('choice', 'here', 'option that changes it'), rows)}\n</section>"
 
 

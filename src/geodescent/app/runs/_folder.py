@@ -106,6 +106,8 @@ def named_folder(out: str | None, *, name: str, resume: bool = False) -> Path:
     Raises:
         InputError: it holds files of a run already and none is resumed, or is a file.
     """
+    if out is not None and not out.strip():
+        raise InputError("--out needs the name of a folder, such as --out runs/first: got an empty one.")
     wanted = Path(out) if out is not None else Path("runs") / f"{name}-{datetime.now():%Y%m%d-%H%M%S-%f}"
     if wanted.exists() and not wanted.is_dir():
         raise InputError(f"{wanted} is a file: choose a folder with --out.")

@@ -42,7 +42,7 @@ def load(path: str | os.PathLike[str]) -> Run:
         raise InputError(f"path is a {type(path).__name__}: the path of a run's folder is needed.")
     folder = Path(path)
     if not folder.is_dir():
-        raise InputError(f"No run folder at {folder}.")
+        raise InputError(f"No run folder at {folder}: give the folder that geodescent fit or flow has written.")
     config = read_config(folder)
     train, test = read_split(folder)
     return Run(
@@ -82,11 +82,15 @@ def read_json(folder: Path, name: str) -> Entries:
     """The entries of a JSON file. Raises InputError, where there is none."""
     file = folder / name
     if not own_file(file):
-        raise InputError(f"{folder} is no run folder: it has no {name}.")
+        if name != CONFIG:
+            raise InputError(f"{folder} has no {name}, which every finished run has. Run the fit again.")
+        raise InputError(
+            f"{folder} is no run folder: it has no {name}. Give the folder that geodescent fit or flow has written."
+        )
     try:
         entries = json.loads(_bytes(file))
     except (ValueError, RecursionError) as error:
-        raise InputError(f"{file} is not valid JSON: {error}.") from error
+        raise InputError(f"{file} is not valid JSON ({error}): it was cut or changed. Run the fit again.") from error
     with as_written(file):
         return dict(entries)
 
@@ -115,10 +119,13 @@ def read_config(folder: Path) -> Config:
 def _fitted(folder: Path, config: Config) -> Fitted:
     if config.network is None or config.scaled is None:
         tensors = _tensors(folder, POSTERIOR)
-        with as_written(folder / POSTERIOR):
-            if config.target.classes:
-                return FittedClasses(ClassPosterior.from_tensors(tensors))
-            return FittedRegression(Posterior.from_tensors(tensors))
+        try:
+            with as_written(folder / POSTERIOR):
+                if config.target.classes:
+                    return FittedClasses(ClassPosterior.from_tensors(tensors))
+                return FittedRegression(Posterior.from_tensors(tensors))
+        except InputError as error:
+            raise InputError(f"{folder / POSTERIOR} is not of this run ({error}) Run the fit again.") from error
     with as_written(folder / CONFIG):
         network = config.network.network(config.n_inputs, config.n_outputs, config.data.seed)
     tensors = _tensors(folder, WEIGHTS)
@@ -126,7 +133,7 @@ def _fitted(folder: Path, config: Config) -> Fitted:
         network.load_state_dict(tensors)
     except RuntimeError as error:
         raise InputError(
-            f"{folder / WEIGHTS} does not fit the network {config.widths} of config.json: {error}"
+            f"{folder / WEIGHTS} does not fit the network {config.widths} of config.json. Run the fit again."
         ) from error
     judgement = read_json(folder, CALIBRATION)
     with as_written(folder / CALIBRATION):
@@ -137,13 +144,13 @@ def _tensors(folder: Path, name: str) -> dict[str, torch.Tensor]:
     file = folder / name
     if not own_file(file):
         raise InputError(
-            f"{folder} holds a run that was not finished: it has no {name}. geodescent fit … --out {folder} --resume "
-            "goes on with it."
+            f"{folder} holds a run that was not finished: it has no {name}. A fit goes on by geodescent fit … "
+            f"--out {folder} --resume."
         )
     try:
         return tensors_of(_bytes(file))
     except SafetensorError as error:
-        raise InputError(f"{file} cannot be read: {error}.") from error
+        raise InputError(f"{file} cannot be read ({error}): it was cut or changed. Run the fit again.") from error
 
 
 def _bytes(file: Path) -> bytes:

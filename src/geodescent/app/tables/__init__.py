@@ -7,7 +7,7 @@ steps. What the training rows do not show decides nothing.
 from geodescent.app.tables._encoding import Encoded, Encoding
 from geodescent.app.tables._prepare import PreparedTable, prepare, prepare_table, prepare_with
 from geodescent.app.tables._rules import ColumnRule
-from geodescent.app.tables._shown import shown
+from geodescent.app.tables._shown import counted, shown
 from geodescent.app.tables._split import Split, split_rows
 from geodescent.app.tables._target import TargetColumn, choose_target
 from geodescent.app.tables.reading import DATA_SETS, RawTable, Task, read_table
@@ -23,6 +23,7 @@ __all__ = [
     "TargetColumn",
     "Task",
     "choose_target",
+    "counted",
     "prepare",
     "prepare_table",
     "prepare_with",

@@ -39,6 +39,9 @@ TIMES = {
 DATE_FORMS = frozenset({"", *(day + time for day in DAYS for time in TIMES)})
 """All of them; the empty one is a column that holds dates already."""
 
+PARTS_OF_FORMS = {"%Y": "YYYY", "%y": "YY", "%m": "MM", "%d": "DD", "%b": "Mon", "%H": "hh", "%M": "mm", "%S": "ss"}
+"""How the letters of a form are shown to people."""
+
 DAY = 86_400e6  # Microseconds of a day.
 
 
@@ -53,6 +56,13 @@ def date_form(column: pl.Series) -> str | None:
             if mostly(looks, len(entries)) and mostly(_parsed(entries, day + time).count(), len(entries)):
                 return day + time
     return None
+
+
+def spelled_form(form: str) -> str:
+    """The form for people: `DD.MM.YYYY hh:mm`."""
+    for letters, shown in PARTS_OF_FORMS.items():
+        form = form.replace(letters, shown)
+    return form.replace("%.f", "").replace("%z", " zone")
 
 
 def moments(column: pl.Series, form: str) -> NDArray[np.float64]:

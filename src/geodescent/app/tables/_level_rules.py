@@ -7,7 +7,7 @@ from typing import ClassVar
 import numpy as np
 import polars as pl
 
-from geodescent.app.tables._dates import DATE_FORMS, moments
+from geodescent.app.tables._dates import DATE_FORMS, moments, spelled_form
 from geodescent.app.tables._entries import Entries, flag_of, require_keys, text_of, texts_of
 from geodescent.app.tables._rules import (
     ColumnRule,
@@ -55,10 +55,10 @@ class CategoryRule(ColumnRule):
         if len(self._groups) == 2:
             told = f"1 for {self._groups[1]}, 0 for {self._groups[0]}"
         else:
-            told = f"one-hot, {counted(len(self.levels), 'level')}"
-        pooled = counted(len(self.pooled), "rare level")
-        names = f"; {pooled} pooled as (other)" if self.pooled else ""
-        return shown(told, 120) + names + ("; missing ones indicated" if self.missing else "")
+            told = f"yes or no for each of {counted(len(self.levels), 'value')}"
+        rare = counted(len(self.pooled), "rare value taken", "rare values taken")
+        names = f"; {rare} together as (other)" if self.pooled else ""
+        return shown(told, 120) + names + ("; missing ones marked" if self.missing else "")
 
     def encode(self, column: pl.Series) -> EncodedColumn:
         """One-hot. An unseen level counts as a pooled one; where none are pooled, as no level."""
@@ -125,10 +125,10 @@ class DateRule(ColumnRule):
 
     def what(self) -> str:
         """The form, the number and the parts."""
-        read = f"read as {self.form}, " if self.form else ""
-        parts = f", and {listed(self.parts)} as sine and cosine" if self.parts else ""
-        filled = "; missing ones filled with the median day and indicated" if self.missing else ""
-        return f"{read}days as a number{parts}{filled}"
+        read = f" (read as {spelled_form(self.form)})" if self.form else ""
+        parts = f"; {listed(self.parts)} as they come round" if self.parts else ""
+        filled = "; missing ones filled with the median day and marked" if self.missing else ""
+        return f"days as a number{read}{parts}{filled}"
 
     def encode(self, column: pl.Series) -> EncodedColumn:
         """Finite numbers; parts of a missing date are those of the median day."""

@@ -88,10 +88,10 @@ class NumberRule(ColumnRule):
     def what(self) -> str:
         """Scaling, filling and limits."""
         s = self.standard
-        filled = f"; missing ones filled with {s.fill:.6g} and indicated" if self.missing else ""
+        filled = f"; missing ones filled with the median, {s.fill:.4g}, and marked" if self.missing else ""
         numbers = counted(self.far, "number")
-        moved = f"; {numbers} beyond {s.low:.6g} … {s.high:.6g} moved to that limit" if self.far else ""
-        return f"{s.mean:.6g} taken off, divided by {s.scale:.6g}{filled}{moved}"
+        moved = f"; {numbers} beyond {s.low:.4g} … {s.high:.4g} moved to that limit" if self.far else ""
+        return f"used, scaled{filled}{moved}"
 
     def encode(self, column: pl.Series) -> EncodedColumn:
         """z, and 0 or 1 for the indicator."""
@@ -136,7 +136,7 @@ class BooleanRule(ColumnRule):
         """0 and 1, and what stands for missing answers."""
         if not self.answers:
             return "1 where it is missing, 0 where it has its one value"
-        filled = f"; missing ones filled with {int(self.fill)} and indicated" if self.missing else ""
+        filled = f"; missing ones filled with {int(self.fill)} and marked" if self.missing else ""
         return f"0 for false, 1 for true{filled}"
 
     def encode(self, column: pl.Series) -> EncodedColumn:

@@ -37,14 +37,14 @@ def split_rows(targets: Targets, task: Task, *, test_size: float, seed: int) -> 
         InputError: a fraction outside (0, 1), or one that leaves a part without rows.
     """
     if not 0.0 < test_size < 1.0:
-        raise InputError(f"test_size must lie between 0 and 1: got {test_size}.")
+        raise InputError(f"test_size must lie between 0 and 1: got {test_size}. Give --test-size 0.25, for example.")
     if not 0 <= seed < 2**32:
         raise InputError(f"seed must be a whole number from 0 to 2^32 - 1: got {seed}.")
     rows = np.flatnonzero(targets >= 0 if task == "classification" else ~np.isnan(targets))
     n_test = int(np.ceil(test_size * len(rows)))
     if not 0 < n_test < len(rows):
         raise InputError(
-            f"test_size = {test_size} leaves {len(rows) - n_test} of {len(rows)} rows to train on: choose another one."
+            f"test_size = {test_size} leaves {len(rows) - n_test} of {len(rows)} rows to train on: change --test-size."
         )
     if task == "regression":
         test, how = _drawn(rows, n_test, seed, None), "at random"

@@ -97,13 +97,14 @@ def choose_target(
     where = "the last column" if name is None and column.name == raw.frame.columns[-1] else "a column of the table"
     if chosen == "regression":
         _require_numbers(given)
-        told = f"a real number, as {why}" if task == "auto" else f"a real number, {why}"
-        return TargetColumn(column.name, chosen), f"Target: {quoted(column.name)}, {where} (--target); {told}."
+        told = f"a number, as {why}" if task == "auto" else f"a number, {why}"
+        said = f"Target: {quoted(column.name)}, {where} (--target changes it): {told}."
+        return TargetColumn(column.name, chosen), said
     classes = _classes(given)
     names = listed([shown(each, 30) for each in classes])
     told = f"{len(classes)} classes ({names}), {'as ' if task == 'auto' else ''}{why}"
     target = TargetColumn(column.name, chosen, classes)
-    return target, f"Target: {quoted(column.name)}, {where} (--target); {told}."
+    return target, f"Target: {quoted(column.name)}, {where} (--target changes it): {told}."
 
 
 def _column(raw: RawTable, name: str | None) -> pl.Series:
@@ -135,8 +136,8 @@ def _why(given: pl.Series, task: Task) -> str:
     if given.dtype == pl.String:
         return "it holds text"
     if task == "classification":
-        return f"it holds whole numbers of {given.n_unique()} values"
-    return f"it holds numbers of {given.n_unique():,} values"
+        return f"it holds {given.n_unique()} different whole numbers"
+    return f"it holds {given.n_unique():,} different numbers"
 
 
 def _require_numbers(given: pl.Series) -> None:

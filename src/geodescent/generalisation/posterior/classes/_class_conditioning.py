@@ -53,11 +53,8 @@ def class_posterior_of(
     targets = torch.nn.functional.one_hot(column[:, 0].long(), n_classes).to(x.dtype)
     rows = ClassRows(inputs(x), targets[:, 1:] if n_classes == 2 else targets, weights)
     ranks = Ranks.of(rows.x, weights)
-    first, of_rows, part = (
-        drawn_layers(x.shape[1], seed),
-        ranks(rows.x),
-        drawn_rows(len(x), CLASSES_TUNED_ON, generator),
-    )
+    first, of_rows = drawn_layers(x.shape[1], seed), ranks(rows.x)
+    part = drawn_rows(len(x), tuned_on(n_classes), generator)
     evidence = ClassEvidence(first, rows.x[part], of_rows[part], weights[part])
     logarithms = evidence.tuned(rows.targets[part], tuning)
     numbers = PriorNumbers.of(logarithms, x.shape[1])

@@ -1,0 +1,88 @@
+"""What a command says at its end: the errors, the comparison with plain methods, and the answer in rows."""
+
+from collections.abc import Mapping
+
+from geodescent.app._entries import Entries
+from geodescent.app._scores import CONSTANTS
+from geodescent.app.commands._job import Job
+from geodescent.app.commands._outcome import FitOutcome
+from geodescent.app.fitted import Predicted
+from geodescent.app.report import Comparison, percent, summary
+
+NAMES_OF_METRICS = {
+    "rmse": "rmse {:.4g}",
+    "r2": "R² {:.3f}",
+    "coverage": "{} inside their intervals",
+    "accuracy": "{} right",
+    "log_loss": "log loss {:.4g}",
+    "ece": "probabilities off by {}",
+}
+"""How a number is said; shares are said as percentages."""
+SHARES_OF_ROWS = frozenset({"coverage", "accuracy", "ece"})
+"""Metrics between 0 and 1."""
+STANDARD_ERRORS_APART = (
+    2.0  # That a difference of errors must have: a larger one is rarer than one in twenty by chance.
+)
+
+
+def told(metrics: Mapping[str, float]) -> str:
+    """Metrics in words: `rmse 54.1, R² 0.479, 90.1 % inside their intervals`."""
+    return ", ".join(_told(name, value) for name, value in metrics.items())
+
+
+def _told(name: str, value: float) -> str:
+    form = NAMES_OF_METRICS.get(name, f"{name} {{:.4g}}")
+    return form.format(share(value) if name in SHARES_OF_ROWS else value).replace("-0.000", "0.000")
+
+
+def share(value: float) -> str:
+    """A share as a percentage that no line break divides: `93.3%`, `less than 0.1%`."""
+    return percent(value).replace("< ", "less than ").replace("> ", "more than ").replace(" %", "%")
+
+
+def verdict(comparisons: tuple[Comparison, ...], predicted: Predicted, n: int) -> str:
+    """How the run compares with the baselines on n test rows, in a sentence.
+
+    A difference of less than two standard errors is called none.
+    """
+    if not comparisons:
+        return "There are no plain methods to compare with."
+    if n < 2:
+        return "One test row is too few to compare the run with plain methods."
+    error = "rmse" if predicted.probabilities is None else "log loss"
+    best = max(comparisons, key=lambda one: one.difference)
+    name, apart = _with_article(best), f"{abs(best.difference):.3g} ± {best.standard_error:.2g}"
+    if best.difference > STANDARD_ERRORS_APART * best.standard_error:
+        return f"Worse than {name} on the test rows: its {error} is lower by {apart}. Use it instead."
+    beaten = [one for one in comparisons if one.difference < -STANDARD_ERRORS_APART * one.standard_error]
+    better = f"better than {_joined([_with_article(one) for one in beaten])}"
+    if best in beaten:
+        return f"On the test rows {better}; {name} is closest, its {error} higher by {apart}."
+    side = "lower" if best.difference > 0.0 else "higher"
+    equal = f"On the test rows as good as {name} (its {error} is {side} by {apart}, which {n} rows cannot tell apart)"
+    return f"{equal}, and {better}." if beaten else f"{equal}."
+
+
+def _with_article(baseline: Comparison) -> str:
+    return f"the {baseline.name}" if baseline.name in CONSTANTS else baseline.name
+
+
+def _joined(names: list[str]) -> str:
+    return " and ".join([", ".join(names[:-1]), names[-1]]) if len(names) > 1 else names[0] if names else ""
+
+
+def summed_up(job: Job, outcome: FitOutcome, content: Entries) -> str:
+    """The answer in rows of a name and a text, the verdict last."""
+    n, left_out, certified = len(job.table.split.test), content["left_out"], outcome.certified()
+    error = "rmse" if not job.table.target.classes else "log loss"
+    rows = [("result", outcome.sentence), *outcome.rows]
+    if content["test"]:
+        rows.append(("test", f"{told(content['test'])} (of {n} rows put aside)"))
+    if left_out:
+        rows.append(("left out", f"{error} {left_out:.4g} (foretold from the training rows)"))
+    rows += [(name, told(values)) for name, values in content["baselines"].items()]
+    rows += [("note", note) for note in content["stats"]["notes"]]
+    rows.append(("run", str(job.folder.path)))
+    if content["report"]:
+        rows.append(("report", content["report"]))
+    return f"{summary(rows)}\n\n{certified.heading}\n{certified.words}\n\n{content['verdict']}"
