@@ -156,8 +156,6 @@ OPTIONS = {
     (*FIT, "--mode", "posterior", *NETWORK): "--resume cannot be used with --mode posterior",
     (*FIT, "--target-cost", "nan"): "a cost of zero or above is needed",
     (*FIT, "--resume"): "--resume needs --out DIR",
-    (*FIT, "--resume", "--out", "nowhere"): "holds no run to go on with",
-    (*FIT, "--resume", "--out", "folder.csv"): "or leave --resume out to begin one",
     (*FIT, *NETWORK): "--hidden 4 there and 64,64 here",
     (*FIT, *NETWORK, "--hidden", "4", "--seed", "1"): "--seed 0 there and 1 here",
     (*FIT, *POSTERIOR, "--mode", "exact"): "--mode posterior there and exact here",

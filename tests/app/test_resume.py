@@ -104,8 +104,8 @@ def test_where_there_is_nothing_to_go_on_with_the_run_begins_anew(tmp_path):
     ("words", "sentence"),
     [
         (("wine", *EXACT), "a run of another table, iris: give the data that it was begun with"),
-        (("iris", "--hidden", "9"), "holds a run of other options (network"),
-        (("iris", *EXACT, "--seed", "1"), "a run of another table"),
+        (("iris", "--hidden", "9"), "holds a run of other options (--hidden 8 there and 9 here)"),
+        (("iris", *EXACT, "--seed", "1"), "holds a run of other options (--seed 0 there and 1 here)"),
     ],
     ids=["another table", "another network", "another split"],
 )

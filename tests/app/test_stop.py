@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 
 import geodescent as gd
 from geodescent.app.cli import app
+from geodescent.app.fitted import FittedNetwork
 
 SENTENCE = "stop: by the cost of a fifth of the training samples, drawn for validation"
 
@@ -77,3 +78,22 @@ def test_auto_without_a_look_at_the_data_and_for_classes_is_by_cost(noise, tmp_p
     noise(54, 1.0)
     answer, words = fit("--start", "torch", "--hidden", "8", "--max-steps", 3, "--out", tmp_path / "run")
     assert not answer["stats"]["notes"] and SENTENCE not in words
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("expected", ["exact", "posterior"])
+def test_without_noise_the_one_predicts_that_misses_rows_left_out_by_less(expected, tmp_path, monkeypatch):
+    """The network on a smooth function; the posterior, where the network is said to miss by more."""
+    random = np.random.default_rng(0)
+    X = random.uniform(-1.0, 1.0, (300, 2))
+    np.savez(tmp_path / "rows.npz", X=X, y=np.sin(3.0 * X[:, 0]) * np.cos(2.0 * X[:, 1]))
+    if expected == "posterior":
+        monkeypatch.setattr(FittedNetwork, "left_out", 1.0)
+    done = CliRunner().invoke(app, ["fit", str(tmp_path / "rows.npz"), "--out", str(tmp_path / "run"), "--json"])
+    answer, words = json.loads(done.stdout), " ".join(done.stderr.split())
+    assert answer["mode"] == expected and "no noise was found" in words
+    assert answer["test"]["rmse"] < {"exact": 1e-5, "posterior": 1e-2}[expected] * answer["baselines"]["mean"]["rmse"]
+    assert ("Mode: posterior after all" in words) is (expected == "posterior")
+    assert (tmp_path / "run" / "weights.safetensors").exists() is (expected == "exact")
+    assert gd.load(tmp_path / "run").config.mode == expected
+    assert len(gd.load(tmp_path / "run").history["cost"]) == answer["steps"]

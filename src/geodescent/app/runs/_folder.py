@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -90,6 +91,14 @@ class RunFolder:
     def end(self, result: Mapping[str, object]) -> None:
         """How the run ended, last of all."""
         write_whole(self.path / RESULT, encoded(dict(result)))
+
+    def discard(self) -> None:
+        """Removes what this run has written so far; another one begins in its place."""
+        for name in FILES:
+            if (self.path / name).is_dir():
+                shutil.rmtree(self.path / name)
+            else:
+                (self.path / name).unlink(missing_ok=True)
 
     def begin(self, config: Config, split: Split) -> None:
         """Writes the rows of training part and test part, and the configuration, where they are not there yet."""

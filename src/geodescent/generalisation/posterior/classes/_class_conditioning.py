@@ -20,7 +20,7 @@ from geodescent.generalisation.posterior.classes._class_evidence import ClassEvi
 from geodescent.generalisation.posterior.classes._class_member import ClassMember, ClassRows
 from geodescent.generalisation.posterior.classes._class_posterior import MOST_ROWS_OF_CLASSES, ClassPosterior
 
-LESS, MORE = 0.5, tuple(2.0**power for power in range(1, 7))
+SMALLER, LARGER = 0.5, tuple(2.0**power for power in range(1, 7))
 """Times the tuned covariance: the rows left out choose one of these, or 1; they are tried one by one, from 1 on."""
 TUNED_ON_BY_CLASSES = 1000  # Rows of three classes by which the numbers are chosen, at most; of more classes fewer.
 MOST_OF_SEVERAL_STARTS = 1000  # Rows, up to which several starts are averaged.
@@ -114,8 +114,8 @@ def _searched(
 ) -> list[_TriedAmplitude]:
     """Amplitudes from 1 on, as long as rows left out do not get worse by more than a standard error."""
     found = [tried(1.0, None)]
-    found.append(tried(LESS, found[0].member))
-    for times in MORE:
+    found.append(tried(SMALLER, found[0].member))
+    for times in LARGER:
         if seconds_left() <= 0.0:
             break
         nearer = max(found, key=lambda one: one.times)

@@ -16,7 +16,7 @@ from geodescent._types import Gram
 NEWTON_STEPS, HALVED = 40, 12
 """Of Newton's method, and of a step that does not raise the posterior density."""
 SETTLED = 1e-4  # Largest change of a latent function: the next step of Newton's method would be its square.
-LEAST_PART = 1e-10  # Probabilities below it count as this.
+LEAST_PROBABILITY_OF_A_CLASS = 1e-10  # Probabilities below it count as this.
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,7 @@ class TwoClasses(LatentMode):
     def _root(self) -> Tensor:
         """`W^½`, (N, 1)."""
         p = self.shares
-        return (self.weights[:, None] * p * (1.0 - p)).clamp(min=LEAST_PART).sqrt()
+        return (self.weights[:, None] * p * (1.0 - p)).clamp(min=LEAST_PROBABILITY_OF_A_CLASS).sqrt()
 
     @cached_property
     def _lower(self) -> Tensor:
@@ -153,7 +153,7 @@ class ManyClasses(LatentMode):
     @cached_property
     def _of_classes(self) -> list[Gram]:
         """`E_c = D^½ (I + D^½ K D^½)⁻¹ D^½`, D = w p_c, for each class."""
-        roots = (self.weights[:, None] * self.shares).clamp(min=LEAST_PART).sqrt()
+        roots = (self.weights[:, None] * self.shares).clamp(min=LEAST_PROBABILITY_OF_A_CLASS).sqrt()
         inverses = (torch.cholesky_inverse(_lower_of(self.gram, root)) for root in roots.T)
         return [root[:, None] * inverse * root for root, inverse in zip(roots.T, inverses, strict=True)]
 
@@ -161,7 +161,7 @@ class ManyClasses(LatentMode):
     def _common(self) -> Tensor:
         """The Cholesky factor of `Σ_c E_c`."""
         total = torch.stack(self._of_classes).sum(0)
-        total.diagonal().add_(LEAST_PART)
+        total.diagonal().add_(LEAST_PROBABILITY_OF_A_CLASS)
         lower: Tensor = torch.linalg.cholesky(total)
         return lower
 
