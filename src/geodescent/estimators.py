@@ -8,8 +8,9 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
+from geodescent._deadline import within
 from geodescent._errors import InputError
-from geodescent._settings import ANY_SEED
+from geodescent._settings import ANY_SEED, POSITIVE, OrNone
 from geodescent._threads import one_thread_for_few
 from geodescent.doors import fit, fit_posterior, initialise
 from geodescent.generalisation import class_posterior_of, left_out_outputs
@@ -197,6 +198,7 @@ class GeoClassifier(ClassifierMixin, BaseEstimator):
     three starts are averaged.
 
     Args:
+        max_seconds: when tuning ends, and no further amplitude or start is tried.
         random_state: of the start, a whole number; two fits of the same rows agree.
 
     Attributes:
@@ -206,12 +208,13 @@ class GeoClassifier(ClassifierMixin, BaseEstimator):
         n_features_in_, feature_names_in_: as scikit-learn has them.
 
     Raises: InputError, a ValueError: with the numbers and what to do.
-    Cost: some 10 N³ multiply-adds for each class and each of eight amplitudes: 0.6 s for 320 rows, and two minutes for
-        3,000, of two classes on one core. Of more than 3,000 rows 3,000 are drawn.
+    Cost: some 30 to 100 N³ multiply-adds for each class: 0.6 s for 320 rows on one core, a minute for 3,000 rows of three
+        classes on two. Of more than 3,000 rows 3,000 are drawn.
     Source: Rasmussen and Williams, *Gaussian Processes for Machine Learning* (2006), chapter 3.
     """
 
-    def __init__(self, *, random_state: int = 0) -> None:
+    def __init__(self, *, max_seconds: float | None = None, random_state: int = 0) -> None:
+        self.max_seconds = max_seconds
         self.random_state = random_state
 
     def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> "GeoClassifier":
@@ -228,7 +231,8 @@ class GeoClassifier(ClassifierMixin, BaseEstimator):
             found = f"y holds {len(self.classes_)} classes of positive weight, {self.classes_}"
             raise InputError(f"{found}: two or more are needed.")
         inputs, counts = (torch.from_numpy(np.array(a[kept], np.float64, order="C")) for a in (checked, weights))
-        with one_thread_for_few(len(inputs)):
+        OrNone(POSITIVE).of("max_seconds", self.max_seconds)
+        with within(self.max_seconds), one_thread_for_few(len(inputs)):
             self.posterior_ = class_posterior_of(inputs, torch.from_numpy(places), counts, seed=seed)
         self.left_out_log_loss_ = self.posterior_.left_out_log_loss
         return self
