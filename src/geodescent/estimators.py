@@ -208,8 +208,8 @@ class GeoClassifier(ClassifierMixin, BaseEstimator):
         n_features_in_, feature_names_in_: as scikit-learn has them.
 
     Raises: InputError, a ValueError: with the numbers and what to do.
-    Cost: some 30 to 100 N³ multiply-adds for each class: 0.6 s for 320 rows on one core, a minute for 3,000 rows of three
-        classes on two. Of more than 3,000 rows 3,000 are drawn.
+    Cost: some 30 to 100 N³ multiply-adds for each class: 0.6 s for 320 rows on one core, a minute for 3,000 rows of
+        three classes on two. Of more than 3,000 rows 3,000 are drawn.
     Source: Rasmussen and Williams, *Gaussian Processes for Machine Learning* (2006), chapter 3.
     """
 
