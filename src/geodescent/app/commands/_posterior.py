@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from geodescent._deadline import within
-from geodescent._threads import suited_threads
+from geodescent._threads import one_thread_for_few
 from geodescent.app._entries import Entries
 from geodescent.app.commands._job import Job
 from geodescent.app.commands._outcome import Certified, FitOutcome, Path
@@ -106,14 +106,13 @@ def _shown(job: Job, options: Entries) -> Iterator[Callable[[TuningRecord], None
     with (
         ProgressBar("", verbose=job.verbose) as bar,
         within(options["max_seconds"]),
-        suited_threads() as threads,
+        one_thread_for_few(len(job.table.split.train)),
     ):
         bar.say("prior and noise are chosen by the evidence …")
 
         def record(found: TuningRecord) -> None:
             nonlocal count
             count += 1
-            threads.look()
             bar.say(f"evaluation {count}  minus log evidence {found.cost:.6g}")
 
         yield record
