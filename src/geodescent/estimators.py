@@ -98,11 +98,11 @@ class GeoRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
         if self.mode_ == "exact":
             mean = self._interpolated(inputs)
             return (mean, self._in_units(self.missed_.rmse.expand(len(inputs), -1))) if return_std else mean
-        if not return_std:
-            found: Floats = self.posterior_.predict(inputs).numpy()
-            return found
-        mean, deviation = (values.numpy() for values in self.posterior_.moments(inputs))
-        return mean, deviation
+        if return_std:
+            mean, deviation = (values.numpy() for values in self.posterior_.moments(inputs))
+            return mean, deviation
+        found: Floats = self.posterior_.predict(inputs).numpy()
+        return found
 
     def predict_interval(self, X: ArrayLike, level: float = 0.9) -> tuple[Floats, Floats]:
         """Lower and upper ends, each shaped as `predict`'s mean, between which a share `level` of new targets lies."""
@@ -135,24 +135,17 @@ class GeoRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
         can be a hundred times closer to new rows than the other.
         """
         rows = self.posterior_.rows
+        x, y, weights = rows.x, rows.y, rows.weights
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.random_state)
-            layers = [nn.Linear(rows.x.shape[1], UNITS), nn.Linear(UNITS, UNITS), nn.Linear(UNITS, rows.y.shape[1])]
+            layers = [nn.Linear(x.shape[1], UNITS), nn.Linear(UNITS, UNITS), nn.Linear(UNITS, y.shape[1])]
         network = nn.Sequential(layers[0], nn.GELU(), layers[1], nn.GELU(), layers[2]).to("cpu", torch.float64)
-        initialise(network, rows.x, rows.y, weights=rows.weights)
-        outputs = SampleMap(network, rows.x)
-        start, seconds = outputs.theta.clone(), self.max_seconds or EXACT_SECONDS
-        fit(
-            network,
-            rows.x,
-            rows.y,
-            weights=rows.weights,
-            target_cost=EXACT_COST,
-            max_steps=EXACT_STEPS,
-            max_seconds=seconds,
-        )
-        places, predicted = left_out_outputs(outputs, outputs.theta, start, rows.y, interpolates=True)
-        missed = MissedRows((predicted - rows.y[places]).abs(), rows.weights[places])
+        initialise(network, x, y, weights=weights)
+        outputs = SampleMap(network, x)
+        start, time = outputs.theta.clone(), self.max_seconds or EXACT_SECONDS
+        fit(network, x, y, weights=weights, target_cost=EXACT_COST, max_steps=EXACT_STEPS, max_seconds=time)
+        places, predicted = left_out_outputs(outputs, outputs.theta, start, y, interpolates=True)
+        missed = MissedRows((predicted - y[places]).abs(), weights[places])
         if self.mode == "exact" or missed.score > self.posterior_.left_out_score:
             self.network_, self.missed_ = network, missed
             self.mode_, self.left_out_score_ = "exact", missed.score

@@ -9,6 +9,7 @@ from geodescent._budget import fits
 from geodescent._deadline import is_affordable, seconds_left
 from geodescent.generalisation.posterior._covariance import PriorRows
 from geodescent.generalisation.posterior._evidence import Evidence
+from geodescent.generalisation.posterior._folds import missed_in_folds
 from geodescent.generalisation.posterior._iterated import INDUCING
 from geodescent.generalisation.posterior._member import Member
 from geodescent.generalisation.posterior._network import drawn_layers
@@ -61,7 +62,8 @@ def posterior_of(
             notes.append(f"The time ran out: {len(members)} of {starts} starts are averaged.")
             break
         members.append(_member(draw(x.shape[1], seed + start), rows, ranks, numbers, seed))
-    return Posterior(numbers, alone, members, inputs, targets, ranks, rows, notes, tuning.records)
+    missed = missed_in_folds(rows, draw, seed)
+    return Posterior(numbers, alone, members, inputs, targets, ranks, rows, notes, tuning.records, missed)
 
 
 def most_rows(n_rows: int) -> int:

@@ -76,8 +76,12 @@ class Evidence:
     def _ranks(self) -> Tensor:
         return Ranks.of(self.x, self.weights)(self.x)
 
-    def tuned(self, tuning: Tuning) -> tuple[Tensor, Tensor]:
-        """The logarithms at the maximum: those of the network and the linear part alone, and all."""
+    def tuned(self, tuning: Tuning, *, share: float = 1.0) -> tuple[Tensor, Tensor]:
+        """The logarithms at the maximum: those of the network and the linear part alone, and all.
+
+        Args:
+            share: of the usual iterations.
+        """
         beliefs, d, n_rows = self.beliefs, self.x.shape[1], float(self.weights.sum())
 
         def of_network(logarithms: Tensor) -> tuple[float, Tensor] | None:
@@ -87,10 +91,12 @@ class Evidence:
         def watched(cost: float, logarithms: Tensor) -> None:
             tuning(cost, float(logarithms[-d - 2].exp()) + LEAST_NOISE)
 
-        alone = minimised(of_network, beliefs.mean, iterations=FIRST_ALONE, n_rows=n_rows, watched=watched)
+        alone = minimised(
+            of_network, beliefs.mean, iterations=round(share * FIRST_ALONE), n_rows=n_rows, watched=watched
+        )
         begin = alone.clone()
         begin[-d - 1] = math.log(FIRST_STEPS)
-        return alone, minimised(self, begin, iterations=THEN_ALL, n_rows=n_rows, watched=watched)
+        return alone, minimised(self, begin, iterations=round(share * THEN_ALL), n_rows=n_rows, watched=watched)
 
 
 def covariance_slope(rows: PriorRows, numbers: PriorNumbers, moments: Gram, *, steps: bool = True) -> Tensor:
