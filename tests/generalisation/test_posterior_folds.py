@@ -49,3 +49,17 @@ def test_few_and_many_rows_are_left_out_alone(n_rows):
         *(torch.ones(n_rows, 1, dtype=torch.float64),) * 2, torch.ones(n_rows), torch.arange(n_rows), True
     )
     assert missed_in_folds(rows, drawn_layers, 0) is None
+
+
+@pytest.mark.parametrize("n_rows", [20, 40])
+def test_a_saved_posterior_has_the_same_intervals(n_rows):
+    torch.manual_seed(0)
+    X = torch.randn(n_rows, 2, dtype=torch.float64)
+    posterior = gd.fit_posterior(X, X[:, 0] + 0.1 * torch.randn(n_rows, dtype=torch.float64), starts=1)
+    tensors = posterior.tensors()
+    again = type(posterior).from_tensors(tensors)
+    assert (posterior.missed is None) is (n_rows < 30) is (again.missed is None)
+    for level in (0.5, 0.9):
+        assert torch.equal(again.reach(level), posterior.reach(level))
+    with pytest.raises(gd.InputError, match=f"of {n_rows} rows says of 3 by how much they are missed"):
+        type(posterior).from_tensors({**tensors, "rows.missed": torch.ones(3, 1, dtype=torch.float64)})

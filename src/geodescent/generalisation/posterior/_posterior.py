@@ -268,7 +268,8 @@ def _checked(tensors: Mapping[str, Tensor]) -> SavedTensors:
     require_true(n_picked <= most, f"has variances through {n_picked} rows, and {most} are the most")
     shapes: dict[str, tuple[int, ...]] = {"flat": (), "rows.x": (n_rows, d), "rows.y": (n_rows, n_outputs)}
     shapes |= {f"rows.{name}": (n_rows,) for name in ("weights", "noise")} | {"rows.picked": (n_picked,)}
-    n_missed, _ = size_of(tensors, "rows.missed", 2)
+    missed = tensors.get("rows.missed")
+    n_missed = len(missed) if isinstance(missed, Tensor) and missed.dim() == 2 else -1
     require_true(n_missed in (0, n_rows), f"of {n_rows} rows says of {n_missed} by how much they are missed")
     shapes["rows.missed"] = (n_missed, n_outputs)
     shapes |= {"rows.places": size_of(tensors, "rows.places", 1), "starts.left_out": (n_starts, n_rows, n_outputs)}
