@@ -244,7 +244,8 @@ def _refused(error: typer.BadParameter) -> int:
         return USAGE
     sentence = error.format_message().removeprefix("Invalid value: ").rstrip(".")
     asked = ["geodescent", *words[:1]] if words[0] in COMMANDS else ["geodescent"]
-    Answer("--json" in words).fail(f"{sentence}. See {' '.join(asked)} --help.", USAGE)
+    sentence += "" if sentence.endswith("?") else "."
+    Answer("--json" in words).fail(f"{sentence} See {' '.join(asked)} --help.", USAGE)
     return USAGE
 
 

@@ -44,7 +44,7 @@ def in_plain_words(
     if rank is None:
         return (
             "It is not known how far the parameters can move the outputs here.",
-            "Go on with gd.fit; gd.certify without max_seconds says what it can.",
+            "Where the cost is not low enough yet, go on with gd.fit; gd.certify without max_seconds says what it can.",
         )
     if rank == n_rows:
         return (

@@ -107,7 +107,9 @@ def _kept(errors: np.ndarray | None, keep: np.ndarray) -> np.ndarray | None:
 def _require_finite(name: str, values: np.ndarray, nan_policy: str | None) -> None:
     bad = ~np.isfinite(values) if nan_policy is None else np.isnan(values)
     if bad.any():
+        many = int(bad.sum())
+        held = "1 number that is" if many == 1 else f"{many} numbers that are"
         raise InputError(
-            f'{name} holds {int(bad.sum())} numbers that are not finite: pass nan_policy="omit" to leave out those '
+            f'{name} holds {held} not finite: pass nan_policy="omit" to leave out those '
             "that are NaN, or leave them out yourself."
         )

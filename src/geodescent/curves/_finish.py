@@ -144,7 +144,7 @@ def warn_of(result: LeastSquaresResult) -> None:
 def _doubt(result: LeastSquaresResult) -> str | None:
     statistics = result.told.statistics
     if not result.success:
-        return f"no minimum was reached: {result.message}"
+        return f"no minimum was reached: {result.message} Pass another start, p0."
     if statistics.unknown:
         way = "Fix one of them" if len(statistics.unknown) > 1 else "Fix it"
         return f"the covariance is not known: the data do not {undetermined(statistics.unknown)}. {way}."

@@ -188,8 +188,9 @@ def _require_finite(rows: Rows) -> None:
         start = ", ".join(
             f"{n} = {v:g}" for n, v in zip(formula.arrangement.names, formula.arrangement.start.tolist(), strict=True)
         )
+        what = "is" if bad == 1 else "are"
         raise InputError(
-            f"{bad} of {len(residual)} residuals are not finite at the start, {start}: pass another start, where "
+            f"{bad} of {len(residual)} residuals {what} not finite at the start, {start}: pass another start, where "
             f"{formula.call.name} is defined."
         )
 

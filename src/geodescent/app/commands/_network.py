@@ -18,7 +18,7 @@ from geodescent.app._entries import Entries
 from geodescent.app.commands._job import Job, NetworkAsked, ScaledTable
 from geodescent.app.commands._outcome import Certified, FitOutcome, Path
 from geodescent.app.fitted import FittedNetwork
-from geodescent.app.report import ProgressBar, draw_fit, draw_flow
+from geodescent.app.report import ProgressBar, draw_fit, draw_flow, numeral
 from geodescent.app.runs import STATE_FOLDER, Config
 from geodescent.app.tables import PreparedTable
 from geodescent.generalisation import FEWEST, ChosenStart
@@ -115,7 +115,7 @@ def fitted_network(job: Job, options: NetworkOptions) -> FitOutcome:
     start = Start.of(job, options.network, options.as_dict(), suited=options.start == "data")
     target_cost = options.target_of(job.table)
     if start.chosen is not None:
-        job.answer.say(f"\n{start.chosen}\n")
+        job.answer.say(f"\n{start.chosen}")
     by_validation = _by_validation(options.stop, start)
     theta, recorder = SampleMap(start.network, start.data.X).theta.clone(), Recorder(job, start.config)
     with ProgressBar("C_lin", target_cost, verbose=job.verbose) as bar:
@@ -147,7 +147,7 @@ def fitted_network(job: Job, options: NetworkOptions) -> FitOutcome:
     history = {name: values for name, values in solution.history.items() if isinstance(values, np.ndarray)}
     judged = history["validation_cost"] if by_validation else history["cost"]
     picture = partial(draw_fit, solution.history, cost0=solution.cost0, target_cost=target_cost, title=title)
-    path = Path(history, int(np.nanargmin(judged)), "mean square error ÷ 2 of the training rows, scaled", picture)
+    path = Path(history, int(np.nanargmin(judged)), "half the scaled mean square error", picture)
     return _outcome(start, solution, facts, path, theta, interpolates=not by_validation)
 
 
@@ -203,7 +203,7 @@ def followed_flow(job: Job, options: FlowOptions) -> FitOutcome:
     title = f"{job.table.raw.name} · {start.config.widths} · largest relative deviation {deviation}"
     history = {"step": np.arange(len(flow.time), dtype=np.float64), "cost": flow.cost, "time": flow.time}
     picture = partial(draw_flow, vars(flow), floor=flow.floor, title=title)
-    path = Path(history, len(flow.time) - 1, "mean square error ÷ 2 of the training rows, scaled", picture)
+    path = Path(history, len(flow.time) - 1, "half the scaled mean square error", picture)
     rows = (("deviation", f"{deviation} from the predicted cost, over {len(flow.time)} points"),)
     aimed = start.data.y - math.exp(-float(flow.time[-1])) * (start.data.y - at_start)
     return _outcome(start, flow, facts, path, theta, interpolates=True, rows=rows, aimed=aimed)
@@ -254,7 +254,7 @@ def _story(start: Start, facts: Entries) -> str:
     return (
         f"A neural network of {config.widths} units was fitted to {len(table.split.train)} rows, to predict "
         f"{table.target.name}: {kind}. In {facts['steps']} steps the mean square error of these rows, halved and in "
-        f"units of the scaled target, fell from {facts['cost0']:.2g} to {facts['cost']:.2g}. The other "
+        f"units of the scaled target, fell from {numeral(facts['cost0'])} to {numeral(facts['cost'])}. The other "
         f"{len(table.split.test)} rows were not used; the errors below are theirs."
     )
 
@@ -268,8 +268,8 @@ def _by_validation(stop: str, start: Start) -> bool:
         return False
     share = f"{chosen.cost_left_out / chosen.cost_of_mean:.0%}"
     start.job.answer.say(
-        f"stop: by the cost of a fifth of the training samples, drawn for validation: {share} of the\n"
-        "targets' variance cannot be predicted, as with noise. --stop cost fits to the end.\n"
+        f"\nstop: by the cost of a fifth of the training samples, drawn for validation: {share} of the\n"
+        "targets' variance cannot be predicted, as with noise. --stop cost fits to the end."
     )
     return True
 

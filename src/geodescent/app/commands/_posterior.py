@@ -79,7 +79,7 @@ def posterior_classes(job: Job, options: Entries) -> FitOutcome:
 def _help_for_numbers(name: str, error: float, noise: float, score: float) -> str:
     """What would make the predictions better."""
     if score <= 0.0:
-        return f"These columns tell nothing of {name} that was found: other columns would help, or more rows."
+        return f"This fit found nothing about {name} in these columns: other columns would help, or more rows."
     if error > MUCH * noise:
         return f"The noise alone is {noise:.4g}: more rows would help, and columns that tell more of {name}."
     return f"The noise alone is {noise:.4g}, hardly less: what would help are columns that tell more of {name}."
@@ -87,7 +87,7 @@ def _help_for_numbers(name: str, error: float, noise: float, score: float) -> st
 
 def _help_for_classes(loss: float, of_shares: float) -> str:
     if loss >= of_shares:
-        return "These columns tell nothing of the class that was found: other columns would help, or more rows."
+        return "This fit found nothing about the class in these columns: other columns would help, or more rows."
     return "What would help: columns that tell more of the class, and more rows of the rarer classes."
 
 

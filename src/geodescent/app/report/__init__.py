@@ -4,7 +4,7 @@ a run. Every text of the page may come from a foreign file: it is escaped where 
 
 from geodescent.app.report._answer import COLUMNS, INTERRUPTED, Answer, answering, summary
 from geodescent.app.report._facts import Comparison, ReportFacts, TestRows
-from geodescent.app.report._markup import percent
+from geodescent.app.report._markup import numeral, percent
 from geodescent.app.report._metrics import error_of, metrics_of, row_errors
 from geodescent.app.report._page import page
 from geodescent.app.report._progress import ProgressBar
@@ -29,6 +29,7 @@ __all__ = [
     "draw_flow",
     "error_of",
     "metrics_of",
+    "numeral",
     "page",
     "percent",
     "png",

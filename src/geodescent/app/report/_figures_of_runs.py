@@ -159,8 +159,15 @@ def _mark_kept(axes: "Axes", x: float, y: float) -> None:
     low, high = axes.get_xlim()
     left = x > 0.5 * (low + high)
     shift = (-7, 7) if left else (7, 7)
+    behind = {"facecolor": "white", "edgecolor": "none", "pad": 0.6}  # a steep curve would cross the letters
     axes.annotate(
-        f"kept: {numeral(y)}", (x, y), shift, textcoords="offset points", ha="right" if left else "left", fontsize=7.0
+        f"kept: {numeral(y)}",
+        (x, y),
+        shift,
+        textcoords="offset points",
+        ha="right" if left else "left",
+        fontsize=7.0,
+        bbox=behind,
     )
 
 

@@ -66,10 +66,11 @@ class Posterior:
 
     def __str__(self) -> str:
         rows, columns, starts = len(self.rows.places), len(self.numbers.scales), len(self.members)
+        averaged = "1 start" if starts == 1 else f"{starts} starts averaged"
         error = self.left_out_rmse
         shown = f"{error:.4g}" if isinstance(error, float) else ", ".join(f"{float(e):.4g}" for e in error)
         lines = [
-            f"posterior of {rows} rows of {columns} columns, {starts} starts averaged",
+            f"posterior of {rows} rows of {columns} columns, {averaged}",
             f"error to expect of new rows, by rows left out: {shown} (R² {self.left_out_score:.3g})",
             f"noise: {self.noise:.2g} of the targets' variance",
         ]

@@ -57,7 +57,8 @@ def typed(frame: pl.DataFrame, *, delimiter: str = "") -> tuple[pl.DataFrame, bo
     if marked:
         n = sum(column.marked for column in texts)
         entries = counted(n, "entry", "entries")
-        said.append(f"{entries} such as NA or ? were read as missing, in {listed([quoted(name) for name in marked])}.")
+        were, names = "was" if n == 1 else "were", listed([quoted(name) for name in marked])
+        said.append(f"{entries} such as NA or ? {were} read as missing, in {names}.")
     signed = [f"{quoted(column.text.name)} ({column.sign})" for column in texts if column.sign and column.is_number]
     if signed:
         said.append(f"Numbers were read without the sign beside them, in {listed(signed)}.")
