@@ -195,7 +195,10 @@ class DenseColumns:
         out.addmm_(self.values.flatten(0, 1), values.T, beta=0.0 if fresh else 1.0)
 
     def add_dense(self, out: Tensor) -> None:
-        out.index_add_(1, self.index, self.values.flatten(0, 1))
+        if self.index.shape[0] == out.shape[1] and torch.equal(self.index, torch.arange(out.shape[1]).to(self.index)):
+            out += self.values.flatten(0, 1)  # some five times as fast as by an index
+        else:
+            out.index_add_(1, self.index, self.values.flatten(0, 1))
 
     def flops(self, other_rows: int) -> int:
         n, q, k = self.values.shape

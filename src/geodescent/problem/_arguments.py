@@ -1,5 +1,7 @@
 """The problem of a call: a whole `Problem`, or one made of a module and its data."""
 
+from typing import Protocol, runtime_checkable
+
 from torch import nn
 from torch.utils.data import Dataset
 
@@ -8,8 +10,19 @@ from geodescent._errors import InputError
 from geodescent.outputs import RawInputs, Select
 from geodescent.problem._problem import Problem
 
-Model = nn.Module | Problem
-"""A module, to be passed with X and y, or a whole problem, which holds its data."""
+
+
+@runtime_checkable
+class HasProblem(Protocol):
+    """Something that makes a problem of itself, as a system of differential equations does."""
+
+    def problem(self) -> Problem:
+        """The problem."""
+        ...
+
+
+Model = nn.Module | Problem | HasProblem
+"""A module, to be passed with X and y, or a whole problem or what makes one, which holds its data."""
 
 
 def problem_of(
@@ -28,6 +41,8 @@ def problem_of(
 
     Raises: InputError, where data are missing, or are passed with a problem.
     """
+    if isinstance(model, HasProblem) and not isinstance(model, nn.Module):
+        model = model.problem()
     if isinstance(model, Problem):
         whole = {"X": X, "y": y, "weights": weights, "select": select}
         superfluous = [name for name, value in whole.items() if value is not None]

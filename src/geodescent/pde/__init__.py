@@ -1,0 +1,8 @@
+"""Differential equations: write them as functions of fields, and fit a network to them as to data."""
+
+from geodescent.pde._boxes import Box, Points
+from geodescent.pde._network import mlp
+from geodescent.pde._system import System
+from geodescent.pde._terms import Term, Total
+
+__all__ = ["Box", "Points", "System", "Term", "Total", "mlp"]

@@ -1,0 +1,176 @@
+"""What an equation is given for a field: its values, with its derivatives as attributes."""
+
+import inspect
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from geodescent._errors import InputError
+from geodescent.outputs.streams import MOST_ORDERS, Derivative, Streams
+
+
+@dataclass
+class Wanted:
+    """The derivatives that an equation asks for, of all of its fields together."""
+
+    derivatives: set[Derivative] = field(default_factory=set)
+    laplacian: bool = False
+
+
+class FieldValues:
+    """A field at points, (N,): it computes as the tensor of its values, and has its derivatives as attributes.
+
+    u.x, u.xx, u.xy, u.laplacian; `u.x.x` is u.xx. No subclass of Tensor, which has t, T, real and data of its own.
+    """
+
+    def __init__(self, source: "Source", name: str, derivative: Derivative = ()) -> None:
+        self._source, self._name, self._derivative = source, name, derivative
+
+    def __getattr__(self, key: str) -> "FieldValues | Tensor":
+        if key.startswith("__"):
+            raise AttributeError(key)
+        if key == "laplacian":
+            return self._source.laplacian(self._name, self._derivative)
+        more = derivative_of(key, self._source.coordinates)
+        if more is None:
+            named = self._name if not self._derivative else f"a derivative of {self._name}"
+            known = ", ".join(self._source.coordinates)
+            raise InputError(f"{named} has no {key!r}: its derivatives are by {known}, as {self._name}.{known[0]}.")
+        derivative = tuple(sorted((*self._derivative, *more)))
+        if len(derivative) > MOST_ORDERS:
+            raise InputError(
+                f"{self._name}.{key} is a derivative of order {len(derivative)}: orders up to {MOST_ORDERS} are "
+                "computed. Give the lower derivative a field of its own, and a term that says that it is one."
+            )
+        return FieldValues(self._source, self._name, derivative)
+
+    @property
+    def value(self) -> Tensor:
+        """As a plain tensor."""
+        return self._source.derivative(self._name, self._derivative)
+
+    @property
+    def shape(self) -> torch.Size:
+        return self.value.shape
+
+    @classmethod
+    def __torch_function__(
+        cls, function: Callable[..., Any], types: Sequence[type], args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        return function(*_plain(args), **_plain(kwargs or {}))
+
+    def __len__(self) -> int:
+        return len(self.value)
+
+    def __repr__(self) -> str:
+        return f"<{self._name} at {len(self)} points>"
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, FieldValues):
+        return value.value
+    if isinstance(value, tuple | list):
+        return type(value)(_plain(v) for v in value)
+    return {k: _plain(v) for k, v in value.items()} if isinstance(value, dict) else value
+
+
+def _operator(name: str) -> Callable[..., Any]:
+    def operate(self: FieldValues, *others: Any) -> Any:
+        return getattr(self.value, name)(*_plain(others))
+
+    return operate
+
+
+for _name in (
+    *(f"__{side}{op}__" for op in ("add", "sub", "mul", "truediv", "pow") for side in ("", "r")),
+    *(f"__{op}__" for op in ("neg", "pos", "abs", "getitem", "lt", "le", "gt", "ge")),
+):
+    setattr(FieldValues, _name, _operator(_name) if _name != "__pos__" else lambda self: self.value)
+
+
+class Source:
+    """The streams of the fields at points, taken apart once: derivative → tensor (N,).
+
+    Args:
+        parts: (stream, field) → values, (N,).
+    """
+
+    def __init__(self, coordinates: tuple[str, ...], fields: tuple[str, ...], streams: Streams, parts: Any) -> None:
+        self.coordinates, self._fields, self._streams, self._parts = coordinates, fields, streams, parts
+
+    def derivative(self, name: str, derivative: Derivative) -> Tensor:
+        """One derivative of a field."""
+        part: Tensor = self._parts[self._streams.place(derivative)][self._fields.index(name)]
+        return part
+
+    def laplacian(self, name: str, derivative: Derivative) -> Tensor:
+        """Sum of the second derivatives by all coordinates but time."""
+        if self._streams.laplacian and not derivative:
+            part: Tensor = self._parts[len(self._streams.derivatives)][self._fields.index(name)]
+            return part
+        return torch.stack(
+            [self.derivative(name, tuple(sorted((*derivative, k, k)))) for k in space_of(self.coordinates)]
+        ).sum(0)
+
+
+class Asking(Source):
+    """In place of a source, it notes what an equation asks for; values are made up."""
+
+    def __init__(self, coordinates: tuple[str, ...], like: Tensor) -> None:
+        self.coordinates, self._like, self.wanted = coordinates, like, Wanted()
+
+    def derivative(self, name: str, derivative: Derivative) -> Tensor:
+        self.wanted.derivatives.add(derivative)
+        return torch.full_like(self._like, 0.5 + 0.1 * len(derivative))
+
+    def laplacian(self, name: str, derivative: Derivative) -> Tensor:
+        if derivative:
+            return sum(
+                (self.derivative(name, tuple(sorted((*derivative, k, k)))) for k in space_of(self.coordinates)),
+                torch.zeros_like(self._like),
+            )
+        self.wanted.laplacian = True
+        return torch.full_like(self._like, 0.7)
+
+
+def space_of(coordinates: Sequence[str]) -> tuple[int, ...]:
+    """The coordinates of the Laplacian: all but one named t."""
+    return tuple(k for k, name in enumerate(coordinates) if name != "t")
+
+
+@cache
+def derivative_of(key: str, coordinates: tuple[str, ...]) -> Derivative | None:
+    """The coordinates that a name like `xx`, `tx` or `r_theta` is made of; None where it is not, or not in one way."""
+    ways = set(_ways(key.replace("_", " ").strip().replace(" ", "_"), coordinates))
+    return next(iter(ways)) if len(ways) == 1 else None
+
+
+def _ways(key: str, coordinates: tuple[str, ...]) -> list[Derivative]:
+    if not key:
+        return [()]
+    found = list[Derivative]()
+    for k, name in enumerate(coordinates):
+        if key.startswith(name):
+            rest = key[len(name) :]
+            found += [tuple(sorted((k, *more))) for more in _ways(rest.removeprefix("_"), coordinates)]
+    return found
+
+
+def arguments_of(function: Callable[..., Any], what: str) -> tuple[str, ...]:
+    """The names of a function's arguments.
+
+    Raises: InputError, for what is no function of named arguments.
+    """
+    if not callable(function):
+        raise InputError(f"{what} is a {type(function).__name__}: a function of fields and coordinates is needed.")
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):
+        raise InputError(f"{what} has no readable arguments: write it with def or lambda.") from None
+    if any(p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD) for p in parameters):
+        raise InputError(f"{what} takes *args or **kwargs: name the fields, coordinates and unknowns that it needs.")
+    return tuple(p.name for p in parameters if p.default is p.empty)

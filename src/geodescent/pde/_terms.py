@@ -1,0 +1,163 @@
+"""Terms of a system: equations at points, and integrals."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from geodescent._conversion import Values
+from geodescent._errors import InputError
+from geodescent._settings import POSITIVE
+from geodescent.pde._boxes import Points
+
+PointsOfTerm = Tensor | Points | tuple[Any, ...] | Any
+"""A tensor (N, d), `Points` of a box, a tuple of these for several points in one equation, or an object that has
+`random_points(n)` or `sample(n)`."""
+DRAWN_POINTS = 1000  # Points that are asked of an object that draws its own.
+
+
+@dataclass(frozen=True, eq=False)
+class Term:
+    """One equation or several at points: what it returns is to vanish there, or to equal the target.
+
+        pde.Term("diffusion", lambda u, kappa: u.t - kappa * u.xx, box.inside(900))
+        pde.Term("sensors", lambda u: u, where, target=measured)
+        pde.Term("periodic", lambda u: (u[0] - u[1], u[0].x - u[1].x), (left, right))
+
+    The names of the arguments say what the equation wants: fields, coordinates, unknowns; each is (N,). With a tuple of
+    points each field and each coordinate is a tuple too.
+
+    Attributes:
+        name: for the history, the certificate and the table of residuals.
+        equation: a function; it returns a tensor (N,), or a tuple of them.
+        points: (N, d), columns in the order of the system's coordinates; or `Points` of a box; or several of them.
+        weight: of the term's mean square against the others; None for 1 where derivatives are asked for, else 100.
+        weights: of single points, (N,); None for those that the points bring.
+        target: measured values, (N,), or (N, Q) for Q equations; None for 0.
+    """
+
+    name: str
+    equation: Callable[..., Any]
+    points: PointsOfTerm
+    weight: float | None = None
+    weights: Values | None = None
+    target: Values | None = None
+
+    def __post_init__(self) -> None:
+        _require_name(self.name)
+        if self.weight is not None and not POSITIVE.allows(self.weight):
+            raise InputError(f"term {self.name!r} has weight {self.weight}: {POSITIVE.need}, for example weight=100.0.")
+
+
+@dataclass(frozen=True, eq=False)
+class Total:
+    """One equation for an integral: ∫ integrand = value over the box that the points were taken from.
+
+        pde.Total("norm", lambda u: u**2, box.inside(60), 1.0)
+
+    Attributes:
+        name: as of a term.
+        integrand: a function of fields, coordinates and unknowns, as the equation of a term; it returns (N,).
+        points: `Points` of a box, which have weights and a volume; of a tensor the mean is taken.
+        value: of the integral.
+        weight: against the other terms.
+    """
+
+    name: str
+    integrand: Callable[..., Any]
+    points: PointsOfTerm
+    value: float
+    weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        _require_name(self.name)
+        if not POSITIVE.allows(self.weight):
+            raise InputError(f"total {self.name!r} has weight {self.weight}: {POSITIVE.need}, for example weight=1.0.")
+
+
+def _require_name(name: object) -> None:
+    if not isinstance(name, str) or not name:
+        raise InputError(f"the name of a term is {name!r}: pass a text, for example pde.Term('heat', …).")
+
+
+@dataclass(frozen=True, eq=False)
+class Placed:
+    """The points of a term in the order of the system's coordinates.
+
+    Attributes:
+        points: (P, N, d).
+        weights: of mean 1, (N,), or None.
+        volume: of what they were taken from; 1 where it is not known.
+    """
+
+    points: Tensor
+    weights: Tensor | None
+    volume: float
+
+    @classmethod
+    def of(cls, points: PointsOfTerm, coordinates: tuple[str, ...], what: str, like: Tensor) -> "Placed":
+        """Checked points.
+
+        Raises: InputError, in the words of the term.
+        """
+        several = points if isinstance(points, tuple) else (points,)
+        found = [_checked(part, coordinates, what, like) for part in several]
+        sizes = {len(part.points) for part in found}
+        if len(sizes) > 1:
+            raise InputError(f"{what}: its tuple of points has {sorted(sizes)} points: each must have as many.")
+        first = found[0]
+        return cls(torch.stack([part.points for part in found]), first.weights, first.volume)
+
+
+@dataclass(frozen=True, eq=False)
+class _Checked:
+    points: Tensor
+    weights: Tensor | None
+    volume: float
+
+
+def _checked(points: Any, coordinates: tuple[str, ...], what: str, like: Tensor) -> _Checked:
+    weights, volume = None, 1.0
+    if isinstance(points, Points):
+        if set(points.coordinates) != set(coordinates):
+            raise InputError(
+                f"{what}: its points have the coordinates {', '.join(points.coordinates)}, the system has "
+                f"{', '.join(coordinates)}: name the same in pde.Box and in coordinates=."
+            )
+        order = [points.coordinates.index(name) for name in coordinates]
+        tensor, weights, volume = points.points[:, order], points.weights.to(like), points.volume
+    else:
+        tensor = _tensor(points, what)
+    if tensor.dim() == 1 and len(coordinates) == 1:
+        tensor = tensor[:, None]
+    if tensor.dim() != 2 or tensor.shape[1] != len(coordinates):
+        raise InputError(
+            f"{what}: its points have shape {tuple(tensor.shape)}: (N, {len(coordinates)}) is needed, a column for each "
+            f"of {', '.join(coordinates)}."
+        )
+    if not len(tensor):
+        raise InputError(f"{what} has no points: pass at least one.")
+    if not tensor.dtype.is_floating_point:
+        raise InputError(f"{what}: its points are {tensor.dtype}: pass numbers with a fraction, points.double().")
+    if not bool(torch.isfinite(tensor).all()):
+        bad = int((~torch.isfinite(tensor)).any(1).sum())
+        raise InputError(f"{what}: {bad} of its {len(tensor)} points are NaN or infinite: drop them.")
+    return _Checked(tensor.detach().to(like), weights, volume)
+
+
+def _tensor(points: Any, what: str) -> Tensor:
+    if isinstance(points, Tensor):
+        return points
+    for draw in ("random_points", "sample"):
+        if hasattr(points, draw):
+            points = getattr(points, draw)(DRAWN_POINTS)
+            break
+    try:
+        return torch.as_tensor(points)
+    except (TypeError, ValueError, RuntimeError):
+        raise InputError(
+            f"{what}: its points are a {type(points).__name__}: pass a tensor (N, d), box.inside(1000), or an object "
+            "with random_points(n) or sample(n)."
+        ) from None
