@@ -114,6 +114,10 @@ class Control(Protocol[ControlState]):
         """The state for another start from the best point, after `count` earlier ones; None for no other."""
         ...
 
+    def come_back(self, here: Linearised, count: int) -> ControlState | None:
+        """The state for going on from the best point after many steps that found no better one; None to go on."""
+        return None
+
 
 def linear_residual(here: Linearised, lifted: Lifted, step_size: float) -> Outputs:
     """`r + hDv = (1 − h)r + h(r + Dv)`: what the linear model leaves of r after a step of h along a lifted −r."""

@@ -20,6 +20,8 @@ FACTORS = tuple(10.0**power for power in (-1.0, -0.5, 0.0, 0.5, 1.0, 1.5, 2.0))
 RETREAT = 100.0  # Factor on the damping after a round without a step: the next is the largest that was tried.
 RESTARTS = (1e-3, 1e-6, 1e-9, 1e-12)
 """Shares of ‖B‖_F²: dampings of restarts from the best point, which lead to different valleys (docs/decisions.md)."""
+BACK = (1e-13, 1e-16, 1e-10, 1e-19)
+"""Shares of ‖B‖_F²: dampings, in turn, after a return from steps without a new best point (docs/decisions.md)."""
 LARGEST_BEND = 1.0  # ‖a‖/‖v‖: above it the second-order path is no approximation.
 RESOLVED_BENDS = 2.0  # Times ‖a‖/‖v‖: a longer correction is rounding, as the error of the path is of higher order.
 NEVER_NOISE = 0.03  # Share of ‖v‖: a correction shorter than this is never considered rounding.
@@ -99,6 +101,10 @@ class NaturalControl(Control[NaturalState]):
         if count >= len(RESTARTS):
             return None
         return NaturalState(Damping(RESTARTS[count] * here.total_square, here.total_square))
+
+    def come_back(self, here: Linearised, count: int) -> NaturalState | None:
+        share = BACK[count % len(BACK)]
+        return NaturalState(Damping(share * here.total_square, here.total_square))
 
     def _step(self, here: Linearised, walk: Walk, damping: float, levels: CostLevels) -> Trial | None:
         first, least = damping, self._least(here, levels)

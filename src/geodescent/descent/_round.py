@@ -16,6 +16,8 @@ from geodescent.linalg import STEP_ITERATIONS
 from geodescent.problem import rounding_floor
 
 Stages = tuple[Stage, ...]
+import os
+WANDER = int(os.environ.get("WANDER", "15"))
 
 
 @dataclass(frozen=True)
@@ -97,6 +99,11 @@ def advance(stages: Stages, state: State, here: Linearised, observer: Observer) 
     state = replace(state, stage=replace(state.stage, work=state.stage.work + _work(here) - before))
     if taken is not None and here.cost - taken[0].predicted > stage.least_fall * here.cost:
         after = _stepped(stage, state, here, *taken, observer)
+        if after.astray >= WANDER:
+            control = stage.control.come_back(here, after.turns)
+            if control is not None:
+                after = replace(after.at_best(), astray=0, turns=after.turns + 1, stage=replace(after.stage, control=control))
+                return Round(after, here, stepped=True)
         return Round(_moved(stages, after, _stages_on(stages, here, after)), here, stepped=True)
     if on := _at_most_to_the_last(stages, state, stage.leave[0].stages if stage.leave else 0):
         return _further(stages, state, here, observer, on)
@@ -162,6 +169,7 @@ def _stepped(stage: Stage, state: State, here: Linearised, trial: Trial, control
         records=(*state.records, record),
         stage=replace(state.stage, control=control, damping=damping),
     )
+    after = replace(after, astray=0 if after.best is not state.best else state.astray + 1)
     if known is None or not known < state.best.cost:
         return after
     near = known <= NEAR_FLOOR * state.floor

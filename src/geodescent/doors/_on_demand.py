@@ -69,6 +69,12 @@ class OnDemand:
             self._made = made
         return made
 
+    def at_solution(self) -> tuple[Problem, Theta]:
+        """The problem and the best point. Raises InputError after pickling."""
+        if self._problem is None:
+            raise InputError("this result was pickled, and its problem was left behind: ask before pickling.")
+        return self._problem, self._theta
+
     def in_words(self, seconds: float) -> tuple[str, str]:
         """What the certificate means and what to do, by what fits into a tenth of the run's seconds, or one second."""
         if self._made is None and self._problem is None:

@@ -1,6 +1,8 @@
 """What a fit and a flow return."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,6 +14,7 @@ from geodescent.doors._in_words import html_of, lines_of
 from geodescent.doors._on_demand import OnDemand
 from geodescent.doors._plot import html_picture, plotted
 from geodescent.flow import Array
+from geodescent.problem import Estimate, ResidualTable, estimates, residual_table
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -48,6 +51,19 @@ class Solution:
     @property
     def certificate(self) -> Certificate:
         return self.on_demand.get()
+
+    @cached_property
+    def unknowns(self) -> Mapping[str, Estimate]:
+        """The unknown coefficients of the problem: name → value and standard error; empty where it names none."""
+        return estimates(*self.on_demand.at_solution())
+
+    def residuals(self, *, seed: int = 0) -> ResidualTable:
+        """A row for each block: rows, weight, root mean square and largest residual, also on fresh rows; print it.
+
+        Args:
+            seed: of the points that are drawn, where a block can draw them.
+        """
+        return residual_table(*self.on_demand.at_solution(), seed=seed)
 
     def __repr__(self) -> str:
         return f"Solution({self.result.name}, cost={self.cost:.4g}, steps={self.steps}, seconds={self.seconds:.3g})"

@@ -120,6 +120,19 @@ class Layered(OfModule, Protocol):
 
 
 @runtime_checkable
+class Noted(Protocol):
+    """An output map that has something to say.
+
+    Attributes:
+        notes: in sentences, of what was done.
+        converted: names of the inputs that were no tensors.
+    """
+
+    notes: list[str]
+    converted: list[str]
+
+
+@runtime_checkable
 class Traced(Protocol):
     """An output map that autograd can differentiate any number of times."""
 

@@ -1,6 +1,7 @@
 """A system of equations for the fields of a network, as a problem that every door takes."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
@@ -9,13 +10,14 @@ from torch import Tensor, nn
 
 from geodescent._errors import InputError
 from geodescent._settings import POSITIVE
-from geodescent.outputs.streams import Equation, NoRule, ResidualMap, Streams
+from geodescent.outputs.streams import Equation, ResidualMap, Streams
 from geodescent.pde._fields import Asking, FieldValues, Source, arguments_of, derivative_of, space_of
 from geodescent.pde._network import FieldsModule
 from geodescent.pde._terms import Placed, Term, Total
 from geodescent.problem import Problem, RowBlock
 
 VALUES_WEIGHT = 100.0  # Of a term of values, as on a boundary, beside equations of weight 1 (docs/decisions.md).
+MEASURED_WEIGHT = 1e-2  # Of a term with measured values (docs/decisions.md).
 RESERVED = ("laplacian", "value", "shape")
 
 
@@ -88,16 +90,23 @@ class System:
     def _problem(self) -> Problem:
         blocks = []
         for term, placed, equation in zip(self.terms, self._placed, self._equations, strict=True):
-            try:
-                outputs = ResidualMap(self.module, placed.points, equation)
-                outputs(outputs.theta)
-            except NoRule as error:
-                raise InputError(
-                    f"{_called(term)}: the network uses {error}, which has no rule for derivatives by coordinates. Use "
-                    "linear layers, elementwise functions, sums and products."
-                ) from None
+            outputs = ResidualMap(self.module, placed.points, equation, self._redrawn(term, placed))
             blocks.append(self._block(term, placed, outputs))
-        return Problem(tuple(blocks))
+        entries = {name: place.offset for name, place in outputs.places.items()}
+        measured = tuple(t.name for t in self.terms if isinstance(t, Term) and t.target is not None)
+        return Problem(tuple(blocks), {name: entries[f"unknowns.{name}"] for name in self.unknowns}, measured)
+
+    def _redrawn(self, term: Term | Total, placed: Placed) -> Callable[[int], tuple[Tensor, Equation]] | None:
+        """How to draw other points of a term whose residual vanishes anywhere; None where it does not."""
+        drawn = placed.drawn
+        if drawn is None or isinstance(term, Total) or term.target is not None:
+            return None
+
+        def redrawn(seed: int) -> tuple[Tensor, Equation]:
+            points = drawn(placed.points.shape[1], seed)
+            return points, self._equation(term, replace(placed, points=points, weights=None))
+
+        return redrawn
 
     def _block(self, term: Term | Total, placed: Placed, outputs: ResidualMap) -> RowBlock:
         like = placed.points
@@ -105,12 +114,17 @@ class System:
             return RowBlock(term.name, outputs, like.new_full((1, 1), float(term.value)), weight=term.weight)
         target = like.new_zeros(outputs.shape) if term.target is None else term.target
         weights = placed.weights if term.weights is None else term.weights
-        reads = outputs.equation.streams.n_streams > 1
-        weight = term.weight if term.weight is not None else 1.0 if reads else VALUES_WEIGHT
+        weight = term.weight if term.weight is not None else self._weight_of(term, outputs)
         try:
             return RowBlock(term.name, outputs, target, weights, weight)  # type: ignore[arg-type]
         except InputError as error:
             raise InputError(f"term {str(error).removeprefix('block ')}") from None
+
+    def _weight_of(self, term: Term, outputs: ResidualMap) -> float:
+        """1 for equations, more for exact values, less for measured ones, whose noise equations must not give way to."""
+        if term.target is not None:
+            return MEASURED_WEIGHT
+        return 1.0 if outputs.equation.streams.n_streams > 1 else VALUES_WEIGHT
 
     def _equation(self, term: Term | Total, placed: Placed) -> Equation:
         """The equation of a term, after a dry run on made-up values at two of its points."""

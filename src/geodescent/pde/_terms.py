@@ -33,9 +33,11 @@ class Term:
         name: for the history, the certificate and the table of residuals.
         equation: a function; it returns a tensor (N,), or a tuple of them.
         points: (N, d), columns in the order of the system's coordinates; or `Points` of a box; or several of them.
-        weight: of the term's mean square against the others; None for 1 where derivatives are asked for, else 100.
+        weight: of the term's mean square against the others; None for 0.01 where a target was measured, 1 where
+            derivatives are asked for, 100 for values alone.
         weights: of single points, (N,); None for those that the points bring.
-        target: measured values, (N,), or (N, Q) for Q equations; None for 0.
+        target: measured values, (N,), or (N, Q) for Q equations; None for 0. Exact values belong into the equation, as
+            `u - torch.sin(x)`.
     """
 
     name: str
@@ -90,11 +92,13 @@ class Placed:
         points: (P, N, d).
         weights: of mean 1, (N,), or None.
         volume: of what they were taken from; 1 where it is not known.
+        drawn: (n, seed) → others, (P, N, d); None where others cannot be drawn.
     """
 
     points: Tensor
     weights: Tensor | None
     volume: float
+    drawn: Callable[[int, int], Tensor] | None = None
 
     @classmethod
     def of(cls, points: PointsOfTerm, coordinates: tuple[str, ...], what: str, like: Tensor) -> "Placed":
@@ -108,7 +112,8 @@ class Placed:
         if len(sizes) > 1:
             raise InputError(f"{what}: its tuple of points has {sorted(sizes)} points: each must have as many.")
         first = found[0]
-        return cls(torch.stack([part.points for part in found]), first.weights, first.volume)
+        drawn = first.drawn if len(found) == 1 else None
+        return cls(torch.stack([part.points for part in found]), first.weights, first.volume, drawn)
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,10 +121,11 @@ class _Checked:
     points: Tensor
     weights: Tensor | None
     volume: float
+    drawn: Callable[[int, int], Tensor] | None
 
 
 def _checked(points: Any, coordinates: tuple[str, ...], what: str, like: Tensor) -> _Checked:
-    weights, volume = None, 1.0
+    weights, volume, drawn = None, 1.0, None
     if isinstance(points, Points):
         if set(points.coordinates) != set(coordinates):
             raise InputError(
@@ -128,6 +134,11 @@ def _checked(points: Any, coordinates: tuple[str, ...], what: str, like: Tensor)
             )
         order = [points.coordinates.index(name) for name in coordinates]
         tensor, weights, volume = points.points[:, order], points.weights.to(like), points.volume
+        draw = points.drawn
+
+        def drawn(n: int, seed: int) -> Tensor:
+            return draw(n, seed)[None][:, :, order].to(like)
+
     else:
         tensor = _tensor(points, what)
     if tensor.dim() == 1 and len(coordinates) == 1:
@@ -144,7 +155,7 @@ def _checked(points: Any, coordinates: tuple[str, ...], what: str, like: Tensor)
     if not bool(torch.isfinite(tensor).all()):
         bad = int((~torch.isfinite(tensor)).any(1).sum())
         raise InputError(f"{what}: {bad} of its {len(tensor)} points are NaN or infinite: drop them.")
-    return _Checked(tensor.detach().to(like), weights, volume)
+    return _Checked(tensor.detach().to(like), weights, volume, drawn)
 
 
 def _tensor(points: Any, what: str) -> Tensor:

@@ -22,6 +22,7 @@ from geodescent.problem._drawn import DrawnSource, timely_source
 from geodescent.problem._hessian import curvature_at, gradient, hessian, hessian_extremes
 from geodescent.problem._one_theta import require_one_theta
 from geodescent.problem._problem import Problem, RowBlock
+from geodescent.problem._residual_table import BlockResidual, Estimate, ResidualTable, estimates, residual_table
 from geodescent.problem._rounding import rounding_floor, same_cost
 from geodescent.problem._sources import (
     BatchSource,
@@ -39,13 +40,16 @@ from geodescent.problem._streamed import StreamedMap, StreamedSource
 __all__ = [
     "NEARLY",
     "BatchSource",
+    "BlockResidual",
     "DrawnSource",
+    "Estimate",
     "FixedSource",
     "Loader",
     "Model",
     "PartSource",
     "Place",
     "Problem",
+    "ResidualTable",
     "RowBlock",
     "Source",
     "StreamedMap",
@@ -57,6 +61,7 @@ __all__ = [
     "gradient",
     "hessian",
     "hessian_extremes",
+    "estimates",
     "identical_groups",
     "near_groups",
     "nearly_identical_groups",
@@ -66,6 +71,7 @@ __all__ = [
     "require_finite",
     "require_one_theta",
     "resampled",
+    "residual_table",
     "rounding_floor",
     "same_cost",
     "sampled_block",

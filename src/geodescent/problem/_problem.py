@@ -1,7 +1,7 @@
 """What is fitted: named blocks of rows, each an output map and its target, stacked, and weighted once."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import combinations
@@ -16,7 +16,7 @@ from geodescent._settings import POSITIVE, settle
 from geodescent._types import Outputs, Theta
 from geodescent.jacobian import Jacobian, stacked
 from geodescent.linalg import row_dot, row_total
-from geodescent.outputs import OutputMap, RawInputs, SampleMap, Select
+from geodescent.outputs import Noted, OutputMap, RawInputs, SampleMap, Select
 from geodescent.problem._checks import (
     checked_linearisation,
     checked_rows,
@@ -72,7 +72,7 @@ class RowBlock:
         if not POSITIVE.allows(self.weight):
             raise InputError(f"block {self.name!r} has weight {self.weight}: {POSITIVE.need}, for example weight=1.0.")
         settle(self, weight=POSITIVE)
-        notes, names = (self.map.notes, self.map.converted) if isinstance(self.map, SampleMap) else ([], [])
+        notes, names = (self.map.notes, self.map.converted) if isinstance(self.map, Noted) else ([], [])
         names = [*names, *converted_name("y", self.target), *converted_name("weights", self.weights)]
         notes = [*notes, *conversion_note(names, target)]
         object.__setattr__(self, "target", target)  # as (N, Q)
@@ -110,11 +110,15 @@ class Problem:
     Attributes:
         blocks: θ is that of the first block's map; the other maps have parameters of the same length, and of the same
             names and shapes in the same order where they are named.
+        unknowns: name → entry of θ, of coefficients whose values are wanted with their standard errors.
+        measured: names of the blocks whose targets were measured, with errors; those of others are exact.
 
     Raises: InputError, where blocks do not share θ, or have one name.
     """
 
     blocks: tuple[RowBlock, ...]
+    unknowns: Mapping[str, int] = field(default_factory=dict)
+    measured: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         blocks = tuple(self.blocks) if isinstance(self.blocks, Iterable) else ()

@@ -364,6 +364,35 @@ def _mish(x: Jet, inplace: bool = False) -> Jet:
     return multiply(x, elementwise(torch.tanh, elementwise(F.softplus, x)))
 
 
+def _layer_norm(
+    x: Jet, normalized_shape: Sequence[int], weight: Tensor | None = None, bias: Tensor | None = None, eps: float = 1e-5
+) -> Jet:
+    axes = tuple(range(-len(normalized_shape), 0))
+    centred = x - torch.mean(x, axes, keepdim=True)
+    return _affine_by_feature(_to_unit_square(centred, axes, eps), weight, bias)
+
+
+def _rms_norm(x: Jet, normalized_shape: Sequence[int], weight: Tensor | None = None, eps: float | None = None) -> Jet:
+    axes = tuple(range(-len(normalized_shape), 0))
+    return _affine_by_feature(_to_unit_square(x, axes, torch.finfo(x.dtype).eps if eps is None else eps), weight, None)
+
+
+def _to_unit_square(x: Jet, axes: tuple[int, ...], eps: float) -> Jet:
+    """`x/√(mean(x²) + eps)`."""
+    return x * elementwise(torch.pow, torch.mean(multiply(x, x), axes, keepdim=True) + eps, -0.5)
+
+
+def _affine_by_feature(x: Jet, weight: Tensor | None, bias: Tensor | None) -> Jet:
+    x = x if weight is None else multiply(x, weight)
+    return x if bias is None else add(x, bias)
+
+
+def _softmax(x: Jet, dim: int, dtype: torch.dtype | None = None, **kwargs: Any) -> Jet:
+    axis = dim if dim < 0 else dim + 1
+    powers = elementwise(torch.exp, x - x.data[0].amax(axis if axis < 0 else axis - 1, keepdim=True).detach())
+    return powers / torch.sum(powers, dim, keepdim=True)
+
+
 def _subtract(x: Any, y: Any) -> Jet:
     return add(x, -y)
 
@@ -389,7 +418,11 @@ RULES_OF_JETS: dict[Callable[..., Any], Callable[..., Any]] = {
     torch.neg: lambda x: -x,
     torch.pow: power,
     F.dropout: _dropout,
+    F.layer_norm: _layer_norm,
     F.mish: _mish,
+    F.rms_norm: _rms_norm,
+    F.softmax: _softmax,
+    torch.softmax: _softmax,
     torch.Tensor.contiguous: _identity,
     torch.clone: _identity,
     **{function: _moved(function) for function in MOVING},

@@ -1,0 +1,140 @@
+"""The residual of each block in numbers, on its own rows and on fresh ones; and coefficients with standard errors."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+from geodescent._types import Theta
+from geodescent.linalg import row_dot, svd
+from geodescent.outputs import OutputMap
+from geodescent.problem._problem import Problem, RowBlock
+
+POINTS_LIMIT = 3.0  # Times: where the fresh residual is larger than this, the points are too few, not the network.
+
+
+@runtime_checkable
+class Refreshed(Protocol):
+    """An output map that can draw its samples anew, at which its outputs should vanish too."""
+
+    def fresh(self, seed: int) -> OutputMap | None:
+        """The same map on as many other samples; None where it cannot draw them."""
+        ...
+
+
+@dataclass(frozen=True)
+class BlockResidual:
+    """The residual x − y of one block, unweighted.
+
+    Attributes:
+        name: of the block.
+        n_rows: N·Q.
+        weight: of the block against the others.
+        rms, largest: root of the mean square, and the largest size, on the block's own rows.
+        fresh_rms, fresh_largest: on fresh rows; None where the block cannot draw them.
+    """
+
+    name: str
+    n_rows: int
+    weight: float
+    rms: float
+    largest: float
+    fresh_rms: float | None = None
+    fresh_largest: float | None = None
+
+    @property
+    def points_limit(self) -> bool:
+        """Whether the residual is much larger between the points than on them: more points would help."""
+        return self.fresh_rms is not None and self.fresh_rms > POINTS_LIMIT * self.rms
+
+
+class ResidualTable(tuple[BlockResidual, ...]):
+    """A row for each block; print it."""
+
+    def __str__(self) -> str:
+        rows = [("term", "rows", "weight", "RMS", "largest", "fresh RMS", "fresh largest")]
+        for r in self:
+            fresh = [f"{v:.2e}" if v is not None else "–" for v in (r.fresh_rms, r.fresh_largest)]
+            rows.append((r.name, str(r.n_rows), f"{r.weight:g}", f"{r.rms:.2e}", f"{r.largest:.2e}", *fresh))
+        widths = [max(len(row[k]) for row in rows) for k in range(len(rows[0]))]
+        lines = ["  ".join([row[0].ljust(widths[0]), *(t.rjust(w) for t, w in zip(row[1:], widths[1:], strict=True))]) for row in rows]
+        return "\n".join([*lines, *self.sentences])
+
+    @property
+    def sentences(self) -> list[str]:
+        """What the table means."""
+        return [
+            f"{r.name}: the residual between the points is {r.fresh_rms / r.rms:.3g} times that on them: the points "
+            "limit the accuracy. Pass more, or call pde.refine(system, solution)."
+            for r in self
+            if r.points_limit and r.fresh_rms is not None and r.rms > 0.0
+        ]
+
+
+def residual_table(problem: Problem, theta: Theta, *, seed: int = 0) -> ResidualTable:
+    """The residuals of all blocks at θ; one or two forward passes."""
+    return ResidualTable(_of_block(block, theta, seed) for block in problem.blocks)
+
+
+def _of_block(block: RowBlock, theta: Theta, seed: int) -> BlockResidual:
+    rms, largest = _sizes(block.map(theta).reshape(block.target.shape) - block.target)
+    fresh = block.map.fresh(seed) if isinstance(block.map, Refreshed) else None
+    sizes = (None, None) if fresh is None else _sizes(fresh(theta))
+    return BlockResidual(block.name, block.target.numel(), block.weight, rms, largest, *sizes)
+
+
+def _sizes(residual: Tensor) -> tuple[float, float]:
+    flat = residual.double().reshape(-1)
+    return math.sqrt(row_dot(flat, flat) / len(flat)), float(flat.abs().max())
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A coefficient that was found.
+
+    Attributes:
+        value: of the coefficient.
+        standard_error: by the sandwich formula; NaN without measured data, 0 where these are fitted exactly.
+    """
+
+    value: float
+    standard_error: float
+
+    def __str__(self) -> str:
+        return f"{self.value:.8g} ± {self.standard_error:.2g}"
+
+
+def estimates(problem: Problem, theta: Theta) -> Mapping[str, Estimate]:
+    """The unknowns of a problem: with `h = (BᵀB)⁺e`, e the unknown's unit vector, its variance is `σ² ‖s B_data h‖²`.
+
+    The data are the blocks that were measured, s the scale of their rows; σ² is the mean square of their
+    residual, divided by one less the mean leverage of their rows. Equations have no noise.
+
+    Cost: the singular values of B.
+    """
+    if not problem.unknowns:
+        return {}
+    data = [block.name in problem.measured for block in problem.blocks]
+    nan = {name: Estimate(float(theta[k]), math.nan) for name, k in problem.unknowns.items()}
+    if not any(data):
+        return nan
+    residual, jacobian = problem.linearise(theta, dtype=torch.float64)
+    b = jacobian.dense()
+    left, values, right = svd(b)
+    keep = values > max(b.shape) * torch.finfo(torch.float64).eps * values[0]
+    left, values, right = left[:, keep], values[keep], right[keep]
+    rows = torch.cat([torch.full((blk.target.numel(),), d) for blk, d in zip(problem.blocks, data, strict=True)])
+    scale = problem.weighted(torch.ones_like(residual))
+    active = rows.to(scale.device) & (scale > 0.0)
+    plain = residual[active] / scale[active]
+    freedom = float(len(plain) - left[active].square().sum())
+    variance = row_dot(plain, plain) / max(freedom, 1.0)
+    found = dict[str, Estimate]()
+    for name, k in problem.unknowns.items():
+        h = right.T @ (right[:, k] / values**2)
+        spread = scale[active] * (b[active] @ h)
+        found[name] = Estimate(float(theta[k]), math.sqrt(variance * row_dot(spread, spread)))
+    return found
