@@ -1,5 +1,6 @@
 """`fit`: to the least-squares minimum, as fast as possible."""
 
+import math
 import os
 import time
 from collections import Counter
@@ -38,8 +39,9 @@ from geodescent.doors._termination import as_ctrl_c
 from geodescent.generalisation import GAINS, MOST_SAMPLES, Validation, choose_start
 from geodescent.metric import LayerUnits
 from geodescent.outputs import Select
-from geodescent.problem import Model
+from geodescent.problem import Changes, HasStart, Model, Problem
 
+SHARE_OF_START = 0.2  # Of max_seconds: choosing the start of a system of equations takes no longer.
 REMEDY = "a larger max_seconds leaves time for it."
 
 
@@ -59,7 +61,7 @@ def fit(
     callback: Callback | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
     select: Select | None = None,
-    initialise: bool = False,
+    initialise: bool | None = None,
     verbose: int = 0,
 ) -> Solution:
     """Trains in place to the least-squares minimum of `C = ‖x[θ] − y‖²/(2N)`; no learning rate.
@@ -105,7 +107,8 @@ def fit(
             at Ctrl-C and at SIGTERM, and to resume from. Where the disk is full, the notes of `stats` say so, and the
             solution is complete.
         select: picks the outputs from what the model returns, where that is a tuple, a dict or an object.
-        initialise: suit the start to the data first, as `gd.initialise` does; what it did is said in the notes.
+        initialise: suit the start to the data first, as `gd.initialise` does; what it did is said in the notes. None
+            for True where a system of equations is fitted, in at most a fifth of max_seconds, and False else.
         verbose: 0 prints nothing, 1 one live line, 2 a line a step; the same goes to the logger "geodescent" as INFO.
 
     Raises:
@@ -115,12 +118,13 @@ def fit(
     stopping = checked_stopping(target_cost, max_steps, max_seconds, stop)
     stopping = watched(stopping, stop, validation, batches=isinstance(X, DataLoader))
     called = checked_callback(callback)
-    OneOf((False, True)).of("initialise", initialise)
+    OneOf((None, False, True)).of("initialise", initialise)
     with accounting() as account, saving_alone(checkpoint) as folder, within(max_seconds, remedy=REMEDY):
         plan = plan_fit(model, X, y, weights, method, validation, select, by_validation=stop == "validation")
         state, notes = read_state(folder, plan.stages, planned=method is None), list(plan.notes)
         if state is None:
-            state, said = _begun(plan, initialise=initialise, by_validation=stopping.by_validation)
+            suited = _suited(model, plan.problem, initialise, max_seconds)
+            state, said = _begun(plan, suited, by_validation=stopping.by_validation)
             notes += said
         notes += target_notes(plan.problem, stopping.target_cost, state.floor)
         keeper, counts = Keeper(folder, state), Counter[str]()
@@ -158,12 +162,21 @@ def _solution(
     )
 
 
-def _begun(plan: FitPlan, *, initialise: bool, by_validation: bool) -> tuple[State, list[str]]:
+def _suited(model: Model, problem: Problem, initialise: bool | None, max_seconds: float | None) -> list[str]:
+    """Suits the start to the data where that is wanted, and says what was changed."""
+    if isinstance(model, HasStart) and initialise is not False:
+        seconds = math.inf if max_seconds is None else SHARE_OF_START * max_seconds
+        chosen: Changes | None = model.choose_start(seconds=seconds)
+    elif initialise:
+        chosen = choose_start(problem, GAINS, MOST_SAMPLES, seed=0)
+    else:
+        chosen = None
+    return [] if chosen is None else [f"{change[0].upper()}{change[1:]}." for change in chosen.changes]
+
+
+def _begun(plan: FitPlan, notes: list[str], *, by_validation: bool) -> tuple[State, list[str]]:
     """The state before the first step, and what there is to say of the start."""
-    problem, notes = plan.problem, list[str]()
-    if initialise:
-        changes = choose_start(problem, GAINS, MOST_SAMPLES, seed=0).changes
-        notes += [f"{change[0].upper()}{change[1:]}." for change in changes]
+    problem = plan.problem
     units = LayerUnits.of(problem)
     state = start(plan.stages, Observer(plan.judge, by_validation=by_validation), units)
     require_finite_start(problem, state.cost)

@@ -9,7 +9,7 @@ from geodescent.doors._arguments import tensors_of
 from geodescent.doors._call import door
 from geodescent.generalisation import GAINS, MOST_SAMPLES, ChosenStart, choose_start
 from geodescent.outputs import RawInputs, Select
-from geodescent.problem import Model, problem_of
+from geodescent.problem import Changes, HasStart, Model, problem_of
 
 FOLDS = Whole(MOST_SAMPLES, least=2)
 """Samples that are left out in turn."""
@@ -26,7 +26,7 @@ def initialise(
     gains: Sequence[float] = GAINS,
     max_samples: int = MOST_SAMPLES,
     seed: int = 0,
-) -> ChosenStart:
+) -> ChosenStart | Changes | None:
     """Multiplies the first layer, in place, by the gain whose linear model has the least leave-one-out cost.
 
         print(gd.initialise(model, X, y))
@@ -51,6 +51,8 @@ def initialise(
         max_samples: at most this many samples, a random part of them, are left out in turn.
         seed: of that random part; the global random state is not touched.
 
+    Of a `pde.System` activation and gains by input are chosen by the residual of its equations instead.
+
     Returns:
         What was found and changed; print it for a table. Without a first layer, or with less than two distinct
         samples, nothing is changed and `reason` says so.
@@ -65,5 +67,7 @@ def initialise(
         raise InputError(f"gains = {shown}: positive, finite factors are needed, for example gains=(0.5, 1, 2, 4).")
     max_samples = FOLDS.of("max_samples", max_samples)
     seed = ANY_SEED.of("seed", seed)
+    if isinstance(model, HasStart):
+        return model.choose_start(seed=seed)
     problem = problem_of(model, tensors_of(X, "initialise"), y, weights, call="initialise", select=select)
     return choose_start(problem, [float(gain) for gain in factors], max_samples, seed)

@@ -1,5 +1,6 @@
 """A system of equations for the fields of a network, as a problem that every door takes."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -13,6 +14,7 @@ from geodescent._settings import POSITIVE
 from geodescent.outputs.streams import Equation, ResidualMap, Streams
 from geodescent.pde._fields import Asking, FieldValues, Source, arguments_of, derivative_of, space_of
 from geodescent.pde._network import FieldsModule
+from geodescent.pde._start import SystemStart, choose_system_start
 from geodescent.pde._terms import Placed, Term, Total
 from geodescent.problem import Problem, RowBlock
 
@@ -95,6 +97,15 @@ class System:
         entries = {name: place.offset for name, place in outputs.places.items()}
         measured = tuple(t.name for t in self.terms if isinstance(t, Term) and t.target is not None)
         return Problem(tuple(blocks), {name: entries[f"unknowns.{name}"] for name in self.unknowns}, measured)
+
+    def choose_start(self, *, seed: int = 0, seconds: float = math.inf) -> SystemStart | None:
+        """Chooses activation and first-layer gains, in place, by leave-one-out of the linearised residual.
+
+        Args:
+            seed: of phases and kinks.
+            seconds: no further candidate is begun after this time.
+        """
+        return choose_system_start(self.module.net, self.problem(), seed=seed, seconds=seconds)
 
     def _redrawn(self, term: Term | Total, placed: Placed) -> Callable[[int], tuple[Tensor, Equation]] | None:
         """How to draw other points of a term whose residual vanishes anywhere; None where it does not."""

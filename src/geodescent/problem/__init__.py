@@ -16,7 +16,7 @@ from geodescent.problem._alike import (
     shared_cost,
     shared_groups,
 )
-from geodescent.problem._arguments import Model, problem_of
+from geodescent.problem._arguments import Changes, HasProblem, HasStart, Model, problem_of
 from geodescent.problem._checks import require_finite
 from geodescent.problem._drawn import DrawnSource, timely_source
 from geodescent.problem._hessian import curvature_at, gradient, hessian, hessian_extremes
@@ -41,10 +41,13 @@ __all__ = [
     "NEARLY",
     "BatchSource",
     "BlockResidual",
+    "Changes",
     "DrawnSource",
     "Estimate",
     "FixedSource",
     "Loader",
+    "HasProblem",
+    "HasStart",
     "Model",
     "PartSource",
     "Place",

@@ -1,5 +1,6 @@
 """The problem of a call: a whole `Problem`, or one made of a module and its data."""
 
+import math
 from typing import Protocol, runtime_checkable
 
 from torch import nn
@@ -18,6 +19,24 @@ class HasProblem(Protocol):
 
     def problem(self) -> Problem:
         """The problem."""
+        ...
+
+
+class Changes(Protocol):
+    """What a choice of the start changed."""
+
+    @property
+    def changes(self) -> list[str]:
+        """In sentences; empty where nothing was changed."""
+        ...
+
+
+@runtime_checkable
+class HasStart(HasProblem, Protocol):
+    """Something that makes a problem of itself and knows how to choose its start."""
+
+    def choose_start(self, *, seed: int = 0, seconds: float = math.inf) -> Changes | None:
+        """Chooses the start, in place, in about so many seconds; None where there is nothing to choose."""
         ...
 
 

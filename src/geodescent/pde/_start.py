@@ -1,0 +1,195 @@
+"""The start of a system: activation and first-layer gains by leave-one-out of the residual linearised there."""
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from geodescent.linalg import eigh, norm, row_norm
+from geodescent.pde._network import Activation
+from geodescent.problem import Problem
+
+COMMON = (1.0, 2.0, 4.0, 8.0)
+"""Gains of all inputs alike; one rung up or down from the best is then tried for each input alone."""
+RUNG = 2.0  # Factor of one rung.
+DAMPINGS = tuple(10.0**power for power in range(-15, -3))
+"""Shares of the trace of DᵀD, of which the one that leaves out best counts."""
+WORTH = 2.0  # Times: a smaller gain may leave out as much more, a larger one must leave out as much less.
+CLEARLY = 5.0  # Times: tanh keeps its gain unless the value falls by as much (docs/decisions.md).
+SINE = 20.0  # Times: sine replaces tanh where its value is lower by as much (docs/decisions.md).
+MOST_ROWS = 4000  # Rows that the start is judged by, at most: every k-th.
+LEVERAGE = 1.0 - 1e-9  # Largest leverage that a row is divided by.
+
+
+@dataclass(frozen=True)
+class StartCandidate:
+    """A start that was judged.
+
+    Attributes:
+        activation: "tanh", "sin", or that of the module.
+        gains: of the first layer, one an input.
+        left_out: root of the mean square of the residuals left out in turn, by the linearised network.
+    """
+
+    activation: str
+    gains: tuple[float, ...]
+    left_out: float
+
+
+@dataclass(frozen=True)
+class SystemStart:
+    """What was tried, and what was chosen; print it.
+
+    Attributes:
+        chosen: the start that the network has now.
+        candidates: all, in the order in which they were tried.
+        seconds: that it took.
+        changed: whether the network is another than before.
+    """
+
+    chosen: StartCandidate
+    candidates: tuple[StartCandidate, ...]
+    seconds: float
+    changed: bool
+
+    @property
+    def changes(self) -> list[str]:
+        """What was changed, in sentences."""
+        if not self.changed:
+            return []
+        gains = ", ".join(f"{gain:g}" for gain in self.chosen.gains)
+        before = self.candidates[0]
+        return [
+            f"the start was changed: activation {self.chosen.activation}, first layer times {gains} by input; the "
+            f"residual left out in turn fell from {before.left_out:.2g} to {self.chosen.left_out:.2g} (initialise=False "
+            "keeps the start as it was)"
+        ]
+
+    def __str__(self) -> str:
+        lines = [f"{'activation':<12}{'gains':<18}{'left out':>10}"]
+        for c in self.candidates:
+            mark = "  <- chosen" if c is self.chosen else ""
+            lines.append(f"{c.activation:<12}{', '.join(f'{g:g}' for g in c.gains):<18}{c.left_out:10.2e}{mark}")
+        return "\n".join(lines)
+
+
+def choose_system_start(net: nn.Module, problem: Problem, *, seed: int, seconds: float) -> SystemStart | None:
+    """Changes the first layer, and the activation where the network leaves it open, to the best start; None without.
+
+    Args:
+        net: the network.
+        problem: the problem of its system.
+        seed: of the phases of sines, and of places of kinks.
+        seconds: no further candidate is begun after this time.
+    """
+    first = next((module for module in net.modules() if isinstance(module, nn.Linear)), None)
+    if first is None:
+        return None
+    begin, start = time.perf_counter(), _Start.of(net, first, seed)
+    found = dict[tuple[str, tuple[float, ...]], StartCandidate]()
+
+    def judged(activation: str, gains: tuple[float, ...]) -> StartCandidate:
+        key = activation, gains
+        if key not in found:
+            late = time.perf_counter() - begin > seconds and found
+            start.put(activation, gains)
+            found[key] = StartCandidate(activation, gains, math.inf if late else left_out(problem))
+        return found[key]
+
+    own = judged(start.activation, (1.0,) * first.in_features)
+    best = _best_gains(start.activation, first.in_features, judged)
+    chosen = best if best.left_out * CLEARLY < own.left_out else own
+    if start.is_open:
+        sine = _best_gains("sin", first.in_features, judged)
+        chosen = sine if sine.left_out * SINE < chosen.left_out else chosen
+    start.put(chosen.activation, chosen.gains)
+    tried = tuple(c for c in found.values() if math.isfinite(c.left_out))
+    return SystemStart(chosen, tried, time.perf_counter() - begin, chosen is not own)
+
+
+def _best_gains(
+    activation: str, n_inputs: int, judged: Callable[[str, tuple[float, ...]], StartCandidate]
+) -> StartCandidate:
+    """The best common gain, then one rung up or down for each input."""
+    best = min((judged(activation, (gain,) * n_inputs) for gain in COMMON), key=lambda c: c.left_out)
+    for k in range(n_inputs if n_inputs > 1 else 0):
+        for factor, allowed in ((1.0 / RUNG, WORTH), (RUNG, 1.0 / WORTH)):
+            gains = tuple(g * factor if i == k else g for i, g in enumerate(best.gains))
+            candidate = judged(activation, gains)
+            if candidate.left_out < allowed * best.left_out:
+                best = candidate
+                break
+    return best
+
+
+@dataclass(frozen=True)
+class _Start:
+    """A network's start, from which all candidates are made."""
+
+    first: nn.Linear
+    weight: Tensor
+    bias: Tensor | None
+    kinks: Tensor
+    phases: Tensor
+    open_activations: Sequence[Activation]
+    activation: str
+
+    @classmethod
+    def of(cls, net: nn.Module, first: nn.Linear, seed: int) -> "_Start":
+        generator = torch.Generator("cpu").manual_seed(seed)
+        shape = first.weight.shape
+        uniform = 2.0 * torch.rand(shape, generator=generator, dtype=torch.float64, device="cpu") - 1.0
+        phases = math.pi * (2.0 * torch.rand(shape[0], generator=generator, dtype=torch.float64, device="cpu") - 1.0)
+        activations = [module for module in net.modules() if isinstance(module, Activation)]
+        name = activations[0].name if activations else "its own"
+        bias = None if first.bias is None else first.bias.detach().clone()
+        weight = first.weight.detach().clone()
+        is_open = bool(activations) and all(a.is_open for a in activations)
+        return cls(
+            first, weight, bias, uniform.to(weight), phases.to(weight), activations if is_open else (), name
+        )
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the activation may be changed."""
+        return bool(self.open_activations)
+
+    def put(self, activation: str, gains: tuple[float, ...]) -> None:
+        """Makes the network start so."""
+        for module in self.open_activations:
+            module.name = activation
+        with torch.no_grad():
+            weight = self.weight * self.weight.new_tensor(gains)
+            self.first.weight.copy_(weight)
+            if self.bias is None:
+                return
+            if activation == "sin":
+                self.first.bias.copy_(self.phases)
+            elif any(gain != 1.0 for gain in gains):
+                self.first.bias.copy_(-(weight * self.kinks).sum(1))
+            else:
+                self.first.bias.copy_(self.bias)
+
+
+def left_out(problem: Problem) -> float:
+    """Root mean square of the residuals left out in turn, `(r − D h)/(1 − leverage)` with the best ridge, at θ.
+
+    Cost: DᵀD or DDᵀ, whichever is smaller, and its eigenvalues.
+    """
+    residual, jacobian = problem.linearise(problem.theta, dtype=torch.float64)
+    rows, step = jacobian.dense(), max(1, len(residual) // MOST_ROWS)
+    rows, residual = rows[::step], residual[::step]
+    wide = rows.shape[0] <= rows.shape[1]
+    factor = eigh(rows @ rows.T if wide else rows.T @ rows)
+    values, vectors = factor.values.clamp_min(0.0), factor.vectors
+    modes = vectors if wide else (rows @ vectors) / values.clamp_min(1e-300).sqrt()
+    inside, best, trace = modes.T @ residual, math.inf, float(values.sum())
+    for share in DAMPINGS:
+        shrunk = values / (values + share * trace)
+        leverage = (modes.square() @ shrunk).clamp_max(LEVERAGE)
+        off = (residual - modes @ (shrunk * inside)) / (1.0 - leverage)
+        best = min(best, row_norm(off) / math.sqrt(len(off)))
+    return best
