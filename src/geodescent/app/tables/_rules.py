@@ -234,7 +234,7 @@ def gaps_of(column: pl.Series) -> NDArray[np.bool_]:
 
 def with_indicator(values: Numbers, absent: NDArray[np.bool_], indicated: bool) -> Numbers:
     """Features `(n, k)`: the values `(n,)` or `(n, k)`, and beside them whether the entry is missing."""
-    columns = values.reshape(len(values), -1)
+    columns = values[:, None] if values.ndim == 1 else values
     return np.column_stack([columns, absent]) if indicated else columns
 
 

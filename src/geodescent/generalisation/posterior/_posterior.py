@@ -8,13 +8,14 @@ import torch
 from torch import Tensor
 
 from geodescent._conversion import Values
-from geodescent._errors import InputError
+from geodescent._settings import LEVEL
 from geodescent.generalisation.posterior._covariance import PriorRows
 from geodescent.generalisation.posterior._iterated import INDUCING
 from geodescent.generalisation.posterior._member import Member
 from geodescent.generalisation.posterior._numbers import PriorNumbers
 from geodescent.generalisation.posterior._plain_network import PlainNetwork, most_probable
 from geodescent.generalisation.posterior._ranks import Ranks
+from geodescent.generalisation.posterior._reach import reach_of
 from geodescent.generalisation.posterior._rows import FittedRows
 from geodescent.generalisation.posterior._saved import SavedTensors, named, require_true, shapes_of_prior, size_of
 from geodescent.generalisation.posterior._scaling import Standardised
@@ -125,13 +126,14 @@ class Posterior:
     def left_out(self) -> Tensor:
         """`y_i − x_i` where x_i is predicted without row i, in the shape and the units of y: no row was held out.
 
-        A row that is given several times is left out with all its repetitions.
+        A row that is given several times is left out with all its repetitions. Rows of weight 0, and rows that were
+        not drawn where there are too many, are not among them.
         """
         return self._shaped((self._left_out * self.targets.deviation)[self.rows.places])
 
     @property
     def left_out_rmse(self) -> float | Tensor:
-        """The root mean square error to expect of new rows, by the rows left out; (Q,) for several outputs."""
+        """The root mean square error to expect of new rows, by the rows left out; (Q,) where y had two axes."""
         found = self._left_out_share.sqrt() * self.targets.deviation
         return float(found[0]) if self.rows.flat else found
 
@@ -220,19 +222,15 @@ class Posterior:
 
     def reach(self, level: float = 0.9) -> Tensor:
         """q of each output, (Q,): how many standard deviations an interval goes to either side of the mean."""
-        if not 0.0 < level < 1.0:
-            raise InputError(f"level = {level}: a share between 0 and 1 is needed, such as level=0.9.")
-        scaled, order = (self._scaled if self.missed is None else self.missed).sort(0)
-        counted = self.rows.weights[order].cumsum(0)
-        wanted = min(math.ceil(level * (float(self.rows.weights.sum()) + 1.0)), float(counted[-1, 0]))
-        place = (counted >= wanted - 1e-9).to(torch.int8).argmax(0)
-        return scaled.gather(0, place[None])[0]
+        missed = self._scaled if self.missed is None else self.missed
+        return reach_of(missed, self.rows.weights, LEVEL.of("level", level))
 
     @property
     def _scaled(self) -> Tensor:
-        """What rows left out are off by, in their own standard deviations, (N, Q)."""
+        """What rows left out are off by, in the standard deviations of a new target in their places, (N, Q)."""
         apart = torch.stack([member.left_out for member in self.members]).var(0, correction=0)
-        own = torch.stack([member.left_out_variance for member in self.members]).mean(0)[:, None]
+        without_noise = [(member.left_out_variance - member.noise).clamp(min=0.0) for member in self.members]
+        own = torch.stack(without_noise).mean(0)[:, None] + self.numbers.noise
         return self._left_out.abs() / (own + apart).sqrt()
 
     def _moments(self, X: Values) -> tuple[Tensor, Tensor]:
@@ -252,7 +250,8 @@ class Posterior:
             variances.append(member.variance(rows))
         variance = torch.stack(variances).mean(0)[:, None] + self.numbers.noise
         together = torch.stack(means)
-        return together.mean(0), (variance + together.var(0, correction=0)).sqrt()
+        mean = together.mean(0)
+        return mean, (variance + (together - mean).square().mean(0)).sqrt()
 
     def _shaped(self, values: Tensor) -> Tensor:
         return values[:, 0] if self.rows.flat else values

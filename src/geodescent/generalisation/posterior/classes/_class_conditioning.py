@@ -68,6 +68,7 @@ def class_posterior_of(
     found = [(chosen.member, chosen.shares)]
     for start in range(1, starts if len(x) <= MOST_OF_SEVERAL_STARTS else 1):
         if seconds_left() <= 0.0:
+            notes.append(f"The time ran out: {len(found)} of {starts} starts are averaged.")
             break
         network = drawn_layers(x.shape[1], seed + start)
         seen, gram = _seen(network, rows, of_rows, numbers)
@@ -134,9 +135,9 @@ def _chosen(tried: list[_TriedAmplitude], weights: Tensor) -> _TriedAmplitude:
 
 
 def _is_as_good(one: _TriedAmplitude, best: _TriedAmplitude, weights: Tensor) -> bool:
-    apart = one.losses - best.losses
+    apart, n = one.losses - best.losses, float(weights.sum())
     mean = _mean(apart, weights)
-    error = math.sqrt(_mean((apart - mean).square(), weights) / (float(weights.sum()) - 1.0))
+    error = math.sqrt(_mean((apart - mean).square(), weights) / max(n - 1.0, 0.5 * n))
     return mean <= error
 
 
