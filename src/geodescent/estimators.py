@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from geodescent._deadline import within
 from geodescent._errors import InputError
-from geodescent._settings import ANY_SEED, LEVEL, POSITIVE, OrNone
+from geodescent._settings import ANY_SEED, POSITIVE, SHARE_INSIDE, OrNone
 from geodescent._threads import one_thread_for_few
 from geodescent.doors import fit, fit_posterior, initialise
 from geodescent.generalisation import class_posterior_of, left_out_outputs, reach_of
@@ -177,7 +177,7 @@ class MissedRows:
 
     def reach(self, level: float) -> Tensor:
         """Half the width of an interval of each output, (Q,)."""
-        return reach_of(self.distances, self.weights, LEVEL.of("level", level))
+        return reach_of(self.distances, self.weights, SHARE_INSIDE.of("level", level))
 
 
 class GeoClassifier(ClassifierMixin, BaseEstimator):

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from geodescent._settings import LEVEL
+from geodescent._settings import SHARE_INSIDE
 from geodescent.linalg import svd
 
 Array = np.ndarray
@@ -82,7 +82,7 @@ class Statistics:
         """How many standard errors an interval of this level has to each side: Student's t, normal for known errors."""
         from scipy.special import ndtri, stdtrit
 
-        tail = 0.5 * (1.0 + LEVEL.such_as(0.95).of("level", level))
+        tail = 0.5 * (1.0 + SHARE_INSIDE.such_as(0.95).of("level", level))
         if self.absolute:
             return float(ndtri(tail))
         return float(stdtrit(self.degrees, tail)) if self.degrees > 0 else math.inf

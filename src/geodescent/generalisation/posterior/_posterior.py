@@ -1,14 +1,18 @@
 """The posterior of several starts together: mean, standard deviation, intervals, and what each row left out says."""
 
 import math
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import torch
+from safetensors.torch import save
 from torch import Tensor
 
 from geodescent._conversion import Values
-from geodescent._settings import LEVEL
+from geodescent._files import write_whole
+from geodescent._settings import SHARE_INSIDE
 from geodescent.generalisation.posterior._covariance import PriorRows
 from geodescent.generalisation.posterior._iterated import INDUCING
 from geodescent.generalisation.posterior._member import Member
@@ -167,11 +171,17 @@ class Posterior:
         """The share of the targets' variance that is noise."""
         return float(self.numbers.noise)
 
-    def tensors(self) -> dict[str, Tensor]:
-        """All numbers of it by name, to be kept by safetensors, for example; notes and history are left out.
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Its tensors as a file of safetensors, the scaled training rows among them; `gd.Posterior.load` opens it."""
+        write_whole(Path(path), save(self.tensors()))
 
-        Factors are not kept: they are made again when a standard deviation is first asked for.
-        """
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> "Posterior":
+        """What was saved there, on the CPU; raises a ValueError for a file that is no posterior."""
+        return cls.from_tensors(SavedTensors.in_file(path))
+
+    def tensors(self) -> dict[str, Tensor]:
+        """All numbers of it by name; notes and history are left out, and factors, which are made again when needed."""
         members, rows = self.members, {k: v for k, v in vars(self.rows).items() if isinstance(v, Tensor)}
         missed = self.rows.y[:0] if self.missed is None else self.missed
         rows |= {"noise": members[0].noise, "picked": members[0].picked, "missed": missed}
@@ -223,7 +233,7 @@ class Posterior:
     def reach(self, level: float = 0.9) -> Tensor:
         """q of each output, (Q,): how many standard deviations an interval goes to either side of the mean."""
         missed = self._scaled if self.missed is None else self.missed
-        return reach_of(missed, self.rows.weights, LEVEL.of("level", level))
+        return reach_of(missed, self.rows.weights, SHARE_INSIDE.of("level", level))
 
     @property
     def _scaled(self) -> Tensor:
