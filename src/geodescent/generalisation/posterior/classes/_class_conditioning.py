@@ -61,10 +61,10 @@ def class_posterior_of(
     usual = factor_of(rows.targets) * float(logarithms[-x.shape[1] - 2].exp())
     seen, gram = _seen(first, rows, of_rows, numbers)
 
-    def tried(times: float, near: ClassMember | None) -> _TriedAmplitude:
-        return _TriedAmplitude.of(times, ClassMember.of(numbers, times * usual, first, seen, rows, gram, near))
+    def tried(times: float, near: ClassMember | None) -> TriedAmplitude:
+        return TriedAmplitude.of(times, ClassMember.of(numbers, times * usual, first, seen, rows, gram, near))
 
-    chosen = _chosen(_searched(tried, weights), weights)
+    chosen = chosen_of(_searched(tried, weights), weights)
     found = [(chosen.member, chosen.shares)]
     for start in range(1, starts if len(x) <= MOST_OF_SEVERAL_STARTS else 1):
         if seconds_left() <= 0.0:
@@ -90,7 +90,7 @@ def _seen(network: nn.Module, rows: ClassRows, ranks: Tensor, numbers: PriorNumb
 
 
 @dataclass(frozen=True)
-class _TriedAmplitude:
+class TriedAmplitude:
     """An amplitude, and what the rows left out say of it."""
 
     times: float
@@ -99,7 +99,7 @@ class _TriedAmplitude:
     losses: Tensor
 
     @classmethod
-    def of(cls, times: float, found: tuple[ClassMember, Tensor]) -> "_TriedAmplitude":
+    def of(cls, times: float, found: tuple[ClassMember, Tensor]) -> "TriedAmplitude":
         member, shares = found
         return cls(times, member, shares, losses_of(shares, member.rows.labels))
 
@@ -110,9 +110,7 @@ def losses_of(shares: Tensor, labels: Tensor) -> Tensor:
     return -shares.gather(1, labels[:, None])[:, 0].clamp(min=tiny).log()
 
 
-def _searched(
-    tried: "Callable[[float, ClassMember | None], _TriedAmplitude]", weights: Tensor
-) -> list[_TriedAmplitude]:
+def _searched(tried: "Callable[[float, ClassMember | None], TriedAmplitude]", weights: Tensor) -> list[TriedAmplitude]:
     """Amplitudes from 1 on, as long as rows left out do not get worse by more than a standard error."""
     found = [tried(1.0, None)]
     found.append(tried(SMALLER, found[0].member))
@@ -127,14 +125,14 @@ def _searched(
     return found
 
 
-def _chosen(tried: list[_TriedAmplitude], weights: Tensor) -> _TriedAmplitude:
+def chosen_of(tried: list[TriedAmplitude], weights: Tensor) -> TriedAmplitude:
     """The amplitude nearest to 1 that is within one standard error of the least loss, of the paired differences."""
     best = min(tried, key=lambda one: _mean(one.losses, weights))
     as_good = [one for one in tried if _is_as_good(one, best, weights)]
     return min(as_good, key=lambda one: abs(math.log(one.times)))
 
 
-def _is_as_good(one: _TriedAmplitude, best: _TriedAmplitude, weights: Tensor) -> bool:
+def _is_as_good(one: TriedAmplitude, best: TriedAmplitude, weights: Tensor) -> bool:
     apart, n = one.losses - best.losses, float(weights.sum())
     mean = _mean(apart, weights)
     error = math.sqrt(_mean((apart - mean).square(), weights) / max(n - 1.0, 0.5 * n))
