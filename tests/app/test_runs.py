@@ -78,6 +78,13 @@ def test_intervals_widen_with_their_level_and_hold_the_mean(runs, mode):
         run.predict_interval(table, level=2.0)
 
 
+def test_intervals_of_a_run_are_those_of_its_posterior(runs):
+    run, table = load(runs / "posterior"), made_table(7, seed=1)
+    expected = run.fitted.posterior.interval(run.inputs(table), 0.8)
+    for ours, theirs in zip(run.predict_interval(table, level=0.8), expected, strict=True):
+        assert ours == pytest.approx(theirs.numpy(), rel=1e-12)
+
+
 @pytest.mark.parametrize("mode", ["posterior of classes", "exact classes"])
 def test_a_run_of_classes_predicts_labels_and_probabilities(runs, mode):
     run, table = load(runs / mode), made_table(7, seed=1)

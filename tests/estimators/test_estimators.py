@@ -144,6 +144,7 @@ def test_noisy_data_are_not_and_the_mode_can_be_chosen() -> None:
 def test_weights_count_as_rows_in_intervals_of_the_exact_mode() -> None:
     distances, weights = torch.tensor([[3.0], [1.0], [2.0], [4.0]]), torch.tensor([1.0, 5.0, 1.0, 1.0])
     assert MissedRows(distances, weights).reach(0.5).tolist() == [1.0]
+    assert MissedRows(distances, weights).rmse.tolist() == pytest.approx([(34.0 / 8.0) ** 0.5])
     assert MissedRows(distances, torch.ones(4)).reach(0.5).tolist() == [3.0]
 
 

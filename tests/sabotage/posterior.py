@@ -198,4 +198,16 @@ POSTERIOR = (
         "1.0 / curvature",
         f"{OF_CLASSES}_a_regression_on_the_linearised_classes_has_the_same_mode",
     ),
+    Sabotage(
+        "app/fitted/_posteriors.py",
+        "float(self.posterior.reach(level)) * deviation",
+        "float(self.posterior.reach(level))",
+        "app/test_runs.py::test_intervals_of_a_run_are_those_of_its_posterior",
+    ),
+    Sabotage(
+        "estimators.py",
+        "self.weights @ self.distances.square() / self.weights.sum()",
+        "self.distances.square().mean(0)",
+        "estimators/test_estimators.py::test_weights_count_as_rows_in_intervals_of_the_exact_mode",
+    ),
 )
