@@ -203,7 +203,10 @@ def predict(
     run: Annotated[str, typer.Argument(metavar="RUN", help="The folder of a run.")],
     data: Annotated[str, typer.Argument(metavar="DATA", help="A table with the same columns, in any order.")],
     out: Annotated[
-        str | None, typer.Option("--out", metavar="FILE", help=".csv, .tsv or .parquet (default: DATA-predicted.csv).")
+        str | None,
+        typer.Option(
+            "--out", metavar="FILE", help="A .csv, .tsv or .parquet file (default: DATA-predicted.csv, or .tsv)."
+        ),
     ] = None,
     level: Annotated[
         float | None, typer.Option("--level", help=f"Share of new targets inside the intervals ({INTERVAL_LEVEL}).")
