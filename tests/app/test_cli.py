@@ -232,7 +232,8 @@ def test_an_interrupt_ends_with_status_130(monkeypatch, tmp_path):
     monkeypatch.setattr(doors, "fit", interrupt)
     done = geodescent("fit", "iris", *QUICK, "--out", tmp_path / "run", "--json")
     assert done.exit_code == 130
-    assert strict_object(done.stdout) == {"error": "interrupted"}
+    said = "interrupted: nothing had been saved. The same command begins again."
+    assert strict_object(done.stdout) == {"error": said}
 
 
 @pytest.mark.parametrize("command", ["fit", "flow", "certify"])

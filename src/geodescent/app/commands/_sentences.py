@@ -8,6 +8,7 @@ from geodescent.app.commands._job import Job
 from geodescent.app.commands._outcome import FitOutcome
 from geodescent.app.fitted import Predicted
 from geodescent.app.report import Comparison, percent, summary
+from geodescent.generalisation import ChosenStart
 
 NAMES_OF_METRICS = {
     "rmse": "rmse {:.4g}",
@@ -86,4 +87,25 @@ def summed_up(job: Job, outcome: FitOutcome, content: Entries) -> str:
     rows.append(("run", str(job.folder.path)))
     if content["report"]:
         rows.append(("report", content["report"]))
-    return f"{summary(rows)}\n\n{certified.heading}\n{certified.words}\n\n{content['verdict']}"
+    plain = certified.short and f"{certified.short} --verbose and the report show the certificate."
+    whole = f"{certified.heading}\n{certified.words}"
+    known = f"{certified.short}\n\n{whole}" if plain and job.verbose else plain or whole
+    return f"{summary(rows)}\n\n{known}\n\n{content['verdict']}"
+
+
+def suited(start: ChosenStart) -> str:
+    """What the start of a network was suited to, in plain words."""
+    units = "The units of the data were taken into account first. " if start.units.changed else ""
+    if start.reason is not None:
+        return f"{units}The network starts as it is, since {start.reason}"
+    if start.gain == 1.0:
+        return (
+            f"{units}The network starts as it is: no other scale of its first layer is clearly better on rows left out."
+        )
+    return f"{units}The first layer starts {start.gain:g} times as large: rows left out are predicted better by that."
+
+
+def in_short_first(words: str) -> str:
+    """The lines of a certificate with their meaning, which is the last of them, before all others."""
+    rows, found, meaning = words.rpartition("\nin short")
+    return f"In short: {' '.join(meaning.split())}\n\n{rows}" if found else words
