@@ -13,8 +13,10 @@ from geodescent.problem import Problem
 MOST_DECOMPOSED = 5000.0  # Samples, whose Gram matrix is decomposed, of which so many are drawn at most.
 LEAST_SHARE = 1e-4  # Of the targets' variance: less is left by the fit itself of data without noise that was stopped.
 MOST_LOOKED_AT = 1000  # Samples, of a fit that nothing judged: a look of 0.1 s, for one sentence.
-NOISY = 0.1  # Share of the targets' variance: samples left out of smooth functions without noise cost less.
-APART = 4.0  # Times the cost of samples fitted: below it a fit has not learnt much more than samples left out show.
+LOOKS_NOISY = 0.1  # Share of the targets' variance: samples left out of smooth functions without noise cost less.
+TIMES_FITTED = (
+    4.0  # Times the cost of samples fitted: below it a fit has not learnt much more than samples left out show.
+)
 FLOPS_OF_A_DECOMPOSITION = 9.0  # Times n³, of the eigenvectors of a Gram matrix.
 
 
@@ -104,7 +106,7 @@ def noise_learnt(problem: Problem, theta: Theta, start: Theta) -> str:
         return ""
     cost, left_out, variance = found
     block = problem.blocks[0]
-    if left_out < NOISY * variance or left_out < APART * cost:
+    if left_out < LOOKS_NOISY * variance or left_out < TIMES_FITTED * cost:
         return ""
     of_variance = f"{left_out / variance:.0%} of" if left_out < variance else "more than"
     posterior = (

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from geodescent._record import Result
 from geodescent.doors._on_demand import OnDemand
 
-COLUMNS = 80  # Of a terminal, which a printed result is wrapped to.
+WIDTH_OF_RESULTS = 80  # Of a terminal, which a printed result is wrapped to.
 GO_ON = "Call {call} again to go on from here"
 NEXT: dict[Result, str] = {
     Result.target_reached: "Nothing is left to fit. Judge the model on data that were not fitted.",
@@ -50,7 +50,9 @@ def text_of(rows: Iterable[tuple[str, str]], width: int) -> str:
         width: of the names.
     """
     indent = " " * (width + 1)
-    wrapper = textwrap.TextWrapper(COLUMNS, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
+    wrapper = textwrap.TextWrapper(
+        WIDTH_OF_RESULTS, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
+    )
     return "\n".join(wrapper.fill(f"{name:<{width}} {text}") for name, text in rows)
 
 

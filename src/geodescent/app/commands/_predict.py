@@ -13,7 +13,7 @@ from geodescent._files import put_whole
 from geodescent.app._entries import Entries
 from geodescent.app._scores import measured_beside
 from geodescent.app.commands._sentences import told
-from geodescent.app.commands._written import KINDS, OF_KINDS, write_table
+from geodescent.app.commands._written import PLAIN_FORMS, WRITTEN_KINDS, write_table
 from geodescent.app.fitted import INTERVAL_LEVEL, Predicted, Rows
 from geodescent.app.report import Answer, metrics_of
 from geodescent.app.runs import Run, digest_of, load
@@ -95,8 +95,8 @@ def with_predictions(frame: pl.DataFrame, run: Run, predicted: Predicted) -> pl.
 def _free_path(out: str | None, name: str) -> Path:
     """Where the table is written to, which nothing is lost by."""
     path = Path(out) if out is not None else Path(f"{Path(name).stem}-predicted{_suffix_like(name)}")
-    if path.suffix.lower() not in KINDS:
-        raise InputError(f"{path} is of no kind that is written: choose --out FILE with {', '.join(KINDS)}.")
+    if path.suffix.lower() not in WRITTEN_KINDS:
+        raise InputError(f"{path} is of no kind that is written: choose --out FILE with {', '.join(WRITTEN_KINDS)}.")
     if os.path.lexists(path):
         raise InputError(f"{path} is there already: remove it, or choose another file with --out.")
     if not path.parent.is_dir():
@@ -109,7 +109,7 @@ def _free_path(out: str | None, name: str) -> Path:
 def _suffix_like(name: str) -> str:
     """Of a table that is written where nobody names a file: of text as it was read, else .csv."""
     suffix = Path(name).suffix.lower()
-    return suffix if suffix in OF_KINDS else ".csv"
+    return suffix if suffix in PLAIN_FORMS else ".csv"
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,10 @@ import polars as pl
 
 from geodescent.app.tables import RawTable, TextForm, as_texts
 
-OF_KINDS: dict[str, TextForm] = {".csv": TextForm(), ".tsv": TextForm("\t")}
+PLAIN_FORMS: dict[str, TextForm] = {".csv": TextForm(), ".tsv": TextForm("\t")}
 """How text of a suffix is written, where the table that was read is of another kind."""
-PARQUET = ".parquet"
-KINDS = (*OF_KINDS, PARQUET)
+PARQUET_SUFFIX = ".parquet"
+WRITTEN_KINDS = (*PLAIN_FORMS, PARQUET_SUFFIX)
 """Suffixes of what is written."""
 
 
@@ -20,15 +20,15 @@ def write_table(frame: pl.DataFrame, raw: RawTable, suffix: str, path: Path) -> 
 
     Args:
         raw: that was read.
-        suffix: of `KINDS`.
+        suffix: of `WRITTEN_KINDS`.
         path: of the file, whatever its own suffix.
 
     Raises: OSError, PolarsError.
     """
-    if suffix == PARQUET:
+    if suffix == PARQUET_SUFFIX:
         frame.write_parquet(path)
         return
-    form = raw.form if raw.form is not None and Path(raw.name).suffix.lower() == suffix else OF_KINDS[suffix]
+    form = raw.form if raw.form is not None and Path(raw.name).suffix.lower() == suffix else PLAIN_FORMS[suffix]
     shown = _with_commas(frame) if form.decimal_comma else frame
     shown.write_csv(path, separator=form.delimiter, include_bom=form.marked)
 

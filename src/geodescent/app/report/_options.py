@@ -2,7 +2,7 @@
 
 import re
 
-SENTENCES = {
+SAID_INSTEAD = {
     "gd.initialise(model, X, y), or gd.fit(…, initialise=True), suits the start to the data": (
         "--start data suits the start to the data"
     ),
@@ -23,22 +23,22 @@ SENTENCES = {
 }
 """What the library says → what the command says."""
 
-NAMES = ("target_cost", "max_seconds", "max_steps", "test_size", "until", "tol", "seed", "dtype", "stop", "verbose")
-NAMED = re.compile(rf"(?<![\w'/.-])({'|'.join(NAMES)})(?: = |=)")
+ARGUMENTS = ("target_cost", "max_seconds", "max_steps", "test_size", "until", "tol", "seed", "dtype", "stop", "verbose")
+WITH_VALUE = re.compile(rf"(?<![\w'/.-])({'|'.join(ARGUMENTS)})(?: = |=)")
 """An argument beside its value; in quotation marks, and in paths, a name is somebody else's."""
-BARE = re.compile(r"(?<![\w'/.-])(target_cost|max_seconds|max_steps|test_size)\b")
-DOOR = re.compile(r"(?<![\w'/.-])gd\.(fit|flow|certify)\b")
+WITHOUT_VALUE = re.compile(r"(?<![\w'/.-])(target_cost|max_seconds|max_steps|test_size)\b")
+CALLED_DOOR = re.compile(r"(?<![\w'/.-])gd\.(fit|flow|certify)\b")
 
 
 def in_options(text: str) -> str:
     """The sentence with options in the place of arguments: `target_cost = −1` becomes `--target-cost −1`."""
-    for said, instead in SENTENCES.items():
+    for said, instead in SAID_INSTEAD.items():
         text = text.replace(said, instead)
     text = re.sub(r"Leave \S+ at a fixed value, or add data", "Add data", text)
-    text = NAMED.sub(lambda found: f"--{_option(found[1])} ", text)
-    text = BARE.sub(lambda found: f"--{_option(found[1])}", text)
+    text = WITH_VALUE.sub(lambda found: f"--{_option(found[1])} ", text)
+    text = WITHOUT_VALUE.sub(lambda found: f"--{_option(found[1])}", text)
     text = re.sub(r"(--stop )'(\w+)'", r"\1\2", text)
-    return DOOR.sub(r"geodescent \1", text).replace("torch.float", "float")
+    return CALLED_DOOR.sub(r"geodescent \1", text).replace("torch.float", "float")
 
 
 def _option(name: str) -> str:

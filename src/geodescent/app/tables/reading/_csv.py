@@ -17,7 +17,7 @@ from geodescent.app.tables.reading._numbers import typed
 DELIMITERS = {"\t": "tabs", ";": "semicolons", "|": "bars", ",": "commas"}
 """In the order in which they are believed where several fit: a comma may also be a decimal sign."""
 
-MARKED = ("UTF-8 with a mark", "UTF-16")  # Encodings, as they are told, of text that begins with a mark.
+MARKED_ENCODINGS = ("UTF-8 with a mark", "UTF-16")  # Encodings, as they are told, of text that begins with a mark.
 SAMPLE_LINES = 200  # Lines by which the delimiter is decided.
 RECORDS_AT_ONCE = 50_000  # Records that are held as Python strings at once, some 100 bytes an entry.
 ENTRY_AS_TEXT = 60.0  # Bytes for an entry beside its characters: its place among strings, then its number.
@@ -46,7 +46,7 @@ def frame_of_text(path: Path, delimiter: str | None = None) -> FileRead:
     frame, comma, changes = typed(frame, delimiter=delimiter)
     signs = f"{DELIMITERS[delimiter]} between columns, decimal {'commas' if comma else 'points'}, {encoding}"
     size = f"{counted(frame.height, 'row')} of {counted(frame.width, 'column')}"
-    form = TextForm(delimiter, comma, encoding in MARKED)
+    form = TextForm(delimiter, comma, encoding in MARKED_ENCODINGS)
     return FileRead(frame, None, (f"{name} was read as CSV: {signs}; {size}.", *said, *changes), form)
 
 

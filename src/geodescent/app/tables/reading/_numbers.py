@@ -24,7 +24,7 @@ SIGNS = ("%", "€", "$", "£", "¥", "₹")
 """Per cent and currencies, before or behind the numbers of a column; `12 %` is read as 12."""
 
 GROUPED = r"^([+-]?[1-9][0-9]{0,2})(?:[ \u00a0\u2009\u202f'’][0-9]{3})+(?:[.,][0-9]*)?$"
-BARE = r"^[+-]?(?:[0-9]+(?:[.,][0-9]*)?|[.,][0-9]+)$"
+UNGROUPED = r"^[+-]?(?:[0-9]+(?:[.,][0-9]*)?|[.,][0-9]+)$"
 """Numbers with blanks (of four widths) or apostrophes between thousands, and numbers with nothing between them."""
 
 CODE = r"^0[0-9]+$"
@@ -165,7 +165,7 @@ def _without_sign(given: pl.Series) -> tuple[pl.Series, str]:
 
 def _without_groups(given: pl.Series) -> tuple[pl.Series, bool]:
     """The entries without the blanks or apostrophes between thousands, where all of them are such numbers, or bare."""
-    grouped, bare = given.str.contains(GROUPED), given.str.contains(BARE)
+    grouped, bare = given.str.contains(GROUPED), given.str.contains(UNGROUPED)
     if not grouped.any() or not (grouped | bare).all():
         return given, False
     points, commas = (given.str.contains(sign, literal=True).any() for sign in (".", ","))
