@@ -2,6 +2,7 @@
 
 import math
 import os
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,6 +29,7 @@ from geodescent.generalisation.posterior._tuning import TuningRecord
 MOST_FACTORED = 5000  # Rows up to which a start has one factor, 200 MB; more are conditioned on by iteration.
 MOST_ROWS = 20_000  # Rows that the posterior is conditioned on, at most: 1.6 GB for their covariance in float32.
 SURPLUS = 5  # Numbers tuned beside one for each input: left-out residuals lack so many degrees of freedom.
+WIDTH_OF_NOTES = 80  # Of a terminal, which the notes of a printed posterior are wrapped to.
 NOISE_FREE, PREDICTABLE = 2e-6, 1e-4
 """Shares of the targets' variance: noise, and the mean square of rows left out, below which there is no noise."""
 
@@ -79,7 +81,7 @@ class Posterior:
             f"error to expect of new rows, by rows left out: {shown} (R² {self.left_out_score:.3g})",
             f"noise: {self.noise:.2g} of the targets' variance",
         ]
-        return "\n".join([*lines, *self.notes])
+        return "\n".join(textwrap.fill(line, WIDTH_OF_NOTES, break_on_hyphens=False) for line in [*lines, *self.notes])
 
     def predict(self, X: Values) -> Tensor:
         """The mean."""
