@@ -6,6 +6,7 @@ HERE = "generalisation/posterior"
 TESTS = "generalisation/test_posterior.py::test"
 OF_CLASSES = "generalisation/test_class_posterior.py::test"
 OF_NETWORK = "generalisation/test_posterior_network.py::test"
+OF_BEGINNINGS = "generalisation/test_posterior_beginnings.py::test"
 SAVED = "generalisation/test_posterior_saved.py::test"
 OF_MANY = "generalisation/test_posterior_many_rows.py::test"
 
@@ -123,5 +124,23 @@ POSTERIOR = (
         "slope[-d - 2] = 0.5 * (moments * total).sum()",
         "slope[-d - 2] = (moments * total).sum()",
         f"{OF_CLASSES}_the_slope_of_the_evidence_of_classes_is_its_derivative",
+    ),
+    Sabotage(
+        f"{HERE}/_linear_part.py",
+        "(targets - left @ (kept[:, None] * inside)) / rest[:, None]",
+        "targets - left @ (kept[:, None] * inside)",
+        f"{OF_BEGINNINGS}_what_a_linear_function_leaves_is_that_of_refits_without_each_row",
+    ),
+    Sabotage(
+        f"{HERE}/_numbers.py",
+        "min(USUAL_SHARE, unexplained)",
+        "USUAL_SHARE",
+        f"{OF_BEGINNINGS}_layers_and_steps_are_not_believed_to_be_more_than_a_linear_function_leaves",
+    ),
+    Sabotage(
+        f"{HERE}/classes/_linear_begin.py",
+        "begin[:d] += (STEEPER * relative)",
+        "begin[:d] += (relative / relative)",
+        f"{OF_BEGINNINGS}_classes_are_told_by_the_ratio_of_two_columns",
     ),
 )
