@@ -6,6 +6,7 @@ HERE = "generalisation/posterior"
 TESTS = "generalisation/test_posterior.py::test"
 OF_CLASSES = "generalisation/test_class_posterior.py::test"
 OF_NETWORK = "generalisation/test_posterior_network.py::test"
+OF_BEGINNINGS = "generalisation/test_posterior_beginnings.py::test"
 SAVED = "generalisation/test_posterior_saved.py::test"
 OF_MANY = "generalisation/test_posterior_many_rows.py::test"
 OF_FOLDS = "generalisation/test_posterior_folds.py::test"
@@ -209,5 +210,23 @@ POSTERIOR = (
         "self.weights @ self.distances.square() / self.weights.sum()",
         "self.distances.square().mean(0)",
         "estimators/test_estimators.py::test_weights_count_as_rows_in_intervals_of_the_exact_mode",
+    ),
+    Sabotage(
+        f"{HERE}/_linear_part.py",
+        "(targets - left @ (kept[:, None] * inside)) / rest[:, None]",
+        "targets - left @ (kept[:, None] * inside)",
+        f"{OF_BEGINNINGS}_what_a_linear_function_leaves_is_that_of_refits_without_each_row",
+    ),
+    Sabotage(
+        f"{HERE}/_numbers.py",
+        "min(USUAL_SHARE, unexplained)",
+        "USUAL_SHARE",
+        f"{OF_BEGINNINGS}_layers_and_steps_are_not_believed_to_be_more_than_a_linear_function_leaves",
+    ),
+    Sabotage(
+        f"{HERE}/classes/_linear_begin.py",
+        "begin[:d] += (STEEPER * relative)",
+        "begin[:d] += (relative / relative)",
+        f"{OF_BEGINNINGS}_classes_are_told_by_the_ratio_of_two_columns",
     ),
 )

@@ -84,10 +84,15 @@ class ClassEvidence:
         slope[-d - 2] = 0.5 * (moments * total).sum()
         return float(value), slope + self.beliefs.slope(logarithms)
 
-    def tuned(self, targets: Tensor, tuning: Tuning) -> Tensor:
+    def begin(self) -> Tensor:
+        """The logarithms that are usually tuned first: those believed, with small steps."""
+        logarithms = self.beliefs.mean.clone()
+        logarithms[-self.x.shape[1] - 1] = math.log(FIRST_STEPS)
+        return logarithms
+
+    def tuned(self, begin: Tensor, targets: Tensor, tuning: Tuning) -> Tensor:
         """The logarithms after a few rounds: the mode at the present numbers, then the numbers for that mode."""
-        logarithms, d = self.beliefs.mean.clone(), self.x.shape[1]
-        logarithms[-d - 1] = math.log(FIRST_STEPS)
+        logarithms, d = begin, self.x.shape[1]
         factor, n_classes = factor_of(targets), targets.shape[1]
         share = 1.0 if n_classes == 1 else (n_classes - 1.0) / n_classes
 
