@@ -116,6 +116,7 @@ NOT_NEGATIVE = Number("a finite number of zero or above is needed", lambda x: 0.
 FINITE = Number("a finite number is needed", math.isfinite, 0.0)
 BELOW_ONE = Number("a number from 0 to below 1 is needed", lambda x: 0.0 <= x < 1.0, 0.5)
 BETWEEN = Number("a number above 0 and below 1 is needed", lambda x: 0.0 < x < 1.0, 0.5)
+SHARE_INSIDE = Number("a share between 0 and 1 is needed", lambda x: 0.0 < x < 1.0, 0.9)
 UP_TO_ONE = Number("a number from 0 to 1 is needed", lambda x: 0.0 <= x <= 1.0, 0.5)
 COST_LEVEL = Number("a cost of zero or above is needed", lambda x: 0.0 <= x < math.inf, 1e-12)
 SECONDS = Number("a number of seconds is needed, which must not be negative", lambda x: x >= 0.0, 60.0)

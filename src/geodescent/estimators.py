@@ -1,6 +1,5 @@
 """scikit-learn's idiom: estimators that need no argument."""
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,10 +9,10 @@ from torch import Tensor, nn
 
 from geodescent._deadline import within
 from geodescent._errors import InputError
-from geodescent._settings import ANY_SEED, POSITIVE, OrNone
+from geodescent._settings import ANY_SEED, POSITIVE, SHARE_INSIDE, OrNone
 from geodescent._threads import one_thread_for_few
 from geodescent.doors import fit, fit_posterior, initialise
-from geodescent.generalisation import class_posterior_of, left_out_outputs
+from geodescent.generalisation import class_posterior_of, left_out_outputs, reach_of
 from geodescent.outputs import SampleMap
 
 try:
@@ -77,6 +76,7 @@ class GeoRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
         """
         if self.mode not in MODES:
             raise InputError(f"mode = {self.mode!r}: one of {', '.join(map(repr, MODES))} is needed.")
+        seed = ANY_SEED.of("random_state", self.random_state)
         checked, targets = _checked(self, X, y, multi_output=True, y_numeric=True)
         weights = None if sample_weight is None else _check_sample_weight(sample_weight, checked, dtype=np.float64)
         self.posterior_ = fit_posterior(
@@ -84,10 +84,12 @@ class GeoRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
             targets,
             weights=weights,
             starts=self.starts,
-            seed=self.random_state,
+            seed=seed,
             max_seconds=self.max_seconds,
         )
         self.mode_, self.left_out_score_ = "posterior", self.posterior_.left_out_score
+        for name in ("network_", "missed_"):  # of a fit before this one
+            self.__dict__.pop(name, None)
         if self.mode == "exact" or (self.mode == "auto" and self.posterior_.is_noise_free):
             self._interpolate()
         return self
@@ -107,8 +109,8 @@ class GeoRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
     def predict_interval(self, X: ArrayLike, level: float = 0.9) -> tuple[Floats, Floats]:
         """Lower and upper ends, each shaped as `predict`'s mean, between which a share `level` of new targets lies."""
         inputs = _again(self, X)
-        lower, upper = (ends.numpy() for ends in self.posterior_.interval(inputs, level))
         if self.mode_ != "exact":
+            lower, upper = (ends.numpy() for ends in self.posterior_.interval(inputs, level))
             return lower, upper
         mean, reach = self._interpolated(inputs), self._in_units(self.missed_.reach(level).expand(len(inputs), -1))
         return mean - reach, mean + reach
@@ -174,9 +176,8 @@ class MissedRows:
         return float(1.0 - self.rmse.square().mean())
 
     def reach(self, level: float) -> Tensor:
-        """The ⌈level·(n + 1)⌉-th smallest distance of each output, (Q,): half the width of an interval."""
-        place = min(math.ceil(level * (len(self.distances) + 1)), len(self.distances))
-        return self.distances.kthvalue(place, dim=0).values
+        """Half the width of an interval of each output, (Q,)."""
+        return reach_of(self.distances, self.weights, SHARE_INSIDE.of("level", level))
 
 
 class GeoClassifier(ClassifierMixin, BaseEstimator):
@@ -225,7 +226,7 @@ class GeoClassifier(ClassifierMixin, BaseEstimator):
             raise InputError(f"{found}: two or more are needed.")
         inputs, counts = (torch.from_numpy(np.array(a[kept], np.float64, order="C")) for a in (checked, weights))
         OrNone(POSITIVE).of("max_seconds", self.max_seconds)
-        with within(self.max_seconds), one_thread_for_few(len(inputs)):
+        with torch.inference_mode(False), within(self.max_seconds), one_thread_for_few(len(inputs)):
             self.posterior_ = class_posterior_of(inputs, torch.from_numpy(places), counts, seed=seed)
         self.left_out_log_loss_ = self.posterior_.left_out_log_loss
         return self

@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 import geodescent as gd
 from geodescent.app.cli import app
 from geodescent.app.commands import _close
+from geodescent.app.tables import read_table
 
 N = 36
 DRAW = np.random.default_rng(0)
@@ -135,7 +136,7 @@ def test_a_run_with_a_plain_account_and_the_same_predictions_of_turned_columns(n
         said = told("predict", "run", f"{name_of_file}.csv", "--out", f"{name_of_file}-out.csv")
         assert "the run was fitted on the others" in said
     new = [f"{name}-out.csv" for name in ("table", "turned")]
-    one, other = (pl.read_csv(file)[:, len(table.columns) :] for file in new)
+    one, other = (read_table(file).frame[:, len(table.columns) :] for file in new)
     assert one.equals(other) and len(one) == len(next(iter(table.columns.values())))
     assert one.columns[0] == "prediction" and not one.null_count().sum_horizontal().item()
 

@@ -168,7 +168,7 @@ def test_without_json_a_summary_of_80_columns_stands_on_standard_output(tmp_path
     assert done.exit_code == 0
     summary = [line for line in done.stdout.splitlines() if str(tmp_path) not in line]
     assert max(map(len, summary)) <= 80
-    for name in ("cost", "result", "steps", "test", "left out", "certificate", "run", "report"):
+    for name in ("cost", "result", "steps", "test", "left out", "In short", "run", "report"):
         assert re.search(rf"^{name}\b", done.stdout, re.MULTILINE), name
 
 
@@ -185,7 +185,7 @@ def test_the_default_folder_is_named_after_the_run(tmp_path, monkeypatch):
         (["fit", "mnist"], "mnist"),
         (["flow", "table.csv"], "table.csv"),
         (["certify", "nowhere"], "nowhere"),
-        (["fit", "iris", "--test-size", "2"], "test_size must lie between 0 and 1"),
+        (["fit", "iris", "--test-size", "2"], "--test-size must lie between 0 and 1"),
         (["fit", "iris", "--hidden", "0"], "at least 1: got 4-0-3"),
         (["certify", "."], "no config.json"),
     ],
@@ -232,7 +232,8 @@ def test_an_interrupt_ends_with_status_130(monkeypatch, tmp_path):
     monkeypatch.setattr(doors, "fit", interrupt)
     done = geodescent("fit", "iris", *QUICK, "--out", tmp_path / "run", "--json")
     assert done.exit_code == 130
-    assert strict_object(done.stdout) == {"error": "interrupted"}
+    said = "interrupted: nothing had been saved. The same command begins again."
+    assert strict_object(done.stdout) == {"error": said}
 
 
 @pytest.mark.parametrize("command", ["fit", "flow", "certify"])

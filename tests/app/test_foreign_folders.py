@@ -205,7 +205,7 @@ def test_a_second_run_into_the_folder_is_refused(tmp_path, monkeypatch):
 
 def test_a_run_that_was_refused_leaves_no_folder(tmp_path):
     done, answer = geodescent("fit", "iris", "--target-cost", -1, "--out", tmp_path / "run")
-    assert done.exit_code == 1 and "target_cost = -1.0" in answer["error"]
+    assert done.exit_code == 1 and "--target-cost -1.0" in answer["error"]
     assert list(tmp_path.iterdir()) == []
 
 

@@ -565,3 +565,16 @@ def test_a_telephone_needs_no_scrolling_to_the_side(kind, tmp_path):
     inner, needed = map(int, re.search(r"<title>(\d+) (\d+)</title>", found).groups())
     assert 380 <= inner <= 400
     assert needed <= inner
+
+
+def test_an_input_of_two_values_is_not_ranked_by_its_place_in_the_picture():
+    """`sex` may stand on top of it, and cannot bend anything by itself."""
+    words = page(made(importance={"sex = m": 0.9, "age": 0.3}))
+    assert "Along which inputs the prediction bends" in words and "is no rank of importance" in words
+
+
+def test_the_letters_beside_the_kept_point_do_not_hide_the_curve():
+    """Points go on to the right of it, just above."""
+    history = {"step": np.arange(28.0), "cost": np.r_[-15.0, -36.0, np.full(12, -131.5), np.full(14, -128.0)]}
+    svg = history_picture(history, 13, "cost").svg
+    assert "kept: −131.5" in svg and "opacity: 0.7" in svg

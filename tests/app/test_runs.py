@@ -78,6 +78,13 @@ def test_intervals_widen_with_their_level_and_hold_the_mean(runs, mode):
         run.predict_interval(table, level=2.0)
 
 
+def test_intervals_of_a_run_are_those_of_its_posterior(runs):
+    run, table = load(runs / "posterior"), made_table(7, seed=1)
+    expected = run.fitted.posterior.interval(run.inputs(table), 0.8)
+    for ours, theirs in zip(run.predict_interval(table, level=0.8), expected, strict=True):
+        assert ours == pytest.approx(theirs.numpy(), rel=1e-12)
+
+
 @pytest.mark.parametrize("mode", ["posterior of classes", "exact classes"])
 def test_a_run_of_classes_predicts_labels_and_probabilities(runs, mode):
     run, table = load(runs / mode), made_table(7, seed=1)
@@ -87,6 +94,16 @@ def test_a_run_of_classes_predicts_labels_and_probabilities(runs, mode):
     assert run.predict(table).tolist() == [("false", "true")[i] for i in shares.argmax(axis=1)]
     with pytest.raises(gd.InputError, match="predicts classes, which have no intervals: use predict_proba"):
         run.predict_interval(table)
+
+
+@pytest.mark.parametrize("mode", ["posterior", "exact", "posterior of classes", "exact classes"])
+def test_no_rows_are_predicted_too(runs, mode):
+    run, none = load(runs / mode), made_table(7, seed=1)[:0]
+    assert run.predict(none).shape == (0,)
+    if run.config.target.classes:
+        assert run.predict_proba(none).shape == (0, 2)
+    else:
+        assert [end.shape for end in run.predict_interval(none)] == [(0,), (0,)]
 
 
 def test_the_network_of_the_exact_mode_is_a_plain_module(runs):

@@ -61,7 +61,7 @@ def test_a_printed_result_keeps_its_second() -> None:
     begin = time.perf_counter()
     text = str(solution)
     assert time.perf_counter() - begin < 1.3
-    assert "the margin" in text and "gd.certify takes the time it needs" in " ".join(text.split())
+    assert "the margin" in " ".join(text.split()) and "gd.certify takes the time it needs" in " ".join(text.split())
 
 
 def test_certify_with_a_bound_names_a_larger_one_as_the_remedy() -> None:

@@ -197,7 +197,7 @@ def test_a_band_of_new_data_asks_for_their_sigma() -> None:
     assert ((high - low) > (wide - narrow)).all()
     with pytest.raises(gd.InputError, match="kind is"):
         curve.band(X, kind="both")
-    with pytest.raises(gd.InputError, match="level is 95"):
+    with pytest.raises(gd.InputError, match="level = 95"):
         curve.interval(95)
 
 

@@ -220,7 +220,7 @@ def test_a_module_that_fails_after_the_run_costs_the_certificate_alone(
     y = X[:, :1] ** 2
     solution: Any = gd.fit(model, X, y, max_steps=3) if door == "fit" else gd.flow(model, X, y, until=0.1, tol=1e-3)
     assert solution.theta.isfinite().all()
-    assert "the module is gone" in str(solution) and solution.certificate.rank is None
+    assert "the module is gone" in " ".join(str(solution).split()) and solution.certificate.rank is None
 
 
 class Mute(gd.GramLift):
@@ -261,7 +261,7 @@ def test_a_certificate_that_cannot_be_printed_costs_its_words_alone(monkeypatch:
         raise ZeroDivisionError("in a sentence")
 
     monkeypatch.setattr(Certificate, "meaning", property(fail))
-    assert "No certificate: nothing was computed: ZeroDivisionError: in a sentence" in str(solution)
+    assert "No certificate: nothing was computed: ZeroDivisionError: in a sentence" in " ".join(str(solution).split())
 
 
 def test_a_flow_so_long_that_the_law_is_zero_has_an_end() -> None:

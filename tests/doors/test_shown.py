@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pytest
 import torch
 from support.diabetes import diabetes
+from support.printed import rows_of
 from torch import nn
 
 import geodescent as gd
@@ -27,7 +28,8 @@ NAMES = {
 @pytest.mark.parametrize("door", DOORS)
 def test_six_lines(door: str) -> None:
     solved = DOORS[door]()
-    lines = str(solved).splitlines()
+    lines = rows_of(str(solved))
+    assert max(map(len, str(solved).splitlines())) <= 80
     assert [line.split()[0] for line in lines] == NAMES[door]
     assert solved.certificate.meaning in lines[3] and len(repr(solved)) < 100
     assert lines[4].split(maxsplit=1)[1] == (" ".join(solved.stats["notes"]) or "none")
@@ -51,7 +53,7 @@ def test_what_is_to_be_called_again_is_what_was_called(door: str, end: str) -> N
         raise StopIteration
 
     how = {"max_seconds": 0.0} if end == "time" else {"callback": stop}
-    shown = str(getattr(gd, door)(*diabetes(10), **how)).splitlines()[-1]
+    shown = rows_of(str(getattr(gd, door)(*diabetes(10), **how)))[-1]
     other = {"fit": "flow", "flow": "fit"}[door]
     assert f"Call gd.{door} again" in shown and f"gd.{other}" not in shown
 
@@ -73,7 +75,7 @@ def test_a_flow_in_float32_that_is_slow_tells_of_float64() -> None:
 
 def test_the_notes_tell_of_a_start_that_units_have_saturated() -> None:
     model, x, y = diabetes(30)
-    shown = str(gd.fit(model, x * 1e6, y, max_steps=1)).splitlines()
+    shown = rows_of(str(gd.fit(model, x * 1e6, y, max_steps=1)))
     assert "gd.initialise(model, X, y)" in shown[4]
 
 
@@ -83,8 +85,8 @@ def test_the_step_that_validation_kept_is_said() -> None:
     validation = solution.history["validation_cost"]
     kept = int(validation.argmin())
     assert solution.result is gd.Result.validation_rose and kept < solution.steps
-    assert f"Kept is step {kept}" in str(solution).splitlines()[4]
-    assert f"validation cost {validation.min():.4g} at its least" in str(solution).splitlines()[0]
+    assert f"Kept is step {kept}" in rows_of(str(solution))[4]
+    assert f"validation cost {validation.min():.4g} at its least" in rows_of(str(solution))[0]
     assert solution.cost == solution.history["cost"][kept]
 
 

@@ -5,6 +5,7 @@ import pickle
 import numpy as np
 import polars
 import pytest
+import torch
 from sklearn.base import clone
 from sklearn.datasets import load_diabetes, load_iris, make_regression
 from sklearn.model_selection import GridSearchCV, cross_val_score
@@ -13,6 +14,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import geodescent as gd
+from geodescent.estimators import MissedRows
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.SkipTestWarning")
 
@@ -137,3 +139,24 @@ def test_noisy_data_are_not_and_the_mode_can_be_chosen() -> None:
     assert np.abs(exact.predict(X) - y).max() < 1e-6
     with pytest.raises(gd.InputError, match="mode = 'Auto'"):
         gd.GeoRegressor(mode="Auto").fit(X, y)
+
+
+def test_weights_count_as_rows_in_intervals_of_the_exact_mode() -> None:
+    distances, weights = torch.tensor([[3.0], [1.0], [2.0], [4.0]]), torch.tensor([1.0, 5.0, 1.0, 1.0])
+    assert MissedRows(distances, weights).reach(0.5).tolist() == [1.0]
+    assert MissedRows(distances, weights).rmse.tolist() == pytest.approx([(34.0 / 8.0) ** 0.5])
+    assert MissedRows(distances, torch.ones(4)).reach(0.5).tolist() == [3.0]
+
+
+def test_a_second_fit_leaves_nothing_of_the_first() -> None:
+    X, y = smooth(30, seed=0)
+    regressor = gd.GeoRegressor(starts=1, mode="exact").fit(X, y)
+    regressor.set_params(mode="posterior").fit(X, y)
+    assert not hasattr(regressor, "network_")
+    assert not hasattr(regressor, "missed_")
+
+
+@pytest.mark.parametrize("estimator", [gd.GeoRegressor, gd.GeoClassifier])
+def test_a_seed_that_is_none_is_refused_by_its_name(estimator: type) -> None:
+    with pytest.raises(gd.InputError, match=r"random_state = None .* for example random_state=0"):
+        estimator(random_state=None).fit([[1.0], [2.0], [3.0]], [0, 1, 0])

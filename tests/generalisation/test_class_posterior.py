@@ -9,8 +9,9 @@ from torch import Tensor
 from geodescent.generalisation import class_posterior_of
 from geodescent.generalisation.posterior._network import drawn_layers
 from geodescent.generalisation.posterior._ranks import Ranks
-from geodescent.generalisation.posterior.classes._calibration import Calibration
-from geodescent.generalisation.posterior.classes._class_evidence import ClassEvidence
+from geodescent.generalisation.posterior.classes._calibration import Calibration, shrunk
+from geodescent.generalisation.posterior.classes._class_conditioning import TriedAmplitude, chosen_of
+from geodescent.generalisation.posterior.classes._class_evidence import ClassEvidence, factor_of, linearised_at
 from geodescent.generalisation.posterior.classes._laplace import LatentMode, mode_of
 
 
@@ -125,3 +126,49 @@ def test_a_calibration_undoes_what_was_done_to_the_logits() -> None:
     assert float(found.slope) == pytest.approx(0.5, abs=0.06)
     assert float(found.shift[0]) == pytest.approx(0.7, abs=0.12)
     assert math.isfinite(float(found.losses(latents, labels).mean()))
+
+
+def test_a_regression_on_the_linearised_classes_has_the_same_mode() -> None:
+    """Of two classes exactly, weights included: `K (K + 1/(w W'))⁻¹ z = f`."""
+    gram, targets, weights = setting(2)
+    mode = mode_of(gram, targets, weights)
+    z, noise = linearised_at(mode)
+    found = gram @ torch.linalg.solve(gram + torch.diag(noise[:, 0]), z)
+    torch.testing.assert_close(found, mode.latents, rtol=1e-5, atol=1e-6)
+
+
+def test_one_latent_function_of_two_classes_is_the_difference_of_two() -> None:
+    gram, targets, weights = setting(2)
+    one = mode_of(factor_of(targets) * gram, targets, weights)
+    two = mode_of(factor_of(both := torch.cat([1.0 - targets, targets], 1)) * gram, both, weights)
+    torch.testing.assert_close(one.shares[:, 0], two.shares[:, 1], rtol=1e-5, atol=1e-6)
+
+
+def test_a_shrunk_latent_function_has_the_mean_probability() -> None:
+    """`σ(f/√(1 + πv/8)) ≈ E σ(f + √v ε)`, to two per cent."""
+    normal = torch.distributions.Normal(0.0, 1.0).icdf((torch.arange(9999).double() + 1.0) / 10000.0)
+    for mean, variance in ((1.0, 0.5), (-2.0, 3.0), (0.5, 8.0), (3.0, 20.0)):
+        expected = float(torch.sigmoid(mean + math.sqrt(variance) * normal).mean())
+        found = torch.sigmoid(shrunk(*torch.tensor([mean, variance], dtype=torch.float64)))
+        assert float(found) == pytest.approx(expected, abs=0.02)
+
+
+def test_fitted_rows_are_predicted_by_mode_and_posterior_covariance() -> None:
+    x, labels = noisy_classes(40, 2)
+    posterior = class_posterior_of(x, labels, torch.ones(40, dtype=torch.float64), seed=0, starts=1)
+    (member,) = posterior.members
+    mode = member.mode
+    variance = mode.gram.diagonal()[:, None] - mode.reduction(mode.gram).diagonal(dim1=1, dim2=2)
+    expected = member.calibration.probabilities(shrunk(mode.latents, variance))
+    assert member.amplitude != pytest.approx(1.0)
+    torch.testing.assert_close(member.probabilities(member.rows.x, posterior.ranks(member.rows.x)), expected)
+
+
+def test_of_amplitudes_that_are_as_good_the_one_nearest_to_the_evidence_is_chosen() -> None:
+    x, labels = noisy_classes(10, 2)
+    (member,) = class_posterior_of(x, labels, torch.ones(10, dtype=torch.float64), seed=0, starts=1).members
+    losses, ones = drawn(10).abs(), torch.ones(10, dtype=torch.float64)
+    tried = [TriedAmplitude(times, member, losses, losses) for times in (8.0, 2.0, 0.25)]
+    assert chosen_of(tried, ones).times == 2.0
+    worse = TriedAmplitude(1.0, member, losses, losses + 1.0)
+    assert chosen_of([worse, *tried], ones).times == 2.0

@@ -122,6 +122,8 @@ def test_a_row_of_weight_two_counts_as_two_rows() -> None:
     asked = noisy(9, seed=5)[0]
     torch.testing.assert_close(one.predict(asked), other.predict(asked), rtol=1e-6, atol=1e-6)
     torch.testing.assert_close(one.standard_deviation(asked), other.standard_deviation(asked), rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(one.interval(asked), other.interval(asked), rtol=1e-6, atol=1e-6)
+    assert one.left_out_rmse == pytest.approx(float(other.left_out.square().mean().sqrt()))
 
 
 @pytest.mark.parametrize(("of_x", "of_y", "shift"), [(1e6, 1e9, 0.0), (1e-6, 1e-9, 0.0), (1.0, 1.0, 1e4)])
@@ -140,6 +142,16 @@ def test_ranks_are_those_of_any_monotone_change() -> None:
     weights = torch.ones(40, dtype=torch.float64)
     torch.testing.assert_close(Ranks.of(x, weights)(x), Ranks.of(x.exp(), weights)(x.exp()))
     assert float(Ranks.of(x, weights)(x).square().mean()) == pytest.approx(1.0, abs=0.01)
+
+
+def test_ties_have_their_middle_rank_and_between_two_values_it_is_interpolated() -> None:
+    """Three rows, the first of weight two: its rank is ¼, those of the others ⅝ and ⅞; a constant is in the middle."""
+    x = torch.tensor([[1.0, 5.0], [2.0, 5.0], [4.0, 5.0]], dtype=torch.float64)
+    ranks = Ranks.of(x, torch.tensor([2.0, 1.0, 1.0], dtype=torch.float64))
+    asked = torch.tensor([[0.0, 4.0], [1.0, 5.0], [2.0, 6.0], [3.0, 5.0], [9.0, 5.0]], dtype=torch.float64)
+    found = ranks(asked) / math.sqrt(12.0) + 0.5
+    assert found[:, 0].tolist() == pytest.approx([0.25, 0.25, 0.625, 0.75, 0.875])
+    assert found[:, 1].tolist() == pytest.approx([0.5] * 5)
 
 
 def test_error_bars_are_true() -> None:

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import geodescent as gd
-from geodescent.generalisation.posterior._folds import missed_in_folds
+from geodescent.generalisation.posterior._folds import missed_in_folds, missed_of
 from geodescent.generalisation.posterior._network import drawn_layers
 from geodescent.generalisation.posterior._rows import FittedRows
 
@@ -63,3 +63,15 @@ def test_a_saved_posterior_has_the_same_intervals(n_rows):
         assert torch.equal(again.reach(level), posterior.reach(level))
     with pytest.raises(gd.InputError, match=f"of {n_rows} rows says of 3 by how much they are missed"):
         type(posterior).from_tensors({**tensors, "rows.missed": torch.ones(3, 1, dtype=torch.float64)})
+
+
+def test_rows_of_weight_two_are_two_rows_of_the_other_folds():
+    torch.manual_seed(0)
+    X = torch.randn(40, 2, dtype=torch.float64)
+    y = X[:, :1] + 0.3 * torch.randn(40, 1, dtype=torch.float64)
+    fold, others, ones = torch.arange(32, 40), torch.arange(40) < 32, torch.ones(40, dtype=torch.float64)
+    weights = torch.where(torch.arange(40) < 16, 2.0, 1.0).double()
+    weighed = missed_of(FittedRows(X, y, weights, torch.arange(40), True), others, fold, drawn_layers(2, 0))
+    twice = FittedRows(*(torch.cat([a, a[:16]]) for a in (X, y, ones)), torch.arange(56), True)
+    repeated = missed_of(twice, torch.cat([others, others[:16]]), fold, drawn_layers(2, 0))
+    torch.testing.assert_close(weighed, repeated, rtol=1e-6, atol=1e-6)

@@ -98,6 +98,17 @@ def test_many_rows_are_conditioned_on_as_few_are(monkeypatch: pytest.MonkeyPatch
     assert len(iterated.picked) == 60
 
 
+def test_through_all_rows_what_is_left_out_varies_as_with_one_factor() -> None:
+    """Fewer rows than are picked: near is the covariance itself."""
+    rows, noise, numbers, y = setting(40)
+    network = drawn_layers(3, 0)
+    exact, iterated = (
+        Member.of(network, rows, y, noise, numbers),
+        Member.by_iteration(network, rows, y, noise, numbers, 0),
+    )
+    torch.testing.assert_close(iterated.left_out_variance, exact.left_out_variance, rtol=1e-4, atol=1e-5)
+
+
 def many(monkeypatch: pytest.MonkeyPatch, *, noise: float = 0.3) -> Posterior:
     """Of 500 rows where 200 are already many."""
     for file, name, value in (

@@ -11,7 +11,7 @@ import typer
 
 from geodescent._version import __version__
 from geodescent.app.fitted import INTERVAL_LEVEL
-from geodescent.app.report import INTERRUPTED, Answer, answering
+from geodescent.app.report import INTERRUPTED, NOTHING_SAVED, Answer, answering
 from geodescent.app.tables import DATA_SETS
 
 USAGE = 2  # Exit status of options that cannot be used, as shells have it.
@@ -65,7 +65,7 @@ DeviceOption = Annotated[str | None, typer.Option("--device", help="auto, cpu, c
 SeedOption = Annotated[int, typer.Option("--seed", min=0, max=2**32 - 1, help="Of the split and of the start.")]
 OutOption = Annotated[str | None, typer.Option("--out", metavar="DIR", help="The run's folder (default: runs/…).")]
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object last, all else on standard error.")]
-VerboseOption = Annotated[bool, typer.Option("--verbose", help="A line for each step.")]
+VerboseOption = Annotated[bool, typer.Option("--verbose", help="A line for each step, and the whole certificate.")]
 SecondsOption = Annotated[float | None, typer.Option("--max-seconds", min=0.0, help="Wall time of the fit.")]
 CostOption = Annotated[float | None, typer.Option("--target-cost", metavar="C", help="Stop at this cost (all digits).")]
 
@@ -203,7 +203,10 @@ def predict(
     run: Annotated[str, typer.Argument(metavar="RUN", help="The folder of a run.")],
     data: Annotated[str, typer.Argument(metavar="DATA", help="A table with the same columns, in any order.")],
     out: Annotated[
-        str | None, typer.Option("--out", metavar="FILE", help=".csv, .tsv or .parquet (default: DATA-predicted.csv).")
+        str | None,
+        typer.Option(
+            "--out", metavar="FILE", help="A .csv, .tsv or .parquet file (default: DATA-predicted.csv, or .tsv)."
+        ),
     ] = None,
     level: Annotated[
         float | None, typer.Option("--level", help=f"Share of new targets inside the intervals ({INTERVAL_LEVEL}).")
@@ -229,6 +232,9 @@ def main() -> None:
     """The console script; a usage error under --json is an object too."""
     try:
         status = app(standalone_mode=False)
+    except (typer.Abort, KeyboardInterrupt):  # before the command has begun to answer
+        Answer("--json" in sys.argv).fail(NOTHING_SAVED, INTERRUPTED)
+        status = INTERRUPTED
     except Exception as error:
         if not isinstance(error, USAGE_ERROR):
             raise

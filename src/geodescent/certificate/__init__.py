@@ -11,7 +11,7 @@ from geodescent.certificate._forecast import forecast_floor
 from geodescent.certificate._identifiable import Identifiability
 from geodescent.certificate._idle_units import idle_units
 from geodescent.certificate._margin import estimated_lipschitz
-from geodescent.certificate._noise import Noise, noise_at
+from geodescent.certificate._noise import Noise, has_samples_to_leave_out, noise_at, noise_learnt
 from geodescent.certificate._point import AT_ZERO, CRITICAL, Point
 from geodescent.certificate._spectrum import Spectrum, spectrum_of
 from geodescent.certificate._unknown import unknown_certificate
@@ -29,8 +29,10 @@ __all__ = [
     "certificate_of",
     "estimated_lipschitz",
     "forecast_floor",
+    "has_samples_to_leave_out",
     "idle_units",
     "noise_at",
+    "noise_learnt",
     "spectrum_of",
     "unknown_certificate",
 ]

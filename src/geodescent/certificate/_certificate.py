@@ -87,7 +87,7 @@ class Certificate:
     @property
     def _plain_words(self) -> tuple[str, str]:
         if self.noise is not None:
-            return self.noise.meaning, "Use the model as it is: a lower cost would be noise learnt by heart."
+            return self.noise.meaning, self.noise.advice
         return in_plain_words(
             cost=self.cost,
             rank=self.rank,

@@ -58,7 +58,8 @@ def network_of(weights: Sequence[tuple[Tensor, Tensor]], dtype: torch.dtype) -> 
 
 def linear(weight: Tensor, bias: Tensor, dtype: torch.dtype) -> nn.Linear:
     """A layer with these numbers."""
-    layer = nn.Linear(weight.shape[1], weight.shape[0], device=weight.device, dtype=dtype)
+    empty = nn.Linear(weight.shape[1], weight.shape[0], device="meta", dtype=dtype)
+    layer = empty.to_empty(device=weight.device)  # torch's own start would be drawn from the global random state
     with torch.no_grad():
         layer.weight.copy_(weight)
         layer.bias.copy_(bias)

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from geodescent._errors import InputError
+from geodescent._settings import SHARE_INSIDE
 from geodescent.linalg import svd
 
 Array = np.ndarray
@@ -82,9 +82,7 @@ class Statistics:
         """How many standard errors an interval of this level has to each side: Student's t, normal for known errors."""
         from scipy.special import ndtri, stdtrit
 
-        if not 0.0 < level < 1.0:
-            raise InputError(f"level is {level!r}: a share between 0 and 1 is needed, for example 0.95.")
-        tail = 0.5 * (1.0 + level)
+        tail = 0.5 * (1.0 + SHARE_INSIDE.such_as(0.95).of("level", level))
         if self.absolute:
             return float(ndtri(tail))
         return float(stdtrit(self.degrees, tail)) if self.degrees > 0 else math.inf

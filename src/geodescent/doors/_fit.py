@@ -14,6 +14,7 @@ from geodescent._memory import Account, accounting
 from geodescent._record import Callback, history_of
 from geodescent._settings import OneOf
 from geodescent._threads import suited_threads
+from geodescent.certificate import has_samples_to_leave_out
 from geodescent.descent import (
     Clock,
     Descent,
@@ -128,13 +129,15 @@ def fit(
             notes += said
         notes += target_notes(plan.problem, stopping.target_cost, state.floor)
         keeper, counts = Keeper(folder, state), Counter[str]()
-        begun_judged = state.step == 0 and state.records[0].validation_cost is not None
-        origin = state.theta.clone() if begun_judged else None
+        judged = state.records[0].validation_cost is not None
+        wanted = state.step == 0 and (judged or has_samples_to_leave_out(plan.problem))
+        origin = state.theta.clone() if wanted else None
         with as_ctrl_c(wanted=folder is not None), Progress(verbose, called, state.records[-1]) as progress:
             descent, said = _descended(plan, stopping, progress, keeper, counts)
         notes += said
     notes += [*keeper.notes(), *kept_notes(descent.state, stopping)]
-    certificate = on_demand(plan.problem, descent.state.best.theta, target_cost=target_cost, start=origin)
+    best = descent.state.best.theta
+    certificate = on_demand(plan.problem, best, target_cost=target_cost, start=origin, judged=judged)
     return _solution(plan, descent, counts, account, notes, certificate, begin)
 
 

@@ -75,7 +75,7 @@ def fit_posterior(
     _require_rows(inputs, targets)
     counts = inputs.new_ones(len(inputs)) if weights is None else _numbers(weights, "weights")
     kept = _kept(inputs, counts)
-    with within(max_seconds), one_thread_for_few(len(kept)):
+    with torch.inference_mode(False), within(max_seconds), one_thread_for_few(len(kept)):
         draw = drawn_layers if model is None else starts_of_own(_drawable(model))
         return posterior_of(
             inputs[kept], targets[kept], counts[kept], starts=starts, seed=seed, draw=draw, callback=callback

@@ -1,11 +1,13 @@
 """A result in six lines: what is known, notes, and what to do next."""
 
 import html
+import textwrap
 from collections.abc import Iterable, Mapping
 
 from geodescent._record import Result
 from geodescent.doors._on_demand import OnDemand
 
+WIDTH_OF_RESULTS = 80  # Of a terminal, which a printed result is wrapped to.
 GO_ON = "Call {call} again to go on from here"
 NEXT: dict[Result, str] = {
     Result.target_reached: "Nothing is left to fit. Judge the model on data that were not fitted.",
@@ -39,6 +41,19 @@ def lines_of(
         ("notes", notes or "none"),
         ("next", following),
     ]
+
+
+def text_of(rows: Iterable[tuple[str, str]], width: int) -> str:
+    """The lines for a terminal, what goes on below the beginning of its text.
+
+    Args:
+        width: of the names.
+    """
+    indent = " " * (width + 1)
+    wrapper = textwrap.TextWrapper(
+        WIDTH_OF_RESULTS, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
+    )
+    return "\n".join(wrapper.fill(f"{name:<{width}} {text}") for name, text in rows)
 
 
 def html_of(rows: Iterable[tuple[str, str]], picture: str) -> str:

@@ -1,6 +1,7 @@
 """The certificate of a finished run: computed when it is first wanted, at the solution, whatever has happened since."""
 
 import math
+import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
@@ -8,7 +9,7 @@ from dataclasses import replace
 from geodescent._deadline import within
 from geodescent._errors import InputError
 from geodescent._types import Theta
-from geodescent.certificate import Certificate, certificate_of, noise_at, unknown_certificate
+from geodescent.certificate import Certificate, certificate_of, noise_at, noise_learnt, unknown_certificate
 from geodescent.metric import Metric
 from geodescent.outputs import ModuleSnapshot, OfModule, Parametrised
 from geodescent.problem import Problem, rounding_floor, same_cost
@@ -38,9 +39,17 @@ class OnDemand:
         problem, theta: what is certified. Modes, buffers, fixed parameters and dtypes of the problem's modules are
             restored for it; where the cost at θ is another all the same, the certificate says so and holds nothing.
         make: the certificate of a problem at θ.
+        remark: a sentence for the printed result, made when that is printed; empty where there is none.
     """
 
-    def __init__(self, problem: Problem, theta: Theta, make: Callable[[Problem, Theta], Certificate]) -> None:
+    def __init__(
+        self,
+        problem: Problem,
+        theta: Theta,
+        make: Callable[[Problem, Theta], Certificate],
+        remark: Callable[[Problem, Theta], str] | None = None,
+    ) -> None:
+        self._remark, self._said = remark, ""
         self._made: Certificate | None = None
         self._in_part: Certificate | None = None
         self._problem: Problem | None = problem
@@ -80,13 +89,29 @@ class OnDemand:
         if self._made is None and self._problem is None:
             return "Not computed before the result was pickled.", UNMADE
         try:
-            known = self.get(max(LEAST_SECONDS, SHARE_OF_RUN * seconds))
+            begin, allowed = time.perf_counter(), max(LEAST_SECONDS, SHARE_OF_RUN * seconds)
+            known = self.get(allowed)
             if known.level == "not computed" and known.reason:
                 return f"{known.reason[0].upper()}{known.reason[1:]}", AGAIN
             missing = self._in_part is not None and self._made is None and known.reason
-            return known.meaning + (f" (In part: {known.reason})" if missing else ""), known.advice
+            said = [
+                known.meaning,
+                f"(In part: {known.reason})" if missing else "",
+                self._remarked(allowed + begin - time.perf_counter()),
+            ]
+            return " ".join(part for part in said if part), known.advice
         except Exception as error:  # whatever it is: the run is over, and its result must not be lost
             return f"No certificate: {_failed(error)}", AGAIN
+
+    def _remarked(self, seconds: float) -> str:
+        """The remark, made once, where there are seconds left for it; empty where there is none."""
+        if self._remark is not None and self._problem is not None and seconds > 0.5 * LEAST_SECONDS:
+            with within(seconds), ExitStack() as stack:
+                for snapshot in self._modules:
+                    stack.enter_context(snapshot.restored())
+                if _is_same(self._problem, self._theta, self._problem.cost(self._theta), self._cost):
+                    self._said, self._remark = self._remark(self._problem, self._theta), None
+        return self._said
 
     def _restored(self, problem: Problem) -> Certificate:
         """The certificate of the modules as they were, or why there is none."""
@@ -108,7 +133,8 @@ class OnDemand:
         return self
 
     def __getstate__(self) -> dict[str, object]:
-        return {"_made": self._made, "_problem": None, "_theta": None, "_make": None, "_cost": None, "_modules": []}
+        kept: dict[str, object] = {"_made": self._made, "_said": self._said, "_modules": []}
+        return kept | dict.fromkeys(("_in_part", "_problem", "_theta", "_make", "_remark", "_cost"))
 
 
 def on_demand(
@@ -119,11 +145,14 @@ def on_demand(
     metric: Metric | None = None,
     full_rank_so_far: bool | None = None,
     start: Theta | None = None,
+    judged: bool = False,
 ) -> OnDemand:
     """The certificate of a finished run; `metric` as in `certificate_of`.
 
     Args:
-        start: θ₀ of a fit that was judged by validation data: the certificate says what part of the cost is noise.
+        start: θ₀ of a fit; None where it is not known.
+        judged: by validation data: the certificate says what part of the cost is noise. Of other fits the printed
+            result has a sentence where the data look noisy.
     """
 
     def make(problem: Problem, theta: Theta) -> Certificate:
@@ -135,10 +164,12 @@ def on_demand(
             full_rank_so_far=full_rank_so_far,
             describe_point=True,
         )
-        noise = None if start is None else noise_at(problem, theta, start)
+        noise = noise_at(problem, theta, start) if judged and start is not None else None
         return certificate if noise is None else replace(certificate, noise=noise)
 
-    return OnDemand(problem, theta, make)
+    if judged or start is None:
+        return OnDemand(problem, theta, make)
+    return OnDemand(problem, theta, make, lambda problem, theta: noise_learnt(problem, theta, start))
 
 
 def _failed(error: Exception, reason: str = FAILED) -> str:

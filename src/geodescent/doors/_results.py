@@ -10,7 +10,7 @@ import numpy as np
 from geodescent._record import History, Result
 from geodescent._types import Theta
 from geodescent.certificate import Certificate
-from geodescent.doors._in_words import html_of, lines_of
+from geodescent.doors._in_words import html_of, lines_of, text_of
 from geodescent.doors._on_demand import OnDemand
 from geodescent.doors._plot import html_picture, plotted
 from geodescent.flow import Array
@@ -69,7 +69,7 @@ class Solution:
         return f"Solution({self.result.name}, cost={self.cost:.4g}, steps={self.steps}, seconds={self.seconds:.3g})"
 
     def __str__(self) -> str:
-        return "\n".join(f"{name:<8} {text}" for name, text in self._rows())
+        return text_of(self._rows(), 8)
 
     def _repr_html_(self) -> str:
         return html_of(self._rows(), html_picture(self._drawn))
@@ -89,7 +89,7 @@ class Solution:
         )
 
     def _rows(self) -> list[tuple[str, str]]:
-        """The six lines of a printed result: the name of each, and its text."""
+        """The six rows of a printed result: the name of each, and its text."""
         validation = self.history["validation_cost"]
         judged = (
             "" if bool(np.isnan(validation).all()) else f"; validation cost {np.nanmin(validation):.4g} at its least"
@@ -156,7 +156,7 @@ class Flow:
         return f"Flow({self.result.name}, time={self.time[-1]:.4g}, cost={self.cost[-1]:.4g}, {off})"
 
     def __str__(self) -> str:
-        return "\n".join(f"{name:<9} {text}" for name, text in self._rows())
+        return text_of(self._rows(), 9)
 
     def _repr_html_(self) -> str:
         return html_of(self._rows(), html_picture(self._drawn))
@@ -174,7 +174,7 @@ class Flow:
         return draw_flow(vars(self), floor=self.floor, title=self.result.value, y_label=COST, figure=figure)
 
     def _rows(self) -> list[tuple[str, str]]:
-        """The six lines of a printed flow: the name of each, and its text."""
+        """The six rows of a printed flow: the name of each, and its text."""
         return [
             ("cost", f"{self.cost0:.4g} → {self.cost[-1]:.4g} at τ = {self.time[-1]:.4g}; the law is {self.law}"),
             ("deviation", f"{self.max_relative_deviation:.1e} of the predicted cost at most"),

@@ -26,6 +26,7 @@ from geodescent.generalisation.posterior import (
     class_posterior_of,
     drawn_layers,
     posterior_of,
+    reach_of,
     starts_of_own,
 )
 
@@ -54,6 +55,7 @@ __all__ = [
     "modes_of_gram",
     "modes_of_rows",
     "posterior_of",
+    "reach_of",
     "split_off",
     "starts_of_own",
     "validation_cost",

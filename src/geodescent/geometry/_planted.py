@@ -97,10 +97,10 @@ def deep_relu(X: Tensor, n_outputs: int, depth: int, *, seed: int = 0) -> nn.Seq
     line = torch.randn(m, generator=generator, dtype=torch.float64, device="cpu").to(X)
     places = (X @ line).sort().values
     cuts = torch.cat([0.5 * (places[1:] + places[:-1]), places[-1:] + 1.0])[:depth]
-    layers: list[nn.Module] = [nn.Linear(m, 1), nn.ReLU()]
+    layers: list[nn.Module] = [nn.Linear(m, 1, device="meta"), nn.ReLU()]
     for _ in range(depth - 1):
-        layers += [nn.Linear(1, 1), nn.ReLU()]
-    net = nn.Sequential(*layers, nn.Linear(1, n_outputs)).to(X)
+        layers += [nn.Linear(1, 1, device="meta"), nn.ReLU()]
+    net = nn.Sequential(*layers, nn.Linear(1, n_outputs, device="meta")).to(X.dtype).to_empty(device=X.device)
     linear = [module for module in net if isinstance(module, nn.Linear)]
     with torch.no_grad():
         linear[0].weight[0], linear[0].bias[0] = line, -cuts[0]

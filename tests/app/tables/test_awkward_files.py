@@ -1,6 +1,7 @@
 """Files as people have them: each is read, encoded and accounted for in plain sentences."""
 
 import datetime
+import re
 import time
 from pathlib import Path
 
@@ -84,6 +85,36 @@ def test_semicolons_and_decimal_commas(tmp_path, columns):
 def test_separators_of_thousands(tmp_path, entries, delimiter, number):
     (tmp_path / "n.csv").write_text(f"a{delimiter}b\n{entries[0]}{delimiter}{entries[1]}\n")
     assert read_table(str(tmp_path / "n.csv")).frame["a"].to_list() == [number]
+
+
+@pytest.mark.parametrize("blank", [" ", "\u00a0", "\u2009", "\u202f", "'", "’"])
+@pytest.mark.parametrize(
+    ("entries", "delimiter", "expected"),
+    [
+        (["1 200,50", "950,00", "12 345 678,1"], ";", [1200.5, 950.0, 12345678.1]),
+        (["1 200,500", "950,500", "7"], "|", [1200.5, 950.5, 7.0]),  # a comma between thousands would be another blank
+        (['"1 200,500"', '"950,500"', "7"], ",", [1200.5, 950.5, 7.0]),
+        (["-1 200.5", "950.500", "1200"], ",", [-1200.5, 950.5, 1200.0]),
+        (["1 200 €", "950 €", "3 000 000 €"], ";", [1200, 950, 3000000]),
+        (["1 200", "NA", "950"], ";", [1200, None, 950]),
+    ],
+)
+def test_blanks_between_thousands(tmp_path, entries, delimiter, expected, blank):
+    """Where the whole column is of that form, and then it is said."""
+    rows = "".join(f"{entry}{delimiter}2\n" for entry in entries)
+    rows = re.sub(r"(?<=\d) (?=\d)", blank, rows)
+    (tmp_path / "n.csv").write_text(f"a{delimiter}b\n{rows}", encoding="utf-8")
+    raw = read_table(str(tmp_path / "n.csv"))
+    assert raw.frame["a"].to_list() == expected
+    assert "Blanks or apostrophes inside of numbers were taken for marks of thousands, in 'a'." in raw.how_read
+
+
+@pytest.mark.parametrize(
+    "entries", [["030 123", "040 555"], ["1 200", "12 34"], ["1 200", "a"], ["1 200,5", "1.300,5"]]
+)
+def test_other_text_with_blanks_stays_text(tmp_path, entries):
+    (tmp_path / "n.csv").write_text("a;b\n" + "".join(f"{entry};2\n" for entry in entries))
+    assert read_table(str(tmp_path / "n.csv")).frame["a"].to_list() == entries
 
 
 def test_quotes_around_delimiters_newlines_and_quotes(tmp_path, columns):
@@ -191,7 +222,8 @@ def test_missing_entries_are_filled_with_the_median_and_indicated(tmp_path, colu
     filled = np.where(np.isnan(values), np.nanmedian(values[train]), values)
     expected = (filled - filled[train].mean()) / filled[train].std()
     assert np.allclose(prepared.inputs[:, 0], expected, rtol=0.0, atol=1e-12)
-    assert "45 entries are missing, and filled: 'a' 15, 'b' 15, 'colour' 15." in said(prepared)
+    assert "30 entries are missing, and filled: 'a' 15, 'b' 15." in said(prepared)
+    assert "15 entries are missing, and taken as a value of its own: 'colour' 15." in said(prepared)
 
 
 def test_one_typing_error_among_many_numbers_is_a_missing_entry(tmp_path, columns):

@@ -223,3 +223,7 @@ def test_a_file_too_large_for_memory_is_not_read(tmp_path, suffix, monkeypatch):
 def test_a_split_without_two_sides_is_refused(tmp_path, size):
     (tmp_path / "good.csv").write_text("a,b,y\n" + ROWS)
     assert "test_size" in refusal(tmp_path / "good.csv", test_size=size)
+
+
+def test_a_class_that_looks_like_a_number_is_not_called_no_number():
+    assert "holds '0', which is the name of a class" in refusal("digits", task="regression")

@@ -138,7 +138,7 @@ def test_levels_are_one_hot_and_rare_ones_pooled():
     assert encoding.feature_names == ("c = blue", "c = green", "c = red", "c = (other)")
     encoded = encoding.apply(pl.DataFrame({"c": ["red", "teal", "ochre", None]}))
     assert encoded.inputs.tolist() == [[0, 0, 1, 0], [0, 0, 0, 1], [0, 0, 0, 1], [0, 0, 0, 0]]
-    assert "1 entry is missing, and filled: 'c' 1." in encoded.account
+    assert "1 entry is missing, and taken as a value of its own: 'c' 1." in encoded.account
     assert "1 entry is of levels that the training part does not show: 'c' 1." in encoded.account
 
 

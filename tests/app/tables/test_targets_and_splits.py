@@ -41,6 +41,8 @@ def test_every_known_set_has_its_real_samples(name, shape, classes):
     assert prepared.inputs.shape == shape and prepared.targets.shape == shape[:1]
     assert prepared.target == TargetColumn("target", DATA_SETS[name], classes)
     assert prepared.raw.image == (name == "digits")
+    chosen = next(sentence for sentence in prepared.account if sentence.startswith("Target:"))
+    assert ("as the data set comes with them" in chosen) is bool(classes) and "text" not in chosen
     assert np.abs(prepared.inputs).max() <= 10.0
 
 

@@ -1,7 +1,5 @@
 """What `geodescent fit | flow | certify` do, from a table to an answer."""
 
-import shlex
-import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,14 +9,15 @@ from geodescent._files import own_file
 from geodescent._memory import MB, highest_bytes
 from geodescent.app._entries import Entries
 from geodescent.app.commands._close import closed
+from geodescent.app.commands._interrupted import going_on, saying_what_is_kept
 from geodescent.app.commands._job import DataOptions, Job, NetworkAsked, ScaledTable
 from geodescent.app.commands._network import FlowOptions, NetworkOptions, fitted_network, followed_flow
 from geodescent.app.commands._opening import opened_table
 from geodescent.app.commands._outcome import FitOutcome
 from geodescent.app.commands._posterior import posterior_classes, posterior_regression
 from geodescent.app.commands._resumed import ended_before, is_begun, require_resumable
-from geodescent.app.commands._sentences import share, summed_up, told
-from geodescent.app.report import Answer
+from geodescent.app.commands._sentences import in_short_first, share, summed_up, told
+from geodescent.app.report import Answer, in_options
 from geodescent.app.runs import CERTIFICATE, CONFIG, RunFolder, load, named_folder, read_config, read_json
 from geodescent.app.tables import DATA_SETS
 
@@ -56,7 +55,7 @@ class FitOptions:
 def fit_table(asked: DataOptions, options: FitOptions, run: RunOptions, answer: Answer) -> Entries:
     """`geodescent fit`: the answer, a mapping for JSON."""
     job = _job("fit", asked, run, answer)
-    with job.folder.alone():
+    with job.folder.alone(), saying_what_is_kept(job.folder.path, resumable=True):
         if run.resume and is_begun(job):
             require_resumable(job, options.mode, options.network.network.choice(job.table), options.exact_only)
         ended = ended_before(job)
@@ -72,7 +71,7 @@ def fit_table(asked: DataOptions, options: FitOptions, run: RunOptions, answer: 
 def follow_flow(asked: DataOptions, options: FlowOptions, run: RunOptions, answer: Answer) -> Entries:
     """`geodescent flow`: the answer, a mapping for JSON."""
     job = _job("flow", asked, run, answer)
-    with job.folder.alone():
+    with job.folder.alone(), saying_what_is_kept(job.folder.path, resumable=False):
         return _finished(job, followed_flow(job, options))
 
 
@@ -82,7 +81,7 @@ def certify_table(asked: DataOptions, network: NetworkAsked, target_cost: float 
     if asked.data not in DATA_SETS and Path(asked.data).is_dir():
         run = load(asked.data)
         found = read_json(run.path, CERTIFICATE)
-        answer.say(str(found.pop("words", "There is no certificate in words.")))
+        answer.say(in_short_first(str(found.pop("words", "There is no certificate in words."))))
         folder: str | None = str(run.path)
     else:
         table = opened_table(asked, answer)
@@ -90,7 +89,7 @@ def certify_table(asked: DataOptions, network: NetworkAsked, target_cost: float 
         data = ScaledTable.of(table, choice)
         model = choice.network(data.X.shape[1], data.y.shape[1], asked.seed).to(choice.device)
         certificate = doors.certify(model, data.X, data.y, target_cost=target_cost)
-        answer.say(f"\n{certificate}")
+        answer.say(f"\n{in_short_first(in_options(str(certificate)))}")
         found, folder = certificate.as_dict(), None
     return {
         "certificate": dict(found),
@@ -158,9 +157,7 @@ def _finished(job: Job, outcome: FitOutcome) -> Entries:
     content = closed(job, outcome)
     job.answer.say("\n" + summed_up(job, outcome, content))
     if outcome.result == "interrupted" and job.command == "fit":
-        words = [word for word in sys.argv[1:] if word != "--resume"]
-        where = [] if "--out" in words else ["--out", str(job.folder.path)]
-        job.answer.say(f"\nTo go on from here: {shlex.join(['geodescent', *words, *where, '--resume'])}")
+        job.answer.say(f"\nTo go on from here: {going_on(job.folder.path)}")
     return content
 
 

@@ -17,10 +17,12 @@ from geodescent._record import History, StepRecord
 from geodescent.app._entries import Entries
 from geodescent.app.commands._job import Job, NetworkAsked, ScaledTable
 from geodescent.app.commands._outcome import Certified, FitOutcome, Path
+from geodescent.app.commands._sentences import suited
 from geodescent.app.fitted import FittedNetwork
-from geodescent.app.report import ProgressBar, draw_fit, draw_flow, numeral
+from geodescent.app.report import ProgressBar, draw_fit, draw_flow, in_options, numeral
 from geodescent.app.runs import STATE_FOLDER, Config
 from geodescent.app.tables import PreparedTable
+from geodescent.certificate import Certificate
 from geodescent.generalisation import FEWEST, ChosenStart
 from geodescent.outputs import SampleMap
 from geodescent.theory import stopping_time
@@ -115,7 +117,7 @@ def fitted_network(job: Job, options: NetworkOptions) -> FitOutcome:
     start = Start.of(job, options.network, options.as_dict(), suited=options.start == "data")
     target_cost = options.target_of(job.table)
     if start.chosen is not None:
-        job.answer.say(f"\n{start.chosen}")
+        job.answer.say(f"\n{start.chosen if job.verbose else suited(start.chosen)}")
     by_validation = _by_validation(options.stop, start)
     theta, recorder = SampleMap(start.network, start.data.X).theta.clone(), Recorder(job, start.config)
     with ProgressBar("C_lin", target_cost, verbose=job.verbose) as bar:
@@ -242,10 +244,15 @@ def _outcome(
         facts={**facts, "seconds": seconds},
         rows=(("cost", shown), *rows, ("steps", f"{facts['steps']} in {seconds:.1f} s")),
         path=path,
-        certified=lambda: Certified(str(ended.certificate), ended.certificate.as_dict()),
+        certified=lambda: _certified(ended.certificate),
         story=_story(start, facts),
-        notes=tuple(notes),
+        notes=tuple(in_options(str(note)) for note in notes),
     )
+
+
+def _certified(certificate: Certificate) -> Certified:
+    short = in_options(f"In short: {certificate.meaning} {certificate.advice}")
+    return Certified(in_options(str(certificate)), certificate.as_dict(), short=short)
 
 
 def _story(start: Start, facts: Entries) -> str:
@@ -268,8 +275,8 @@ def _by_validation(stop: str, start: Start) -> bool:
         return False
     share = f"{chosen.cost_left_out / chosen.cost_of_mean:.0%}"
     start.job.answer.say(
-        f"\nstop: by the cost of a fifth of the training samples, drawn for validation: {share} of the\n"
-        "targets' variance cannot be predicted, as with noise. --stop cost fits to the end."
+        f"\nstop: by the cost of a fifth of the training samples, drawn for validation: {share} of the targets' "
+        "variance cannot be predicted, as with noise. --stop cost fits to the end."
     )
     return True
 

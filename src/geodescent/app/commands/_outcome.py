@@ -17,14 +17,16 @@ class Certified:
     """What is known at the end.
 
     Attributes:
-        words: lines for people.
+        words: lines for people, of which those of an exact fit are technical.
         entries: the same for JSON.
         heading: above the words.
+        short: what the lines mean, in plain words; empty where they are plain themselves.
     """
 
     words: str
     entries: Entries
     heading: str = "certificate at the end"
+    short: str = ""
 
 
 @dataclass(frozen=True)

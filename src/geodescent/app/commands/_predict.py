@@ -1,7 +1,6 @@
 """`geodescent predict`: a table back, with what a run says of its rows."""
 
 import os
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,18 +13,13 @@ from geodescent._files import put_whole
 from geodescent.app._entries import Entries
 from geodescent.app._scores import measured_beside
 from geodescent.app.commands._sentences import told
+from geodescent.app.commands._written import PLAIN_FORMS, WRITTEN_KINDS, write_table
 from geodescent.app.fitted import INTERVAL_LEVEL, Predicted, Rows
 from geodescent.app.report import Answer, metrics_of
 from geodescent.app.runs import Run, digest_of, load
 from geodescent.app.tables import RawTable, counted, read_table, shown
 
 SHOWN_ROWS = 5  # That are printed: enough to see what the columns hold.
-WRITERS: dict[str, Callable[[pl.DataFrame, Path], None]] = {
-    ".csv": lambda frame, path: frame.write_csv(path),
-    ".tsv": lambda frame, path: frame.write_csv(path, separator="\t"),
-    ".parquet": lambda frame, path: frame.write_parquet(path),
-}
-"""Suffix → what writes a file of that kind."""
 
 
 def predicted_table(run_folder: str, data: str, out: str | None, level: float | None, answer: Answer) -> Entries:
@@ -51,7 +45,7 @@ def predicted_table(run_folder: str, data: str, out: str | None, level: float | 
     measured = _measured(run, raw, encoded.inputs)
     table = with_predictions(raw.frame, run, predicted)
     try:
-        put_whole(path, lambda draft: WRITERS[path.suffix.lower()](table, draft))
+        put_whole(path, lambda draft: write_table(table, raw, path.suffix.lower(), draft))
     except (OSError, pl.exceptions.PolarsError) as error:
         raise InputError(f"{path} could not be written ({error}): choose another file with --out.") from error
     rows = measured_beside(predicted.at(measured.rows), measured.targets[measured.rows])
@@ -100,9 +94,9 @@ def with_predictions(frame: pl.DataFrame, run: Run, predicted: Predicted) -> pl.
 
 def _free_path(out: str | None, name: str) -> Path:
     """Where the table is written to, which nothing is lost by."""
-    path = Path(out) if out is not None else Path(f"{Path(name).stem}-predicted.csv")
-    if path.suffix.lower() not in WRITERS:
-        raise InputError(f"{path} is of no kind that is written: choose --out FILE with {', '.join(WRITERS)}.")
+    path = Path(out) if out is not None else Path(f"{Path(name).stem}-predicted{_suffix_like(name)}")
+    if path.suffix.lower() not in WRITTEN_KINDS:
+        raise InputError(f"{path} is of no kind that is written: choose --out FILE with {', '.join(WRITTEN_KINDS)}.")
     if os.path.lexists(path):
         raise InputError(f"{path} is there already: remove it, or choose another file with --out.")
     if not path.parent.is_dir():
@@ -110,6 +104,12 @@ def _free_path(out: str | None, name: str) -> Path:
             f"There is no folder {path.parent} for {path.name}: make it, or choose another file with --out."
         )
     return path
+
+
+def _suffix_like(name: str) -> str:
+    """Of a table that is written where nobody names a file: of text as it was read, else .csv."""
+    suffix = Path(name).suffix.lower()
+    return suffix if suffix in PLAIN_FORMS else ".csv"
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from geodescent.app.commands._job import Job
 from geodescent.app.commands._outcome import FitOutcome
 from geodescent.app.fitted import Predicted
 from geodescent.app.report import Comparison, percent, summary
+from geodescent.generalisation import ChosenStart
 
 NAMES_OF_METRICS = {
     "rmse": "rmse {:.4g}",
@@ -43,24 +44,25 @@ def share(value: float) -> str:
 def verdict(comparisons: tuple[Comparison, ...], predicted: Predicted, n: int) -> str:
     """How the run compares with the baselines on n test rows, in a sentence.
 
-    A difference of less than two standard errors is called none.
+    Two that differ by less than two standard errors are said not to be told apart, which is not to be equal.
     """
     if not comparisons:
         return "There are no plain methods to compare with."
     if n < 2:
         return "One test row is too few to compare the run with plain methods."
     error = "rmse" if predicted.probabilities is None else "log loss"
-    best = max(comparisons, key=lambda one: one.difference)
-    name, apart = _with_article(best), f"{abs(best.difference):.3g} ± {best.standard_error:.2g}"
-    if best.difference > STANDARD_ERRORS_APART * best.standard_error:
-        return f"Worse than {name} on the test rows: its {error} is lower by {apart}. Use it instead."
+    better_ones = [one for one in comparisons if one.difference > STANDARD_ERRORS_APART * one.standard_error]
+    best = max(better_ones or comparisons, key=lambda one: one.difference)
+    name, side = _with_article(best), "lower" if best.difference > 0.0 else "higher"
+    apart = f"its {error} is {side} by {abs(best.difference):.3g}, with a standard error of {best.standard_error:.2g}"
+    if better_ones:
+        return f"Worse than {name} on the test rows: {apart}. Use it instead."
     beaten = [one for one in comparisons if one.difference < -STANDARD_ERRORS_APART * one.standard_error]
     better = f"better than {_joined([_with_article(one) for one in beaten])}"
     if best in beaten:
-        return f"On the test rows {better}; {name} is closest, its {error} higher by {apart}."
-    side = "lower" if best.difference > 0.0 else "higher"
-    equal = f"On the test rows as good as {name} (its {error} is {side} by {apart}, which {n} rows cannot tell apart)"
-    return f"{equal}, and {better}." if beaten else f"{equal}."
+        return f"On the test rows {better}; of {name}, which comes closest, {apart.removeprefix('its ')}."
+    unknown = f"The run cannot be told from {name} by {n} test rows: {apart}"
+    return f"{unknown}. It is {better}." if beaten else f"{unknown}."
 
 
 def _with_article(baseline: Comparison) -> str:
@@ -85,4 +87,25 @@ def summed_up(job: Job, outcome: FitOutcome, content: Entries) -> str:
     rows.append(("run", str(job.folder.path)))
     if content["report"]:
         rows.append(("report", content["report"]))
-    return f"{summary(rows)}\n\n{certified.heading}\n{certified.words}\n\n{content['verdict']}"
+    plain = certified.short and f"{certified.short} --verbose and the report show the certificate."
+    whole = f"{certified.heading}\n{certified.words}"
+    known = f"{certified.short}\n\n{whole}" if plain and job.verbose else plain or whole
+    return f"{summary(rows)}\n\n{known}\n\n{content['verdict']}"
+
+
+def suited(start: ChosenStart) -> str:
+    """What the start of a network was suited to, in plain words."""
+    units = "The units of the data were taken into account first. " if start.units.changed else ""
+    if start.reason is not None:
+        return f"{units}The network starts as it is, since {start.reason}"
+    if start.gain == 1.0:
+        return (
+            f"{units}The network starts as it is: no other scale of its first layer is clearly better on rows left out."
+        )
+    return f"{units}The first layer starts {start.gain:g} times as large: rows left out are predicted better by that."
+
+
+def in_short_first(words: str) -> str:
+    """The lines of a certificate with their meaning, which is the last of them, before all others."""
+    rows, found, meaning = words.rpartition("\nin short")
+    return f"In short: {' '.join(meaning.split())}\n\n{rows}" if found else words

@@ -1,7 +1,6 @@
 """A network fitted to the data themselves, with what rows left out say of its errors."""
 
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -14,7 +13,7 @@ from geodescent._types import Theta
 from geodescent.app._entries import Entries
 from geodescent.app.fitted._predicted import CALIBRATION, INTERVAL_LEVEL, WEIGHTS, Mode, Predicted, Rows
 from geodescent.app.fitted._scaling import Scaling
-from geodescent.generalisation import Calibration, left_out_outputs
+from geodescent.generalisation import Calibration, left_out_outputs, reach_of
 from geodescent.outputs import SampleMap
 
 ROWS_OF_A_CALL = 10_000  # Rows that the network is called on at once.
@@ -85,7 +84,8 @@ class FittedNetwork:
         mean = self.scaled.targets.invert(outputs.numpy())[:, 0]
         if self.left_out is None:
             return Predicted(mean, level=level)
-        reach = self.missed[min(math.ceil(level * (len(self.missed) + 1)), len(self.missed)) - 1]
+        missed = torch.from_numpy(self.missed)
+        reach = float(reach_of(missed[:, None], torch.ones_like(missed), level))
         return Predicted(mean, np.full(len(mean), self.left_out), mean - reach, mean + reach, level=level)
 
     def outputs(self, inputs: Rows) -> Tensor:

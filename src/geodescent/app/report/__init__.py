@@ -2,10 +2,11 @@
 a run. Every text of the page may come from a foreign file: it is escaped where it is shown.
 """
 
-from geodescent.app.report._answer import COLUMNS, INTERRUPTED, Answer, answering, summary
+from geodescent.app.report._answer import COLUMNS, INTERRUPTED, NOTHING_SAVED, Answer, answering, summary
 from geodescent.app.report._facts import Comparison, ReportFacts, TestRows
 from geodescent.app.report._markup import numeral, percent
 from geodescent.app.report._metrics import error_of, metrics_of, row_errors
+from geodescent.app.report._options import in_options
 from geodescent.app.report._page import page
 from geodescent.app.report._progress import ProgressBar
 from geodescent.pictures import BLUE, FAINT, GREEN, INK, ORANGE, draw_evidence, draw_fit, draw_flow, png
@@ -17,6 +18,7 @@ __all__ = [
     "GREEN",
     "INK",
     "INTERRUPTED",
+    "NOTHING_SAVED",
     "ORANGE",
     "Answer",
     "Comparison",
@@ -28,6 +30,7 @@ __all__ = [
     "draw_fit",
     "draw_flow",
     "error_of",
+    "in_options",
     "metrics_of",
     "numeral",
     "page",

@@ -1,5 +1,6 @@
 """What the command says: sentences for people, and one object for programs."""
 
+import logging
 import textwrap
 import traceback
 from collections.abc import Iterable, Iterator, Mapping
@@ -8,10 +9,12 @@ from dataclasses import dataclass
 
 import typer
 
+from geodescent.app.report._options import in_options
 from geodescent.app.runs import strict_json
 
 COLUMNS = 80  # Of a terminal, which the rows are wrapped to.
 INTERRUPTED = 130  # Exit status: 128 and the number of SIGINT, as shells have it.
+NOTHING_SAVED = "interrupted: nothing had been saved. The same command begins again."
 INDENT = 24  # Columns that the name of a row takes.
 
 
@@ -45,19 +48,24 @@ class Answer:
 
 @contextmanager
 def answering(as_json: bool) -> Iterator[Answer]:
-    """What the command answers, also to whatever goes wrong inside the block; SIGTERM is as Ctrl-C there."""
+    """What the command answers, also to whatever goes wrong inside the block; SIGTERM is as Ctrl-C there.
+
+    An interrupt may bring a sentence on what is kept. What the library warns of is among the notes of the answer, so
+    that it is not written to standard error as well.
+    """
     from geodescent import doors
 
     answer = Answer(as_json)
+    logging.getLogger("geodescent").addHandler(logging.NullHandler())
     try:
         with doors.as_ctrl_c():
             yield answer
     except (typer.Exit, typer.BadParameter):
         raise
     except (ValueError, OSError) as error:
-        raise answer.fail(str(error), 1) from error
+        raise answer.fail(in_options(str(error)), 1) from error
     except KeyboardInterrupt as interrupt:
-        raise answer.fail("interrupted", INTERRUPTED) from interrupt
+        raise answer.fail(str(interrupt) or NOTHING_SAVED, INTERRUPTED) from interrupt
     except Exception as error:
         traceback.print_exc()
         raise answer.fail(f"{type(error).__name__}: {error} (this should not happen: please report it)", 1) from error

@@ -158,8 +158,8 @@ def _mark_kept(axes: "Axes", x: float, y: float) -> None:
     axes.plot([x], [y], "D", color=ORANGE, markersize=6.5, markeredgecolor="white", zorder=3)
     low, high = axes.get_xlim()
     left = x > 0.5 * (low + high)
-    shift = (-7, 7) if left else (7, 7)
-    behind = {"facecolor": "white", "edgecolor": "none", "pad": 0.6}  # a steep curve would cross the letters
+    shift = (-7, 12) if left else (7, 12)
+    behind = {"facecolor": "white", "edgecolor": "none", "pad": 0.6, "alpha": 0.7}  # the curve is seen through it
     axes.annotate(
         f"kept: {numeral(y)}",
         (x, y),

@@ -103,15 +103,17 @@ def _of_predictions(facts: ReportFacts) -> list[str]:
 
 
 def _importance(facts: ReportFacts) -> str:
-    title = "Which inputs matter"
+    title = "Along which inputs the prediction bends"
     if not facts.importance:
         return _section(title, "<p>This run fits no scales of its inputs, so nothing is known about them here.</p>")
     words = (
         "<p>Every input is first divided by its standard deviation, so that all are compared in the same unit. The "
         "fit then finds a scale s for each. A large s means that the prediction bends along this input: its slope "
-        "changes from one value to the next. An s near zero means that the input enters only as a straight line or by "
-        "steps; it may still matter a lot, in this simple way. Inputs that tell the same thing share the scale, and "
-        "none of this says what causes what.</p>"
+        "changes from one value to the next. An s near zero means that the input enters only as a straight line or by"
+        " steps; it may still matter a lot, in this simple way. An input of two values, such as a yes or no, has no "
+        "bend of its own, and its place in the picture is no rank of importance: its s tells how much what the other "
+        "inputs do differs between the two. Inputs that tell the same thing share the scale, and none of this says "
+        "what causes what.</p>"
     )
     return _section(title, words, importance_picture(facts.importance))
 

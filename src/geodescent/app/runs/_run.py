@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from geodescent._errors import InputError
+from geodescent._settings import SHARE_INSIDE
 from geodescent.app._entries import Entries
 from geodescent.app.fitted import INTERVAL_LEVEL, Fitted, FittedNetwork, Predicted, Rows
 from geodescent.app.runs._as_frame import AnyTable, as_frame
@@ -85,8 +86,7 @@ class Run:
 
     def predicted(self, table: AnyTable, level: float = INTERVAL_LEVEL) -> Predicted:
         """All that is said of the rows of a table."""
-        if not 0.0 < level < 1.0:
-            raise InputError(f"level = {level}: a share between 0 and 1 is needed, such as level=0.9.")
+        level = SHARE_INSIDE.of("level", level)
         return self.fitted.predicted(self.inputs(table), level)
 
     def inputs(self, table: AnyTable) -> Rows:

@@ -134,6 +134,7 @@ class Encoding:
         said = [
             self._counts([c.infinite for c in columns], n, "infinite or beyond 1e100, and counted as missing"),
             self._counts([c.missing for c in columns], n, "missing, and filled"),
+            self._counts([c.marked for c in columns], n, "missing, and taken as a value of its own"),
             self._counts(
                 [c.far for c in columns],
                 ("number", "numbers"),

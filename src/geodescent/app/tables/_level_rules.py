@@ -61,7 +61,7 @@ class CategoryRule(ColumnRule):
         return shown(told, 120) + names + ("; missing ones marked" if self.missing else "")
 
     def encode(self, column: pl.Series) -> EncodedColumn:
-        """One-hot. An unseen level counts as a pooled one; where none are pooled, as no level."""
+        """One-hot. An unseen level counts as a pooled one; where none are pooled, as no level, like a missing one."""
         texts, absent, n = spelled(column), gaps_of(column), len(self._groups)
         numbers = {level: j for j, level in enumerate(self.levels)} | dict.fromkeys(self.pooled, len(self.levels))
         codes = texts.replace_strict(numbers, default=-1, return_dtype=pl.Int64).fill_null(-1).to_numpy()
@@ -69,9 +69,8 @@ class CategoryRule(ColumnRule):
         codes = np.where(unseen & bool(self.pooled), len(self.levels), codes)
         one_hot = np.vstack([np.eye(n), np.full(n, 0.5 if n == 2 else 0.0)])[codes]
         values = one_hot[:, 1:] if n == 2 else one_hot
-        return EncodedColumn(
-            with_indicator(values, absent, self.missing), int(absent.sum()), unseen=int(np.count_nonzero(unseen))
-        )
+        n_absent, n_unseen = int(absent.sum()), int(np.count_nonzero(unseen))
+        return EncodedColumn(with_indicator(values, absent, self.missing), marked=n_absent, unseen=n_unseen)
 
     @property
     def _groups(self) -> tuple[str, ...]:

@@ -24,6 +24,7 @@ class EncodedColumn:
     Attributes:
         values: finite.
         missing: entries that were filled.
+        marked: missing entries that are not filled, but taken as a value of their own.
         infinite: of these, numbers that are infinite or beyond 1e100.
         far: numbers that were moved to a limit.
         unseen: levels that the training part did not hold.
@@ -31,6 +32,7 @@ class EncodedColumn:
 
     values: Numbers
     missing: int = 0
+    marked: int = 0
     infinite: int = 0
     far: int = 0
     unseen: int = 0
@@ -98,7 +100,9 @@ class NumberRule(ColumnRule):
         values, infinite = numbers_of(column)
         scaled, far = self.standard.apply(values)
         absent = np.isnan(values)
-        return EncodedColumn(with_indicator(scaled, absent, self.missing), int(absent.sum()), infinite, far)
+        return EncodedColumn(
+            with_indicator(scaled, absent, self.missing), int(absent.sum()), infinite=infinite, far=far
+        )
 
     @staticmethod
     def from_dict(entries: Entries) -> "NumberRule":
@@ -143,7 +147,7 @@ class BooleanRule(ColumnRule):
         """0 and 1; an answer that is neither counts as unseen and is filled."""
         if not self.answers:
             absent = gaps_of(column)
-            return EncodedColumn(absent[:, None].astype(np.float64), int(absent.sum()))
+            return EncodedColumn(absent[:, None].astype(np.float64), marked=int(absent.sum()))
         truth = truth_of(column)
         absent, unknown = gaps_of(column), truth.is_null().to_numpy()
         values = as_reals(truth.fill_null(self.fill)).to_numpy()
@@ -234,7 +238,7 @@ def gaps_of(column: pl.Series) -> NDArray[np.bool_]:
 
 def with_indicator(values: Numbers, absent: NDArray[np.bool_], indicated: bool) -> Numbers:
     """Features `(n, k)`: the values `(n,)` or `(n, k)`, and beside them whether the entry is missing."""
-    columns = values.reshape(len(values), -1)
+    columns = values[:, None] if values.ndim == 1 else values
     return np.column_stack([columns, absent]) if indicated else columns
 
 

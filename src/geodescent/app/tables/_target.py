@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from geodescent._errors import InputError
 from geodescent.app.tables._entries import require_keys, text_of, texts_of
 from geodescent.app.tables._rules import gaps_of, numbers_of
-from geodescent.app.tables._series import spelled
+from geodescent.app.tables._series import as_reals, as_texts, spelled
 from geodescent.app.tables._shown import closest, counted, listed, quoted, shown
-from geodescent.app.tables.reading import RawTable, Task
+from geodescent.app.tables.reading import DATA_SETS, RawTable, Task
 
 MOST_CLASSES = 100  # Of more classes each has too few rows to be learnt, and the column is most likely no class.
 FEW_INTEGERS = 10  # Different whole numbers up to which a target is taken for classes.
@@ -93,7 +93,8 @@ def choose_target(
     if not len(given):
         raise InputError(f"The target {quoted(column.name)} has no entry at all: name another one with --target.")
     chosen: Task = _task(given) if task == "auto" else task
-    why = f"{_why(given, chosen)} (--task)" if task == "auto" else "as --task says"
+    of_set = raw.name in DATA_SETS and column.name == raw.target
+    why = f"{_why(given, chosen, of_set=of_set)} (--task)" if task == "auto" else "as --task says"
     where = "the last column" if name is None and column.name == raw.frame.columns[-1] else "a column of the table"
     if chosen == "regression":
         _require_numbers(given)
@@ -129,8 +130,10 @@ def _task(given: pl.Series) -> Task:
     return "classification" if given.dtype.is_integer() and few else "regression"
 
 
-def _why(given: pl.Series, task: Task) -> str:
-    """The reason of the choice, as a clause."""
+def _why(given: pl.Series, task: Task, *, of_set: bool) -> str:
+    """The reason of the choice, as a clause; the classes of a known data set are its own, whatever their names."""
+    if of_set and task == "classification":
+        return "the data set comes with them"
     if given.dtype == pl.Boolean:
         return "it holds true and false"
     if given.dtype == pl.String:
@@ -143,8 +146,9 @@ def _why(given: pl.Series, task: Task) -> str:
 def _require_numbers(given: pl.Series) -> None:
     """Raises InputError where a regression has no numbers, or one number alone."""
     if not given.dtype.is_numeric():
+        kind = "no number" if as_reals(as_texts(given))[0] is None else "the name of a class"
         raise InputError(
-            f"The target {quoted(given.name)} holds {quoted(str(given[0]))}, which is no number: a regression needs "
+            f"The target {quoted(given.name)} holds {quoted(str(given[0]))}, which is {kind}: a regression needs "
             "numbers. Take --task classification, or name another column with --target."
         )
     if given.n_unique() == 1:

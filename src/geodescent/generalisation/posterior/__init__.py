@@ -10,6 +10,7 @@ from geodescent.generalisation.posterior._network import drawn_layers
 from geodescent.generalisation.posterior._numbers import PriorNumbers
 from geodescent.generalisation.posterior._own_models import OwnModel, starts_of_own
 from geodescent.generalisation.posterior._posterior import Posterior
+from geodescent.generalisation.posterior._reach import reach_of
 from geodescent.generalisation.posterior._tuning import TuningRecord
 from geodescent.generalisation.posterior.classes import Calibration, ClassPosterior, class_posterior_of
 
@@ -24,5 +25,6 @@ __all__ = [
     "class_posterior_of",
     "drawn_layers",
     "posterior_of",
+    "reach_of",
     "starts_of_own",
 ]

@@ -14,7 +14,7 @@ from geodescent.generalisation.posterior._iterated import INDUCING
 from geodescent.generalisation.posterior._member import Member
 from geodescent.generalisation.posterior._network import drawn_layers
 from geodescent.generalisation.posterior._numbers import PriorNumbers
-from geodescent.generalisation.posterior._posterior import MOST_FACTORED, MOST_ROWS, Posterior
+from geodescent.generalisation.posterior._posterior import MOST_FACTORED, MOST_ROWS, NOISE_FREE, Posterior
 from geodescent.generalisation.posterior._ranks import Ranks
 from geodescent.generalisation.posterior._rows import FittedRows, drawn_rows, merged
 from geodescent.generalisation.posterior._scaling import Standardised
@@ -53,8 +53,8 @@ def posterior_of(
     inputs, targets = Standardised.of(x, weights), Standardised.of(table, weights)
     rows = FittedRows(inputs(x), targets(table), weights, places, y.dim() == 1)
     part, first = drawn_rows(len(x), TUNED_ON, generator), draw(x.shape[1], seed)
-    found = Evidence(first, rows.x[part], rows.y[part], weights[part]).tuned(tuning)
-    alone, numbers = (PriorNumbers.of(logarithms, x.shape[1]) for logarithms in found)
+    tuned = Evidence(first, rows.x[part], rows.y[part], weights[part]).tuned(tuning)
+    alone, numbers = (PriorNumbers.of(logarithms, x.shape[1]) for logarithms in tuned)
     ranks, affordable = Ranks.of(rows.x, weights), starts_of(len(x), starts, notes)
     members = [_member(first, rows, ranks, numbers, seed)]
     for start in range(1, affordable):
@@ -63,7 +63,13 @@ def posterior_of(
             break
         members.append(_member(draw(x.shape[1], seed + start), rows, ranks, numbers, seed))
     missed = missed_in_folds(rows, draw, seed)
-    return Posterior(numbers, alone, members, inputs, targets, ranks, rows, notes, tuning.records, missed)
+    found = Posterior(numbers, alone, members, inputs, targets, ranks, rows, notes, tuning.records, missed)
+    if found.noise <= NOISE_FREE and not found.is_noise_free and float(weights.mean()) > 1.0:
+        notes.append(
+            f"No noise was found, since rows count {float(weights.mean()):.3g} times on average and exact repetitions "
+            "have none, but rows left out are missed: divide weights by the largest of them, and give each row once."
+        )
+    return found
 
 
 def most_rows(n_rows: int) -> int:

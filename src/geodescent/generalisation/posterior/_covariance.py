@@ -30,8 +30,9 @@ class PriorRows:
     @classmethod
     def of(cls, network: nn.Module, x: Tensor, ranks: Tensor, numbers: PriorNumbers) -> "PriorRows":
         """Cost: a forward and a backward pass of the network."""
-        scaled = (x * numbers.scales).requires_grad_()
-        return cls(x, ranks, scaled, linear_columns(network, scaled))
+        with torch.inference_mode(False):
+            scaled = (x * numbers.scales).requires_grad_()
+            return cls(x, ranks, scaled, linear_columns(network, scaled))
 
     def detached(self) -> "PriorRows":
         """The same without the graph, to be kept."""

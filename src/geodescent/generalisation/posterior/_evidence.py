@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from geodescent._types import Gram
 from geodescent.generalisation.posterior._covariance import PriorRows, covariance, step_covariance
+from geodescent.generalisation.posterior._linear_part import unexplained
 from geodescent.generalisation.posterior._network import linear_layers
 from geodescent.generalisation.posterior._numbers import FIRST_STEPS, LEAST_NOISE, Beliefs, PriorNumbers
 from geodescent.generalisation.posterior._ranks import Ranks
@@ -35,10 +36,11 @@ class Evidence:
     y: Tensor
     weights: Tensor
 
-    @property
+    @cached_property
     def beliefs(self) -> Beliefs:
         """About the logarithms."""
-        return Beliefs.of(self.x.shape[1], len(linear_layers(self.network)))
+        left = unexplained(self.x, self.y, self.weights)
+        return Beliefs.of(self.x.shape[1], len(linear_layers(self.network)), left)
 
     def __call__(self, logarithms: Tensor, *, steps: bool = True) -> tuple[float, Tensor] | None:
         """The value, and its derivative by the logarithms; None where the covariance is singular to rounding.

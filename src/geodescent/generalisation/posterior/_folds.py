@@ -38,11 +38,11 @@ def missed_in_folds(rows: FittedRows, draw: Callable[[int, int], nn.Module], see
             return None
         others = torch.ones(n_rows, dtype=torch.bool, device="cpu")
         others[fold] = False
-        missed[fold] = _missed(rows, others, fold, draw(d, seed))
+        missed[fold] = missed_of(rows, others, fold, draw(d, seed))
     return missed
 
 
-def _missed(rows: FittedRows, others: Tensor, fold: Tensor, network: nn.Module) -> Tensor:
+def missed_of(rows: FittedRows, others: Tensor, fold: Tensor, network: nn.Module) -> Tensor:
     """Of the rows of a fold, (n, Q)."""
     x, y, weights = rows.x[others], rows.y[others], rows.weights[others]
     _, logarithms = Evidence(network, x, y, weights).tuned(Tuning(), share=SHARE_OF_ITERATIONS)

@@ -44,6 +44,10 @@ class Member:
     left_out_variance: Tensor
     picked: Tensor
 
+    def __getstate__(self) -> dict[str, object]:
+        """Without the factors, which are several times as large as all else."""
+        return {name: value for name, value in vars(self).items() if name != "_factors"}
+
     @classmethod
     def of(cls, network: nn.Module, rows: PriorRows, y: Tensor, noise: Tensor, numbers: PriorNumbers) -> "Member":
         """Conditioned on all rows by one factor.

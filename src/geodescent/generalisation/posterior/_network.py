@@ -17,7 +17,8 @@ def drawn_layers(n_inputs: int, seed: int) -> "DrawnNetwork":
     generator = torch.Generator().manual_seed(seed)
     sizes, modules = (n_inputs, *WIDTHS, 1), list[nn.Module]()
     for i, (n_in, n_out) in enumerate(pairwise(sizes)):
-        layer = nn.Linear(n_in, n_out, bias=i < len(WIDTHS), dtype=torch.float64, device="cpu")
+        empty = nn.Linear(n_in, n_out, bias=i < len(WIDTHS), dtype=torch.float64, device="meta")
+        layer = empty.to_empty(device="cpu")  # torch's own start would be drawn from the global random state
         with torch.no_grad():
             layer.weight.normal_(generator=generator).div_(math.sqrt(n_in) if i else 1.0)
             if i < len(WIDTHS):

@@ -10,6 +10,7 @@ from torch import Tensor
 DEVIATIONS = (1.0, 1.0, 2.0, 3.0, 1.5, 1.0)
 """Standard deviations of the logarithms around their starts, in the order of `PriorNumbers`."""
 LEAST_NOISE = 1e-6  # Added to σ², in units of the targets' variance: below it G is singular to rounding.
+USUAL_SHARE = 0.3  # Of the targets' variance: each layer's part and that of the steps, before the data are seen.
 FIRST_STEPS = 0.05  # Amplitude of the steps when they are first tuned: small, so that the network is not pushed aside.
 
 
@@ -61,11 +62,17 @@ class Beliefs:
     of_steps: Tensor
 
     @classmethod
-    def of(cls, n_inputs: int, n_layers: int) -> "Beliefs":
-        """Those that suit standardised inputs and targets."""
+    def of(cls, n_inputs: int, n_layers: int, unexplained: float = 1.0) -> "Beliefs":
+        """Those that suit standardised inputs and targets.
+
+        Args:
+            unexplained: the share of the variance that a linear function leaves: layers and steps are not believed to
+                be larger. Where a single column decides nearly all, they would otherwise follow the noise of the rest.
+        """
         d, root = n_inputs, math.sqrt(n_inputs)
         sizes = [d, n_layers, 1, 1, 1, d]
-        means = [0.7 / root, 0.3, 1.0, 0.3, 0.3, 0.5 / root]
+        bent = max(LEAST_NOISE, min(USUAL_SHARE, unexplained))
+        means = [0.7 / root, bent, 1.0, 0.3, bent, 0.5 / root]
 
         def filled(values: Sequence[float]) -> Tensor:
             parts = [

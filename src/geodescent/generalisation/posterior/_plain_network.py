@@ -30,7 +30,7 @@ class Branch(nn.Module):
 
     def __init__(self, network: nn.Module, scales: Tensor) -> None:
         super().__init__()
-        self.linear = nn.Linear(len(scales), 1, dtype=scales.dtype, device="cpu")
+        self.linear = nn.Linear(len(scales), 1, dtype=scales.dtype, device="meta").to_empty(device="cpu")
         for parameter in self.linear.parameters():
             nn.init.zeros_(parameter)
         self.network, self.start = (deepcopy(network).requires_grad_(False) for _ in range(2))

@@ -1,20 +1,26 @@
 """The posterior of several starts together: mean, standard deviation, intervals, and what each row left out says."""
 
 import math
+import os
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import torch
+from safetensors.torch import save
 from torch import Tensor
 
 from geodescent._conversion import Values
-from geodescent._errors import InputError
+from geodescent._files import write_whole
+from geodescent._settings import SHARE_INSIDE
 from geodescent.generalisation.posterior._covariance import PriorRows
 from geodescent.generalisation.posterior._iterated import INDUCING
 from geodescent.generalisation.posterior._member import Member
 from geodescent.generalisation.posterior._numbers import PriorNumbers
 from geodescent.generalisation.posterior._plain_network import PlainNetwork, most_probable
 from geodescent.generalisation.posterior._ranks import Ranks
+from geodescent.generalisation.posterior._reach import reach_of
 from geodescent.generalisation.posterior._rows import FittedRows
 from geodescent.generalisation.posterior._saved import SavedTensors, named, require_true, shapes_of_prior, size_of
 from geodescent.generalisation.posterior._scaling import Standardised
@@ -23,6 +29,7 @@ from geodescent.generalisation.posterior._tuning import TuningRecord
 MOST_FACTORED = 5000  # Rows up to which a start has one factor, 200 MB; more are conditioned on by iteration.
 MOST_ROWS = 20_000  # Rows that the posterior is conditioned on, at most: 1.6 GB for their covariance in float32.
 SURPLUS = 5  # Numbers tuned beside one for each input: left-out residuals lack so many degrees of freedom.
+WIDTH_OF_NOTES = 80  # Of a terminal, which the notes of a printed posterior are wrapped to.
 NOISE_FREE, PREDICTABLE = 2e-6, 1e-4
 """Shares of the targets' variance: noise, and the mean square of rows left out, below which there is no noise."""
 
@@ -74,7 +81,7 @@ class Posterior:
             f"error to expect of new rows, by rows left out: {shown} (R² {self.left_out_score:.3g})",
             f"noise: {self.noise:.2g} of the targets' variance",
         ]
-        return "\n".join([*lines, *self.notes])
+        return "\n".join(textwrap.fill(line, WIDTH_OF_NOTES, break_on_hyphens=False) for line in [*lines, *self.notes])
 
     def predict(self, X: Values) -> Tensor:
         """The mean."""
@@ -125,13 +132,14 @@ class Posterior:
     def left_out(self) -> Tensor:
         """`y_i − x_i` where x_i is predicted without row i, in the shape and the units of y: no row was held out.
 
-        A row that is given several times is left out with all its repetitions.
+        A row that is given several times is left out with all its repetitions. Rows of weight 0, and rows that were
+        not drawn where there are too many, are not among them.
         """
         return self._shaped((self._left_out * self.targets.deviation)[self.rows.places])
 
     @property
     def left_out_rmse(self) -> float | Tensor:
-        """The root mean square error to expect of new rows, by the rows left out; (Q,) for several outputs."""
+        """The root mean square error to expect of new rows, by the rows left out; (Q,) where y had two axes."""
         found = self._left_out_share.sqrt() * self.targets.deviation
         return float(found[0]) if self.rows.flat else found
 
@@ -165,11 +173,17 @@ class Posterior:
         """The share of the targets' variance that is noise."""
         return float(self.numbers.noise)
 
-    def tensors(self) -> dict[str, Tensor]:
-        """All numbers of it by name, to be kept by safetensors, for example; notes and history are left out.
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Its tensors as a file of safetensors, the scaled training rows among them; `gd.Posterior.load` opens it."""
+        write_whole(Path(path), save(self.tensors()))
 
-        Factors are not kept: they are made again when a standard deviation is first asked for.
-        """
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> "Posterior":
+        """What was saved there, on the CPU; raises a ValueError for a file that is no posterior."""
+        return cls.from_tensors(SavedTensors.in_file(path))
+
+    def tensors(self) -> dict[str, Tensor]:
+        """All numbers of it by name; notes and history are left out, and factors, which are made again when needed."""
         members, rows = self.members, {k: v for k, v in vars(self.rows).items() if isinstance(v, Tensor)}
         missed = self.rows.y[:0] if self.missed is None else self.missed
         rows |= {"noise": members[0].noise, "picked": members[0].picked, "missed": missed}
@@ -220,19 +234,15 @@ class Posterior:
 
     def reach(self, level: float = 0.9) -> Tensor:
         """q of each output, (Q,): how many standard deviations an interval goes to either side of the mean."""
-        if not 0.0 < level < 1.0:
-            raise InputError(f"level = {level}: a share between 0 and 1 is needed, such as level=0.9.")
-        scaled, order = (self._scaled if self.missed is None else self.missed).sort(0)
-        counted = self.rows.weights[order].cumsum(0)
-        wanted = min(math.ceil(level * (float(self.rows.weights.sum()) + 1.0)), float(counted[-1, 0]))
-        place = (counted >= wanted - 1e-9).to(torch.int8).argmax(0)
-        return scaled.gather(0, place[None])[0]
+        missed = self._scaled if self.missed is None else self.missed
+        return reach_of(missed, self.rows.weights, SHARE_INSIDE.of("level", level))
 
     @property
     def _scaled(self) -> Tensor:
-        """What rows left out are off by, in their own standard deviations, (N, Q)."""
+        """What rows left out are off by, in the standard deviations of a new target in their places, (N, Q)."""
         apart = torch.stack([member.left_out for member in self.members]).var(0, correction=0)
-        own = torch.stack([member.left_out_variance for member in self.members]).mean(0)[:, None]
+        without_noise = [(member.left_out_variance - member.noise).clamp(min=0.0) for member in self.members]
+        own = torch.stack(without_noise).mean(0)[:, None] + self.numbers.noise
         return self._left_out.abs() / (own + apart).sqrt()
 
     def _moments(self, X: Values) -> tuple[Tensor, Tensor]:
@@ -252,7 +262,8 @@ class Posterior:
             variances.append(member.variance(rows))
         variance = torch.stack(variances).mean(0)[:, None] + self.numbers.noise
         together = torch.stack(means)
-        return together.mean(0), (variance + together.var(0, correction=0)).sqrt()
+        mean = together.mean(0)
+        return mean, (variance + (together - mean).square().mean(0)).sqrt()
 
     def _shaped(self, values: Tensor) -> Tensor:
         return values[:, 0] if self.rows.flat else values

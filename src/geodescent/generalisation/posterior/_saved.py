@@ -1,9 +1,12 @@
 """Posteriors as dictionaries of tensors, and what such a dictionary of a stranger must be before it is believed."""
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from geodescent._budget import require
@@ -82,6 +85,14 @@ class SavedTensors:
         for name, shape in shapes.items():
             _require_tensor(name, tensors[name], shape)
         return cls({name: tensors[name].detach() for name in shapes})
+
+    @staticmethod
+    def in_file(path: str | os.PathLike[str]) -> dict[str, Tensor]:
+        """All tensors of a file of safetensors, not checked yet. Raises InputError where it is none."""
+        try:
+            return load_file(path)
+        except SafetensorError as error:
+            raise InputError(f"{path} cannot be read ({error}): it is no file of safetensors, or was cut.") from error
 
     @staticmethod
     def require_memory(n_starts: int, n_rows: int, n_inputs: int, n_matrices: int) -> None:

@@ -13,7 +13,7 @@ COVARIANCES_AT_ONCE = 10_000_000  # Numbers, 80 MB: between rows that are predic
 
 @dataclass(frozen=True)
 class Standardised:
-    """`(v − mean)/deviation`; a column of one number alone is only shifted.
+    """`(v − mean)/deviation`; a column of one number alone is divided by that number, so that its unit does not matter.
 
     Attributes:
         mean, deviation: of each column.
@@ -28,8 +28,9 @@ class Standardised:
         share = (weights / weights.sum())[:, None]
         mean = (share * values).sum(0)
         deviation = (share * (values - mean).square()).sum(0).sqrt()
-        still = deviation <= 8.0 * torch.finfo(values.dtype).eps * values.abs().amax(0)
-        return cls(mean, torch.where(still, 1.0, deviation))
+        largest = values.abs().amax(0)
+        still = deviation <= 8.0 * torch.finfo(values.dtype).eps * largest
+        return cls(mean, torch.where(still, torch.where(largest > 0.0, largest, 1.0), deviation))
 
     def __call__(self, values: Tensor) -> Tensor:
         return (values - self.mean) / self.deviation
@@ -44,6 +45,9 @@ class Standardised:
         if asked.dim() != 2 or asked.shape[1] != columns:
             shape = tuple(asked.shape)
             raise InputError(f"X has shape {shape}: {columns} columns were fitted, pass X of shape (n, {columns}).")
+        wrong = int((~torch.isfinite(asked)).sum())
+        if wrong:
+            raise InputError(f"X holds {wrong} NaN or infinite values: fill them in, or drop these rows.")
         return [self(part) for part in torch.split(asked, max(1, COVARIANCES_AT_ONCE // n_fitted))]
 
     def undone(self, values: Tensor) -> Tensor:

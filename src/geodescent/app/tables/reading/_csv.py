@@ -10,19 +10,21 @@ import polars as pl
 from geodescent._errors import InputError
 from geodescent.app.tables._room import room_for
 from geodescent.app.tables._shown import counted, shown
+from geodescent.app.tables.reading._form import FileRead, TextForm
 from geodescent.app.tables.reading._headers import column_names
 from geodescent.app.tables.reading._numbers import typed
 
 DELIMITERS = {"\t": "tabs", ";": "semicolons", "|": "bars", ",": "commas"}
 """In the order in which they are believed where several fit: a comma may also be a decimal sign."""
 
+MARKED_ENCODINGS = ("UTF-8 with a mark", "UTF-16")  # Encodings, as they are told, of text that begins with a mark.
 SAMPLE_LINES = 200  # Lines by which the delimiter is decided.
 RECORDS_AT_ONCE = 50_000  # Records that are held as Python strings at once, some 100 bytes an entry.
 ENTRY_AS_TEXT = 60.0  # Bytes for an entry beside its characters: its place among strings, then its number.
 CONTROLS = 0.01  # Share of control characters above which a file is no text; text has hardly any.
 
 
-def frame_of_text(path: Path, delimiter: str | None = None) -> tuple[pl.DataFrame, None, tuple[str, ...]]:
+def frame_of_text(path: Path, delimiter: str | None = None) -> FileRead:
     """The table in a .csv or .tsv file: numbers where a column holds numbers, text otherwise.
 
     Args:
@@ -44,7 +46,8 @@ def frame_of_text(path: Path, delimiter: str | None = None) -> tuple[pl.DataFram
     frame, comma, changes = typed(frame, delimiter=delimiter)
     signs = f"{DELIMITERS[delimiter]} between columns, decimal {'commas' if comma else 'points'}, {encoding}"
     size = f"{counted(frame.height, 'row')} of {counted(frame.width, 'column')}"
-    return frame, None, (f"{name} was read as CSV: {signs}; {size}.", *said, *changes)
+    form = TextForm(delimiter, comma, encoding in MARKED_ENCODINGS)
+    return FileRead(frame, None, (f"{name} was read as CSV: {signs}; {size}.", *said, *changes), form)
 
 
 def _decoded(content: bytes, name: str) -> tuple[str, str]:

@@ -14,6 +14,7 @@ from geodescent._errors import InputError
 from geodescent.app.tables._room import room_for
 from geodescent.app.tables._series import as_texts
 from geodescent.app.tables._shown import counted, listed, quoted, shown
+from geodescent.app.tables.reading._form import FileRead
 from geodescent.app.tables.reading._headers import column_names
 from geodescent.app.tables.reading._known import TARGET_NAME
 
@@ -30,7 +31,7 @@ DAMAGES = (ValueError, KeyError, EOFError, RuntimeError, NotImplementedError, zi
 """What zipfile and numpy raise of an archive that is damaged, encrypted or packed by an unknown method."""
 
 
-def frame_of_arrays(path: Path) -> tuple[pl.DataFrame, str | None, tuple[str, ...]]:
+def frame_of_arrays(path: Path) -> FileRead:
     """The columns of an .npz archive, and the name of its target: the empty text where it has none.
 
     Raises:
@@ -51,7 +52,7 @@ def frame_of_arrays(path: Path) -> tuple[pl.DataFrame, str | None, tuple[str, ..
         ) from error
     frame, target = _framed_arrays(arrays, name)
     shapes = ", ".join(f"{shown(key)} {array.shape}" for key, array in list(arrays.items())[:6])
-    return frame, target, (f"{name} was read as arrays: {shapes}.",)
+    return FileRead(frame, target, (f"{name} was read as arrays: {shapes}.",))
 
 
 def _require_plain(path: Path, name: str) -> None:

@@ -23,6 +23,10 @@ INFINITE = r"^[+-]?(?i:inf|infinity|∞)$"
 SIGNS = ("%", "€", "$", "£", "¥", "₹")
 """Per cent and currencies, before or behind the numbers of a column; `12 %` is read as 12."""
 
+GROUPED = r"^([+-]?[1-9][0-9]{0,2})(?:[ \u00a0\u2009\u202f'’][0-9]{3})+(?:[.,][0-9]*)?$"
+UNGROUPED = r"^[+-]?(?:[0-9]+(?:[.,][0-9]*)?|[.,][0-9]+)$"
+"""Numbers with blanks (of four widths) or apostrophes between thousands, and numbers with nothing between them."""
+
 CODE = r"^0[0-9]+$"
 """Digits after a leading zero are a code, such as a postcode: as a number it would lose the zero."""
 
@@ -59,6 +63,9 @@ def typed(frame: pl.DataFrame, *, delimiter: str = "") -> tuple[pl.DataFrame, bo
         entries = counted(n, "entry", "entries")
         were, names = "was" if n == 1 else "were", listed([quoted(name) for name in marked])
         said.append(f"{entries} such as NA or ? {were} read as missing, in {names}.")
+    grouped = [quoted(column.text.name) for column in texts if column.grouped]
+    if grouped:
+        said.append(f"Blanks or apostrophes inside of numbers were taken for marks of thousands, in {listed(grouped)}.")
     signed = [f"{quoted(column.text.name)} ({column.sign})" for column in texts if column.sign and column.is_number]
     if signed:
         said.append(f"Numbers were read without the sign beside them, in {listed(signed)}.")
@@ -81,6 +88,7 @@ class TextColumn:
         has_comma: whether a comma occurs.
         marked: entries that say that they are missing, such as NA.
         sign: of `SIGNS`, beside all entries or nearly all of many; the empty text where there is none.
+        grouped: whether blanks or apostrophes stood between thousands; `given` is without them.
     """
 
     text: pl.Series
@@ -90,6 +98,7 @@ class TextColumn:
     has_comma: bool
     marked: int
     sign: str
+    grouped: bool
 
     @property
     def is_number(self) -> bool:
@@ -100,15 +109,17 @@ class TextColumn:
     @property
     def only_commas(self) -> bool:
         """Whether it tells that commas are decimal."""
-        return self.is_number and self.n_commas > self.n_points
+        return self.is_number and (self.has_comma if self.grouped else self.n_commas > self.n_points)
 
     @property
     def only_points(self) -> bool:
         """Whether it tells that points are decimal."""
-        return self.is_number and self.n_points > self.n_commas
+        return self.is_number and not self.only_commas and self.n_points > self.n_commas
 
     def by_comma(self, *, commas: bool, points: bool, delimiter: str) -> bool:
         """Whether its commas are decimal, given what the table tells."""
+        if self.grouped:  # then no comma stands between thousands
+            return self.has_comma
         if self.n_points != self.n_commas:
             return self.n_commas > self.n_points
         return commas or (not points and self.has_comma and delimiter != ",")
@@ -131,13 +142,14 @@ def _text_column(column: pl.Series) -> TextColumn:
     stripped = column.str.strip_chars()
     text = stripped.set(stripped.is_in(MISSING), None)
     given, sign = _without_sign(text.set(text.is_in(MISSING_NUMBERS), None))
+    given, grouped = _without_groups(given)
     infinite = given.str.contains(INFINITE)
     points, commas = (int((given.str.contains(form) | infinite).sum()) for form in (WITH_POINTS, WITH_COMMAS))
     marked = int(((stripped != "") & (stripped.is_in(MISSING))).sum())
     if max(points, commas) == given.count():
         marked = int(((stripped != "") & stripped.is_in(MISSING_NUMBERS)).sum())
     has_comma = bool(given.str.contains(",", literal=True).any())
-    return TextColumn(text, given, points, commas, has_comma, marked, sign)
+    return TextColumn(text, given, points, commas, has_comma, marked, sign, grouped)
 
 
 def _without_sign(given: pl.Series) -> tuple[pl.Series, str]:
@@ -149,3 +161,14 @@ def _without_sign(given: pl.Series) -> tuple[pl.Series, str]:
             bare = given.str.replace(rf"^([+-]?)\s*{written}\s*([+-]?)", "$1$2").str.replace(rf"\s*{written}$", "")
             return bare, sign
     return given, ""
+
+
+def _without_groups(given: pl.Series) -> tuple[pl.Series, bool]:
+    """The entries without the blanks or apostrophes between thousands, where all of them are such numbers, or bare."""
+    grouped, bare = given.str.contains(GROUPED), given.str.contains(UNGROUPED)
+    if not grouped.any() or not (grouped | bare).all():
+        return given, False
+    points, commas = (given.str.contains(sign, literal=True).any() for sign in (".", ","))
+    if points and commas:  # one of them would have to stand between thousands, too
+        return given, False
+    return given.str.replace_all(r"[^0-9+\-.,]", ""), True

@@ -11,13 +11,14 @@ from polars.exceptions import PanicException, PolarsError
 from geodescent._errors import InputError
 from geodescent.app.tables._room import room_for
 from geodescent.app.tables._shown import counted, listed, quoted, shown
+from geodescent.app.tables.reading._form import FileRead
 from geodescent.app.tables.reading._headers import column_names
 
 STANDARD_ERROR = 2  # Its descriptor, on every system.
 ENTRY_BYTES = 24.0  # For an entry: 8 of a number or 16 of a text's place, and 8 as it is converted.
 
 
-def frame_of_parquet(path: Path) -> tuple[pl.DataFrame, None, tuple[str, ...]]:
+def frame_of_parquet(path: Path) -> FileRead:
     """The plain columns of a .parquet file.
 
     Raises:
@@ -34,7 +35,7 @@ def frame_of_parquet(path: Path) -> tuple[pl.DataFrame, None, tuple[str, ...]]:
         ) from error
     size = f"{counted(frame.height, 'row')} of {counted(frame.width, 'column')}"
     left = (f"Left out, as their entries are no single values: {listed([quoted(c) for c in nested])}.",)
-    return frame, None, (f"{name} was read as parquet: {size}.", *(left if nested else ()))
+    return FileRead(frame, None, (f"{name} was read as parquet: {size}.", *(left if nested else ())))
 
 
 def _plain_columns(path: Path, name: str) -> tuple[pl.DataFrame, list[str]]:

@@ -11,6 +11,7 @@ from geodescent._errors import InputError
 from geodescent.app.tables._room import room_for
 from geodescent.app.tables._shown import closest, counted, listed, shown
 from geodescent.app.tables.reading._csv import frame_of_text
+from geodescent.app.tables.reading._form import FileRead, TextForm
 from geodescent.app.tables.reading._known import DATA_SETS, IMAGES, TARGET_NAME, known_frame
 from geodescent.app.tables.reading._npz import frame_of_arrays
 from geodescent.app.tables.reading._parquet import frame_of_parquet
@@ -27,6 +28,7 @@ class RawTable:
         target: the column that is the target unless another is named; None where the file holds no target.
         how_read: sentences on how the file was understood.
         image: whether the columns are pixels, which have one common scale.
+        form: of a file of text, how it was written.
     """
 
     name: str
@@ -34,6 +36,7 @@ class RawTable:
     target: str | None
     how_read: tuple[str, ...]
     image: bool = False
+    form: TextForm | None = None
 
 
 @dataclass(frozen=True)
@@ -41,11 +44,11 @@ class FileKind:
     """A kind of file that is read.
 
     Attributes:
-        read: the frame of a path, the target that the file itself names, if any, and sentences.
+        read: what a path holds.
         times: bytes of memory for each byte of the file, while it is read.
     """
 
-    read: Callable[[Path], tuple[pl.DataFrame, str | None, tuple[str, ...]]]
+    read: Callable[[Path], FileRead]
     times: float
 
 
@@ -79,19 +82,19 @@ def read_table(data: str) -> RawTable:
         if size == 0:
             raise InputError(f"{shown(path.name)} is empty: it needs a line of names and rows of entries.")
         room_for(kind.times * size, shown(path.name))
-        frame, target, how_read = kind.read(path)
+        read = kind.read(path)
     except OSError as error:
         reason = error.strerror or type(error).__name__
         raise InputError(
             f"{_told(path)} cannot be read: {reason}. Check that the file is whole and may be read."
         ) from error
-    frame, changes = plain_types(frame)
+    frame, changes = plain_types(read.frame)
     if not frame.height:
         raise InputError(f"{shown(path.name)} holds names of columns and no row below them: add rows.")
     if not frame.width:
         raise InputError(f"{shown(path.name)} has no column that can be used. {' '.join(changes)}")
-    known = target if target in frame.columns else None if target == "" else frame.columns[-1]
-    return RawTable(path.name, frame, known, (*how_read, *changes))
+    known = read.target if read.target in frame.columns else None if read.target == "" else frame.columns[-1]
+    return RawTable(path.name, frame, known, (*read.said, *changes), form=read.form)
 
 
 def size_of(frame: pl.DataFrame) -> str:

@@ -40,15 +40,23 @@ class Calibration:
 
     def losses(self, latents: Tensor, labels: Tensor) -> Tensor:
         """`−log p` of each row's class, (N,)."""
-        return torch.nn.functional.cross_entropy(self._logits(latents), labels, reduction="none")
+        return losses_of_logits(self._logits(latents), labels)
 
     def probabilities(self, latents: Tensor) -> Tensor:
         """(n, number of classes)."""
-        return torch.softmax(self._logits(latents), 1)
+        return torch.softmax(_of_each_class(self._logits(latents)), 1)
 
     def _logits(self, latents: Tensor) -> Tensor:
-        logits = self.slope * latents + self.shift
-        return torch.cat([torch.zeros_like(logits), logits], 1) if logits.shape[1] == 1 else logits
+        return self.slope * latents + self.shift
+
+
+def losses_of_logits(logits: Tensor, labels: Tensor) -> Tensor:
+    """`−log p` of each row's class, (N,), of logits (N, C), or (N, 1) for two classes."""
+    return torch.nn.functional.cross_entropy(_of_each_class(logits), labels, reduction="none")
+
+
+def _of_each_class(logits: Tensor) -> Tensor:
+    return torch.cat([torch.zeros_like(logits), logits], 1) if logits.shape[1] == 1 else logits
 
 
 def shrunk(mean: Tensor, variance: Tensor) -> Tensor:

@@ -2,7 +2,8 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
 
 import torch
 from torch import Tensor, nn
@@ -19,9 +20,11 @@ from geodescent.generalisation.posterior._tuning import Tuning, TuningRecord
 from geodescent.generalisation.posterior.classes._class_evidence import ClassEvidence, factor_of
 from geodescent.generalisation.posterior.classes._class_member import ClassMember, ClassRows
 from geodescent.generalisation.posterior.classes._class_posterior import MOST_ROWS_OF_CLASSES, ClassPosterior
+from geodescent.generalisation.posterior.classes._linear_begin import linear_begin
 
 SMALLER, LARGER = 0.5, tuple(2.0**power for power in range(1, 7))
 """Times the tuned covariance: the rows left out choose one of these, or 1; they are tried one by one, from 1 on."""
+CLEARLY = 2.0  # Standard errors of the difference: by so much rows left out must be better for another beginning.
 TUNED_ON_BY_CLASSES = 1000  # Rows of three classes by which the numbers are chosen, at most; of more classes fewer.
 MOST_OF_SEVERAL_STARTS = 1000  # Rows, up to which several starts are averaged.
 STARTS_OF_CLASSES = 3
@@ -39,10 +42,10 @@ def class_posterior_of(
 ) -> ClassPosterior:
     """From inputs (N, d), labels 0 to C − 1 (N,), and how often each row counts, (N,).
 
-    The amplitude is the one nearest to the evidence's among those whose log loss of rows left out is within a standard
-    error of the least; numbers and amplitude are those of the first start.
+    The numbers are tuned from two beginnings. The amplitude is the one nearest to the evidence's among those whose log
+    loss of rows left out is within a standard error of the least; numbers and amplitude are those of the first start.
     """
-    notes, generator, tuning = list[str](), torch.Generator().manual_seed(seed), Tuning(callback)
+    notes, generator = list[str](), torch.Generator().manual_seed(seed)
     n_classes = int(labels.max()) + 1
     if len(x) > MOST_ROWS_OF_CLASSES:
         notes.append(f"{MOST_ROWS_OF_CLASSES} of {len(x)} rows were drawn for the posterior of classes.")
@@ -56,25 +59,18 @@ def class_posterior_of(
     first, of_rows = drawn_layers(x.shape[1], seed), ranks(rows.x)
     part = drawn_rows(len(x), tuned_on(n_classes), generator)
     evidence = ClassEvidence(first, rows.x[part], of_rows[part], weights[part])
-    logarithms = evidence.tuned(rows.targets[part], tuning)
-    numbers = PriorNumbers.of(logarithms, x.shape[1])
-    usual = factor_of(rows.targets) * float(logarithms[-x.shape[1] - 2].exp())
-    seen, gram = _seen(first, rows, of_rows, numbers)
-
-    def tried(times: float, near: ClassMember | None) -> _TriedAmplitude:
-        return _TriedAmplitude.of(times, ClassMember.of(numbers, times * usual, first, seen, rows, gram, near))
-
-    chosen = _chosen(_searched(tried, weights), weights)
+    prior = _tuned_prior(evidence, rows.targets[part], rows, of_rows, callback)
+    chosen = chosen_of(_searched(prior, weights), weights)
     found = [(chosen.member, chosen.shares)]
     for start in range(1, starts if len(x) <= MOST_OF_SEVERAL_STARTS else 1):
         if seconds_left() <= 0.0:
+            notes.append(f"The time ran out: {len(found)} of {starts} starts are averaged.")
             break
-        network = drawn_layers(x.shape[1], seed + start)
-        seen, gram = _seen(network, rows, of_rows, numbers)
-        found.append(ClassMember.of(numbers, chosen.member.amplitude, network, seen, rows, gram))
+        another = prior.seen_by(drawn_layers(x.shape[1], seed + start)).tried(chosen.times)
+        found.append((another.member, another.shares))
     losses = losses_of(torch.stack([shares for _, shares in found]).mean(0), rows.labels)
     loss = float((weights * losses).sum() / weights.sum())
-    return ClassPosterior([member for member, _ in found], inputs, ranks, loss, notes, tuning.records)
+    return ClassPosterior([member for member, _ in found], inputs, ranks, loss, notes, prior.records)
 
 
 def tuned_on(n_classes: int) -> int:
@@ -82,14 +78,65 @@ def tuned_on(n_classes: int) -> int:
     return int(TUNED_ON_BY_CLASSES * min(1.0, (3.0 / n_classes) ** (1.0 / 3.0)))
 
 
-def _seen(network: nn.Module, rows: ClassRows, ranks: Tensor, numbers: PriorNumbers) -> tuple[PriorRows, Gram]:
-    """The rows as a start sees them, and their prior covariance at amplitude one."""
-    seen = PriorRows.of(network, rows.x, ranks, numbers).detached()
-    return seen, covariance(seen, seen, numbers)
+def _tuned_prior(
+    evidence: ClassEvidence,
+    targets: Tensor,
+    rows: ClassRows,
+    ranks: Tensor,
+    callback: Callable[[TuningRecord], None] | None,
+) -> "_TunedPrior":
+    """The prior from the usual beginning, or, where rows left out are clearly better by it, from a linear one."""
+    found = list[_TunedPrior]()
+    for begin in (ClassEvidence.begin, partial(linear_begin, targets=targets)):
+        if found and seconds_left() <= 0.0:
+            break
+        tuning = Tuning(callback)
+        logarithms = evidence.tuned(begin(evidence), targets, tuning)
+        numbers = PriorNumbers.of(logarithms, rows.x.shape[1])
+        amplitude = factor_of(targets) * float(logarithms[-rows.x.shape[1] - 2].exp())
+        found.append(_TunedPrior(numbers, amplitude, evidence.network, rows, ranks, tuning.records))
+    usual, other = found[0], found[-1]
+    return usual if _is_as_good(usual.at_one, other.at_one, rows.weights, CLEARLY) else other
 
 
 @dataclass(frozen=True)
-class _TriedAmplitude:
+class _TunedPrior:
+    """A prior whose numbers were chosen, its covariance of the rows, and how they were found."""
+
+    numbers: PriorNumbers
+    amplitude: float
+    network: nn.Module
+    rows: ClassRows
+    ranks: Tensor
+    records: list[TuningRecord]
+
+    def seen_by(self, network: nn.Module) -> "_TunedPrior":
+        """The same with another network."""
+        return replace(self, network=network)
+
+    def tried(self, times: float, near: ClassMember | None = None) -> "TriedAmplitude":
+        """At so many times its amplitude."""
+        amplitude = times * self.amplitude
+        member = ClassMember.of(self.numbers, amplitude, self.network, self._seen, self.rows, self._gram, near)
+        return TriedAmplitude.of(times, member)
+
+    @cached_property
+    def at_one(self) -> "TriedAmplitude":
+        """At its own amplitude."""
+        return self.tried(1.0)
+
+    @cached_property
+    def _seen(self) -> PriorRows:
+        return PriorRows.of(self.network, self.rows.x, self.ranks, self.numbers).detached()
+
+    @cached_property
+    def _gram(self) -> Gram:
+        """At amplitude one."""
+        return covariance(self._seen, self._seen, self.numbers)
+
+
+@dataclass(frozen=True)
+class TriedAmplitude:
     """An amplitude, and what the rows left out say of it."""
 
     times: float
@@ -98,7 +145,7 @@ class _TriedAmplitude:
     losses: Tensor
 
     @classmethod
-    def of(cls, times: float, found: tuple[ClassMember, Tensor]) -> "_TriedAmplitude":
+    def of(cls, times: float, found: tuple[ClassMember, Tensor]) -> "TriedAmplitude":
         member, shares = found
         return cls(times, member, shares, losses_of(shares, member.rows.labels))
 
@@ -109,35 +156,34 @@ def losses_of(shares: Tensor, labels: Tensor) -> Tensor:
     return -shares.gather(1, labels[:, None])[:, 0].clamp(min=tiny).log()
 
 
-def _searched(
-    tried: "Callable[[float, ClassMember | None], _TriedAmplitude]", weights: Tensor
-) -> list[_TriedAmplitude]:
+def _searched(prior: _TunedPrior, weights: Tensor) -> list[TriedAmplitude]:
     """Amplitudes from 1 on, as long as rows left out do not get worse by more than a standard error."""
-    found = [tried(1.0, None)]
-    found.append(tried(SMALLER, found[0].member))
+    found = [prior.at_one]
+    found.append(prior.tried(SMALLER, found[0].member))
     for times in LARGER:
         if seconds_left() <= 0.0:
             break
         nearer = max(found, key=lambda one: one.times)
-        found.append(tried(times, nearer.member))
+        found.append(prior.tried(times, nearer.member))
         best = min(found, key=lambda one: _mean(one.losses, weights))
         if not _is_as_good(found[-1], best, weights):
             break
     return found
 
 
-def _chosen(tried: list[_TriedAmplitude], weights: Tensor) -> _TriedAmplitude:
+def chosen_of(tried: list[TriedAmplitude], weights: Tensor) -> TriedAmplitude:
     """The amplitude nearest to 1 that is within one standard error of the least loss, of the paired differences."""
     best = min(tried, key=lambda one: _mean(one.losses, weights))
     as_good = [one for one in tried if _is_as_good(one, best, weights)]
     return min(as_good, key=lambda one: abs(math.log(one.times)))
 
 
-def _is_as_good(one: _TriedAmplitude, best: _TriedAmplitude, weights: Tensor) -> bool:
-    apart = one.losses - best.losses
+def _is_as_good(one: TriedAmplitude, best: TriedAmplitude, weights: Tensor, errors: float = 1.0) -> bool:
+    """Whether its mean loss is above the other's by no more than so many standard errors of the difference."""
+    apart, n = one.losses - best.losses, float(weights.sum())
     mean = _mean(apart, weights)
-    error = math.sqrt(_mean((apart - mean).square(), weights) / (float(weights.sum()) - 1.0))
-    return mean <= error
+    error = math.sqrt(_mean((apart - mean).square(), weights) / max(n - 1.0, 0.5 * n))
+    return mean <= errors * error
 
 
 def _mean(values: Tensor, weights: Tensor) -> float:

@@ -13,7 +13,7 @@ from geodescent.generalisation.posterior._evidence import covariance_slope
 from geodescent.generalisation.posterior._network import linear_layers
 from geodescent.generalisation.posterior._numbers import FIRST_STEPS, Beliefs, PriorNumbers
 from geodescent.generalisation.posterior._tuning import Tuning, minimised
-from geodescent.generalisation.posterior.classes._laplace import mode_of
+from geodescent.generalisation.posterior.classes._laplace import LatentMode, mode_of
 
 LINEARISED, SEARCHED = 3, 8
 """Modes at which the evidence is linearised, and iterations of L-BFGS at each."""
@@ -84,10 +84,15 @@ class ClassEvidence:
         slope[-d - 2] = 0.5 * (moments * total).sum()
         return float(value), slope + self.beliefs.slope(logarithms)
 
-    def tuned(self, targets: Tensor, tuning: Tuning) -> Tensor:
+    def begin(self) -> Tensor:
+        """The logarithms that are usually tuned first: those believed, with small steps."""
+        logarithms = self.beliefs.mean.clone()
+        logarithms[-self.x.shape[1] - 1] = math.log(FIRST_STEPS)
+        return logarithms
+
+    def tuned(self, begin: Tensor, targets: Tensor, tuning: Tuning) -> Tensor:
         """The logarithms after a few rounds: the mode at the present numbers, then the numbers for that mode."""
-        logarithms, d = self.beliefs.mean.clone(), self.x.shape[1]
-        logarithms[-d - 1] = math.log(FIRST_STEPS)
+        logarithms, d = begin, self.x.shape[1]
         factor, n_classes = factor_of(targets), targets.shape[1]
         share = 1.0 if n_classes == 1 else (n_classes - 1.0) / n_classes
 
@@ -96,13 +101,18 @@ class ClassEvidence:
 
         for _ in range(LINEARISED):
             mode = mode_of(factor * self.gram(logarithms), targets, self.weights)
-            p = mode.shares
-            curvature = (p * (1.0 - p)).clamp(min=LEAST_CURVATURE)
-            z, noise = mode.latents + (targets - p) / curvature, 1.0 / (self.weights[:, None] * curvature)
+            z, noise = linearised_at(mode)
             linearised = partial(self, targets=z, noise=noise, factor=factor, share=share)
             n_rows = float(self.weights.sum())
             logarithms = minimised(linearised, logarithms, iterations=SEARCHED, n_rows=n_rows, watched=watched)
         return logarithms
+
+
+def linearised_at(mode: LatentMode) -> tuple[Tensor, Tensor]:
+    """`z = f + (y − p)/W'` and `1/(w W')`, `W' = p (1 − p)`, (N, C): a regression on them has the same mode."""
+    p = mode.shares
+    curvature = (p * (1.0 - p)).clamp(min=LEAST_CURVATURE)
+    return mode.latents + (mode.targets - p) / curvature, 1.0 / (mode.weights[:, None] * curvature)
 
 
 def factor_of(targets: Tensor) -> float:

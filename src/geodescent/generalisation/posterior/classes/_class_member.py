@@ -54,6 +54,10 @@ class ClassMember:
     dual: Tensor
     calibration: Calibration
 
+    def __getstate__(self) -> dict[str, object]:
+        """Without the mode, whose matrices are several times as large as all else."""
+        return {name: value for name, value in vars(self).items() if name != "mode"}
+
     @classmethod
     def of(
         cls,

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from geodescent._types import Gram
+from geodescent.generalisation.posterior._induced import ROWS_AT_ONCE
 
 NEWTON_STEPS, HALVED = 40, 12
 """Of Newton's method, and of a step that does not raise the posterior density."""
@@ -66,6 +67,10 @@ class LatentMode(ABC):
             across: K of these rows and those of others, (N, n).
         """
 
+    @abstractmethod
+    def explained(self, across: Tensor) -> Tensor:
+        """The diagonal of the same, (n, C), with memory for one class at a time."""
+
     def density(self) -> float:
         """The logarithm of the posterior density of f, but for a constant."""
         latents = self.latents
@@ -78,7 +83,8 @@ class LatentMode(ABC):
         """
         p, w = self.shares, self.weights[:, None]
         eye = torch.eye(p.shape[1], dtype=p.dtype, device="cpu")
-        own = self.gram.diagonal()[:, None, None] * eye - self.reduction(self.gram)
+        parts = torch.split(self.gram, ROWS_AT_ONCE, dim=1)
+        own = self.gram.diagonal()[:, None, None] * eye - torch.cat([self.reduction(part) for part in parts])
         curvature = w[:, :, None] * (torch.diag_embed(p) - p[:, :, None] * p[:, None])
         without = own @ torch.linalg.inv(eye - curvature @ own)
         pulled = (without @ (w * (self.targets - p))[:, :, None])[:, :, 0]
@@ -91,8 +97,7 @@ class LatentMode(ABC):
             across: K of these rows and those, (N, n).
             prior: their prior variance, (n,).
         """
-        variance = prior[:, None] - self.reduction(across).diagonal(dim1=1, dim2=2)
-        return across.T @ self.dual, variance.clamp(min=0.0)
+        return across.T @ self.dual, (prior[:, None] - self.explained(across)).clamp(min=0.0)
 
 
 class TwoClasses(LatentMode):
@@ -113,8 +118,11 @@ class TwoClasses(LatentMode):
         return b - root * torch.cholesky_solve(root * (self.gram @ b), self._lower)
 
     def reduction(self, across: Tensor) -> Tensor:
+        return self.explained(across)[:, :, None]
+
+    def explained(self, across: Tensor) -> Tensor:
         half: Tensor = torch.linalg.solve_triangular(self._lower, self._root * across, upper=False)
-        return half.square().sum(0)[:, None, None]
+        return half.square().sum(0)[:, None]
 
     @cached_property
     def _root(self) -> Tensor:
@@ -149,6 +157,14 @@ class ManyClasses(LatentMode):
         halves = torch.stack([torch.linalg.solve_triangular(self._common, u, upper=False) for u in products])
         own = torch.stack([(across * u).sum(0) for u in products], 1)
         return torch.diag_embed(own) - torch.einsum("cmn,emn->nce", halves, halves)
+
+    def explained(self, across: Tensor) -> Tensor:
+        found = list[Tensor]()
+        for e in self._of_classes:
+            product = e @ across
+            half = torch.linalg.solve_triangular(self._common, product, upper=False)
+            found.append((across * product).sum(0) - half.square().sum(0))
+        return torch.stack(found, 1)
 
     @cached_property
     def _of_classes(self) -> list[Gram]:
