@@ -114,8 +114,12 @@ class Control(Protocol[ControlState]):
         """The state for another start from the best point, after `count` earlier ones; None for no other."""
         ...
 
-    def come_back(self, here: Linearised, count: int) -> ControlState | None:
-        """The state for going on from the best point after many steps that found no better one; None to go on."""
+    def come_back(self, here: Linearised, astray: int, count: int) -> ControlState | None:
+        """The state for going on from the best point after so many steps that found no better one; None to stay.
+
+        Args:
+            count: of such returns before.
+        """
         return None
 
 

@@ -64,6 +64,7 @@ class NaturalControl(Control[NaturalState]):
         share, patience: factors of the second safeguard.
         corrections: the largest number of chord corrections.
         attempts: the largest number of rounds, each with dampings a hundred times those of the last.
+        wander: after so many steps without a new best point the descent goes on from there, with another damping.
         descent: takes the step where C is high and the linear model leaves almost all of it, as with noisy data.
 
     Source: the test is Deuflhard's, *Newton Methods for Nonlinear Problems* (2011), section 3.
@@ -75,12 +76,13 @@ class NaturalControl(Control[NaturalState]):
     patience: float = 1e-13
     corrections: int = 10
     attempts: int = 6
+    wander: int = 15
     descent: GainRatio = field(default_factory=GainRatio)
 
     def __post_init__(self) -> None:
         settle(self, initial_damping=POSITIVE.such_as(1e-3), allowance=POSITIVE.such_as(0.5))
         settle(self, share=NOT_NEGATIVE, patience=NOT_NEGATIVE)
-        settle(self, corrections=Whole(10), attempts=Whole(6, least=1))
+        settle(self, corrections=Whole(10), attempts=Whole(6, least=1), wander=Whole(15, least=1))
         require_part(self.descent, GainRatio, "descent", "gd.GainRatio()")
 
     @property
@@ -102,7 +104,9 @@ class NaturalControl(Control[NaturalState]):
             return None
         return NaturalState(Damping(RESTARTS[count] * here.total_square, here.total_square))
 
-    def come_back(self, here: Linearised, count: int) -> NaturalState | None:
+    def come_back(self, here: Linearised, astray: int, count: int) -> NaturalState | None:
+        if astray < self.wander:
+            return None
         share = BACK[count % len(BACK)]
         return NaturalState(Damping(share * here.total_square, here.total_square))
 

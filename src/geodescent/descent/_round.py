@@ -16,8 +16,6 @@ from geodescent.linalg import STEP_ITERATIONS
 from geodescent.problem import rounding_floor
 
 Stages = tuple[Stage, ...]
-import os
-WANDER = int(os.environ.get("WANDER", "15"))
 
 
 @dataclass(frozen=True)
@@ -99,11 +97,10 @@ def advance(stages: Stages, state: State, here: Linearised, observer: Observer) 
     state = replace(state, stage=replace(state.stage, work=state.stage.work + _work(here) - before))
     if taken is not None and here.cost - taken[0].predicted > stage.least_fall * here.cost:
         after = _stepped(stage, state, here, *taken, observer)
-        if after.astray >= WANDER:
-            control = stage.control.come_back(here, after.turns)
-            if control is not None:
-                after = replace(after.at_best(), astray=0, turns=after.turns + 1, stage=replace(after.stage, control=control))
-                return Round(after, here, stepped=True)
+        control = stage.control.come_back(here, after.astray, after.turns)
+        if control is not None:
+            back = replace(after.at_best(), astray=0, turns=after.turns + 1)
+            return Round(replace(back, stage=replace(after.stage, control=control)), here, stepped=True)
         return Round(_moved(stages, after, _stages_on(stages, here, after)), here, stepped=True)
     if on := _at_most_to_the_last(stages, state, stage.leave[0].stages if stage.leave else 0):
         return _further(stages, state, here, observer, on)

@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import product
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -93,7 +93,9 @@ class Box:
                 raise InputError(f"side({name}=…): the coordinates are {', '.join(self.coordinates)}.")
             low, high = self.intervals[name]
             if not (isinstance(value, int | float) and low <= value <= high):
-                raise InputError(f"side({name}={value}) lies outside the box, where {name} is from {low:g} to {high:g}.")
+                raise InputError(
+                    f"side({name}={value}) lies outside the box, where {name} is from {low:g} to {high:g}."
+                )
         if not at:
             raise InputError("side() needs a coordinate and its value: box.side(x=-1).")
         return Part(self, {name: float(value) for name, value in at.items()})
@@ -214,7 +216,8 @@ def _unit_points(n: int, d: int, rule: str, seed: int) -> tuple[Tensor, Tensor]:
         generator = torch.Generator("cpu").manual_seed(seed)
         return torch.rand(n, d, generator=generator, dtype=torch.float64, device="cpu"), ones
     if rule == "sobol":
-        return torch.quasirandom.SobolEngine(d, scramble=True, seed=seed).draw(n, dtype=torch.float64), ones
+        engine: Any = torch.quasirandom.SobolEngine
+        return engine(d, scramble=True, seed=seed).draw(n, dtype=torch.float64), ones
     nodes = [_nodes(k, rule) for k in counts_of(n, d)]
     points = torch.tensor(list(product(*(node.tolist() for node, _ in nodes))), dtype=torch.float64, device="cpu")
     weights = torch.tensor([math.prod(w) for w in product(*(w.tolist() for _, w in nodes))], dtype=torch.float64)
@@ -246,9 +249,7 @@ def _nodes(n: int, rule: str) -> tuple[Tensor, Tensor]:
     return (1.0 - torch.cos(math.pi * middle)) / 2.0, weights / weights.mean()
 
 
-def _crowded(
-    column: Tensor, low: float, high: float, crowd: object, name: str
-) -> tuple[Tensor, Tensor]:
+def _crowded(column: Tensor, low: float, high: float, crowd: object, name: str) -> tuple[Tensor, Tensor]:
     """The coordinate crowded towards a place, and the density of the map, dx/dv."""
     try:
         centre, strength = (float(value) for value in crowd)  # type: ignore[attr-defined]

@@ -166,7 +166,7 @@ class FieldsModule(nn.Module):
         except Exception as error:
             raise InputError(
                 f"the net cannot be called on {n_inputs} inputs a point, {type(error).__name__}: {error}. It takes one "
-                f"input for each of {', '.join(self.coordinates)}, a periodic one counting twice: pde.mlp({n_inputs}, …)."
+                f"input for each of {', '.join(self.coordinates)}, two for a periodic one: pde.mlp({n_inputs}, …)."
             ) from error
         if not isinstance(values, Tensor) or tuple(values.shape) != (len(points), len(self.fields)):
             shape = tuple(values.shape) if isinstance(values, Tensor) else type(values).__name__

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from geodescent.linalg import eigh, norm, row_norm
+from geodescent.linalg import eigh, row_norm
 from geodescent.pde._network import Activation
 from geodescent.problem import Problem
 
@@ -64,8 +64,8 @@ class SystemStart:
         before = self.candidates[0]
         return [
             f"the start was changed: activation {self.chosen.activation}, first layer times {gains} by input; the "
-            f"residual left out in turn fell from {before.left_out:.2g} to {self.chosen.left_out:.2g} (initialise=False "
-            "keeps the start as it was)"
+            f"residual left out in turn fell from {before.left_out:.2g} to {self.chosen.left_out:.2g} "
+            "(initialise=False keeps the start as it was)"
         ]
 
     def __str__(self) -> str:
@@ -148,9 +148,7 @@ class _Start:
         bias = None if first.bias is None else first.bias.detach().clone()
         weight = first.weight.detach().clone()
         is_open = bool(activations) and all(a.is_open for a in activations)
-        return cls(
-            first, weight, bias, uniform.to(weight), phases.to(weight), activations if is_open else (), name
-        )
+        return cls(first, weight, bias, uniform.to(weight), phases.to(weight), activations if is_open else (), name)
 
     @property
     def is_open(self) -> bool:

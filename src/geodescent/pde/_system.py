@@ -70,7 +70,9 @@ class System:
         every = torch.cat([placed.points.flatten(0, 1) for placed in self._placed])
         for name, period in (periodic or {}).items():
             if name not in self.coordinates or not POSITIVE.allows(period):
-                raise InputError(f"periodic = {{{name!r}: {period!r}}}: a coordinate and its period, above 0, are needed.")
+                raise InputError(
+                    f"periodic = {{{name!r}: {period!r}}}: a coordinate and its period, above 0, are needed."
+                )
         self.module = FieldsModule(
             net, self.coordinates, self.fields, dict(unknowns or {}), transform, dict(periodic or {}), every
         )
@@ -132,7 +134,7 @@ class System:
             raise InputError(f"term {str(error).removeprefix('block ')}") from None
 
     def _weight_of(self, term: Term, outputs: ResidualMap) -> float:
-        """1 for equations, more for exact values, less for measured ones, whose noise equations must not give way to."""
+        """1 for equations, more for exact values, less for measured ones: equations must not give way to noise."""
         if term.target is not None:
             return MEASURED_WEIGHT
         return 1.0 if outputs.equation.streams.n_streams > 1 else VALUES_WEIGHT
@@ -164,7 +166,9 @@ class System:
         scale = None
         if isinstance(term, Total):
             if columns.shape[1] > 1:
-                raise InputError(f"{_called(term)}: the integrand returns {columns.shape[1]} values a point: one is needed.")
+                raise InputError(
+                    f"{_called(term)}: the integrand returns {columns.shape[1]} values a point: one is needed."
+                )
             scale = factor * (placed.weights if placed.weights is not None else torch.ones_like(placed.points[0, :, 0]))
 
         def rows(values: Tensor, unknowns: dict[str, Tensor]) -> Tensor:
@@ -202,13 +206,17 @@ def _columns(returned: Any, n: int, what: str) -> Tensor:
     for value in several:
         value = value.value if isinstance(value, FieldValues) else value
         if not isinstance(value, Tensor):
-            raise InputError(f"{what}: the equation returns {type(value).__name__}: a tensor (N,) or a tuple of them is needed.")
+            raise InputError(
+                f"{what}: the equation returns {type(value).__name__}: a tensor (N,) or a tuple of them is needed."
+            )
         if value.dim() == 2 and value.shape[0] == n:
             columns += list(value.unbind(1))
         elif tuple(value.shape) in ((n,), ()):
             columns.append(value.expand(n))
         else:
-            raise InputError(f"{what}: the equation returns shape {tuple(value.shape)} for {n} points: ({n},) is needed.")
+            raise InputError(
+                f"{what}: the equation returns shape {tuple(value.shape)} for {n} points: ({n},) is needed."
+            )
     if not columns:
         raise InputError(f"{what}: the equation returns nothing: return what is to vanish.")
     if any(column.dtype.is_complex for column in columns):
@@ -256,15 +264,17 @@ def _require_apart(coordinates: tuple[str, ...], fields: tuple[str, ...], unknow
         others = tuple(other for other in coordinates if other != name)
         if name in RESERVED or (others and derivative_of(name, others) not in (None, ())):
             raise InputError(
-                f"a coordinate cannot be called {name!r}: derivatives by {', '.join(others) or 'it'} have that name too."
+                f"a coordinate cannot be called {name!r}: derivatives by {', '.join(others) or 'it'} have that name."
             )
 
 
 def _parameter_of(net: object) -> Tensor:
     modules = list(net.values()) if isinstance(net, Mapping) else [net]
     if not modules or not all(isinstance(module, nn.Module) for module in modules):
-        raise InputError(f"net is a {type(net).__name__}: a module is needed, pde.mlp(2, [20, 20], 1), or a dict of them.")
+        raise InputError(
+            f"net is a {type(net).__name__}: a module is needed, pde.mlp(2, [20, 20], 1), or a dict of them."
+        )
     for module in modules:
-        for parameter in module.parameters():  # type: ignore[union-attr]
+        for parameter in nn.ModuleList([module]).parameters():
             return parameter.detach()
     raise InputError("the net has no parameters: there is nothing to fit.")

@@ -145,8 +145,8 @@ def _checked(points: Any, coordinates: tuple[str, ...], what: str, like: Tensor)
         tensor = tensor[:, None]
     if tensor.dim() != 2 or tensor.shape[1] != len(coordinates):
         raise InputError(
-            f"{what}: its points have shape {tuple(tensor.shape)}: (N, {len(coordinates)}) is needed, a column for each "
-            f"of {', '.join(coordinates)}."
+            f"{what}: its points have shape {tuple(tensor.shape)}: (N, {len(coordinates)}) is needed, a column for "
+            f"each of {', '.join(coordinates)}."
         )
     if not len(tensor):
         raise InputError(f"{what} has no points: pass at least one.")

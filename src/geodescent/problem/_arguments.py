@@ -12,7 +12,6 @@ from geodescent.outputs import RawInputs, Select
 from geodescent.problem._problem import Problem
 
 
-
 @runtime_checkable
 class HasProblem(Protocol):
     """Something that makes a problem of itself, as a system of differential equations does."""

@@ -55,12 +55,15 @@ class ResidualTable(tuple[BlockResidual, ...]):
     """A row for each block; print it."""
 
     def __str__(self) -> str:
-        rows = [("term", "rows", "weight", "RMS", "largest", "fresh RMS", "fresh largest")]
+        rows: list[tuple[str, ...]] = [("term", "rows", "weight", "RMS", "largest", "fresh RMS", "fresh largest")]
         for r in self:
             fresh = [f"{v:.2e}" if v is not None else "–" for v in (r.fresh_rms, r.fresh_largest)]
             rows.append((r.name, str(r.n_rows), f"{r.weight:g}", f"{r.rms:.2e}", f"{r.largest:.2e}", *fresh))
         widths = [max(len(row[k]) for row in rows) for k in range(len(rows[0]))]
-        lines = ["  ".join([row[0].ljust(widths[0]), *(t.rjust(w) for t, w in zip(row[1:], widths[1:], strict=True))]) for row in rows]
+        lines = [
+            "  ".join([row[0].ljust(widths[0]), *(t.rjust(w) for t, w in zip(row[1:], widths[1:], strict=True))])
+            for row in rows
+        ]
         return "\n".join([*lines, *self.sentences])
 
     @property

@@ -109,7 +109,8 @@ class Start:
         data = ScaledTable.of(job.table, choice)
         config = job.config("exact", options, choice, data.scaled)
         network = choice.network(config.n_inputs, config.n_outputs, config.data.seed).to(choice.device)
-        return cls(job, network, data, config, doors.initialise(network, data.X, data.y) if suited else None)
+        chosen = doors.initialise(network, data.X, data.y) if suited else None
+        return cls(job, network, data, config, chosen if isinstance(chosen, ChosenStart) else None)
 
 
 def fitted_network(job: Job, options: NetworkOptions) -> FitOutcome:

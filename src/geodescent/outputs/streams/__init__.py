@@ -8,6 +8,18 @@ the same pass with one more coordinate.
 from geodescent.outputs.streams._algebra import MOST_ORDERS, Derivative, Streams
 from geodescent.outputs.streams._functions import KINKED
 from geodescent.outputs.streams._jet import Jet, NoRule, Tape
+from geodescent.outputs.streams._layers import LAYERS
 from geodescent.outputs.streams._residual_map import Equation, ResidualMap
 
-__all__ = ["KINKED", "MOST_ORDERS", "Derivative", "Equation", "Jet", "NoRule", "ResidualMap", "Streams", "Tape"]
+__all__ = [
+    "KINKED",
+    "LAYERS",
+    "MOST_ORDERS",
+    "Derivative",
+    "Equation",
+    "Jet",
+    "NoRule",
+    "ResidualMap",
+    "Streams",
+    "Tape",
+]

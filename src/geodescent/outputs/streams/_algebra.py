@@ -130,7 +130,7 @@ class Streams:
 
 def _closed(wanted: Iterable[Derivative]) -> set[Derivative]:
     """These derivatives with the value and all that are lower in every coordinate."""
-    closed = {()}
+    closed: set[Derivative] = {()}
     for derivative in wanted:
         for n in range(1, len(derivative) + 1):
             positions = combinations_with_replacement(range(len(derivative)), n)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import reduce
 
 import torch
 from torch import Tensor
@@ -51,9 +52,9 @@ class StreamsByAutograd:
         off = _apart(slope, (few.values(ahead) - few.values(behind)) / (2.0 * h))
         if off > AGREES:
             raise JacobianError(
-                f"torch's derivatives of the network, by coordinates and then by parameters, are off by {off:.2g} of their "
-                "size from differences: some layer has none of this order. Use linear layers and smooth elementwise "
-                "functions."
+                "torch's derivatives of the network, by coordinates and then by parameters, are off by "
+                f"{off:.2g} of their size from differences: some layer has none of this order. Use linear layers and "
+                "smooth elementwise functions."
             )
         slopes = [few.along_line(at, direction)[1] for at in (ahead, behind)]
         return replace(self, bends=_apart(bend, (slopes[0] - slopes[1]) / (2.0 * h)) <= AGREES)
@@ -142,12 +143,11 @@ class RecordByAutograd:
 def _derived(fields: Function, field: int, derivative: tuple[int, ...]) -> Function:
     """The derivative of one field as a function of points; backwards, for not all operations have others nested."""
 
-    def derived(at: Tensor) -> Tensor:
-        return fields(at)[:, field]
+    return reduce(_slope, derivative, _column(fields, field))
 
-    for k in derivative:
-        derived = _slope(derived, k)
-    return derived
+
+def _column(fields: Function, k: int) -> Function:
+    return lambda at: fields(at)[:, k]
 
 
 def _slope(function: Function, k: int) -> Function:

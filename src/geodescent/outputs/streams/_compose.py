@@ -76,7 +76,7 @@ class Composed(torch.autograd.Function):
         return _series(derivatives[:-1], z, powers)
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, cotangent: Tensor) -> tuple[Tensor, None, None]:
         (z,) = ctx.saved_tensors
         slope = _series(ctx.derivatives[1:], z, ctx.powers)
@@ -97,7 +97,7 @@ class Affine(torch.autograd.Function):
         return affine(a, matrix, bias)
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, cotangent: Tensor) -> tuple[Tensor, None, None]:
         return cotangent @ ctx.matrix.T, None, None
 

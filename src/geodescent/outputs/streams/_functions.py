@@ -108,7 +108,7 @@ def _gelu(z: Tensor, order: int, approximate: str = "none") -> list[Tensor]:
     coefficients = [2.0, 0.0, -1.0]  # f'' = (2 − z²)φ, and (pφ)' = (p' − zp)φ
     for _ in range(order - 1):
         found.append(_at(coefficients, z).mul_(density))
-        derived = [k * c for k, c in enumerate(coefficients)][1:] + [0.0, 0.0]
+        derived = [*(k * c for k, c in enumerate(coefficients) if k), 0.0, 0.0]
         coefficients = [d - c for d, c in zip(derived, [0.0, *coefficients], strict=True)]
     return found
 
@@ -180,9 +180,26 @@ CLOSED: dict[Callable[..., Any], Derivatives] = {
 }
 """Functions whose derivatives of every order are written out."""
 
-KINKED = {torch.relu, F.relu, torch.abs, F.leaky_relu, F.relu6, F.hardtanh, F.prelu}
+KINKED: set[Any] = {torch.relu, F.relu, torch.abs, F.leaky_relu, F.relu6, F.hardtanh, F.prelu}
 """Functions whose second derivative is zero on both sides of a kink."""
 
-SMOOTH = {torch.erf, torch.tan, torch.atan, torch.asinh, torch.arctan, torch.log1p, torch.expm1, torch.rsqrt}
-SMOOTH |= {F.elu, F.selu, F.celu, F.logsigmoid, F.tanhshrink, F.softsign, torch.sinc, torch.acos, torch.asin, torch.logit, torch.special.expit}
+SMOOTH: set[Any] = {
+    torch.erf,
+    torch.tan,
+    torch.atan,
+    torch.asinh,
+    torch.acos,
+    torch.asin,
+    torch.log1p,
+    torch.expm1,
+    torch.rsqrt,
+    torch.sinc,
+    torch.logit,
+    F.elu,
+    F.selu,
+    F.celu,
+    F.logsigmoid,
+    F.tanhshrink,
+    F.softsign,
+}
 """Functions that torch differentiates any number of times."""

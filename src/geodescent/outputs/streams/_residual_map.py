@@ -77,8 +77,8 @@ class ResidualMap(ModuleMap):
         except NoRule as error:
             self._streams = StreamsByAutograd(self.function, self.points, equation.streams, layout).checked()
             self.notes.append(
-                f"The network uses {error}, which has no rule for derivatives by coordinates: all derivatives are taken "
-                "by torch.func, which is slower."
+                f"The network uses {error}, which has no rule for derivatives by coordinates: all derivatives are "
+                "taken by torch.func, which is slower."
             )
         self._layout = layout
 
