@@ -2,7 +2,9 @@
 
 from geodescent.pde._boxes import Box, Points
 from geodescent.pde._network import mlp
+from geodescent.pde._plot import plot
+from geodescent.pde._refine import refine
 from geodescent.pde._system import System
 from geodescent.pde._terms import Term, Total
 
-__all__ = ["Box", "Points", "System", "Term", "Total", "mlp"]
+__all__ = ["Box", "Points", "System", "Term", "Total", "mlp", "plot", "refine"]

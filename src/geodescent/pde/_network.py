@@ -78,6 +78,9 @@ class FieldsModule(nn.Module):
         points: all points, (N, d), whose range is mapped to [−1, 1].
     """
 
+    centre: Tensor
+    half_range: Tensor
+
     def __init__(
         self,
         net: nn.Module | Mapping[str, nn.Module],

@@ -94,7 +94,8 @@ class System:
     def _problem(self) -> Problem:
         blocks = []
         for term, placed, equation in zip(self.terms, self._placed, self._equations, strict=True):
-            outputs = ResidualMap(self.module, placed.points, equation, self._redrawn(term, placed))
+            elsewhere = self._elsewhere(term, placed)
+            outputs = ResidualMap(self.module, placed.points, equation, elsewhere, placed.drawn)
             blocks.append(self._block(term, placed, outputs))
         entries = {name: place.offset for name, place in outputs.places.items()}
         measured = tuple(t.name for t in self.terms if isinstance(t, Term) and t.target is not None)
@@ -109,17 +110,24 @@ class System:
         """
         return choose_system_start(self.module.net, self.problem(), seed=seed, seconds=seconds)
 
-    def _redrawn(self, term: Term | Total, placed: Placed) -> Callable[[int], tuple[Tensor, Equation]] | None:
-        """How to draw other points of a term whose residual vanishes anywhere; None where it does not."""
-        drawn = placed.drawn
-        if drawn is None or isinstance(term, Total) or term.target is not None:
+    def _elsewhere(self, term: Term | Total, placed: Placed) -> Callable[[Tensor], Equation] | None:
+        """The equation at other points, for a term whose residual vanishes anywhere; None where it does not."""
+        if isinstance(term, Total) or term.target is not None:
             return None
 
-        def redrawn(seed: int) -> tuple[Tensor, Equation]:
-            points = drawn(placed.points.shape[1], seed)
-            return points, self._equation(term, replace(placed, points=points, weights=None))
+        def elsewhere(points: Tensor) -> Equation:
+            points = points if points.dim() == 3 else points[None]
+            return self._equation(term, replace(placed, points=points, weights=None))
 
-        return redrawn
+        return elsewhere
+
+    def add_points(self, added: Mapping[str, Tensor]) -> None:
+        """Adds points, name of a term → (n, d), to the terms; the network stays as it is."""
+        for k, (term, placed) in enumerate(zip(self.terms, self._placed, strict=True)):
+            if term.name in added:
+                self._placed[k] = placed.joined(added[term.name])
+                self._equations[k] = self._equation(term, self._placed[k])
+        self.__dict__.pop("_problem", None)
 
     def _block(self, term: Term | Total, placed: Placed, outputs: ResidualMap) -> RowBlock:
         like = placed.points
@@ -269,7 +277,7 @@ def _require_apart(coordinates: tuple[str, ...], fields: tuple[str, ...], unknow
 
 
 def _parameter_of(net: object) -> Tensor:
-    modules = list(net.values()) if isinstance(net, Mapping) else [net]
+    modules: list[Any] = list(net.values()) if isinstance(net, Mapping) else [net]
     if not modules or not all(isinstance(module, nn.Module) for module in modules):
         raise InputError(
             f"net is a {type(net).__name__}: a module is needed, pde.mlp(2, [20, 20], 1), or a dict of them."

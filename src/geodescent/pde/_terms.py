@@ -1,7 +1,7 @@
 """Terms of a system: equations at points, and integrals."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -92,7 +92,7 @@ class Placed:
         points: (P, N, d).
         weights: of mean 1, (N,), or None.
         volume: of what they were taken from; 1 where it is not known.
-        drawn: (n, seed) → others, (P, N, d); None where others cannot be drawn.
+        drawn: (n, seed) → others, (P, n, d); None where others cannot be drawn.
     """
 
     points: Tensor
@@ -114,6 +114,11 @@ class Placed:
         first = found[0]
         drawn = first.drawn if len(found) == 1 else None
         return cls(torch.stack([part.points for part in found]), first.weights, first.volume, drawn)
+
+    def joined(self, points: Tensor) -> "Placed":
+        """With more points (n, d), each with the mean weight."""
+        weights = None if self.weights is None else torch.cat([self.weights, self.weights.new_ones(len(points))])
+        return replace(self, points=torch.cat([self.points, points[None].to(self.points)], 1), weights=weights)
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from geodescent._errors import InputError
 from geodescent._types import Outputs, Theta
 from geodescent.jacobian import Block, BlockJacobian, Columns, merged
 from geodescent.outputs._function import ModelFunction, ModuleMap
@@ -52,7 +53,8 @@ class ResidualMap(ModuleMap):
         model: coordinates (N, d) → fields (N, F).
         points: (N, d), or (P, N, d) for equations of P points each.
         equation: at these points.
-        redrawn: seed → as many other points, and the equation there; None where there are no others.
+        elsewhere: other points → the equation there; None where it holds at these points alone.
+        drawn: (n, seed) → other points; None where there are no others.
     """
 
     def __init__(
@@ -60,9 +62,10 @@ class ResidualMap(ModuleMap):
         model: nn.Module,
         points: Tensor,
         equation: Equation,
-        redrawn: Callable[[int], tuple[Tensor, Equation]] | None = None,
+        elsewhere: Callable[[Tensor], Equation] | None = None,
+        drawn: Callable[[int, int], Tensor] | None = None,
     ) -> None:
-        self.equation, self._redrawn = equation, redrawn
+        self.equation, self._elsewhere, self._drawn = equation, elsewhere, drawn
         self.points = points if points.dim() == 3 else points[None]
         self.places = {place.name: place for place in parameters_of(model)}
         self.function = ModelFunction(model, tuple(self.places.values()), None, points.dtype, points.device)
@@ -133,8 +136,25 @@ class ResidualMap(ModuleMap):
         return self._summed(torch.stack(columns, 1))
 
     def fresh(self, seed: int) -> "ResidualMap | None":
-        """The same equation at other points; None where no others can be drawn."""
-        return None if self._redrawn is None else ResidualMap(self.model, *self._redrawn(seed))
+        """The same equation at as many other points; None where no others can be drawn."""
+        if self._drawn is None or self._elsewhere is None or self.equation.total:
+            return None
+        return self.on(self.drawn(self.points.shape[1], seed))
+
+    def drawn(self, n: int, seed: int) -> Tensor:
+        """Other points of the same set, (P, n, d). Raises InputError, where there are none."""
+        if self._drawn is None:
+            raise InputError("no other points can be drawn: pass points of a pde.Box.")
+        return self._drawn(n, seed)
+
+    def on(self, points: Tensor) -> "ResidualMap":
+        """The same equation at other points, (N, d) or (P, N, d).
+
+        Raises: InputError, where the equation holds at its own points alone.
+        """
+        if self._elsewhere is None:
+            raise InputError("this equation belongs to its points: its target was measured there.")
+        return ResidualMap(self.model, points, self._elsewhere(points), self._elsewhere, self._drawn)
 
     def layers(self) -> dict[str, Tensor]:
         """Name → entries of θ, of the module's parameters by the layer that holds them."""

@@ -1,0 +1,131 @@
+"""The picture of a solution: fields, residual and error over the coordinates, and the curve of each term."""
+
+from collections.abc import Callable
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from geodescent._errors import InputError
+from geodescent.doors import Solution
+from geodescent.outputs.streams import ResidualMap
+from geodescent.pde._network import FieldsModule
+from geodescent.pictures import FAINT, INK
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+LINES, MAP = 401, 101  # Points of a line, and of a side of a map.
+COLOURS = ("#1b5e9e", "#d9730d", "#3a8f5c", "#7a4ea0", "#8c6d31", "#5f6b76")
+
+Reference = Callable[[Tensor], Tensor]
+
+
+def plot(solution: Solution, reference: Reference | None = None) -> "Figure":
+    """Draws each field, its error where a reference is given, the residual, and the RMS of each term over the steps.
+
+        figure = pde.plot(solution, lambda points: torch.sin(points[:, :1]))
+        figure.savefig("solution.png")
+
+    Lines over one coordinate, maps over two; of more, the first two are drawn and the others stand in the middle.
+
+    Args:
+        solution: of a `pde.System`.
+        reference: points (N, d) → fields, (N, F), or (N,) for one.
+
+    Raises: InputError, for a solution of anything else; ImportError, where matplotlib is not installed.
+    """
+    try:
+        pyplot = import_module("matplotlib.pyplot")
+    except ImportError:
+        raise ImportError("pde.plot draws with matplotlib, which is missing: pip install 'geodescent[app]'.") from None
+    problem, theta = solution.on_demand.at_solution()
+    maps = [block.map for block in problem.blocks]
+    first = maps[0]
+    if not isinstance(first, ResidualMap) or not isinstance(first.model, FieldsModule):
+        raise InputError("pde.plot draws solutions of a pde.System: solution.plot() draws the cost of any other.")
+    points, axes_of = _points(first.model)
+    with torch.no_grad():
+        found: Tensor = first.function.standing_at(first.function.views(theta), lambda: first.model(points))
+    panels = _panels(first, found, theta, points, reference)
+    n_rows = -(-len(panels) // 3)
+    figure = pyplot.figure(figsize=(10.5, 2.9 * n_rows + 2.6), layout="constrained")
+    above, below = figure.subfigures(2, 1, height_ratios=(2.9 * n_rows, 2.6))
+    every = above.subplots(n_rows, 3, squeeze=False)
+    for axes, panel in zip(every.flat, panels, strict=False):
+        _draw(axes, panel, axes_of, above)
+    for axes in list(every.flat)[len(panels) :]:
+        axes.set_axis_off()
+    _curves(below.subplots(), solution)
+    return figure  # type: ignore[no-any-return]
+
+
+def _points(model: FieldsModule) -> tuple[Tensor, list[tuple[str, Any]]]:
+    """Points of a grid over the first coordinates, and the name and values of each of these."""
+    centre, half = model.centre, model.half_range
+    n_axes = min(2, len(model.coordinates))
+    n = LINES if n_axes == 1 else MAP
+    along = [
+        torch.linspace(-1.0, 1.0, n, dtype=centre.dtype, device=centre.device) * half[k] + centre[k]
+        for k in range(n_axes)
+    ]
+    grid = torch.cartesian_prod(*along) if n_axes > 1 else along[0][:, None]
+    points = centre.repeat(len(grid), 1)
+    points[:, :n_axes] = grid
+    return points, [(name, values.cpu().numpy()) for name, values in zip(model.coordinates, along, strict=False)]
+
+
+def _panels(
+    first: ResidualMap, values: Tensor, theta: Tensor, points: Tensor, reference: Reference | None
+) -> list[tuple[str, Any, bool]]:
+    """(title, values, whether their size is drawn, on a logarithmic scale)."""
+    model = first.model
+    assert isinstance(model, FieldsModule)
+    panels: list[tuple[str, Any, bool]] = [
+        (name, values[:, k].cpu().numpy(), False) for k, name in enumerate(model.fields)
+    ]
+    if reference is not None:
+        expected = torch.as_tensor(reference(points)).to(values)
+        expected = expected[:, None] if expected.dim() == 1 else expected
+        off = (values - expected).abs().cpu().numpy()
+        panels += [(f"error of {name}", off[:, k], True) for k, name in enumerate(model.fields)]
+    try:
+        residual = first.on(points)(theta).norm(dim=1).cpu().numpy()
+        panels.append(("residual", residual, True))
+    except InputError:
+        pass  # the equation holds at its own points alone
+    return panels
+
+
+def _draw(axes: "Axes", panel: tuple[str, Any, bool], axes_of: list[tuple[str, Any]], figure: Any) -> None:
+    title, values, is_size = panel
+    tiny = np.finfo(float).eps * 1e-4
+    axes.set_title(title, loc="left", fontsize=10, color=INK)
+    axes.set_xlabel(axes_of[0][0], color=INK)
+    if len(axes_of) == 1:
+        axes.plot(axes_of[0][1], np.maximum(values, tiny) if is_size else values, color=COLOURS[is_size], linewidth=1.6)
+        axes.set_yscale("log" if is_size else "linear")
+        axes.grid(color=FAINT, linewidth=0.6)
+        return
+    (x, y) = axes_of[0][1], axes_of[1][1]
+    shown = values.reshape(len(x), len(y)).T
+    shown = np.log10(np.maximum(shown, tiny)) if is_size else shown
+    image = axes.pcolormesh(x, y, shown, cmap="magma" if is_size else "viridis", shading="gouraud", rasterized=True)
+    axes.set_ylabel(axes_of[1][0], color=INK)
+    bar = figure.colorbar(image, ax=axes, pad=0.02)
+    if is_size:
+        bar.set_label("log₁₀", color=INK)
+
+
+def _curves(axes: "Axes", solution: Solution) -> None:
+    """The RMS of the residual of each term over the steps."""
+    for k, (name, values) in enumerate(solution.history["block_rms"].items()):
+        axes.plot(solution.history["step"], values, color=COLOURS[k % len(COLOURS)], linewidth=1.5, label=name)
+    axes.set_yscale("log")
+    axes.set_title("RMS of each term", loc="left", fontsize=10, color=INK)
+    axes.set_xlabel("accepted step", color=INK)
+    axes.grid(color=FAINT, linewidth=0.6)
+    axes.legend(frameon=False, fontsize=9)
