@@ -26,8 +26,9 @@ def refine(
 
         solution = pde.refine(system, solution, max_seconds=30)
 
-    Of points drawn anew, ten times as many as a term has, those are taken that a draw in proportion to r² gives. A term is limited by its points where the residual at fresh points is more than three times that at its
-    own (`solution.residuals()`); where none is, nothing is added, and the solution is returned as it came.
+    Of points drawn anew, ten times as many as a term has, those are taken that a draw in proportion to r² gives. A term
+    is limited by its points where the residual at fresh points is more than three times that at its own
+    (`solution.residuals()`); where none is, nothing is added, and the solution is returned as it came.
 
     Args:
         system: which was fitted.
