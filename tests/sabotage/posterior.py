@@ -45,7 +45,7 @@ POSTERIOR = (
     ),
     Sabotage(
         f"{HERE}/_posterior.py",
-        "(variance + together.var(0, correction=0)).sqrt()",
+        "(variance + (together - mean).square().mean(0)).sqrt()",
         "(0.1 * variance).sqrt()",
         f"{TESTS}_error_bars_are_true",
     ),
