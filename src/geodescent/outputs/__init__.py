@@ -28,13 +28,17 @@ from geodescent.outputs._sample_map import SampleMap
 from geodescent.outputs._snapshot import ModuleSnapshot
 from geodescent.outputs._standing import alone
 from geodescent.outputs.checks import left_as_found
+from geodescent.outputs.streams import MOST_ORDERS, Derivative, Equation, ResidualMap, Streams
 
 __all__ = [
+    "MOST_ORDERS",
     "PARTS",
     "RULES",
     "Closure",
     "ClosureMap",
     "ClosureRoutes",
+    "Derivative",
+    "Equation",
     "FunctionMap",
     "Inputs",
     "Layered",
@@ -46,10 +50,12 @@ __all__ = [
     "OutputMap",
     "Parametrised",
     "RawInputs",
+    "ResidualMap",
     "Rule",
     "SampleMap",
     "Sampled",
     "Select",
+    "Streams",
     "Traced",
     "affine_columns",
     "alone",

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from geodescent._errors import InputError
+from geodescent._types import Operand
 
 Rule = Literal["grid", "gauss", "sobol", "chebyshev", "random"]
 RULES_OF_POINTS = ("grid", "gauss", "sobol", "chebyshev", "random")
@@ -191,9 +192,9 @@ class Sides:
         return torch.cat([part.points(each, "random", seed=seed + k).points for k, part in enumerate(self.parts)])
 
 
-def _interval(name: str, interval: object) -> tuple[float, float]:
+def _interval(name: str, interval: Operand) -> tuple[float, float]:
     try:
-        low, high = (float(value) for value in interval)  # type: ignore[attr-defined]
+        low, high = (float(value) for value in interval)
     except (TypeError, ValueError):
         raise InputError(f"{name} = {interval!r}: an interval of two numbers is needed, {name}=(0, 1).") from None
     if not (math.isfinite(low) and math.isfinite(high) and low < high):
@@ -220,7 +221,7 @@ def _unit_points(n: int, d: int, rule: str, seed: int) -> tuple[Tensor, Tensor]:
         return engine(d, scramble=True, seed=seed).draw(n, dtype=torch.float64), ones
     nodes = [_nodes(k, rule) for k in counts_of(n, d)]
     points = torch.tensor(list(product(*(node.tolist() for node, _ in nodes))), dtype=torch.float64, device="cpu")
-    weights = torch.tensor([math.prod(w) for w in product(*(w.tolist() for _, w in nodes))], dtype=torch.float64)
+    weights = points.new_tensor([math.prod(w) for w in product(*(w.tolist() for _, w in nodes))])
     return points.reshape(-1, d), weights / weights.mean()
 
 
@@ -249,10 +250,10 @@ def _nodes(n: int, rule: str) -> tuple[Tensor, Tensor]:
     return (1.0 - torch.cos(math.pi * middle)) / 2.0, weights / weights.mean()
 
 
-def _crowded(column: Tensor, low: float, high: float, crowd: object, name: str) -> tuple[Tensor, Tensor]:
+def _crowded(column: Tensor, low: float, high: float, crowd: Operand, name: str) -> tuple[Tensor, Tensor]:
     """The coordinate crowded towards a place, and the density of the map, dx/dv."""
     try:
-        centre, strength = (float(value) for value in crowd)  # type: ignore[attr-defined]
+        centre, strength = (float(value) for value in crowd)
     except (TypeError, ValueError):
         raise InputError(f"crowd = {{{name!r}: {crowd!r}}}: (where, how strongly) is needed, (0.0, 3.0).") from None
     if not (low <= centre <= high and 0.0 < strength <= 20.0):

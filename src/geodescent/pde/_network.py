@@ -4,16 +4,16 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from types import SimpleNamespace
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from geodescent._errors import InputError
+from geodescent._types import Operand
 from geodescent.pde._fields import arguments_of
 
-ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+ACTIVATIONS_OF_FIELDS: dict[str, Callable[[Tensor], Tensor]] = {
     "tanh": torch.tanh,
     "sin": torch.sin,
     "gelu": F.gelu,
@@ -37,7 +37,7 @@ class Activation(nn.Module):
 
     def forward(self, z: Tensor) -> Tensor:
         """Elementwise."""
-        return ACTIVATIONS[self.name](z)
+        return ACTIVATIONS_OF_FIELDS[self.name](z)
 
     def extra_repr(self) -> str:
         return self.name
@@ -57,8 +57,8 @@ def mlp(n_coordinates: int, widths: Sequence[int], n_fields: int = 1, activation
 
     Raises: InputError, for sizes that are none, and for an activation that is not known.
     """
-    if activation is not None and activation not in ACTIVATIONS:
-        raise InputError(f"activation={activation!r}: {', '.join(map(repr, ACTIVATIONS))} are known.")
+    if activation is not None and activation not in ACTIVATIONS_OF_FIELDS:
+        raise InputError(f"activation={activation!r}: {', '.join(map(repr, ACTIVATIONS_OF_FIELDS))} are known.")
     sizes = [n_coordinates, *widths, n_fields]
     if not all(isinstance(n, int) and n > 0 for n in sizes):
         raise InputError(f"sizes {sizes}: whole numbers above 0 are needed, pde.mlp(2, [20, 20], 1).")
@@ -87,7 +87,7 @@ class FieldsModule(nn.Module):
         coordinates: tuple[str, ...],
         fields: tuple[str, ...],
         unknowns: dict[str, float],
-        transform: Callable[..., Any] | None,
+        transform: Callable[..., Operand] | None,
         periodic: dict[str, float],
         points: Tensor,
     ) -> None:
@@ -110,7 +110,7 @@ class FieldsModule(nn.Module):
             self._wanted = self._checked_transform(transform)
         self._dry_run(points[[0, -1]])
 
-    def forward(self, points: Any) -> Any:
+    def forward(self, points: Operand) -> Operand:
         """The fields, (N, F)."""
         inputs = self._inputs(points)
         if isinstance(self.net, nn.ModuleDict):
@@ -124,11 +124,11 @@ class FieldsModule(nn.Module):
             columns = self._transformed(columns, points)
         return torch.stack(columns, -1)
 
-    def _inputs(self, points: Any) -> Any:
+    def _inputs(self, points: Operand) -> Operand:
         scaled = (points - self.centre) / self.half_range
         if not self._periodic:
             return scaled
-        columns = list[Any]()
+        columns = list[Operand]()
         for k, name in enumerate(self.coordinates):
             if name in self._periodic:
                 angle = points[:, k] * (2.0 * math.pi / self._periodic[name])
@@ -137,7 +137,7 @@ class FieldsModule(nn.Module):
                 columns.append(scaled[:, k])
         return torch.stack(columns, -1)
 
-    def _transformed(self, columns: list[Any], points: Any) -> list[Any]:
+    def _transformed(self, columns: list[Operand], points: Operand) -> list[Operand]:
         assert self._transform is not None
         places = {name: points[:, k] for k, name in enumerate(self.coordinates)}
         single = len(self.fields) == 1
@@ -148,7 +148,7 @@ class FieldsModule(nn.Module):
         named = returned if isinstance(returned, dict) else vars(returned)
         return [named[name] for name in self.fields]
 
-    def _checked_transform(self, transform: Callable[..., Any]) -> tuple[str, ...]:
+    def _checked_transform(self, transform: Callable[..., Operand]) -> tuple[str, ...]:
         first, *wanted = arguments_of(transform, "transform") or ("",)
         unknown = [name for name in wanted if name not in self.coordinates]
         if not first or unknown:

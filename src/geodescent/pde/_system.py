@@ -4,15 +4,15 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from geodescent._errors import InputError
 from geodescent._settings import POSITIVE
-from geodescent.outputs.streams import Equation, ResidualMap, Streams
-from geodescent.pde._fields import Asking, FieldValues, Source, arguments_of, derivative_of, space_of
+from geodescent._types import Operand
+from geodescent.outputs import Equation, ResidualMap, Streams
+from geodescent.pde._fields import Asking, FieldSource, FieldValues, arguments_of, derivative_of, space_of
 from geodescent.pde._network import FieldsModule
 from geodescent.pde._start import SystemStart, choose_system_start
 from geodescent.pde._terms import Placed, Term, Total
@@ -59,7 +59,7 @@ class System:
         coordinates: Sequence[str],
         fields: Sequence[str] = ("u",),
         unknowns: Mapping[str, float] | None = None,
-        transform: Callable[..., Any] | None = None,
+        transform: Callable[..., Operand] | None = None,
         periodic: Mapping[str, float] | None = None,
     ) -> None:
         self.coordinates, self.fields = _names(coordinates, "coordinates"), _names(fields, "fields")
@@ -133,11 +133,11 @@ class System:
         like = placed.points
         if isinstance(term, Total):
             return RowBlock(term.name, outputs, like.new_full((1, 1), float(term.value)), weight=term.weight)
-        target = like.new_zeros(outputs.shape) if term.target is None else term.target
-        weights = placed.weights if term.weights is None else term.weights
+        target: Operand = like.new_zeros(outputs.shape) if term.target is None else term.target
+        weights: Operand = placed.weights if term.weights is None else term.weights
         weight = term.weight if term.weight is not None else self._weight_of(term, outputs)
         try:
-            return RowBlock(term.name, outputs, target, weights, weight)  # type: ignore[arg-type]
+            return RowBlock(term.name, outputs, target, weights, weight)
         except InputError as error:
             raise InputError(f"term {str(error).removeprefix('block ')}") from None
 
@@ -184,7 +184,7 @@ class System:
             parts = values.permute(1, 0, 3, 2).flatten(0, 2).unbind(0)
             by_stream = [parts[k : k + n_fields] for k in range(0, len(parts), n_fields)]
             sources = [
-                Source(self.coordinates, self.fields, streams, by_stream[k : k + n_streams])
+                FieldSource(self.coordinates, self.fields, streams, by_stream[k : k + n_streams])
                 for k in range(0, n_points * n_streams, n_streams)
             ]
             arguments = self._arguments(sources, placed.points, unknowns)
@@ -194,7 +194,7 @@ class System:
         used = tuple((name, f"unknowns.{name}") for name in self.unknowns if name in wanted)
         return Equation(rows, streams, n_equations, used, isinstance(term, Total))
 
-    def _arguments(self, sources: list[Any], points: Tensor, unknowns: dict[str, Tensor]) -> dict[str, Any]:
+    def _arguments(self, sources: list[Operand], points: Tensor, unknowns: dict[str, Tensor]) -> dict[str, Operand]:
         fields = {name: [FieldValues(source, name) for source in sources] for name in self.fields}
         coordinates = {name: list(points[:, :, k]) for k, name in enumerate(self.coordinates)}
         every = {
@@ -207,7 +207,7 @@ class System:
         return f"{known}; unknowns {', '.join(self.unknowns)}" if self.unknowns else known
 
 
-def _columns(returned: Any, n: int, what: str) -> Tensor:
+def _columns(returned: Operand, n: int, what: str) -> Tensor:
     """(N, Q) of what an equation returned."""
     several = returned if isinstance(returned, tuple | list) else (returned,)
     columns = []
@@ -277,7 +277,7 @@ def _require_apart(coordinates: tuple[str, ...], fields: tuple[str, ...], unknow
 
 
 def _parameter_of(net: object) -> Tensor:
-    modules: list[Any] = list(net.values()) if isinstance(net, Mapping) else [net]
+    modules: list[Operand] = list(net.values()) if isinstance(net, Mapping) else [net]
     if not modules or not all(isinstance(module, nn.Module) for module in modules):
         raise InputError(
             f"net is a {type(net).__name__}: a module is needed, pde.mlp(2, [20, 20], 1), or a dict of them."

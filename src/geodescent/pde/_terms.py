@@ -171,7 +171,7 @@ def _tensor(points: Any, what: str) -> Tensor:
             points = getattr(points, draw)(DRAWN_POINTS)
             break
     try:
-        return torch.as_tensor(points)
+        return torch.as_tensor(points, device="cpu")
     except (TypeError, ValueError, RuntimeError):
         raise InputError(
             f"{what}: its points are a {type(points).__name__}: pass a tensor (N, d), box.inside(1000), or an object "

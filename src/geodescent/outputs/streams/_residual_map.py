@@ -14,7 +14,7 @@ from geodescent.outputs._parameters import parameters_of
 from geodescent.outputs.streams._algebra import Streams
 from geodescent.outputs.streams._by_autograd import StreamsByAutograd
 from geodescent.outputs.streams._by_jets import StreamsByJets
-from geodescent.outputs.streams._columns_of_uses import FormedColumns, Layout, Piece, formed
+from geodescent.outputs.streams._columns_of_uses import FormedColumns, Piece, PointLayout, formed
 from geodescent.outputs.streams._jet import NoRule
 
 FORMED = 2**24  # Numbers of D, 128 MB in float64: up to here its rows are formed.
@@ -72,7 +72,7 @@ class ResidualMap(ModuleMap):
         self.n_samples = 1 if equation.total else self.points.shape[1]
         self.output_shape = (equation.n_equations,)
         self.notes, self.converted = list[str](), list[str]()
-        layout = Layout(self.points.shape[1], equation.total)
+        layout = PointLayout(self.points.shape[1], equation.total)
         self._streams: StreamsByJets | StreamsByAutograd
         self._streams = StreamsByJets(self.function, self.points, equation.streams, layout)
         try:
