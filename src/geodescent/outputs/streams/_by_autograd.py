@@ -1,5 +1,6 @@
 """The streams of any module's fields by `torch.func`: sample by sample, many at a time."""
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import reduce
@@ -99,7 +100,9 @@ class StreamsByAutograd:
 
         chunk = max(1, budget().rows_numbers // (len(theta) * self.streams.n_points * 8))
         by_sample = vmap(grad(inner), (None, 1, 2), chunk_size=chunk)
-        found: Tensor = by_sample(theta, self.points, cotangents)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="There is a performance drop")  # the notes say what is slow
+            found: Tensor = by_sample(theta, self.points, cotangents)
         return found
 
     def _at(self, theta: Theta, points: Tensor) -> Tensor:
