@@ -31,15 +31,17 @@ def case_of(
     net: nn.Module | None = None,
     fields: tuple[str, ...] = ("u",),
     unknowns: dict[str, float] | None = None,
+    beside: tuple[pde.Term, ...] = (),
 ) -> Case:
     """The map of a term, and its rows by torch.func.
 
     Args:
         oracle: derivatives of the fields as a function of points, and the unknowns → rows.
+        beside: other terms of the system.
     """
     net = (perceptron(torch.tanh, n_fields=len(fields)) if net is None else net).to(dtype)
-    system = pde.System(net, [term], coordinates=NAMES, fields=fields, unknowns=unknowns)
-    (block,) = system.problem().blocks
+    system = pde.System(net, [term, *beside], coordinates=NAMES, fields=fields, unknowns=unknowns)
+    block = system.problem().blocks[0]
 
     def function(theta: Tensor) -> Tensor:
         known = fields_of(system.module, theta)
@@ -67,8 +69,9 @@ def of_two_fields(dtype: torch.dtype) -> Case:
         u, v = ({key: values[:, k] for key, values in found.items()} for k in range(2))
         return torch.stack([u[0,] - kappa * v[1,] * u[()], kappa**2 * v[1, 1] + u[()]], 1)
 
-    unknowns = {"unused": 2.0, "kappa": 0.7}
-    return case_of(dtype, pde.Term("two", of_fields, points), oracle, fields=("u", "v"), unknowns=unknowns)
+    other = pde.Term("other", lambda u, other: u - other, points)
+    known, two = {"other": 2.0, "kappa": 0.7}, pde.Term("two", of_fields, points)
+    return case_of(dtype, two, oracle, fields=("u", "v"), unknowns=known, beside=(other,))
 
 
 def of_pairs(dtype: torch.dtype) -> Case:

@@ -13,6 +13,7 @@ from torch import Tensor
 from geodescent._errors import InputError
 from geodescent._types import Operand
 
+Intervals = Mapping[str, tuple[float, float]]
 Rule = Literal["grid", "gauss", "sobol", "chebyshev", "random"]
 RULES_OF_POINTS = ("grid", "gauss", "sobol", "chebyshev", "random")
 PRODUCT_COORDINATES = 3  # Coordinates: up to here Gauss points, whose number is a product of numbers by coordinate.
@@ -29,6 +30,7 @@ class Points:
         weights: (N,), of mean 1: the mean of f over the box is Σ w f / N.
         volume: of what they were drawn from: the integral of f is volume · Σ w f / N.
         drawn: (n, seed) → points drawn anew at random from the same set.
+        box: coordinate → interval, of the box.
     """
 
     points: Tensor
@@ -36,6 +38,7 @@ class Points:
     weights: Tensor
     volume: float
     drawn: Callable[[int, int], Tensor]
+    box: Intervals
 
     def __len__(self) -> int:
         return len(self.points)
@@ -155,7 +158,8 @@ class Part:
             columns[name] = column
         if crowd:
             raise InputError(f"crowd names {next(iter(crowd))!r}: coordinates that vary here are {', '.join(free)}.")
-        return Points(self._placed(columns, len(unit)), self.box.coordinates, weights, self.volume, self._drawn)
+        points, box = self._placed(columns, len(unit)), self.box
+        return Points(points, box.coordinates, weights, self.volume, self._drawn, box.intervals)
 
     def _placed(self, columns: dict[str, Tensor], n: int) -> Tensor:
         every = [
@@ -185,7 +189,8 @@ class Sides:
         shares = [p.weights * part.volume / volume * len(self.parts) for p, part in zip(found, self.parts, strict=True)]
         weights = torch.cat(shares)
         points = torch.cat([p.points for p in found])
-        return Points(points, found[0].coordinates, weights / weights.mean(), volume, self._drawn)
+        first = found[0]
+        return Points(points, first.coordinates, weights / weights.mean(), volume, self._drawn, first.box)
 
     def _drawn(self, n: int, seed: int) -> Tensor:
         each = max(1, n // len(self.parts))

@@ -12,6 +12,9 @@ from geodescent._errors import InputError
 from geodescent._types import Operand
 from geodescent.outputs import MOST_ORDERS, Derivative, Streams
 
+REDUCTIONS = ("mean", "sum", "max", "min", "std", "norm", "prod")
+"""Of all points to one number, which no equation at a point can want."""
+
 
 @dataclass
 class Wanted:
@@ -19,6 +22,7 @@ class Wanted:
 
     derivatives: set[Derivative] = field(default_factory=set)
     laplacian: bool = False
+    fields: set[str] = field(default_factory=set)
 
 
 class FieldValues:
@@ -38,8 +42,10 @@ class FieldValues:
         more = derivative_of(key, self._source.coordinates)
         if more is None:
             named = self._name if not self._derivative else f"a derivative of {self._name}"
-            known = ", ".join(self._source.coordinates)
-            raise InputError(f"{named} has no {key!r}: its derivatives are by {known}, as {self._name}.{known[0]}.")
+            known, first = ", ".join(self._source.coordinates), self._source.coordinates[0]
+            known_to_torch = hasattr(torch, key) and key not in REDUCTIONS
+            way = f"write torch.{key}({self._name})" if known_to_torch else f"for example {self._name}.{first}"
+            raise InputError(f"{named} has no {key!r}, its derivatives are by {known}: {way}.")
         derivative = tuple(sorted((*self._derivative, *more)))
         if len(derivative) > MOST_ORDERS:
             raise InputError(
@@ -125,6 +131,7 @@ class Asking(FieldSource):
 
     def derivative(self, name: str, derivative: Derivative) -> Tensor:
         self.wanted.derivatives.add(derivative)
+        self.wanted.fields.add(name)
         return torch.full_like(self._like, 0.5 + 0.1 * len(derivative))
 
     def laplacian(self, name: str, derivative: Derivative) -> Tensor:
@@ -134,6 +141,7 @@ class Asking(FieldSource):
                 torch.zeros_like(self._like),
             )
         self.wanted.laplacian = True
+        self.wanted.fields.add(name)
         return torch.full_like(self._like, 0.7)
 
 
@@ -166,7 +174,7 @@ def arguments_of(function: Callable[..., Operand], what: str) -> tuple[str, ...]
     Raises: InputError, for what is no function of named arguments.
     """
     if not callable(function):
-        raise InputError(f"{what} is a {type(function).__name__}: a function of fields and coordinates is needed.")
+        raise InputError(f"{what} is no function but {function!r:.40}: a function of fields and coordinates is needed.")
     try:
         parameters = inspect.signature(function).parameters.values()
     except (TypeError, ValueError):
