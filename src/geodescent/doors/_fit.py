@@ -42,7 +42,7 @@ from geodescent.metric import LayerUnits
 from geodescent.outputs import Select
 from geodescent.problem import Changes, HasStart, Model, Problem
 
-MOST_STEPS, MOST_STEPS_OF_EQUATIONS = 500, 5000
+MOST_STEPS_OF_DATA, MOST_STEPS_OF_EQUATIONS = 500, 5000
 """Accepted steps: equations are fitted to the last digit, which takes many."""
 SHARE_OF_START = 0.2  # Of max_seconds: choosing the start of a system of equations takes no longer.
 REMEDY = "a larger max_seconds leaves time for it."
@@ -119,7 +119,9 @@ def fit(
     """
     begin, verbose = time.perf_counter(), checked_verbose(verbose)
     max_steps = (
-        (MOST_STEPS_OF_EQUATIONS if isinstance(model, HasStart) else MOST_STEPS) if max_steps is None else max_steps
+        (MOST_STEPS_OF_EQUATIONS if isinstance(model, HasStart) else MOST_STEPS_OF_DATA)
+        if max_steps is None
+        else max_steps
     )
     stopping = checked_stopping(target_cost, max_steps, max_seconds, stop)
     stopping = watched(stopping, stop, validation, batches=isinstance(X, DataLoader))

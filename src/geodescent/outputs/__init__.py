@@ -22,7 +22,17 @@ from geodescent.outputs._inputs import (
     take,
 )
 from geodescent.outputs._parameters import parameters_of
-from geodescent.outputs._protocols import Layered, NetworkMap, Noted, OfModule, OutputMap, Parametrised, Sampled, Traced
+from geodescent.outputs._protocols import (
+    AtPlaces,
+    Layered,
+    NetworkMap,
+    Noted,
+    OfModule,
+    OutputMap,
+    Parametrised,
+    Sampled,
+    Traced,
+)
 from geodescent.outputs._rules import RULES, Rule, affine_columns, register_rule
 from geodescent.outputs._sample_map import SampleMap
 from geodescent.outputs._snapshot import ModuleSnapshot
@@ -34,6 +44,7 @@ __all__ = [
     "MOST_ORDERS",
     "PARTS",
     "RULES",
+    "AtPlaces",
     "Closure",
     "ClosureMap",
     "ClosureRoutes",
