@@ -24,7 +24,7 @@ from geodescent.pde._checks import (
     require_inside,
 )
 from geodescent.pde._equations import Names, Written, called, no_derivatives, require_finite_rows
-from geodescent.pde._network import FieldsModule
+from geodescent.pde._network import ACTIVATIONS_OF_FIELDS, Activation, FieldsModule
 from geodescent.pde._start import SystemStart, choose_system_start
 from geodescent.pde._terms import Placed, Term, Total
 from geodescent.problem import Problem, RowBlock
@@ -120,6 +120,22 @@ class System:
             seconds: no further candidate is begun after this time.
         """
         return choose_system_start(self.module.net, self.problem(), seed=seed, seconds=seconds)
+
+    def start(self) -> dict[str, object]:
+        """The activations, which a choice of the start may have changed, for JSON."""
+        return {"activations": [module.name for module in self._activations]}
+
+    def begin_as(self, start: dict[str, object]) -> None:
+        """Gives the network the activations of such a start. Raises ValueError, where they are of another network."""
+        names = start["activations"]
+        if not isinstance(names, list) or len(names) != len(self._activations) or set(names) - {*ACTIVATIONS_OF_FIELDS}:
+            raise ValueError(f"activations {names} of {len(self._activations)} layers")
+        for module, name in zip(self._activations, names, strict=True):
+            module.name = name
+
+    @property
+    def _activations(self) -> list[Activation]:
+        return [module for module in self.module.modules() if isinstance(module, Activation)]
 
     def _elsewhere(self, term: Term | Total, placed: Placed) -> Callable[[Tensor], Equation] | None:
         """The equation at other points, for a term whose residual vanishes anywhere; None where it does not."""
