@@ -61,7 +61,7 @@ def test_sides_have_as_many_points_each_and_weights_by_their_length() -> None:
     on_side = [(points.points[:, k] - at).abs() < 1e-15 for k, ends in enumerate(BOX.intervals.values()) for at in ends]
     assert [int(side.sum()) for side in map(torch.Tensor, on_side)] == [10, 10, 10, 10]
     assert integral(points, torch.ones(40)) == pytest.approx(7.0)
-    assert integral(points, points.points[:, 0]) == pytest.approx(2.0 * 1.5 + 2.0 * 2.0)
+    assert integral(points, points.points[:, 0] ** 2) == pytest.approx(4.0 * 1.5 + 2.0 * 8.0 / 3.0)
 
 
 def test_a_corner_is_one_point() -> None:

@@ -66,7 +66,7 @@ PDE = (
     Sabotage(
         "certificate/_equation_causes.py",
         "lost = vectors[:, values < FELT**2]",
-        "lost = vectors[:, values < FELT]",
+        "lost = vectors[:, values > FELT**2]",
         "certificate/test_equations.py::test_a_coefficient_that_data_determine_is_left_in_peace",
     ),
     Sabotage(

@@ -27,7 +27,7 @@ STREAMS = (
     Sabotage(
         "outputs/streams/_compose.py",
         "out[right].addcmul_(slope[left], cotangent[stream], value=factor)",
-        "out[left].addcmul_(slope[right], cotangent[stream], value=factor)",
+        "out[right].addcmul_(slope[left], cotangent[stream])",
         JACOBIAN,
     ),
     Sabotage(
