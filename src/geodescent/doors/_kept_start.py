@@ -17,7 +17,9 @@ def begin_as_kept(model: Model, folder: Path | None) -> None:
     try:
         model.begin_as(json.loads((folder / START_FILE).read_text()))
     except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{folder / START_FILE} is not of this system: choose another folder, or remove it.") from error
+        raise InputError(
+            f"{folder / START_FILE} is not of this system: choose another folder, or remove it."
+        ) from error
 
 
 def keep_start(model: Model, folder: Path | None) -> None:
