@@ -269,6 +269,11 @@ NETS: dict[str, Wrong] = {
         lambda: system(net=of_layers(nn.ReLU())), ["relu has a kink", "take tanh, sin, GELU, SiLU or softplus"],
         lambda: system(net=of_layers(nn.GELU())),
     ),
+    "a kink with a parameter": Wrong(lambda: system(net=of_layers(nn.PReLU())), ["prelu has a kink"]),
+    "a kink without a rule": Wrong(
+        lambda: system(net=of_layers(nn.Softshrink())), ["all derivatives of the network of second order are zero"],
+        lambda: system(net=of_layers(nn.Softplus())),
+    ),
     "too few inputs": Wrong(
         lambda: system(net=net(3)), ["net cannot be called on 2 inputs a point", "pde.mlp(2, [20, 20], 1)"],
         lambda: system(net=pde.mlp(2, [20, 20], 1)),

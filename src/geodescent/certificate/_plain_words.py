@@ -78,8 +78,7 @@ def equations_in_words(cost: float, causes: Sequence[Cause], point: Point | None
             f"{fresh[0].upper()}{fresh[1:]} Another start or a wider network may end lower.",
         )
     return (
-        "The residuals can still fall from here: rows of equations agree with each other, so that fewer parameters "
-        "than rows are no hindrance.",
+        "The residuals can still fall from here: rows of equations agree with each other, and can vanish together.",
         f"Go on with gd.fit where they are not low enough; {fresh}",
     )
 

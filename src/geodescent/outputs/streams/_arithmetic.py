@@ -65,7 +65,7 @@ def _affine(x: Jet, weight: Tensor, bias: Tensor | None, *, turned: bool) -> Jet
 
 def elementwise(function: Callable[..., Tensor], x: Operand, *args: Operand, **kwargs: Operand) -> Operand:
     """f(x), exact in all streams."""
-    if not isinstance(x, Jet) or any(isinstance(a, Jet | Tensor) for a in (*args, *kwargs.values())):
+    if not isinstance(x, Jet):
         raise NoRule(getattr(function, "__name__", str(function)))
     streams, rule = x.streams, Elementwise(function, args, tuple(kwargs.items()))
     if function in KINKED and max(streams.orders[: streams.n_points]) > 1:
@@ -74,6 +74,8 @@ def elementwise(function: Callable[..., Tensor], x: Operand, *args: Operand, **k
             f"{name} has a kink, so that its second derivative is zero, and networks of it satisfy no equation of "
             "second order: take tanh, sin, GELU, SiLU or softplus instead."
         )
+    if any(isinstance(a, Jet | Tensor) for a in (*args, *kwargs.values())):
+        raise NoRule(getattr(function, "__name__", str(function)))
     if torch.is_grad_enabled() and x.data.requires_grad and not x.tape.traced:
         return x.like(through_composed(x.data, streams, rule))
     return x.like(composed(streams, rule(x.data[0], streams.order), x.data))

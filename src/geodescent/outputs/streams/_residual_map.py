@@ -80,12 +80,23 @@ class ResidualMap(ModuleMap):
             self._n_fields = self._streams.recorded(self.theta)[0].shape[-1]
         except NoRule as error:
             self._streams = StreamsByAutograd(self.function, self.points, equation.streams, layout).checked()
-            self._n_fields = self._streams.values(self.theta).shape[-1]
+            self._n_fields = self._require_bends(self._streams.values(self.theta)).shape[-1]
             self.notes.append(
                 f"The network uses {error}, which has no rule for derivatives by coordinates: all derivatives are "
                 "taken by torch.func, which is slower."
             )
         self._layout = layout
+
+    def _require_bends(self, values: Tensor) -> Tensor:
+        """The streams. Raises InputError, where those of second and higher order are zero at all points."""
+        orders = self.equation.streams.orders
+        high = [values[k] for k, order in enumerate(orders) if order > 1]
+        if high and not any(bool((stream != 0.0).any()) for stream in high):
+            raise InputError(
+                "all derivatives of the network of second order are zero, as its functions are straight between kinks, "
+                "so that it satisfies no equation of second order: take tanh, sin, GELU, SiLU or softplus instead."
+            )
+        return values
 
     @property
     def theta(self) -> Theta:
