@@ -17,6 +17,7 @@ from geodescent.jacobian import DenseColumns, chunks
 from geodescent.linalg import norm
 from geodescent.outputs._autograd import differ, gradient_of, random_rows
 from geodescent.outputs._function import ModelFunction
+from geodescent.outputs._graph_rows import rows_by_products
 from geodescent.outputs._inputs import Inputs, map_inputs, n_samples_of, take
 
 COMPARED_PRODUCTS = 3  # Products Dᵀu: that of one parameter is one number, which may be right by chance.
@@ -53,7 +54,7 @@ class PerSample:
         values = theta.new_zeros(n_samples_of(inputs), n_outputs, width)
         parts = torch.split(values, [math.prod(p.shape) for p in chosen], 2)
         rows = {p.name: part for p, part in zip(chosen, parts, strict=True)}
-        if not self._by_vmap(function, theta, inputs, rows):
+        if not self._by_vmap(function, theta, inputs, rows) and not self._by_products(function, theta, inputs, rows):
             values.zero_()
             by_loop(function, function.views(theta), inputs, rows)
         index = torch.cat([function.entries(p).reshape(-1) for p in chosen])
@@ -73,6 +74,20 @@ class PerSample:
             self.vectorised = self._right(function, theta, inputs, rows)
             self.verified.add(n)
         return self.vectorised
+
+    def _by_products(self, function: ModelFunction, theta: Theta, inputs: Inputs, rows: dict[str, Tensor]) -> bool:
+        """Whether all uses of the parameters are products, and their derivatives were written to `rows`."""
+        leaves = function.leaves(theta)
+        wanted = [leaves[name] for name in rows]
+        for some in chunks(n_samples_of(inputs), max(1, budget().batch_bytes // max(1, self.graph_bytes))):
+            require_time("a linearisation")
+            with torch.enable_grad():
+                outputs = function.outputs(leaves, map_inputs(itemgetter(some), inputs))
+            for name, part in zip(rows, rows_by_products(outputs, wanted), strict=True):
+                if part is None:
+                    return False
+                rows[name][some] = part
+        return True
 
     def _right(self, function: ModelFunction, theta: Theta, inputs: Inputs, rows: dict[str, Tensor]) -> bool:
         """Whether `Dᵀu` agrees with that of autograd on the whole batch, for a few u."""
