@@ -35,12 +35,14 @@ class PerSample:
         vectorised: whether vmap has given the right numbers so far. It fails for some operations, and for others at
             some sizes: so its first answer for each number of samples is compared with autograd's Dᵀu.
         verified: the numbers of samples for which it was right.
+        multiplied: whether all uses of the parameters have been products so far, which are taken where vmap fails.
     """
 
     names: list[str]
     graph_bytes: int = 0
     vectorised: bool = True
     verified: set[int] = field(default_factory=set)
+    multiplied: bool = True
 
     def columns(self, function: ModelFunction, theta: Theta, inputs: Inputs, n_outputs: int) -> DenseColumns:
         """The columns, formed, while the model's parameters are θ.
@@ -77,6 +79,8 @@ class PerSample:
 
     def _by_products(self, function: ModelFunction, theta: Theta, inputs: Inputs, rows: dict[str, Tensor]) -> bool:
         """Whether all uses of the parameters are products, and their derivatives were written to `rows`."""
+        if not self.multiplied:
+            return False
         leaves = function.leaves(theta)
         wanted = [leaves[name] for name in rows]
         for some in chunks(n_samples_of(inputs), max(1, budget().batch_bytes // max(1, self.graph_bytes))):
@@ -85,6 +89,7 @@ class PerSample:
                 outputs = function.outputs(leaves, map_inputs(itemgetter(some), inputs))
             for name, part in zip(rows, rows_by_products(outputs, wanted), strict=True):
                 if part is None:
+                    self.multiplied = False
                     return False
                 rows[name][some] = part
         return True
