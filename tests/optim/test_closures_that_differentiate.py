@@ -12,7 +12,7 @@ from torch.overrides import TorchFunctionMode
 
 import geodescent as gd
 from geodescent.outputs import ClosureMap
-from geodescent.outputs._graph_rows import columns_of_leaves, rows_by_products
+from geodescent.outputs.graph import columns_of_leaves, rows_by_products
 
 Net = nn.Sequential
 INSIDE, WALL = torch.rand(2, 12, 2, dtype=F64, generator=torch.Generator().manual_seed(1))

@@ -17,8 +17,8 @@ from torch.autograd.graph import GradientEdge, Node, get_gradient_edge
 from geodescent._budget import require
 from geodescent._deadline import require_time
 from geodescent.jacobian import Columns
-from geodescent.outputs._inner_derivatives import has_memory
 from geodescent.outputs._rules import RULES
+from geodescent.outputs.graph import has_memory
 
 AT_ONCE = 5.0  # Times the widest tensor: a call without a graph. A convolution copies what it reads and writes: 4.9.
 

@@ -14,15 +14,13 @@ from geodescent.outputs._autograd import differentiable, gradient_of, random_row
 from geodescent.outputs._capture import Call, apart, cotangents, recording
 from geodescent.outputs._closure import DETACHED, BatchClosure, Closure, rows_of
 from geodescent.outputs._function import ModelFunction, ModuleMap
-from geodescent.outputs._graph import uses
-from geodescent.outputs._graph_rows import rows_of_leaves
 from geodescent.outputs._guessed_routes import Signature, fitting_columns, guessed_routes, signature_of
-from geodescent.outputs._inner_derivatives import faster_by_system, takes_derivatives
 from geodescent.outputs._inputs import kind_of
 from geodescent.outputs._parameters import parameters_of
 from geodescent.outputs._routes import Routes, ruled_modules
 from geodescent.outputs._second_derivative import central_difference
 from geodescent.outputs.checks import disagreeing, left_as_found, or_eval, random_state, refuse_mixing_layers
+from geodescent.outputs.graph import faster_by_system, rows_of_leaves, takes_derivatives, uses
 
 
 @dataclass

@@ -9,7 +9,7 @@ from torch.nn.parameter import is_lazy
 
 from geodescent._conversion import Frame, Values, converted_name, tensor_of
 from geodescent._errors import InputError
-from geodescent.outputs._inner_derivatives import without_a_graph
+from geodescent.outputs.graph import without_a_graph
 
 Inputs = Tensor | tuple[Any, ...] | list[Any] | dict[str, Any]
 """A tensor, or tensors as positional or named arguments of the model; samples on the first axis of each."""

@@ -17,8 +17,8 @@ from geodescent.jacobian import DenseColumns, chunks
 from geodescent.linalg import norm
 from geodescent.outputs._autograd import differ, gradient_of, random_rows
 from geodescent.outputs._function import ModelFunction
-from geodescent.outputs._graph_rows import rows_by_products
 from geodescent.outputs._inputs import Inputs, map_inputs, n_samples_of, take
+from geodescent.outputs.graph import rows_by_products
 
 COMPARED_PRODUCTS = 3  # Products Dᵀu: that of one parameter is one number, which may be right by chance.
 BESIDE = 2.5  # Times the rows of the samples taken at once: what vmap and a backward pass hold beside their result.

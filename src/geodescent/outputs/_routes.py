@@ -23,9 +23,9 @@ from geodescent.outputs._capture import (
     recording,
 )
 from geodescent.outputs._function import ModelFunction
-from geodescent.outputs._graph import uses
 from geodescent.outputs._inputs import Inputs
 from geodescent.outputs._rules import RULES
+from geodescent.outputs.graph import uses
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,6 @@ from geodescent.outputs._autograd import differentiable
 from geodescent.outputs._capture import Call, apart, cotangents, recording, require_calls
 from geodescent.outputs._chain import is_last_linear
 from geodescent.outputs._function import ModelFunction, ModuleMap
-from geodescent.outputs._inner_derivatives import faster_by_system, takes_derivatives
 from geodescent.outputs._inputs import (
     Inputs,
     RawInputs,
@@ -30,6 +29,7 @@ from geodescent.outputs._routes import Routes, owned, probed_routes, ruled_modul
 from geodescent.outputs._rules import affine_columns
 from geodescent.outputs._standing import alone
 from geodescent.outputs.checks import check_elsewhere, left_as_found, output_shape, probe
+from geodescent.outputs.graph import faster_by_system, takes_derivatives
 
 CHECK_SAMPLES = 8  # Samples of the comparison with autograd: a wrong rule gives wrong numbers on any samples.
 

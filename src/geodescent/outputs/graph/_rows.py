@@ -17,8 +17,8 @@ from torch.autograd.graph import GradientEdge, Node
 from geodescent._deadline import require_time
 from geodescent.linalg import norm
 from geodescent.outputs._autograd import SEED, derivative_rows, differ, gradient_of, random_rows, require_rows
-from geodescent.outputs._graph import Graph
-from geodescent.outputs._inner_derivatives import has_memory
+from geodescent.outputs.graph._inside import has_memory
+from geodescent.outputs.graph._uses import Graph
 
 NEAREST = 0.02  # Of the distance between two factors u: a row off by more belongs to more outputs than one.
 
