@@ -77,12 +77,20 @@ def fourth_order(model: nn.Module) -> Tensor:
     return u
 
 
+def weights_on_the_left(model: Any) -> Tensor:
+    x = INSIDE.clone().requires_grad_()
+    hidden = torch.sin(model[2].weight @ torch.tanh(model[0].weight @ x.T))
+    u = (model[4].weight @ hidden)[0]
+    return by(u, x, 0) + u
+
+
 CLOSURES: dict[str, tuple[Callable[[], nn.Module], Callable[[Any], Tensor]]] = {
     "a Laplacian and walls": (net, with_walls),
     "two fields": (lambda: net(2), two_fields),
     "periodic": (net, periodic),
     "an unknown": (Diffusion, unknown),
     "order four": (net, fourth_order),
+    "weights on the left": (net, weights_on_the_left),
 }
 
 
