@@ -172,7 +172,7 @@ OUTPUTS = (
     ),
     Sabotage(
         "outputs/graph/_rows.py",
-        'return Use(node, "sum") if leaf.dim() == 1 else None',
+        'return ProductUse(node, "sum") if leaf.dim() == 1 else None',
         "return None",
         "optim/test_closures_that_differentiate.py::test_rows_by_products_are_autograds",
     ),

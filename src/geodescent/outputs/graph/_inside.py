@@ -8,15 +8,15 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 SYSTEM_WAY = "pde.System(net, [pde.Term('heat', lambda u: u.t - u.xx, points)], coordinates=('t', 'x'))"
-BY_PRODUCTS = "three to five times faster"
-BY_COLUMNS = "about a hundred times faster"
+THAN_PRODUCTS = "three to five times faster"
+THAN_COLUMNS = "about a hundred times faster"
 """The time of a linearisation by rules against those by products and by columns (docs/decisions.md)."""
 NO_GRAPH = "does not require grad"
 
 
 def takes_derivatives(call: Callable[[], object]) -> bool:
     """Whether a call differentiates inside, by `torch.autograd.grad` or by `torch.func`."""
-    mode: Any = _Watch
+    mode: Any = _DerivativeWatch
     with mode() as watch:
         call()
     return bool(watch.seen)
@@ -35,7 +35,7 @@ def faster_by_system(what: str, *, by_products: bool) -> str:
     """The sentence for a closure or a model whose derivatives are right, and slow."""
     return (
         f"{what} takes derivatives of the network by its inputs itself: pde.System takes the same by rules, "
-        f"{BY_PRODUCTS if by_products else BY_COLUMNS}, {SYSTEM_WAY}."
+        f"{THAN_PRODUCTS if by_products else THAN_COLUMNS}, {SYSTEM_WAY}."
     )
 
 
@@ -50,7 +50,7 @@ def without_a_graph(error: Exception) -> str | None:
     )
 
 
-class _Watch(TorchFunctionMode):
+class _DerivativeWatch(TorchFunctionMode):
     """Notices derivatives that are taken inside, in this thread alone."""
 
     seen = False

@@ -24,7 +24,7 @@ NEAREST = 0.02  # Of the distance between two factors u: a row off by more belon
 
 
 @dataclass(frozen=True)
-class Use:
+class ProductUse:
     """One operation that uses a parameter.
 
     Attributes:
@@ -87,7 +87,8 @@ def rows_by_products(outputs: Tensor, leaves: list[Tensor]) -> list[Tensor | Non
     graph = Graph.of(outputs)
     found = [_uses(graph, leaf) for leaf in leaves]
     rows = [
-        None if own is None else outputs.new_zeros(*outputs.shape, leaf.numel()) for own, leaf in _both(found, leaves)
+        None if own is None else outputs.new_zeros(*outputs.shape, leaf.numel())
+        for own, leaf in zip(found, leaves, strict=True)
     ]
     uses = [use for own in found for use in own or []]
     for q in range(outputs.shape[1] if uses else 0):
@@ -101,7 +102,8 @@ def rows_by_products(outputs: Tensor, leaves: list[Tensor]) -> list[Tensor | Non
                 elif values is not None and len(placed[0]):
                     values[:, q].index_add_(0, placed[0], use.derivatives(placed[1]))
     return [
-        values if values is None or _is_right(outputs, leaf, values) else None for values, leaf in _both(rows, leaves)
+        values if values is None or _is_right(outputs, leaf, values) else None
+        for values, leaf in zip(rows, leaves, strict=True)
     ]
 
 
@@ -120,11 +122,7 @@ def columns_of_leaves(outputs: Tensor, leaves: list[Tensor]) -> Tensor | None:
             columns.append(torch.zeros_like(u) if column is None else column.detach())
     formed = torch.stack(columns, 2).detach()
     parts = torch.split(formed, [leaf.numel() for leaf in leaves], 2)
-    return formed if all(_is_right(outputs, leaf, part) for leaf, part in _both(leaves, parts)) else None
-
-
-def _both(first: Any, second: Any) -> Any:
-    return zip(first, second, strict=True)
+    return formed if all(_is_right(outputs, leaf, part) for leaf, part in zip(leaves, parts, strict=True)) else None
 
 
 def _is_right(outputs: Tensor, leaf: Tensor, rows: Tensor) -> bool:
@@ -135,7 +133,7 @@ def _is_right(outputs: Tensor, leaf: Tensor, rows: Tensor) -> bool:
     return not bool(torch.isfinite(expected).all()) or not differ(ours, expected, norm(expected))
 
 
-def _cotangents(outputs: Tensor, uses: list[Use]) -> list[tuple[Tensor, Tensor] | None]:
+def _cotangents(outputs: Tensor, uses: list[ProductUse]) -> list[tuple[Tensor, Tensor] | None]:
     """Of each use, the output that each of its rows belongs to, (n,), and its cotangents; None where there is not one.
 
     Args:
@@ -170,19 +168,19 @@ def _ordinals(g: Tensor, h: Tensor, n: int) -> Tensor | None:
     return nearest.long() if bool((off <= NEAREST / n * size.sqrt()).all()) else None
 
 
-def _uses(graph: Graph, leaf: Tensor) -> list[Use] | None:
+def _uses(graph: Graph, leaf: Tensor) -> list[ProductUse] | None:
     """All uses of a leaf; None where one of them is of another kind."""
     found = [_use(node, k, leaf, is_transposed) for node, k, is_transposed in graph.uses(leaf)]
     known = [use for use in found if use is not None]
     return known if len(known) == len(found) else None
 
 
-def _use(node: Any, k: int, leaf: Tensor, is_transposed: bool) -> Use | None:
+def _use(node: Any, k: int, leaf: Tensor, is_transposed: bool) -> ProductUse | None:
     """A product of matrices, a sum with a row, or a multiple of a number; `k` is the argument that the leaf is."""
     name = node.name()
     if name == "AddmmBackward0" and node._saved_alpha == node._saved_beta == 1:
         if k == 0:
-            return Use(node, "sum") if leaf.dim() == 1 else None
+            return ProductUse(node, "sum") if leaf.dim() == 1 else None
         return _product(node, node._saved_mat1 if k == 2 else node._saved_mat2, k == 2, is_transposed)
     if name == "MmBackward0":
         return _product(node, node._saved_self if k == 1 else node._saved_mat2, k == 1, is_transposed)
@@ -191,13 +189,13 @@ def _use(node: Any, k: int, leaf: Tensor, is_transposed: bool) -> Use | None:
         return (
             None
             if other is None or other.dim() == 0 or not has_memory(other)
-            else Use(node, "multiple", other.detach())
+            else ProductUse(node, "multiple", other.detach())
         )
     return None
 
 
-def _product(node: Node, other: Tensor | None, is_right: bool, is_transposed: bool) -> Use | None:
+def _product(node: Node, other: Tensor | None, is_right: bool, is_transposed: bool) -> ProductUse | None:
     if other is None or not has_memory(other):
         return None
     rows = other.detach() if is_right else other.detach().T
-    return Use(node, "product" if is_right else "transposed product", rows, is_transposed)
+    return ProductUse(node, "product" if is_right else "transposed product", rows, is_transposed)

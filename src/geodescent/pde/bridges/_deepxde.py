@@ -15,8 +15,7 @@ from geodescent.pde._boxes import Points
 from geodescent.pde._network import mlp
 from geodescent.pde._system import System
 from geodescent.pde._terms import Term
-from geodescent.pde.bridges._foreign import ForeignEquation
-from geodescent.pde.bridges._pina import WIDTHS
+from geodescent.pde.bridges._foreign import NETWORK, ForeignEquation
 
 logger = logging.getLogger("geodescent")
 SPACE = ("x", "y", "z")
@@ -65,17 +64,17 @@ def from_deepxde(
     if np.asarray(data.train_x_all).dtype == np.float32:
         logger.warning(FLOAT32)
     names = tuple(coordinates) if coordinates is not None else _coordinates_of(data.geom)
-    read = _Reader(data, names, tuple(fields), dict(unknowns or {}))
+    read = _DataReader(data, names, tuple(fields), dict(unknowns or {}))
     given = dict(weights or {})
     terms = read.terms(given)
     if given:
         raise InputError(f"weights names {min(given)!r}: the terms are {', '.join(term.name for term in terms)}.")
-    net = mlp(len(names), WIDTHS, len(fields)) if net is None else net
+    net = mlp(len(names), NETWORK, len(fields)) if net is None else net
     first = {name: float(value.detach()) for name, value in (unknowns or {}).items()}
     return System(net, terms, coordinates=names, fields=fields, unknowns=first, transform=transform)
 
 
-class _Reader:
+class _DataReader:
     """Equation and conditions → terms, for one data object."""
 
     def __init__(
@@ -107,11 +106,11 @@ class _Reader:
         if measured is not None and not hasattr(condition, "func"):
             picked = condition.component if isinstance(condition.component, list) else [condition.component]
             equation = self._equation(name, self._residual(lambda array, x, y: y[:, picked]), points)
-            target = torch.as_tensor(measured).detach().double().expand(len(points), len(picked))
+            target = torch.as_tensor(measured, device="cpu").detach().double().expand(len(points), len(picked))
             return Term(name, equation, points, weight=weight, target=target)
         if measured is not None:
             equation = self._equation(name, self._residual(lambda array, x, y: condition.func(x, y, array)), points)
-            target = torch.as_tensor(measured).detach().double().expand(len(points), 1)
+            target = torch.as_tensor(measured, device="cpu").detach().double().expand(len(points), 1)
             return Term(name, equation, points, weight=weight, target=target)
         residual = self._residual(lambda array, x, y: condition.error(array, x, y, 0, len(array)))
         equation = self._equation(name, residual, points)
@@ -189,4 +188,4 @@ def _clear(data: Any) -> None:
 
 
 def _tensor(points: Any) -> Tensor:
-    return torch.as_tensor(np.asarray(points, dtype=np.float64).copy())
+    return torch.from_numpy(np.array(points, dtype=np.float64))

@@ -20,7 +20,8 @@ from geodescent.outputs.streams import MOST_ORDERS, Derivative
 
 Residual = Callable[[Tensor, Tensor, dict[str, Tensor]], Tensor]
 """(points (N, d), fields (N, F), unknowns, each (N, 1)) → what is to vanish, (n, Q)."""
-SEED = 7919  # Seed of the made-up derivatives by which is found which of them an equation uses.
+MADE_UP = 7919  # Seed: of the derivatives by which is found which of them an equation uses.
+NETWORK = (20, 20, 20)  # Units: of the layers of the network, where none is passed.
 Coefficients = dict[tuple[int, Derivative], Tensor]
 """(field, derivative) → its values at the points, (N,)."""
 
@@ -83,7 +84,7 @@ class ForeignEquation:
 
     def _used(self, points: Tensor, unknowns: dict[str, Tensor]) -> tuple[tuple[int, Derivative], ...]:
         """The derivatives on which the residual depends, found with made-up ones up to the highest order."""
-        generator = torch.Generator("cpu").manual_seed(SEED)
+        generator = torch.Generator("cpu").manual_seed(MADE_UP)
         d = len(self._coordinates)
         every = [a for order in range(MOST_ORDERS + 1) for a in combinations_with_replacement(range(d), order)]
         shape = (len(self._fields) * len(every), len(points))

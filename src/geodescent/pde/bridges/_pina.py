@@ -11,9 +11,7 @@ from geodescent.pde._boxes import Box, Points
 from geodescent.pde._network import mlp
 from geodescent.pde._system import System
 from geodescent.pde._terms import Term
-from geodescent.pde.bridges._foreign import FieldsThemselves, ForeignEquation
-
-WIDTHS = [20, 20, 20]  # Of the network where none is passed.
+from geodescent.pde.bridges._foreign import NETWORK, FieldsThemselves, ForeignEquation
 
 
 def from_pina(
@@ -51,12 +49,12 @@ def from_pina(
     coordinates, fields = tuple(problem.input_variables), tuple(problem.output_variables)
     parameters = getattr(problem, "unknown_parameters", None) or {}
     unknowns = {name: float(value.detach()) for name, value in parameters.items()}
-    read = _Reader(problem, coordinates, fields, unknowns, points)
+    read = _ConditionReader(problem, coordinates, fields, unknowns, points)
     terms = [read.term(name, condition, (weights or {}).get(name)) for name, condition in problem.conditions.items()]
     unknown = set(weights or {}) - set(problem.conditions)
     if unknown:
         raise InputError(f"weights names {min(unknown)!r}: the conditions are {', '.join(problem.conditions)}.")
-    net = mlp(len(coordinates) + len(periodic or {}), WIDTHS, len(fields)) if net is None else net
+    net = mlp(len(coordinates) + len(periodic or {}), NETWORK, len(fields)) if net is None else net
     return System(
         net,
         terms,
@@ -68,7 +66,7 @@ def from_pina(
     )
 
 
-class _Reader:
+class _ConditionReader:
     """Conditions → terms, for one problem."""
 
     def __init__(
@@ -94,7 +92,7 @@ class _Reader:
             )
         placed, like = self._placed(name, condition) if given is None else (self._columns(given, name), given)
         if equation is None:
-            values = torch.as_tensor(target).as_subclass(Tensor).detach().double()
+            values = torch.as_tensor(target, device="cpu").as_subclass(Tensor).detach().double()
             return Term(name, FieldsThemselves(self._fields), placed, weight=weight, target=values)
         return Term(name, self._equation(name, equation, placed, type(like)), placed, weight=weight)
 
@@ -102,9 +100,9 @@ class _Reader:
         """A residual whose points and fields are labelled, as PINA's operators want them."""
 
         def labelled(tensor: Tensor, labels: tuple[str, ...]) -> Any:
-            tensor = tensor.as_subclass(kind)
-            tensor.labels = list(labels)  # type: ignore[attr-defined]
-            return tensor
+            found: Any = tensor.as_subclass(kind)
+            found.labels = list(labels)
+            return found
 
         def residual(points: Tensor, fields: Tensor, unknowns: dict[str, Tensor]) -> Tensor:
             values = labelled(fields, self._fields)
@@ -193,7 +191,7 @@ class _Reader:
             raise InputError(
                 f"condition {name!r}: its points have the labels {', '.join(labels)}, without {missing[0]}."
             )
-        plain = points.as_subclass(Tensor) if isinstance(points, Tensor) else torch.as_tensor(points)
+        plain = points.as_subclass(Tensor) if isinstance(points, Tensor) else torch.as_tensor(points, device="cpu")
         return plain.detach().double()[:, [labels.index(c) for c in self._coordinates]]
 
 
