@@ -14,7 +14,9 @@ import torch
 from torch import Tensor
 from torch.autograd.graph import GradientEdge, Node
 
+from geodescent._budget import budget
 from geodescent._deadline import require_time
+from geodescent.jacobian import chunks
 from geodescent.linalg import norm
 from geodescent.outputs._autograd import SEED, derivative_rows, differ, gradient_of, random_rows, require_rows
 from geodescent.outputs.graph._inside import has_memory
@@ -43,14 +45,15 @@ class ProductUse:
         """A cotangent with the rows first."""
         return g.T if self.kind == "transposed product" else g
 
-    def derivatives(self, g: Tensor) -> Tensor:
-        """Of each row by the parameter, (n, number of its entries), from its cotangents."""
+    def derivatives(self, g: Tensor, some: slice) -> Tensor:
+        """Of some of its rows by the parameter, (n, number of its entries), from the cotangents of all."""
         if self.rows is None:
-            return g.flatten(1, -2).sum(1) if g.dim() > 2 else g
+            return g[some]
+        g, rows = g[some], self.rows[some]
         if self.kind == "multiple":
-            return (g * self.rows).reshape(len(g), -1).sum(1, keepdim=True)
+            return (g * rows).reshape(len(g), -1).sum(1, keepdim=True)
         swapped = self.is_transposed != (self.kind == "transposed product")
-        first, second = (g, self.rows) if swapped else (self.rows, g)
+        first, second = (g, rows) if swapped else (rows, g)
         return (first[:, :, None] * second[:, None, :]).flatten(1)
 
 
@@ -100,7 +103,9 @@ def rows_by_products(outputs: Tensor, leaves: list[Tensor]) -> list[Tensor | Non
                 if placed is None:
                     rows[k] = None
                 elif values is not None and len(placed[0]):
-                    values[:, q].index_add_(0, placed[0], use.derivatives(placed[1]))
+                    where, g = placed
+                    for some in chunks(len(where), budget().batch_bytes // (values.shape[2] * values.dtype.itemsize)):
+                        values[:, q].index_add_(0, where[some], use.derivatives(g, some))
     return [
         values if values is None or _is_right(outputs, leaf, values) else None
         for values, leaf in zip(rows, leaves, strict=True)
@@ -154,6 +159,9 @@ def _cotangents(outputs: Tensor, uses: list[ProductUse]) -> list[tuple[Tensor, T
             found.append((place_of[:0], outputs.new_zeros(0, 1)))  # these outputs do not depend on it
             continue
         g, h = use.by_rows(g), use.by_rows(h)
+        if use.kind == "multiple" and use.rows is not None and use.rows.shape != g.shape:
+            found.append(None)
+            continue
         ordinal = _ordinals(g.reshape(len(g), -1), h.reshape(len(h), -1), n)
         found.append(None if ordinal is None else (place_of[ordinal], g))
     return found
