@@ -16,8 +16,9 @@ import platform
 from pathlib import Path
 
 import torch
-from equations_peers import FEATURES, METHODS, Run, random_features
+from equations_peers import FEATURES, METHODS, random_features
 from equations_problems import CASES
+from equations_run import Run
 
 FILE = Path(__file__).parent / "equations.jsonl"
 TARGETS = tuple(10.0**-k for k in range(2, 13))

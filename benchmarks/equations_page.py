@@ -91,7 +91,8 @@ def losses(lines: Lines) -> list[str]:
             errors = {m: error_at(lines, case, m, moment) for m in names(lines, "method") if m != SAME_START}
             ours = errors.pop(OURS)
             better = {m: e for m, e in errors.items() if e * AHEAD < ours}
-            ahead += [f"{m} at {moment:g} s ({e:.0e}; ours {ours:.0e})" for m, e in better.items()]
+            own = f"ours {ours:.0e}" if math.isfinite(ours) else "ours still chooses its start"
+            ahead += [f"{m} at {moment:g} s ({e:.0e}; {own})" for m, e in better.items()]
         said.append(f"- {case}: {'ahead of ours are ' + ', '.join(ahead) if ahead else 'no method is ahead of ours'}.")
     return ["Where we lose, at 1, 5, 20 and 60 s by more than a factor of two:", "", *said]
 
@@ -120,7 +121,10 @@ def figure(lines: Lines) -> None:
                 style = {"linewidth": 2.5 if method == OURS else 1.3, "linestyle": "--" if method == FEATURES else "-"}
                 axes.step(moments, errors, where="post", label=method, color=f"C{k}", **style)
         axes.set(xscale="log", yscale="log", title=case, xlabel="CPU seconds", ylabel="relative error")
-    panels[0][-1].legend(fontsize="small", loc="center left", bbox_to_anchor=(1.0, 0.5))
+    named = {
+        label: handle for axes in panels[0] for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
+    }
+    drawn.legend(named.values(), named, fontsize="small", loc="outside right center")
     drawn.savefig(FIGURE, dpi=110)
     plt.close(drawn)
 
