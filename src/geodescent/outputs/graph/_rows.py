@@ -7,6 +7,7 @@ belongs to is found by two backward passes: for sums Σ y_i and Σ u_i y_i with 
 belongs to output i alone differ by the factor u_i.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +23,7 @@ from geodescent.outputs._autograd import SEED, derivative_rows, differ, gradient
 from geodescent.outputs.graph._inside import has_memory
 from geodescent.outputs.graph._uses import Graph
 
+FINE = 1e-12  # Of eps: from here on a million factors are told from each other by one sum.
 NEAREST = 0.02  # Of the distance between two factors u: a row off by more belongs to more outputs than one.
 
 
@@ -144,36 +146,43 @@ def _cotangents(outputs: Tensor, uses: list[ProductUse]) -> list[tuple[Tensor, T
     Args:
         outputs: (N,), attached.
     """
-    n = len(outputs)
+    n, levels = len(outputs), _levels(outputs)
     order = torch.randperm(n, generator=torch.Generator().manual_seed(SEED), device="cpu").to(outputs.device)
-    place_of = torch.argsort(order)
+    place_of, digits = torch.argsort(order), [order % levels, order // levels] if levels < n else [order]
     edges = [GradientEdge(use.node, 0) for use in uses]
     with torch.enable_grad():
-        sums = outputs.sum(), ((1.0 + order.to(outputs) / n) * outputs).sum()
+        sums = [outputs.sum(), *(((1.0 + digit.to(outputs) / levels) * outputs).sum() for digit in digits)]
     gradients = [torch.autograd.grad(s, edges, retain_graph=True, allow_unused=True) for s in sums]
-    plain: tuple[Tensor | None, ...] = gradients[0]
-    weighted: tuple[Tensor | None, ...] = gradients[1]
     found = list[tuple[Tensor, Tensor] | None]()
-    for use, g, h in zip(uses, plain, weighted, strict=True):
-        if g is None or h is None:
+    for k, use in enumerate(uses):
+        own: list[Tensor | None] = [of_sum[k] for of_sum in gradients]
+        known = [use.by_rows(g) for g in own if g is not None]
+        if len(known) < len(own):
             found.append((place_of[:0], outputs.new_zeros(0, 1)))  # these outputs do not depend on it
             continue
-        g, h = use.by_rows(g), use.by_rows(h)
-        if use.kind == "multiple" and use.rows is not None and use.rows.shape != g.shape:
-            found.append(None)
-            continue
-        ordinal = _ordinals(g.reshape(len(g), -1), h.reshape(len(h), -1), n)
-        found.append(None if ordinal is None else (place_of[ordinal], g))
+        g, *weighted = known
+        alike = use.kind != "multiple" or (use.rows is not None and use.rows.shape == g.shape)
+        parts = [_digit(g.reshape(len(g), -1), h.reshape(len(h), -1), levels) for h in weighted] if alike else [None]
+        ordinal = sum(
+            (part * levels**d for d, part in enumerate(parts) if part is not None), place_of.new_zeros(len(g))
+        )
+        found.append(None if any(part is None for part in parts) else (place_of[ordinal.clamp(max=n - 1)], g))
     return found
 
 
-def _ordinals(g: Tensor, h: Tensor, n: int) -> Tensor | None:
-    """k with h = (1 + k/n) g, of each row, from 0 to n − 1; None where a row has none."""
+def _levels(outputs: Tensor) -> int:
+    """How many factors are told from each other: N in float64; √N, in two digits, where there are fewer bits."""
+    n = len(outputs)
+    return n if torch.finfo(outputs.dtype).eps < FINE else math.isqrt(n - 1) + 1
+
+
+def _digit(g: Tensor, h: Tensor, levels: int) -> Tensor | None:
+    """k with h = (1 + k/levels) g, of each row, from 0 to levels − 1; None where a row has none."""
     size = g.square().sum(1)
     ratio = (g * h).sum(1) / torch.where(size == 0.0, 1.0, size)
-    nearest = ((ratio - 1.0) * n).round().clamp(0, n - 1)
-    off = (h - (1.0 + nearest[:, None] / n) * g).square().sum(1).sqrt()
-    return nearest.long() if bool((off <= NEAREST / n * size.sqrt()).all()) else None
+    nearest = ((ratio - 1.0) * levels).round().clamp(0, levels - 1)
+    off = (h - (1.0 + nearest[:, None] / levels) * g).square().sum(1).sqrt()
+    return nearest.long() if bool((off <= NEAREST / levels * size.sqrt()).all()) else None
 
 
 def _uses(graph: Graph, leaf: Tensor) -> list[ProductUse] | None:
