@@ -178,7 +178,7 @@ OUTPUTS = (
     ),
     Sabotage(
         "outputs/graph/_rows.py",
-        "return (g * self.rows).reshape(len(g), -1).sum(1, keepdim=True)",
+        "return (g * rows).reshape(len(g), -1).sum(1, keepdim=True)",
         "return g.reshape(len(g), -1).sum(1, keepdim=True)",
         "optim/test_closures_that_differentiate.py::test_rows_by_products_are_autograds",
     ),
