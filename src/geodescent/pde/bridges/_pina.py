@@ -18,7 +18,7 @@ def from_pina(
     problem: Any,
     net: nn.Module | Mapping[str, nn.Module] | None = None,
     *,
-    points: int | Mapping[str, int] = 1000,
+    points: int | Mapping[str, int] = 2500,
     weights: Mapping[str, float] | None = None,
     transform: Callable[..., Any] | None = None,
     periodic: Mapping[str, float] | None = None,
