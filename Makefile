@@ -7,7 +7,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c c
 # Threads that wait for each other sleep: on a busy machine spinning ones cost several times the run.
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: demo setup test test-fast docs fuzz sabotage theory bench bench-full bench-plan
+.PHONY: demo setup test test-fast docs fuzz sabotage theory bench bench-full bench-plan pina
 .DELETE_ON_ERROR:
 
 demo: .venv/.stamp-app
@@ -73,6 +73,13 @@ bench-plan: $(BENCH_READY)
 	@$(BENCH)/python benchmarks/run.py --plan
 	@$(BENCH)/python benchmarks/run.py --plan --quick
 
+# PINA brings Lightning and PyTorch Geometric, and its own torch: an environment of its own, and none in CI.
+PINA := .venv-pina/bin
+
+pina: .venv-pina/.stamp
+	@echo "pina: the bridge from PINA against the installed package"
+	@$(PINA)/python -m pytest --noconftest -o filterwarnings=default -q tests/pde/with_pina.py
+
 $(BIN)/python:
 	@echo "setup: creating .venv with $(PYTHON)"
 	@$(PYTHON) -c 'import sys; sys.exit("geodescent needs Python >= 3.11: make PYTHON=python3.11 ...") if sys.version_info < (3, 11) else None'
@@ -102,4 +109,12 @@ $(JAX)/python:
 .venv-jax/.stamp: benchmarks/constraints-jax.txt | $(JAX)/python
 	@echo "setup: installing the JAX peers with the exact versions of benchmarks/constraints-jax.txt"
 	@$(JAX)/python -m pip install --quiet --disable-pip-version-check -c benchmarks/constraints-jax.txt jax optimistix kfac-jax
+	@touch $@
+
+$(PINA)/python:
+	@$(PYTHON) -m venv .venv-pina
+
+.venv-pina/.stamp: pyproject.toml tests/pde/constraints-pina.txt | $(PINA)/python
+	@echo "setup: installing geodescent and PINA with the exact versions of tests/pde/constraints-pina.txt"
+	@$(PINA)/python -m pip install --quiet --disable-pip-version-check -c tests/pde/constraints-pina.txt torch pina-mathlab pytest -e .
 	@touch $@

@@ -5,6 +5,7 @@ There is a list for each room; together they cover every test of the table in do
 """
 
 from sabotage._sabotage import Sabotage, package_with, run
+from sabotage.bridges import BRIDGES
 from sabotage.certificate import CERTIFICATE
 from sabotage.constructive import CONSTRUCTIVE
 from sabotage.costs import COSTS
@@ -39,6 +40,7 @@ SABOTAGES = (
     *CONSTRUCTIVE,
     *OPTIM,
     *PDE,
+    *BRIDGES,
 )
 
 __all__ = ["SABOTAGES", "Sabotage", "package_with", "run"]

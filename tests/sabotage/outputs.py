@@ -163,4 +163,41 @@ OUTPUTS = (
         "if (n_some := n_samples_of(samples)) < 0:",
         "outputs/test_off_theta.py::test_prelu_is_right_where_the_start_says_nothing_of_it",
     ),
+    # autograd's graph
+    Sabotage(
+        "outputs/graph/_rows.py",
+        'swapped = self.is_transposed != (self.kind == "transposed product")',
+        'swapped = self.is_transposed or self.kind == "transposed product"',
+        "optim/test_closures_that_differentiate.py::test_rows_by_products_are_autograds",
+    ),
+    Sabotage(
+        "outputs/graph/_rows.py",
+        'return ProductUse(node, "sum") if leaf.dim() == 1 else None',
+        "return None",
+        "optim/test_closures_that_differentiate.py::test_rows_by_products_are_autograds",
+    ),
+    Sabotage(
+        "outputs/graph/_rows.py",
+        "return (g * rows).reshape(len(g), -1).sum(1, keepdim=True)",
+        "return g.reshape(len(g), -1).sum(1, keepdim=True)",
+        "optim/test_closures_that_differentiate.py::test_rows_by_products_are_autograds",
+    ),
+    Sabotage(
+        "outputs/graph/_uses.py",
+        "found += self._uses(consumer, is_transposed=not is_transposed)",
+        "found += self._uses(consumer, is_transposed=is_transposed)",
+        "optim/test_closures_that_differentiate.py::test_rows_by_products_are_autograds",
+    ),
+    Sabotage(
+        "outputs/graph/_inside.py",
+        "self.seen |= func is torch.autograd.grad or not all(map(has_memory, tensors))",
+        "self.seen |= func is torch.autograd.grad",
+        "optim/test_closures_that_differentiate.py::test_a_closure_by_columns_hears_of_a_hundred_times",
+    ),
+    Sabotage(
+        "outputs/graph/_inside.py",
+        "self.seen |= func is torch.autograd.grad or not all(map(has_memory, tensors))",
+        "self.seen = True",
+        "optim/test_closures_that_differentiate.py::test_closures_that_do_not_differentiate_hear_nothing",
+    ),
 )

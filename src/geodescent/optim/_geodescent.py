@@ -1,5 +1,6 @@
 """GeoDescent: the steps of `fit`, one at a time, as an optimizer of torch."""
 
+import logging
 import math
 from collections import Counter
 from collections.abc import Iterable
@@ -47,6 +48,8 @@ from geodescent.outputs import (
 )
 from geodescent.problem import FixedSource, HasProblem, Model, Problem
 
+logger = logging.getLogger("geodescent")
+
 
 class GeoDescent(torch.optim.Optimizer):
     """The damped Gauss–Newton steps of `fit`, `C = ‖x[θ] − y‖²/(2N)`; no learning rate, no `backward()`.
@@ -73,6 +76,7 @@ class GeoDescent(torch.optim.Optimizer):
 
     Attributes:
         result: None after a step; why there was none otherwise.
+        stats: notes, in sentences; each is logged once as well.
 
     Raises: InputError, where a parameter is not the model's.
 
@@ -97,6 +101,7 @@ class GeoDescent(torch.optim.Optimizer):
         self.model = model if isinstance(model, Problem) else unwrapped(model)[0]
         self.method, self.select = _checked(checked_method(method), self.model), select
         self.result: Result | None = None
+        self.stats: dict[str, list[str]] = {"notes": []}
         self._moving = Moving.of(self.model, params)
         self._forget()
         super().__init__(self._moving.groups(params), {"lr": self._full_step()})
@@ -123,6 +128,9 @@ class GeoDescent(torch.optim.Optimizer):
             raise
         problem.write(point)
         self._moving.share(point)
+        self._tell(logging.INFO, problem.notes)
+        if self._routes is not None:
+            self._tell(logging.WARNING, self._routes.notes)
         return cost
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
@@ -141,6 +149,7 @@ class GeoDescent(torch.optim.Optimizer):
             "method": self.method,
             "select": self.select,
             "result": self.result,
+            "stats": self.stats,
             "_moving": self._moving,
         }
         return {**super().__getstate__(), **own}
@@ -155,6 +164,13 @@ class GeoDescent(torch.optim.Optimizer):
         self._routes: ClosureRoutes | None = None
         self._map_key: object = None
         self._routes_key: object = None
+
+    def _tell(self, level: int, notes: list[str]) -> None:
+        """Keeps and logs the notes that are new."""
+        for note in notes:
+            if note not in self.stats["notes"]:
+                self.stats["notes"].append(note)
+                logger.log(level, note)
 
     def _full_step(self) -> float:
         """The step size that the method asks for."""

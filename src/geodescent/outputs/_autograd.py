@@ -126,10 +126,7 @@ def derivative_rows(outputs: Tensor, leaves: list[Tensor]) -> Tensor:
     Raises: MemoryPlanError, where they do not fit.
     Cost: a backward pass for each row, many at a time where autograd can batch them.
     """
-    width = sum(math.prod(leaf.shape) for leaf in leaves)
-    what = f"the rows of {width} parameters outside the rules, for {outputs.numel()} residuals,"
-    n_bytes = outputs.numel() * width * outputs.dtype.itemsize
-    require(n_bytes, outputs.device, what=what, instead="Use fewer samples, or layers that have a rule.")
+    width = require_rows(outputs, leaves)
     flat, derivatives = outputs.reshape(-1), outputs.new_empty(outputs.numel(), width)
     chunk = max(1, budget().batch_bytes // max(1, width * outputs.dtype.itemsize))
     for start in range(0, len(flat), chunk):
@@ -141,6 +138,15 @@ def derivative_rows(outputs: Tensor, leaves: list[Tensor]) -> Tensor:
     if bool(torch.isfinite(expected).all()) and differ(u @ derivatives, expected, norm(expected)):
         derivatives = _one_by_one(flat, leaves)
     return derivatives.view(*outputs.shape, width)
+
+
+def require_rows(outputs: Tensor, leaves: list[Tensor]) -> int:
+    """How many columns these leaves have; raises MemoryPlanError where their part of D does not fit."""
+    width = sum(math.prod(leaf.shape) for leaf in leaves)
+    what = f"the rows of {width} parameters outside the rules, for {outputs.numel()} residuals,"
+    n_bytes = outputs.numel() * width * outputs.dtype.itemsize
+    require(n_bytes, outputs.device, what=what, instead="Use fewer samples, or layers that have a rule.")
+    return width
 
 
 def columns_twice(outputs: Tensor, leaf: Tensor) -> Tensor | None:

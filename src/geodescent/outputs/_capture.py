@@ -5,7 +5,6 @@ sample axis is known. All others go through derivatives of single samples (`PerS
 """
 
 import math
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -19,6 +18,7 @@ from geodescent._budget import require
 from geodescent._deadline import require_time
 from geodescent.jacobian import Columns
 from geodescent.outputs._rules import RULES
+from geodescent.outputs.graph import has_memory
 
 AT_ONCE = 5.0  # Times the widest tensor: a call without a graph. A convolution copies what it reads and writes: 4.9.
 
@@ -69,7 +69,7 @@ def recording(modules: dict[str, nn.Module]) -> Iterator[list[Call]]:
     def hook_of(name: str) -> Callable[[nn.Module, tuple[Tensor, ...], dict[str, Tensor], Tensor], None]:
         def hook(module: nn.Module, args: tuple[Tensor, ...], kwargs: dict[str, Tensor], output: Tensor) -> None:
             inputs = args[0] if args else kwargs["input"]
-            if output.requires_grad:
+            if output.requires_grad and has_memory(inputs):
                 edge = get_gradient_edge(output)
                 calls.append(Call(name, module, inputs.detach(), inputs._version, edge, output.shape))
 
@@ -167,25 +167,6 @@ def groups_of(columns: list[Columns], n_params: int) -> list[list[int]]:
     return [group for group in groups if group]
 
 
-def uses(outputs: Tensor, leaves: dict[str, Tensor]) -> tuple[Counter[str], set[Node]]:
-    """How often each leaf is used in the graph of the outputs (edges into its accumulation node), and the graph."""
-    names = {id(leaf): name for name, leaf in leaves.items()}
-    counts, seen, stack = Counter[str](), set[Node](), [outputs.grad_fn]
-    while stack:
-        node = stack.pop()
-        if node is None or node in seen:
-            continue
-        seen.add(node)
-        for parent, _ in node.next_functions:
-            if parent is None:
-                continue
-            variable = getattr(parent, "variable", None)  # only accumulation nodes carry one
-            if variable is not None and id(variable) in names:
-                counts[names[id(variable)]] += 1
-            stack.append(parent)
-    return counts, seen
-
-
 def layouts_of(two: list[Call], three: list[Call]) -> list[Layout | None]:
     """The layout of each call, from one forward pass on two samples and one on three; None where it is unclear."""
     if [c.name for c in two] != [c.name for c in three]:
@@ -267,7 +248,8 @@ def require_calls(sample_bytes: float, n_samples: int, device: torch.device) -> 
 
 def _sizes(graph: Iterable[Node]) -> list[int]:
     """The bytes of each memory that operations saved for a backward pass, the smallest first."""
-    memories = [t.untyped_storage() for node in graph for t in _saved(node) if t.layout == torch.strided]
+    saved = (t for node in graph for t in _saved(node) if t.layout == torch.strided)
+    memories = [t.untyped_storage() for t in saved if has_memory(t)]
     return sorted({memory.data_ptr(): memory.nbytes() for memory in memories}.values())
 
 

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from geodescent._errors import InputError, JacobianError
 from geodescent._types import Outputs, Theta
 from geodescent.jacobian import Block, BlockJacobian, Columns, DenseColumns
-from geodescent.outputs._autograd import derivative_rows, differentiable, gradient_of, random_rows, second_derivative_of
-from geodescent.outputs._capture import Call, apart, cotangents, recording, uses
+from geodescent.outputs._autograd import differentiable, gradient_of, random_rows, second_derivative_of
+from geodescent.outputs._capture import Call, apart, cotangents, recording
 from geodescent.outputs._closure import DETACHED, BatchClosure, Closure, rows_of
 from geodescent.outputs._function import ModelFunction, ModuleMap
 from geodescent.outputs._guessed_routes import Signature, fitting_columns, guessed_routes, signature_of
@@ -20,6 +20,7 @@ from geodescent.outputs._parameters import parameters_of
 from geodescent.outputs._routes import Routes, ruled_modules
 from geodescent.outputs._second_derivative import central_difference
 from geodescent.outputs.checks import disagreeing, left_as_found, or_eval, random_state, refuse_mixing_layers
+from geodescent.outputs.graph import faster_by_system, rows_of_leaves, takes_derivatives, uses
 
 
 @dataclass
@@ -30,11 +31,15 @@ class ClosureRoutes:
         function: the parameters and their places in θ.
         modules: the layers to record.
         known: the routes found so far, by the signature of the calls.
+        notes: a sentence for the user, where the closure takes derivatives by its inputs.
+        is_seen: whether that was looked at.
     """
 
     function: ModelFunction
     modules: dict[str, nn.Module] = field(init=False)
     known: dict[Signature, Routes] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    is_seen: bool = False
 
     def __post_init__(self) -> None:
         self.modules = ruled_modules(self.function)
@@ -168,7 +173,8 @@ class ClosureMap(ModuleMap):
         """
         rest = list[Columns]()
         if routes.rest:
-            values = derivative_rows(outputs, [self._leaves[name] for name in routes.rest])
+            values, by_products = rows_of_leaves(outputs, [self._leaves[name] for name in routes.rest])
+            self._look_inside(by_products=by_products)
             entries = [self.function.entries(p).reshape(-1) for p in self.function.parameters if p.name in routes.rest]
             rest.append(DenseColumns(values, torch.cat(entries), " + ".join(routes.rest)))
         kept, layouts = routes.kept(apart(calls, self._leaves.values()))
@@ -179,6 +185,12 @@ class ClosureMap(ModuleMap):
         joined = [] if unfit else routes.joined(columns)
         block = Block((*joined, *rest), *outputs.shape)
         return BlockJacobian((block,), self.n_params, self.dtype, self.device), routes, unfit
+
+    def _look_inside(self, *, by_products: bool) -> None:
+        """Notes, once for all closures of these routes, that the closure differentiates; one call of it."""
+        if not self._routes.is_seen and takes_derivatives(self._batch.attached):
+            self._routes.notes.append(faster_by_system("The closure", by_products=by_products))
+        self._routes.is_seen = True
 
     def _opened(self) -> tuple[Tensor, Tensor, list[Call]]:
         """The first call, which must not change buffers or the random state."""

@@ -9,6 +9,7 @@ from torch.nn.parameter import is_lazy
 
 from geodescent._conversion import Frame, Values, converted_name, tensor_of
 from geodescent._errors import InputError
+from geodescent.outputs.graph import without_a_graph
 
 Inputs = Tensor | tuple[Any, ...] | list[Any] | dict[str, Any]
 """A tensor, or tensors as positional or named arguments of the model; samples on the first axis of each."""
@@ -206,6 +207,9 @@ def _path_of(returned: object) -> str | None:
 
 def forward_failed(inputs: Inputs, dtype: torch.dtype, error: Exception) -> str:
     """Why the first call of a model failed, in words."""
+    inside = without_a_graph(error)
+    if inside is not None:
+        return inside
     integer = [t for t in leaves_of(inputs) if not t.dtype.is_floating_point]
     if integer and "dtype" in str(error):
         return (

@@ -18,6 +18,7 @@ from geodescent.linalg import norm
 from geodescent.outputs._autograd import differ, gradient_of, random_rows
 from geodescent.outputs._function import ModelFunction
 from geodescent.outputs._inputs import Inputs, map_inputs, n_samples_of, take
+from geodescent.outputs.graph import rows_by_products
 
 COMPARED_PRODUCTS = 3  # Products Dᵀu: that of one parameter is one number, which may be right by chance.
 BESIDE = 2.5  # Times the rows of the samples taken at once: what vmap and a backward pass hold beside their result.
@@ -34,12 +35,14 @@ class PerSample:
         vectorised: whether vmap has given the right numbers so far. It fails for some operations, and for others at
             some sizes: so its first answer for each number of samples is compared with autograd's Dᵀu.
         verified: the numbers of samples for which it was right.
+        multiplied: whether all uses of the parameters have been products so far, which are taken where vmap fails.
     """
 
     names: list[str]
     graph_bytes: int = 0
     vectorised: bool = True
     verified: set[int] = field(default_factory=set)
+    multiplied: bool = True
 
     def columns(self, function: ModelFunction, theta: Theta, inputs: Inputs, n_outputs: int) -> DenseColumns:
         """The columns, formed, while the model's parameters are θ.
@@ -53,7 +56,7 @@ class PerSample:
         values = theta.new_zeros(n_samples_of(inputs), n_outputs, width)
         parts = torch.split(values, [math.prod(p.shape) for p in chosen], 2)
         rows = {p.name: part for p, part in zip(chosen, parts, strict=True)}
-        if not self._by_vmap(function, theta, inputs, rows):
+        if not self._by_vmap(function, theta, inputs, rows) and not self._by_products(function, theta, inputs, rows):
             values.zero_()
             by_loop(function, function.views(theta), inputs, rows)
         index = torch.cat([function.entries(p).reshape(-1) for p in chosen])
@@ -73,6 +76,23 @@ class PerSample:
             self.vectorised = self._right(function, theta, inputs, rows)
             self.verified.add(n)
         return self.vectorised
+
+    def _by_products(self, function: ModelFunction, theta: Theta, inputs: Inputs, rows: dict[str, Tensor]) -> bool:
+        """Whether all uses of the parameters are products, and their derivatives were written to `rows`."""
+        if not self.multiplied:
+            return False
+        leaves = function.leaves(theta)
+        wanted = [leaves[name] for name in rows]
+        for some in chunks(n_samples_of(inputs), max(1, budget().batch_bytes // max(1, self.graph_bytes))):
+            require_time("a linearisation")
+            with torch.enable_grad():
+                outputs = function.outputs(leaves, map_inputs(itemgetter(some), inputs))
+            for name, part in zip(rows, rows_by_products(outputs, wanted), strict=True):
+                if part is None:
+                    self.multiplied = False
+                    return False
+                rows[name][some] = part
+        return True
 
     def _right(self, function: ModelFunction, theta: Theta, inputs: Inputs, rows: dict[str, Tensor]) -> bool:
         """Whether `Dᵀu` agrees with that of autograd on the whole batch, for a few u."""

@@ -21,11 +21,11 @@ from geodescent.outputs._capture import (
     groups_of,
     layouts_of,
     recording,
-    uses,
 )
 from geodescent.outputs._function import ModelFunction
 from geodescent.outputs._inputs import Inputs
 from geodescent.outputs._rules import RULES
+from geodescent.outputs.graph import uses
 
 
 @dataclass(frozen=True)

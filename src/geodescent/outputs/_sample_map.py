@@ -13,6 +13,7 @@ from geodescent.outputs._capture import Call, apart, cotangents, recording, requ
 from geodescent.outputs._chain import is_last_linear
 from geodescent.outputs._function import ModelFunction, ModuleMap
 from geodescent.outputs._inputs import (
+    Inputs,
     RawInputs,
     Select,
     as_inputs,
@@ -24,10 +25,11 @@ from geodescent.outputs._inputs import (
 )
 from geodescent.outputs._parameters import parameters_of
 from geodescent.outputs._per_sample import PerSample
-from geodescent.outputs._routes import Routes, probed_routes
+from geodescent.outputs._routes import Routes, owned, probed_routes, ruled_modules
 from geodescent.outputs._rules import affine_columns
 from geodescent.outputs._standing import alone
 from geodescent.outputs.checks import check_elsewhere, left_as_found, output_shape, probe
+from geodescent.outputs.graph import faster_by_system, takes_derivatives
 
 CHECK_SAMPLES = 8  # Samples of the comparison with autograd: a wrong rule gives wrong numbers on any samples.
 
@@ -87,12 +89,22 @@ class SampleMap(ModuleMap):
             self.output_shape = output_shape(self.function, two, three)
             with differentiable("the model"):
                 self.routes: Routes = probed_routes(self.function, two, three)
+            self._look_inside(two)
             self._per_sample = PerSample(self.routes.rest, self.routes.held.graph)
             if check:
                 n = min(CHECK_SAMPLES, self.n_samples)
                 few = self.at([i * self.n_samples // n for i in range(n)])
                 if not check_elsewhere(few, attributes):
                     self.traced = None
+
+    def _look_inside(self, samples: Inputs) -> None:
+        """Notes that the model takes derivatives by its inputs, where a layer is used beside its calls."""
+        ruled = {
+            name for module in ruled_modules(self.function).values() for name in owned(self.function, module).values()
+        }
+        views = self.function.views(self.theta)
+        if ruled & set(self.routes.rest) and takes_derivatives(lambda: self.function.outputs(views, samples)):
+            self.notes.append(faster_by_system("The model", by_products=True))
 
     @property
     def target_shape(self) -> tuple[int, ...]:
@@ -125,7 +137,8 @@ class SampleMap(ModuleMap):
         """`x[θ]`, (N, Q); one forward pass."""
         require_calls(self.routes.held.call, self.n_samples, self.device)
         with torch.no_grad():
-            return self.function.outputs(self.function.views(theta), self.inputs)
+            outputs = self.function.outputs(self.function.views(theta), self.inputs)
+        return outputs.detach()  # a model may record a graph of its own
 
     def watched(self, theta: Theta) -> Outputs:
         """`x[θ]`, (N, Q): one call of the module, recorded by autograd."""

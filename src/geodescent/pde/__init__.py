@@ -6,5 +6,6 @@ from geodescent.pde._plot import plot
 from geodescent.pde._refine import refine
 from geodescent.pde._system import System
 from geodescent.pde._terms import Term, Total
+from geodescent.pde.bridges import from_deepxde, from_pina
 
-__all__ = ["Box", "Points", "System", "Term", "Total", "mlp", "plot", "refine"]
+__all__ = ["Box", "Points", "System", "Term", "Total", "from_deepxde", "from_pina", "mlp", "plot", "refine"]
