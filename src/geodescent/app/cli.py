@@ -40,7 +40,7 @@ def options_of_all(
     """What goes before the name of a command."""
 
 
-COMMANDS = ("fit", "flow", "certify", "predict")
+COMMANDS = ("fit", "flow", "certify", "predict", "solve")
 """Names of the commands, each of which has a help of its own."""
 Activation = Literal["tanh", "relu", "gelu", "silu", "sigmoid"]
 DATA_HELP = f"A .csv, .tsv, .parquet or .npz file, or one of {', '.join(DATA_SETS)}."
@@ -221,6 +221,39 @@ def predict(
 
     with answering(as_json) as answer:
         answer.end(commands.predicted_table(run, data, out, level, answer))
+
+
+@app.command()
+def solve(
+    equation: Annotated[
+        str | None, typer.Argument(metavar="[NAME]", help="Of an equation, or a .py file; without, all are listed.")
+    ] = None,
+    seconds: Annotated[
+        float | None, typer.Option("--seconds", min=0.0, help="Of the fit (default: as many as the equation takes).")
+    ] = None,
+    source: Annotated[
+        bool, typer.Option("--source", help="Print the file of the equation, and solve nothing.")
+    ] = False,
+    seed: Annotated[int, typer.Option("--seed", min=0, max=2**32 - 1, help="Of the start, and of noise.")] = 0,
+    out: OutOption = None,
+    as_json: JsonOption = False,
+    verbose: Annotated[bool, typer.Option("--verbose", help="A line for each step.")] = False,
+) -> None:
+    """Solve a differential equation by a network.
+
+    Heat, waves, flows and more are known; a file with system() is solved as well.
+    """
+    from geodescent.app import commands
+
+    with answering(as_json) as answer:
+        if equation is None:
+            answer.end(commands.list_equations(answer))
+        elif source:
+            typer.echo(commands.source_of_equation(equation), nl=False)
+        else:
+            options = commands.SolveOptions(equation, seconds, seed)
+            content = commands.solve_equation(options, commands.RunOptions(out, verbose=verbose), answer)
+            answer.end(content, INTERRUPTED if content["result"] == "interrupted" else 0)
 
 
 USAGE_ERROR: type[typer.BadParameter] = typer.BadParameter.__mro__[1]
