@@ -14,7 +14,7 @@ from geodescent.app.report import Answer, EquationFacts, ProgressBar, equation_p
 from geodescent.app.runs import REPORT, RESULT, RunFolder, encoded, named_folder
 
 if TYPE_CHECKING:  # they import all of torch's numerics, which the help does not need
-    from geodescent.app.equations import Example, Solved
+    from geodescent.app.equations import Example, SolvedEquation
 
 PICTURE, SOURCE = "solution.png", "equation.py"
 """Names of files in the folder of the run."""
@@ -65,7 +65,7 @@ def solve_equation(options: SolveOptions, run: RunOptions, answer: Answer) -> En
         return _told(solved, folder, answer)
 
 
-def _solved(example: "Example", options: SolveOptions, run: RunOptions) -> "Solved":
+def _solved(example: "Example", options: SolveOptions, run: RunOptions) -> "SolvedEquation":
     seconds = example.seconds if options.seconds is None else options.seconds
     with ProgressBar("C_lin", until=seconds, verbose=run.verbose) as bar:
 
@@ -76,7 +76,7 @@ def _solved(example: "Example", options: SolveOptions, run: RunOptions) -> "Solv
         return example.run(seconds, seed=options.seed, callback=show)
 
 
-def _told(solved: "Solved", folder: RunFolder, answer: Answer) -> Entries:
+def _told(solved: "SolvedEquation", folder: RunFolder, answer: Answer) -> Entries:
     """Says and writes all that there is."""
     table, notes = str(solved.solution.residuals()), list(map(in_options, solved.notes))
     rows = [

@@ -4,7 +4,7 @@ The files say `system()`, and what it is compared with: `reference(points)`, `ta
 that says the same is solved as well.
 """
 
-from geodescent.app.equations._example import Example, Solved, names_of_examples, read_example
+from geodescent.app.equations._example import Example, SolvedEquation, names_of_examples, read_example
 from geodescent.app.equations._references import allen_cahn, cole_hopf, ordinary
 
-__all__ = ["Example", "Solved", "allen_cahn", "cole_hopf", "names_of_examples", "ordinary", "read_example"]
+__all__ = ["Example", "SolvedEquation", "allen_cahn", "cole_hopf", "names_of_examples", "ordinary", "read_example"]

@@ -2,8 +2,9 @@
 
 import ast
 import io
+import math
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.util import module_from_spec, spec_from_file_location
@@ -19,8 +20,8 @@ from geodescent.doors import Solution, fit
 from geodescent.pde import System, plot, refine
 
 HERE = Path(__file__).parent
-SECONDS = 30.0  # Of a file that says none: most equations are solved to six digits by then.
-MOST_STEPS = 1_000_000  # Steps: time ends the fit, not their number.
+USUAL_SECONDS = 30.0  # Of a file that says none: most equations are solved to six digits by then.
+STEPS_WITHOUT_END = 1_000_000  # Steps: time ends the fit, not their number.
 
 
 @dataclass(frozen=True)
@@ -50,14 +51,19 @@ class Example:
     @property
     def seconds(self) -> float:
         """How long it is solved for where nobody says."""
-        return float(getattr(self.module, "seconds", SECONDS))
+        return float(getattr(self.module, "seconds", USUAL_SECONDS))
+
+    @property
+    def refinements(self) -> int:
+        """How often points are added."""
+        return int(getattr(self.module, "refinements", 0))
 
     @cached_property
     def reference(self) -> Compared:
         """What solutions are compared with."""
         return Compared.of(self.module)
 
-    def run(self, seconds: float | None = None, *, seed: int = 0, callback: Callback | None = None) -> "Solved":
+    def run(self, seconds: float | None = None, *, seed: int = 0, callback: Callback | None = None) -> "SolvedEquation":
         """Solves the equation; where the file asks for points to be added, in equal shares of the time.
 
         Args:
@@ -65,24 +71,24 @@ class Example:
             seed: of the network's start, and of noise where measurements have some.
             callback: called after each accepted step of the first fit.
         """
-        seconds, rounds = self.seconds if seconds is None else seconds, getattr(self.module, "refinements", 0)
+        seconds, rounds = self.seconds if seconds is None else seconds, self.refinements
         begin, processor = time.perf_counter(), time.process_time()
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             system = self.module.system()
         if not isinstance(system, System):
             raise InputError(f"{self.path}: system() returns {type(system).__name__}: a pde.System is needed.")
-        solution = fit(system, max_seconds=seconds / (rounds + 1), max_steps=MOST_STEPS, callback=callback)
+        solution = fit(system, max_seconds=seconds / (rounds + 1), max_steps=STEPS_WITHOUT_END, callback=callback)
         for number in range(rounds):
             left = seconds - (time.perf_counter() - begin)
             if left > 0.0:
                 solution = refine(system, solution, max_seconds=left / (rounds - number), seed=number)
         took, used = time.perf_counter() - begin, time.process_time() - processor
-        return Solved(self, system, solution, seconds=took, processor_seconds=used)
+        return SolvedEquation(self, system, solution, seconds=took, processor_seconds=used)
 
 
 @dataclass(frozen=True)
-class Solved:
+class SolvedEquation:
     """An equation solved.
 
     Attributes:
@@ -117,7 +123,8 @@ class Solved:
     @property
     def notes(self) -> list[str]:
         """Sentences of the fit, for the user."""
-        return list(map(str, self.solution.stats["notes"]))  # type: ignore[call-overload]
+        notes = self.solution.stats["notes"]
+        return list(map(str, notes)) if isinstance(notes, Iterable) else []
 
     def picture(self, dots: int) -> bytes:
         """Fields, errors and residual, and the curve of each term, as the content of a PNG file.
@@ -136,7 +143,9 @@ class Solved:
         """How far the solution is from what it was compared with."""
         parts = [] if self.error is None else [f"off the reference by {self.error:.1e}, relative"]
         for name, off in self.off.items():
-            parts.append(f"{name} = {self.solution.unknowns[name]}, off by {off:.1e}, relative")
+            found = self.solution.unknowns[name]
+            shown = f"{found.value:.10g}" if math.isnan(found.standard_error) else str(found)
+            parts.append(f"{name} = {shown}, off by {off:.1e}, relative")
         return "; ".join(parts) or "there is no reference to compare it with"
 
 

@@ -10,9 +10,12 @@ from scipy.integrate import solve_ivp
 from torch import Tensor
 
 Numbers = NDArray[np.float64]
-NODES, REACH = 4000, 9.0  # Of the trapezoid rule in Cole and Hopf's formula, where exp(−81) is below rounding.
-AT_ONCE = 500  # Points whose integrals are taken together: some 50 MB.
-TOLERANCE, SMALLEST = 3e-14, 1e-15  # Relative and absolute, of SciPy's steps: at 1e-12 they are off by 2e-9.
+NODES_OF_FORMULA, HALF_LENGTH = (
+    4000,
+    9.0,
+)  # Of the trapezoid rule in Cole and Hopf's formula, where exp(−81) is below rounding.
+POINTS_TOGETHER = 500  # Points whose integrals are taken together: some 50 MB.
+RELATIVE, ABSOLUTE = 3e-14, 1e-15  # Relative and absolute, of SciPy's steps: at 1e-12 they are off by 2e-9.
 
 
 def cole_hopf(points: Tensor, viscosity: float) -> Tensor:
@@ -20,9 +23,11 @@ def cole_hopf(points: Tensor, viscosity: float) -> Tensor:
 
     With y = x − 2√(νt) s and f(y) = exp(−cos(πy)/(2πν) − s²): u = −∫ sin(πy) f ds / ∫ f ds.
     """
-    s = np.linspace(-REACH, REACH, NODES)
+    s = np.linspace(-HALF_LENGTH, HALF_LENGTH, NODES_OF_FORMULA)
     found = list[Numbers]()
-    for t, x in ((part[:, :1], part[:, 1:]) for part in np.array_split(points.numpy(), -(-len(points) // AT_ONCE))):
+    for t, x in (
+        (part[:, :1], part[:, 1:]) for part in np.array_split(points.numpy(), -(-len(points) // POINTS_TOGETHER))
+    ):
         y = x - np.sqrt(4.0 * viscosity * t) * s
         power = -np.cos(np.pi * y) / (2.0 * np.pi * viscosity) - s * s
         weight = np.exp(power - power.max(1, keepdims=True))
@@ -75,8 +80,8 @@ def _at_times(rate: Callable[[float, Numbers], object], start: Numbers, times: N
         start,
         "DOP853",
         t_eval=times,
-        rtol=TOLERANCE,
-        atol=SMALLEST,
+        rtol=RELATIVE,
+        atol=ABSOLUTE,
         max_step=end / 500.0,
     )
     values: Numbers = done.y.T

@@ -23,9 +23,10 @@ def walls(w, s, x, y):
 
 
 def system():
-    """Points are tensors: of a square, without its lower right quarter; walls are pieces of lines."""
-    square = box.inside(1200).points
-    inside = square[(square[:, 0] < 0.0) | (square[:, 1] > 0.0)]
+    """Points are tensors: the L, and smaller copies of it that crowd in its corner; walls are pieces of lines."""
+    square = box.inside(600).points
+    shape = square[(square[:, 0] < 0.0) | (square[:, 1] > 0.0)]
+    inside = torch.cat([shape, shape / 6.0, shape / 36.0])
     corners = torch.tensor([[0, 0], [1, 0], [1, 1], [-1, 1], [-1, -1], [0, -1], [0, 0]], dtype=torch.float64)
     steps = (torch.arange(40, dtype=torch.float64)[:, None] + 0.5) / 40.0
     around = torch.cat([a + steps * (b - a) for a, b in pairwise(corners)])
