@@ -70,8 +70,8 @@ CURVES = (
     ),
     Sabotage(
         "curves/_statistics.py",
-        "0.5 * (1.0 + level)",
-        "level",
+        "0.5 * (1.0 + SHARE_INSIDE",
+        "1.0 * (SHARE_INSIDE",
         f"{FIT}::test_intervals_of_a_line_are_those_of_textbooks",
     ),
     Sabotage(

@@ -45,7 +45,7 @@ POSTERIOR = (
     ),
     Sabotage(
         f"{HERE}/_posterior.py",
-        "(variance + together.var(0, correction=0)).sqrt()",
+        "(variance + (together - mean).square().mean(0)).sqrt()",
         "(0.1 * variance).sqrt()",
         f"{TESTS}_error_bars_are_true",
     ),
@@ -215,7 +215,7 @@ POSTERIOR = (
         f"{HERE}/_linear_part.py",
         "(targets - left @ (kept[:, None] * inside)) / rest[:, None]",
         "targets - left @ (kept[:, None] * inside)",
-        f"{OF_BEGINNINGS}_what_a_linear_function_leaves_is_that_of_refits_without_each_row",
+        f"{OF_BEGINNINGS}_what_a_linear_function_leaves_is_that_of_refits_without_a_repetition_of_each_row",
     ),
     Sabotage(
         f"{HERE}/_numbers.py",

@@ -114,14 +114,6 @@ class Control(Protocol[ControlState]):
         """The state for another start from the best point, after `count` earlier ones; None for no other."""
         ...
 
-    def come_back(self, here: Linearised, astray: int, count: int) -> ControlState | None:
-        """The state for going on from the best point after so many steps that found no better one; None to stay.
-
-        Args:
-            count: of such returns before.
-        """
-        return None
-
 
 def linear_residual(here: Linearised, lifted: Lifted, step_size: float) -> Outputs:
     """`r + hDv = (1 − h)r + h(r + Dv)`: what the linear model leaves of r after a step of h along a lifted −r."""

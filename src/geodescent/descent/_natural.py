@@ -20,8 +20,6 @@ FACTORS = tuple(10.0**power for power in (-1.0, -0.5, 0.0, 0.5, 1.0, 1.5, 2.0))
 RETREAT = 100.0  # Factor on the damping after a round without a step: the next is the largest that was tried.
 RESTARTS = (1e-3, 1e-6, 1e-9, 1e-12)
 """Shares of ‖B‖_F²: dampings of restarts from the best point, which lead to different valleys (docs/decisions.md)."""
-BACK = (1e-13, 1e-16, 1e-10, 1e-19)
-"""Shares of ‖B‖_F²: dampings, in turn, after a return from steps without a new best point (docs/decisions.md)."""
 LARGEST_BEND = 1.0  # ‖a‖/‖v‖: above it the second-order path is no approximation.
 RESOLVED_BENDS = 2.0  # Times ‖a‖/‖v‖: a longer correction is rounding, as the error of the path is of higher order.
 NEVER_NOISE = 0.03  # Share of ‖v‖: a correction shorter than this is never considered rounding.
@@ -64,7 +62,6 @@ class NaturalControl(Control[NaturalState]):
         share, patience: factors of the second safeguard.
         corrections: the largest number of chord corrections.
         attempts: the largest number of rounds, each with dampings a hundred times those of the last.
-        wander: after so many steps without a new best point the descent goes on from there, with another damping.
         descent: takes the step where C is high and the linear model leaves almost all of it, as with noisy data.
 
     Source: the test is Deuflhard's, *Newton Methods for Nonlinear Problems* (2011), section 3.
@@ -76,13 +73,12 @@ class NaturalControl(Control[NaturalState]):
     patience: float = 1e-13
     corrections: int = 10
     attempts: int = 6
-    wander: int = 15
     descent: GainRatio = field(default_factory=GainRatio)
 
     def __post_init__(self) -> None:
         settle(self, initial_damping=POSITIVE.such_as(1e-3), allowance=POSITIVE.such_as(0.5))
         settle(self, share=NOT_NEGATIVE, patience=NOT_NEGATIVE)
-        settle(self, corrections=Whole(10), attempts=Whole(6, least=1), wander=Whole(15, least=1))
+        settle(self, corrections=Whole(10), attempts=Whole(6, least=1))
         require_part(self.descent, GainRatio, "descent", "gd.GainRatio()")
 
     @property
@@ -103,12 +99,6 @@ class NaturalControl(Control[NaturalState]):
         if count >= len(RESTARTS):
             return None
         return NaturalState(Damping(RESTARTS[count] * here.total_square, here.total_square))
-
-    def come_back(self, here: Linearised, astray: int, count: int) -> NaturalState | None:
-        if astray < self.wander:
-            return None
-        share = BACK[count % len(BACK)]
-        return NaturalState(Damping(share * here.total_square, here.total_square))
 
     def _step(self, here: Linearised, walk: Walk, damping: float, levels: CostLevels) -> Trial | None:
         first, least = damping, self._least(here, levels)

@@ -97,10 +97,6 @@ def advance(stages: Stages, state: State, here: Linearised, observer: Observer) 
     state = replace(state, stage=replace(state.stage, work=state.stage.work + _work(here) - before))
     if taken is not None and here.cost - taken[0].predicted > stage.least_fall * here.cost:
         after = _stepped(stage, state, here, *taken, observer)
-        control = stage.control.come_back(here, after.astray, after.turns)
-        if control is not None:
-            back = replace(after.at_best(), astray=0, turns=after.turns + 1)
-            return Round(replace(back, stage=replace(after.stage, control=control)), here, stepped=True)
         return Round(_moved(stages, after, _stages_on(stages, here, after)), here, stepped=True)
     if on := _at_most_to_the_last(stages, state, stage.leave[0].stages if stage.leave else 0):
         return _further(stages, state, here, observer, on)
@@ -166,7 +162,6 @@ def _stepped(stage: Stage, state: State, here: Linearised, trial: Trial, control
         records=(*state.records, record),
         stage=replace(state.stage, control=control, damping=damping),
     )
-    after = replace(after, astray=0 if after.best is not state.best else state.astray + 1)
     if known is None or not known < state.best.cost:
         return after
     near = known <= NEAR_FLOOR * state.floor

@@ -56,8 +56,6 @@ class State:
         floor: the rounding floor, estimated at the start and again near it.
         records: of the accepted steps, the start first.
         returns: to the best point, since its cost last fell by a tenth.
-        astray: accepted steps since the best point was found or returned to.
-        turns: returns from steps astray.
         stage: the state of its current stage.
         metric: of the parameters, on the path so far.
         linear: which entries of θ enter linearly and are solved for, a mask (K,); None where there are none.
@@ -70,8 +68,6 @@ class State:
     floor: float
     records: tuple[StepRecord, ...]
     returns: int = 0
-    astray: int = 0
-    turns: int = 0
     stage: StageState = StageState()
     metric: Metric = EUCLIDEAN
     linear: Tensor | None = None
@@ -112,8 +108,6 @@ def taken_apart(state: State) -> tuple[Numbers, Points]:
         "reference": state.reference,
         "floor": state.floor,
         "returns": state.returns,
-        "astray": state.astray,
-        "turns": state.turns,
         "stage": stage.index,
         "work": stage.work,
         "damping": None if stage.damping is None else [stage.damping.value, stage.damping.total_square],
@@ -158,8 +152,6 @@ def put_together(
         floor=numbers["floor"],
         records=records,
         returns=numbers["returns"],
-        astray=numbers["astray"],
-        turns=numbers["turns"],
         stage=StageState(numbers["stage"], control, damping, numbers["work"]),
         metric=Metric(
             _of(points, "metric", torch.float64), _of(points, "metric_groups", torch.long), numbers["metric_unit"]

@@ -42,6 +42,8 @@ from geodescent.metric import LayerUnits
 from geodescent.outputs import Select
 from geodescent.problem import Changes, HasStart, Model, Problem
 
+MOST_STEPS, MOST_STEPS_OF_EQUATIONS = 500, 5000
+"""Accepted steps: equations are fitted to the last digit, which takes many."""
 SHARE_OF_START = 0.2  # Of max_seconds: choosing the start of a system of equations takes no longer.
 REMEDY = "a larger max_seconds leaves time for it."
 
@@ -53,7 +55,7 @@ def fit(
     y: Values | None = None,
     *,
     target_cost: float | None = None,
-    max_steps: int = 500,
+    max_steps: int | None = None,
     max_seconds: float | None = None,
     weights: Values | None = None,
     validation: Validation | None = None,
@@ -94,7 +96,7 @@ def fit(
             frames of pandas or polars become tensors of the model's dtype and device, which the notes say.
         y: targets in exactly the outputs' shape; (N,) for one output.
         target_cost: absolute, in the units of C; None goes on to the rounding floor.
-        max_steps: the largest number of accepted steps.
+        max_steps: the largest number of accepted steps; None for 500, and 5,000 for a system of equations.
         max_seconds: the longest time that the run may take, planning and start included, to a second or to one
             linearisation, whichever is more; what was cut is said in the notes. None for no bound.
         weights: w ≥ 0, (N,): rows are multiplied by √w, N = Σw.
@@ -116,6 +118,9 @@ def fit(
         InputError, JacobianError, MemoryPlanError: before any work, with the numbers and what to do.
     """
     begin, verbose = time.perf_counter(), checked_verbose(verbose)
+    max_steps = (
+        (MOST_STEPS_OF_EQUATIONS if isinstance(model, HasStart) else MOST_STEPS) if max_steps is None else max_steps
+    )
     stopping = checked_stopping(target_cost, max_steps, max_seconds, stop)
     stopping = watched(stopping, stop, validation, batches=isinstance(X, DataLoader))
     called = checked_callback(callback)

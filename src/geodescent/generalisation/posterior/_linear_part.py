@@ -10,7 +10,7 @@ LEAST_LEFT = 1e-3  # Of a row's share in its own prediction: a row that decides 
 def unexplained(x: Tensor, y: Tensor, weights: Tensor) -> float:
     """The share of the variance, from 0 to 1, left by ridge regression with the best of the penalties.
 
-    Rows are left out in closed form, with all their repetitions.
+    Rows are left out in closed form, one repetition at a time, so that a weight of two is two rows.
 
     Args:
         x, y: standardised inputs (N, d) and targets (N, Q).
@@ -24,7 +24,7 @@ def unexplained(x: Tensor, y: Tensor, weights: Tensor) -> float:
     inside, whole, least = left.T @ targets, float(targets.square().sum()), 1.0
     for penalty in RIDGE_PENALTIES:
         kept = singular.square() / (singular.square() + penalty)
-        rest = (1.0 - left.square() @ kept).clamp(min=LEAST_LEFT)
+        rest = (1.0 - (left.square() @ kept) / weights.clamp(min=1.0)).clamp(min=LEAST_LEFT)
         missed = (targets - left @ (kept[:, None] * inside)) / rest[:, None]
         least = min(least, float(missed.square().sum()) / whole if whole > 0.0 else 1.0)
     return least
