@@ -78,9 +78,9 @@ def _solved(example: "Example", options: SolveOptions, run: RunOptions) -> "Solv
 
 def _told(solved: "SolvedEquation", folder: RunFolder, answer: Answer) -> Entries:
     """Says and writes all that there is."""
-    table, notes = str(solved.solution.residuals()), list(map(in_options, solved.notes))
+    table, notes = in_options(str(solved.solution.residuals())), list(map(in_options, solved.notes))
     rows = [
-        ("how far off", solved.sentence()),
+        ("compared", solved.sentence()),
         ("result", in_options(solved.solution.result.value)),
         ("network", f"{len(solved.solution.theta):,} parameters, {solved.n_points:,} points"),
         ("time", f"{solved.solution.steps} steps in {solved.seconds:.3g} s"),
@@ -111,7 +111,7 @@ def _told(solved: "SolvedEquation", folder: RunFolder, answer: Answer) -> Entrie
     write_whole(folder.path / SOURCE, facts.source.encode())
     write_whole(folder.path / REPORT, equation_page(facts).encode())
     write_whole(folder.path / RESULT, encoded(content))
-    answer.say(summary([("picture and page", f"{folder.path / PICTURE}, {folder.path / REPORT}")]))
+    answer.say(summary([("written", f"{folder.path}: {PICTURE}, {REPORT}")]))
     return content
 
 

@@ -21,7 +21,6 @@ from geodescent.pde import System, plot, refine
 
 HERE = Path(__file__).parent
 USUAL_SECONDS = 30.0  # Of a file that says none: most equations are solved to six digits by then.
-STEPS_WITHOUT_END = 1_000_000  # Steps: time ends the fit, not their number.
 
 
 @dataclass(frozen=True)
@@ -78,7 +77,7 @@ class Example:
             system = self.module.system()
         if not isinstance(system, System):
             raise InputError(f"{self.path}: system() returns {type(system).__name__}: a pde.System is needed.")
-        solution = fit(system, max_seconds=seconds / (rounds + 1), max_steps=STEPS_WITHOUT_END, callback=callback)
+        solution = fit(system, max_seconds=seconds / (rounds + 1), callback=callback)
         for number in range(rounds):
             left = seconds - (time.perf_counter() - begin)
             if left > 0.0:
