@@ -12,10 +12,10 @@ viscosity = 0.01 / torch.pi
 
 
 def system():
-    """Three small layers; points crowd where the front comes up."""
-    inside = box.inside(3000, rule="gauss", crowd={"x": (0.0, 4.5)})
+    """Two small layers; points crowd where the front comes up."""
+    inside = box.inside(2000, rule="gauss", crowd={"x": (0.0, 4.5)})
     return pde.System(
-        pde.mlp(2, [20, 20, 20], 1),
+        pde.mlp(2, [20, 20], 1),
         [pde.Term("burgers", lambda u: u.t + u * u.x - viscosity * u.xx, inside)],
         coordinates=("t", "x"),
         transform=lambda net, t, x: -torch.sin(torch.pi * x) + 4.0 * t * x * (1.0 - x) * net,
