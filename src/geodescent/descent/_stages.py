@@ -16,7 +16,16 @@ from geodescent.descent._parts import require_part
 from geodescent.descent._state import State
 from geodescent.descent._stopping import PROGRESS, is_idle
 from geodescent.descent._walk import EulerWalk, GeodesicWalk, Walk
-from geodescent.lift import INEXACT, DenseLift, KrylovLift, Lift, PacedLift, PlannedLift, known_by_products
+from geodescent.lift import (
+    INEXACT,
+    DenseLift,
+    KrylovLift,
+    Lift,
+    PacedLift,
+    PlannedLift,
+    factors_flops,
+    known_by_products,
+)
 from geodescent.linalg import SEEN, STEP_ITERATIONS
 from geodescent.problem import FixedSource, PartSource, Problem, Source, timely_source
 
@@ -127,7 +136,7 @@ class OpeningEnds:
             return False
         flops = self.exact.step_flops(here.jacobian)
         worth = flops / here.jacobian.product_flops()
-        if worth <= STEP_ITERATIONS:
+        if worth <= STEP_ITERATIONS or factors_flops(here.jacobian) >= flops:
             return True
         if not is_affordable(flops, share=PIECE_SHARE):
             return False

@@ -8,7 +8,7 @@ from geodescent.lift._described import Described
 from geodescent.lift._gram_lift import GramLift
 from geodescent.lift._homotopy_lift import HomotopyLift
 from geodescent.lift._krylov_lift import KrylovLift
-from geodescent.lift._layer_factors import LayerFactor, LayerFactors
+from geodescent.lift._layer_factors import LayerFactor, LayerFactors, factors_flops
 from geodescent.lift._normal_lift import NormalLift
 from geodescent.lift._output_blocks import OutputBlocks, RowBlocks
 from geodescent.lift._paced_lift import PacedLift
@@ -44,5 +44,6 @@ __all__ = [
     "RowBlocks",
     "SolveGoal",
     "TwoFactors",
+    "factors_flops",
     "known_by_products",
 ]

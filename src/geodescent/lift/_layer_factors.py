@@ -124,6 +124,14 @@ class LayerFactors:
         return solve
 
 
+def factors_flops(jacobian: Jacobian) -> float:
+    """Flops of the eigenvectors of all layers."""
+    sizes = list[int]()
+    for piece in jacobian.columns:
+        sizes += [*piece.index.shape] if isinstance(piece, OuterColumns) else [piece.width]
+    return sum(EIGH_FLOPS * float(size) ** 3 for size in sizes if size <= WIDEST)
+
+
 def _in_time(group: Sequence[Columns]) -> LayerFactor:
     require_time("the factors of the layers")
     return LayerFactor.of(group)
