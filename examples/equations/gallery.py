@@ -44,12 +44,13 @@ def main() -> None:
     kept = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     for name in asked.names or names_of_examples():
         example = read_example(name)
-        solved = example.run(*budget(example, asked.seconds), seed=asked.seed)
+        seconds, look = budget(example, asked.seconds)
+        solved = example.run(seconds, seed=asked.seed, callback=look)
         kept[example.name] = facts(solved, asked.seed)
         (PICTURES / f"{example.name}.png").write_bytes(solved.picture(DOTS))
         print(f"{example.name}: {solved.sentence()}; {solved.processor_seconds:.1f} s of the processor", flush=True)
         RESULTS.write_text(json.dumps(kept, indent=1, sort_keys=True) + "\n")
-    write(kept)
+        write(kept)
 
 
 def budget(example: Example, seconds: float | None) -> tuple[float, Callable[[object], None] | None]:
