@@ -1,6 +1,7 @@
 """Solves the equations and writes docs/gallery.md: `python examples/equations/gallery.py [NAME …] [--seconds S]`."""
 
 import argparse
+import io
 import json
 import platform
 import re
@@ -9,13 +10,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from PIL import Image
 
 from geodescent.app.equations import Example, SolvedEquation, names_of_examples, read_example
 
 DOCS = Path(__file__).parents[2] / "docs"
 PAGE, PICTURES = DOCS / "gallery.md", DOCS / "gallery"
 RESULTS = PICTURES / "results.json"
-DOTS = 68  # Per inch: pictures of some 60 kB.
+DOTS, SHADES = 68, 256  # Per inch, and of a picture: its file is then smaller than 100 kB.
 PATIENCE = 6.0  # Times the seconds of the processor: so long may a run take by the clock of the wall.
 
 ENGD = "[Müller and Zeinhofer 2023](https://arxiv.org/abs/2302.13163)"
@@ -47,7 +49,9 @@ def main() -> None:
         seconds, look = budget(example, asked.seconds)
         solved = example.run(seconds, seed=asked.seed, callback=look)
         kept[example.name] = facts(solved, asked.seed)
-        (PICTURES / f"{example.name}.png").write_bytes(solved.picture(DOTS))
+        Image.open(io.BytesIO(solved.picture(DOTS))).convert("RGB").quantize(SHADES).save(
+            PICTURES / f"{example.name}.png", optimize=True
+        )
         print(f"{example.name}: {solved.sentence()}; {solved.processor_seconds:.1f} s of the processor", flush=True)
         RESULTS.write_text(json.dumps(kept, indent=1, sort_keys=True) + "\n")
         write(kept)
