@@ -13,11 +13,12 @@ from geodescent.pde._network import Activation
 from geodescent.problem import Problem
 
 COMMON = (1.0, 2.0, 4.0, 8.0)
-"""Gains of all inputs alike; one rung up or down from the best is then tried for each input alone."""
+"""Gains of all inputs alike; from the best of them each input goes down or up by rungs."""
+LARGEST_GAIN = 64.0  # Of one input: waves of some twenty periods over the range.
 RUNG = 2.0  # Factor of one rung.
 DAMPINGS = tuple(10.0**power for power in range(-15, -3))
 """Shares of the trace of DᵀD, of which the one that leaves out best counts."""
-WORTH = 2.0  # Times: a smaller gain may leave out as much more, a larger one must leave out as much less.
+WORTH = 10.0  # Times: a smaller gain may leave out as much more, for a large one bends between the points.
 CLEARLY = 5.0  # Times: tanh keeps its gain unless the value falls by as much (docs/decisions.md).
 SINE = 20.0  # Times: sine replaces tanh where its value is lower by as much (docs/decisions.md).
 MOST_ROWS = 4000  # Rows that the start is judged by, at most: every k-th.
@@ -113,16 +114,24 @@ def choose_system_start(net: nn.Module, problem: Problem, *, seed: int, seconds:
 def _best_gains(
     activation: str, n_inputs: int, judged: Callable[[str, tuple[float, ...]], StartCandidate]
 ) -> StartCandidate:
-    """The best common gain, then one rung up or down for each input."""
+    """The best common gain; then for each input the least that is nearly as good, or more where that is far better."""
     best = min((judged(activation, (gain,) * n_inputs) for gain in COMMON), key=lambda c: c.left_out)
     for k in range(n_inputs if n_inputs > 1 else 0):
         for factor, allowed in ((1.0 / RUNG, WORTH), (RUNG, 1.0 / WORTH)):
-            gains = tuple(g * factor if i == k else g for i, g in enumerate(best.gains))
-            candidate = judged(activation, gains)
-            if candidate.left_out < allowed * best.left_out:
-                best = candidate
+            least, before = best.left_out, best
+            while COMMON[0] <= best.gains[k] * factor <= LARGEST_GAIN:
+                candidate = judged(activation, _rung(best.gains, k, factor))
+                if not candidate.left_out < allowed * least:
+                    break
+                best, least = candidate, min(least, candidate.left_out)
+            if best is not before:
                 break
     return best
+
+
+def _rung(gains: tuple[float, ...], k: int, factor: float) -> tuple[float, ...]:
+    """With the gain of input k a rung up or down."""
+    return tuple(gain * factor if i == k else gain for i, gain in enumerate(gains))
 
 
 @dataclass(frozen=True)
