@@ -74,11 +74,11 @@ def test_a_file_is_short_and_says_one_sentence(name):
     assert 0.0 < example.seconds <= 120.0
 
 
-@pytest.mark.parametrize("viscosity", [0.05, 0.01])
+@pytest.mark.parametrize("viscosity", [0.1, 0.05])
 def test_the_formula_of_cole_and_hopf_solves_burgers_equation(viscosity):
     """By finite differences whose error falls 16 times where the step is halved."""
     points = torch.rand(40, 2, dtype=torch.float64) * 0.6 + 0.2
-    assert falls(lambda at: cole_hopf(at, viscosity), burgers(viscosity), points, (4e-3, 2e-3)) > 12.0
+    assert falls(lambda at: cole_hopf(at, viscosity), burgers(viscosity), points, (2e-2, 1e-2)) > 12.0
 
 
 def test_the_spectral_method_solves_the_allen_cahn_equation():
