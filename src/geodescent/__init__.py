@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from geodescent import costs as costs
     from geodescent import geometry as geometry
     from geodescent import optim as optim
+    from geodescent import pde as pde
     from geodescent.app import load
     from geodescent.certificate import Certificate
     from geodescent.curves import (
@@ -101,6 +102,7 @@ LAZY = {
     "generalisation": ("ChosenStart", "Posterior"),
     "geometry": (),
     "optim": ("GeoDescent",),
+    "pde": (),
 }
 """Room → names of it that are imported when they are asked for, as the room is itself."""
 
@@ -173,6 +175,7 @@ __all__ = [
     "least_squares",
     "load",
     "optim",
+    "pde",
     "predicted_cost",
     "register_rule",
     "stopping_time",

@@ -6,7 +6,7 @@
 - Damping μ is absolute, in the units of the Gram matrix; rcond is relative to σ_max(D), on σ.
 """
 
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from torch import Tensor
 
@@ -18,3 +18,6 @@ Outputs: TypeAlias = Tensor
 
 Gram: TypeAlias = Tensor
 """`G = D Dᵀ`, `(m, m)`, sample-major; also cross blocks `(m, m')`."""
+
+Operand: TypeAlias = Any
+"""What torch's functions take: a tensor, a number, or what answers by `__torch_function__`; torch has no type."""

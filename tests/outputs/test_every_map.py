@@ -21,6 +21,7 @@ from support.maps import (
     with_jacobian,
 )
 from support.models import Custom, Embedded, mlp, normal, taken, text
+from support.residuals import of_a_bilinear_layer, of_a_total, of_burgers, of_pairs, of_two_fields
 from support.snapshot import Snapshot
 from torch import Tensor, nn
 from torch.autograd.functional import hvp
@@ -70,6 +71,11 @@ CASES: dict[str, Callable[[torch.dtype], Case]] = {
     "function of one number": one_number,
     "function of names": named,
     "function with D": with_jacobian,
+    "residuals": of_burgers,
+    "residuals of two fields": of_two_fields,
+    "residuals at pairs of points": of_pairs,
+    "residual of a total": of_a_total,
+    "residuals by torch.func": of_a_bilinear_layer,
     "foreign": lambda dtype: Case(Foreign(dtype, formed=True)),
     "foreign products": lambda dtype: Case(Foreign(dtype, formed=False)),
 }

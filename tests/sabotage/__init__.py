@@ -17,8 +17,10 @@ from sabotage.lift import LIFT
 from sabotage.linalg import LINALG
 from sabotage.optim import OPTIM
 from sabotage.outputs import OUTPUTS
+from sabotage.pde import PDE
 from sabotage.posterior import POSTERIOR
 from sabotage.problem import PROBLEM
+from sabotage.streams import STREAMS
 
 SABOTAGES = (
     *CURVES,
@@ -26,6 +28,7 @@ SABOTAGES = (
     *LINALG,
     *JACOBIAN,
     *OUTPUTS,
+    *STREAMS,
     *PROBLEM,
     *LIFT,
     *DESCENT,
@@ -35,6 +38,7 @@ SABOTAGES = (
     *GEOMETRY,
     *CONSTRUCTIVE,
     *OPTIM,
+    *PDE,
 )
 
 __all__ = ["SABOTAGES", "Sabotage", "package_with", "run"]

@@ -4,7 +4,8 @@
 the floors, the causes of lost rank that a person can act on, and the kind of point.
 """
 
-from geodescent.certificate._causes import Cause, causes_of
+from geodescent.certificate._cause import Cause
+from geodescent.certificate._causes import causes_of
 from geodescent.certificate._certificate import Certificate
 from geodescent.certificate._certify import certificate_of
 from geodescent.certificate._forecast import forecast_floor

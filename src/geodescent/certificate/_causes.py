@@ -1,11 +1,12 @@
 """What takes rank from D that a person can act on: repeated samples, constant columns, idle units."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
 
 from geodescent._deadline import in_time
 from geodescent._types import Theta
+from geodescent.certificate._cause import Cause, counted, few
 from geodescent.certificate._constant_columns import constant_columns
+from geodescent.certificate._equation_causes import are_equations, causes_of_equations
 from geodescent.certificate._idle_units import IdleUnits, idle_units
 from geodescent.certificate._layer_watch import WatchedMap
 from geodescent.jacobian import Jacobian
@@ -27,37 +28,6 @@ from geodescent.problem import (
 SAMPLE_FLOPS = 2e4  # Flops that take as long as comparing one sample with the others.
 NEARLY_LIMIT = 5e7  # Numbers of inputs, 400 MB, up to which nearly identical samples are looked for.
 NAMED_GROUPS = 5  # Groups of samples that a sentence names before it breaks off.
-
-
-@dataclass(frozen=True)
-class Cause:
-    """One reason why D loses rank here.
-
-    Attributes:
-        kind: identical_inputs, nearly_identical_inputs, constant_inputs, dead_units, saturated_units,
-            unheard_units, duplicate_units, too_few_parameters.
-        where: samples of a block, or of several, columns, or layer and units.
-        cost: the part of C that it costs, in the units of C; None where that is not known.
-        exact: True where no descent can ever remove that cost; False where `cost` bounds what it costs here and now.
-        parameters_lost: parameters that no longer act on their own.
-        sentence: for people.
-    """
-
-    kind: str
-    where: Mapping[str, object]
-    cost: float | None
-    sentence: str
-    exact: bool = False
-    parameters_lost: int = 0
-
-    @property
-    def stands_in_the_way(self) -> bool:
-        """Whether it hinders a classical fit too, which has few parameters on purpose."""
-        return self.kind != "too_few_parameters"
-
-    def as_dict(self) -> dict[str, object]:
-        """For JSON."""
-        return asdict(self)
 
 
 def causes_of(
@@ -83,10 +53,11 @@ def causes_of(
         if watched is not None:
             constant = constant_columns(watched, theta)
             causes += [_constant(layer, where, lost, floor) for layer, where, lost in constant]
+    causes += causes_of_equations(problem, theta, jacobian)
     for maps in _by_model(problem):
         if in_time(0.0, "units that do not act", forward_passes=1.0, products=1.0):
             causes += [_unit_cause(units, floor) for units in idle_units(maps, theta, jacobian)]
-    return (*causes, *_too_few(problem, floor))
+    return (*causes, *_toofew(problem, floor))
 
 
 def _alike(problem: Problem, block: RowBlock, shared: list[list[Place]]) -> list[Cause]:
@@ -133,7 +104,7 @@ def _identical(problem: Problem, block: RowBlock, groups: list[list[int]]) -> li
         return []
     costs = [conflict_cost(problem, block, group) for group in groups]
     where = {"block": block.name, "groups": groups}
-    return [_identical_cause(where, [_few(group) for group in groups], groups, costs, "samples with identical inputs")]
+    return [_identical_cause(where, [few(group) for group in groups], groups, costs, "samples with identical inputs")]
 
 
 def _shared(problem: Problem, groups: list[list[Place]]) -> list[Cause]:
@@ -152,7 +123,7 @@ def _places_of(groups: list[list[Place]]) -> tuple[dict[str, object], list[str]]
     """Blocks and rows of groups, for machines and for people."""
     named = [[(block.name, i) for block, i in group] for group in groups]
     names = list(dict.fromkeys(name for group in named for name, _ in group))
-    return {"blocks": names, "groups": named}, [_few([f"{name!r} {i}" for name, i in group]) for group in named]
+    return {"blocks": names, "groups": named}, [few([f"{name!r} {i}" for name, i in group]) for group in named]
 
 
 def _shared_costs(problem: Problem, groups: list[list[Place]]) -> list[float]:
@@ -164,7 +135,7 @@ def _identical_cause(
 ) -> Cause:
     conflicts, extra = sum(cost > 0.0 for cost in costs), sum(len(group) - 1 for group in groups)
     named = _named([text for text, cost in zip(texts, costs, strict=True) if cost > 0.0] or texts)
-    text = f"{_count(len(groups), 'group')} of {what}, {extra} too many"
+    text = f"{counted(len(groups), 'group')} of {what}, {extra} too many"
     if conflicts:
         text += (
             f"; in {conflicts} of them ({named}) the targets differ, which costs {sum(costs):.3g} that nothing can "
@@ -190,7 +161,7 @@ def _nearly_identical(problem: Problem, block: RowBlock, identical: list[list[in
         return []
     groups = [[i for _, i in group] for group in near]
     costs = [conflict_cost(problem, block, group) for group in groups]
-    return [_near_cause({"block": block.name, "groups": groups}, [_few(group) for group in groups], costs, "samples")]
+    return [_near_cause({"block": block.name, "groups": groups}, [few(group) for group in groups], costs, "samples")]
 
 
 def _nearly_shared(problem: Problem, identical: list[list[Place]]) -> list[Cause]:
@@ -214,7 +185,7 @@ def _n_numbers(blocks: list[RowBlock]) -> int:
 def _near_cause(where: Mapping[str, object], texts: list[str], costs: list[float], what: str) -> Cause:
     differing = [text for text, cost in zip(texts, costs, strict=True) if cost > 0.0]
     text = (
-        f"{_count(len(texts), 'group')} of {what} differ by less than {NEARLY:g} of the inputs' scale "
+        f"{counted(len(texts), 'group')} of {what} differ by less than {NEARLY:g} of the inputs' scale "
         f"({_named(differing or texts)}); "
     )
     if differing:
@@ -230,7 +201,7 @@ def _near_cause(where: Mapping[str, object], texts: list[str], costs: list[float
 
 def _constant(layer: str, columns: list[int], lost: int, floor: float | None) -> Cause:
     text = (
-        f"{_count(len(columns), 'constant input column')} of {layer} ({_few(columns)}): {lost} weights act as the bias "
+        f"{counted(len(columns), 'constant input column')} of {layer} ({few(columns)}): {lost} weights act as the bias "
         f"does, or not at all{_at_most(floor)}. Drop what never changes."
     )
     return Cause("constant_inputs", {"layer": layer, "columns": columns}, floor, text, parameters_lost=lost)
@@ -249,17 +220,17 @@ UNIT_SENTENCES = {
 
 def _unit_cause(idle: IdleUnits, floor: float | None) -> Cause:
     what, remedy = UNIT_SENTENCES[idle.kind]
-    count = _count(len(idle.units), "unit")
-    text = f"{count} of {idle.layer} ({_few(idle.units)}): {what}; {idle.parameters} parameters are lost"
+    count = counted(len(idle.units), "unit")
+    text = f"{count} of {idle.layer} ({few(idle.units)}): {what}; {idle.parameters} parameters are lost"
     where: dict[str, object] = {"layer": idle.layer, "units": idle.units}
     where |= {"groups": idle.groups} if idle.groups else {}
     return Cause(idle.kind, where, floor, f"{text}{_at_most(floor)}. {remedy}", parameters_lost=idle.parameters)
 
 
-def _too_few(problem: Problem, floor: float | None) -> list[Cause]:
+def _toofew(problem: Problem, floor: float | None) -> list[Cause]:
     m, k = problem.n_residuals, problem.n_params
     m -= sum((len(b.target) - len(active(b))) * b.n_outputs for b in problem.blocks)
-    if k >= m:
+    if k >= m or are_equations(problem):
         return []
     text = (
         f"{k} parameters for {m} residuals: zero cost is out of reach for almost every y{_at_most(floor)}. A fit ends "
@@ -270,11 +241,3 @@ def _too_few(problem: Problem, floor: float | None) -> list[Cause]:
 
 def _at_most(floor: float | None) -> str:
     return "" if floor is None else f", which costs at most {floor:.3g} here"
-
-
-def _count(n: int, what: str) -> str:
-    return f"{n} {what}" if n == 1 else f"{n} {what}s"
-
-
-def _few(items: Sequence[object]) -> str:
-    return ", ".join(map(str, items[:5])) + (" …" if len(items) > 5 else "")

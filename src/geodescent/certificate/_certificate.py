@@ -5,10 +5,10 @@ import textwrap
 from dataclasses import dataclass, fields
 from typing import Literal
 
-from geodescent.certificate._causes import Cause
+from geodescent.certificate._cause import Cause
 from geodescent.certificate._identifiable import Identifiability
 from geodescent.certificate._noise import Noise
-from geodescent.certificate._plain_words import in_plain_words
+from geodescent.certificate._plain_words import equations_in_words, in_plain_words
 from geodescent.certificate._point import Point
 from geodescent.certificate._spectrum import Level
 
@@ -44,6 +44,7 @@ class Certificate:
         n_rows_wanted: how many residuals have a positive weight, and count for the rank; None for all of them.
         identifiable: of a classical fit, few parameters and many rows: what the data say of each parameter, by name.
         noise: of a fit that was judged by validation data: what part of the cost no model removes.
+        equations: whether rows are equations at places, which agree with each other more than rows of data do.
     """
 
     regime: Literal["overparametrised", "underparametrised"]
@@ -73,6 +74,7 @@ class Certificate:
     n_rows_wanted: int | None = None
     identifiable: Identifiability | None = None
     noise: Noise | None = None
+    equations: bool = False
 
     @property
     def meaning(self) -> str:
@@ -88,6 +90,8 @@ class Certificate:
     def _plain_words(self) -> tuple[str, str]:
         if self.noise is not None:
             return self.noise.meaning, self.noise.advice
+        if self.equations and math.isfinite(self.cost):
+            return equations_in_words(self.cost, self.causes, self.point)
         return in_plain_words(
             cost=self.cost,
             rank=self.rank,
@@ -114,15 +118,16 @@ class Certificate:
 
     def __str__(self) -> str:
         known, ended = self.identifiable, self.point is not None and self.point.has_ended
+        without_law = bool(known) or (self.equations and self.n_params < self._n_counted)
         rows = [
             ("problem", _problem_sentence(self)),
-            ("guaranteed", None if known else _guarantee_sentence(self)),
+            ("guaranteed", None if without_law else _guarantee_sentence(self)),
             ("parameters", known and known.sentence),
             ("estimates", known.estimates if known and ended else None),
             ("rank", _rank_sentence(self)),
             ("spectrum", _sigma_sentence(self)),
             ("metric", self.metric),
-            ("margin", None if known else _margin_sentence(self)),
+            ("margin", None if without_law else _margin_sentence(self)),
             ("cost", f"{self.cost:.4g} now{_target_sentence(self)}"),
             ("noise", self.noise and self.noise.sentence),
             ("floors", f"instant {_number(self.floor)}, rounding {_number(self.rounding_floor, 2)}"),
@@ -144,7 +149,7 @@ def _number(value: float | None, digits: int = 4) -> str:
 
 def _problem_sentence(c: Certificate) -> str:
     counted = "" if c._n_counted == c.n_residuals else f", {c._n_counted} of them of positive weight"
-    regime = c.regime if c.identifiable is None else "a classical fit"
+    regime = "equations at points" if c.equations else c.regime if c.identifiable is None else "a classical fit"
     return f"m = {c.n_residuals} residuals{counted}, K = {c.n_params} parameters: {regime}"
 
 

@@ -19,8 +19,10 @@ from geodescent._deadline import (
 )
 from geodescent._errors import InputError, MemoryPlanError
 from geodescent._types import Outputs, Theta
-from geodescent.certificate._causes import Cause, causes_of, not_looked_for
+from geodescent.certificate._cause import Cause
+from geodescent.certificate._causes import causes_of, not_looked_for
 from geodescent.certificate._certificate import Certificate
+from geodescent.certificate._equation_causes import are_equations
 from geodescent.certificate._forecast import forecast_floor
 from geodescent.certificate._identifiable import Identifiability, identifiability
 from geodescent.certificate._margin import Margin, margin_at
@@ -202,7 +204,7 @@ class _Linearised:
 
     def identifiable(self, spectrum: Spectrum) -> Identifiability | None:
         """What the data say of each parameter, in a classical fit."""
-        if self.jacobian is None:
+        if self.jacobian is None or are_equations(self.problem):
             return None
         scale = self.metric.column_scale
         return identifiability(self.problem, self.theta, self.in_metric, scale, spectrum, self.residual)
@@ -239,7 +241,8 @@ def _lost(problem: Problem, spectrum: Spectrum, causes: tuple[Cause, ...]) -> st
         return f"rank {spectrum.rank} < m = {wanted}"
     if problem.n_params < wanted:
         return f"K = {problem.n_params} < m = {wanted}"
-    return "samples with identical inputs" if any(c.kind == "identical_inputs" for c in causes) else None
+    twice = ("identical_inputs", "conflicting_conditions", "repeated_conditions")
+    return "samples with identical inputs" if any(c.kind in twice for c in causes) else None
 
 
 def _guaranteed(

@@ -79,7 +79,7 @@ def identifiability(
     sigma, right = _right_vectors(jacobian)
     rank, names = spectrum.rank, _names(problem)
     lost = right[:, rank:] @ right[:, rank:].T
-    groups = _groups(lost, names)
+    groups = groups_of(lost, names)
     variance = row_dot(residual, residual) / (m - rank)
     squares = (right[:, :rank] / sigma[:rank]).square().sum(1) * variance
     errors = squares.sqrt() * (1.0 if columns is None else columns.to(squares))
@@ -103,7 +103,7 @@ def _right_vectors(jacobian: Jacobian) -> tuple[Tensor, Tensor]:
     return values.clamp(min=0.0).sqrt().flip(0), vectors.flip(1)
 
 
-def _groups(lost: Tensor, names: tuple[str, ...]) -> list[tuple[str, ...]]:
+def groups_of(lost: Tensor, names: tuple[str, ...]) -> list[tuple[str, ...]]:
     """The parameters that share directions which change no output: connected by entries of their projector."""
     linked = lost.abs() > TAKES_PART
     left, groups = [i for i in range(len(names)) if linked[i, i]], list[tuple[str, ...]]()

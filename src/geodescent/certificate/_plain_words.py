@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 
-from geodescent.certificate._causes import Cause
+from geodescent.certificate._cause import Cause
 from geodescent.certificate._identifiable import Identifiability
 from geodescent.certificate._point import Point
 
@@ -52,6 +52,35 @@ def in_plain_words(
             "Go on with gd.fit.",
         )
     return _short_of_rank(rank, n_rows, n_params, floor, causes)
+
+
+def equations_in_words(cost: float, causes: Sequence[Cause], point: Point | None) -> tuple[str, str]:
+    """Rows are equations at places: what counts is whether they can vanish, and whether they do between the points."""
+    unremovable = sum(cause.cost or 0.0 for cause in causes if cause.exact)
+    kind = None if point is None else point.kind
+    hinder = any(cause.stands_in_the_way for cause in causes)
+    fresh = "solution.residuals() compares the residual at other points, where it should be no larger."
+    if unremovable > 0.0 and cost <= REACHED * unremovable:
+        return (
+            f"Conditions contradict each other: no fields cost less than {unremovable:.3g}, and these have come to it.",
+            "Correct the conditions that are named, unless these are repeated measurements.",
+        )
+    if hinder:
+        return (
+            "What is named as a cause stands between this and a solution to rely on.",
+            "Mend that first, then call gd.fit again.",
+        )
+    if kind == "zero_cost":
+        return "All rows vanish to rounding: nothing is left to fit at these points.", f"To judge it, {fresh}"
+    if kind == "critical":
+        return (
+            "No small change of the network lowers the residuals further.",
+            f"{fresh[0].upper()}{fresh[1:]} Another start or a wider network may end lower.",
+        )
+    return (
+        "The residuals can still fall from here: rows of equations agree with each other, and can vanish together.",
+        f"Go on with gd.fit where they are not low enough; {fresh}",
+    )
 
 
 def _classical(known: Identifiability, point: Point | None) -> tuple[str, str]:

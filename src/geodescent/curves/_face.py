@@ -25,7 +25,7 @@ WAYS_OUT = {
 
 
 @runtime_checkable
-class Box(Protocol):
+class BoundsObject(Protocol):
     """SciPy's `Bounds`: what is read of it."""
 
     lb: object
@@ -58,7 +58,7 @@ def limits_of(max_nfev: int | None, ftol: float | None, max_seconds: float | Non
 
 def bounds_of(bounds: object, k: int) -> tuple[np.ndarray, np.ndarray]:
     """Lower and upper bounds, (k,), of a pair or of SciPy's `Bounds`. Raises InputError for anything else."""
-    pair = (bounds.lb, bounds.ub) if isinstance(bounds, Box) else bounds
+    pair = (bounds.lb, bounds.ub) if isinstance(bounds, BoundsObject) else bounds
     if not (isinstance(pair, tuple | list) and len(pair) == 2):
         raise InputError(
             f"bounds is {bounds!r}: a pair (lower, upper) is needed, each a number or {k} of them. A pair "

@@ -18,12 +18,12 @@ from geodescent.descent._stopping import PROGRESS, is_idle
 from geodescent.descent._walk import EulerWalk, GeodesicWalk, Walk
 from geodescent.lift import (
     INEXACT,
+    CheaperLift,
     DenseLift,
     KrylovLift,
     Lift,
     PacedLift,
     PlannedLift,
-    factors_flops,
     known_by_products,
 )
 from geodescent.linalg import SEEN, STEP_ITERATIONS
@@ -136,7 +136,7 @@ class OpeningEnds:
             return False
         flops = self.exact.step_flops(here.jacobian)
         worth = flops / here.jacobian.product_flops()
-        if worth <= STEP_ITERATIONS or factors_flops(here.jacobian) >= flops:
+        if worth <= STEP_ITERATIONS:
             return True
         if not is_affordable(flops, share=PIECE_SHARE):
             return False
@@ -265,5 +265,5 @@ def _on(source: Source, chosen: DenseLift | KrylovLift, leave: tuple[Leave, ...]
     if isinstance(chosen, KrylovLift):
         return (Stage(source, chosen, EulerWalk(), GainRatio(), leave),)
     inexact = KrylovLift(tol=INEXACT.tol, max_iterations=INEXACT.max_iterations, slack=INEXACT.slack)
-    opening = Stage(source, inexact, EulerWalk(), GainRatio(), (OpeningEnds(chosen), *leave))
+    opening = Stage(source, CheaperLift(inexact, chosen), EulerWalk(), GainRatio(), (OpeningEnds(chosen), *leave))
     return opening, Stage(source, PlannedLift(), GeodesicWalk(), NaturalControl(), leave)

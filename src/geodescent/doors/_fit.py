@@ -31,6 +31,7 @@ from geodescent.descent import (
 )
 from geodescent.doors._arguments import Data, checked_callback, checked_stopping, require_finite_start
 from geodescent.doors._call import door
+from geodescent.doors._kept_start import begin_as_kept, keep_start
 from geodescent.doors._on_demand import OnDemand, on_demand
 from geodescent.doors._plan import FitPlan, kept_notes, plan_fit, target_notes, unit_notes, watched
 from geodescent.doors._progress import Progress, checked_verbose
@@ -42,7 +43,7 @@ from geodescent.metric import LayerUnits
 from geodescent.outputs import Select
 from geodescent.problem import Changes, HasStart, Model, Problem
 
-MOST_STEPS, MOST_STEPS_OF_EQUATIONS = 500, 5000
+MOST_STEPS_OF_DATA, MOST_STEPS_OF_EQUATIONS = 500, 5000
 """Accepted steps: equations are fitted to the last digit, which takes many."""
 SHARE_OF_START = 0.2  # Of max_seconds: choosing the start of a system of equations takes no longer.
 REMEDY = "a larger max_seconds leaves time for it."
@@ -118,20 +119,20 @@ def fit(
         InputError, JacobianError, MemoryPlanError: before any work, with the numbers and what to do.
     """
     begin, verbose = time.perf_counter(), checked_verbose(verbose)
-    max_steps = (
-        (MOST_STEPS_OF_EQUATIONS if isinstance(model, HasStart) else MOST_STEPS) if max_steps is None else max_steps
-    )
-    stopping = checked_stopping(target_cost, max_steps, max_seconds, stop)
+    most = MOST_STEPS_OF_EQUATIONS if isinstance(model, HasStart) else MOST_STEPS_OF_DATA
+    stopping = checked_stopping(target_cost, most if max_steps is None else max_steps, max_seconds, stop)
     stopping = watched(stopping, stop, validation, batches=isinstance(X, DataLoader))
     called = checked_callback(callback)
     OneOf((None, False, True)).of("initialise", initialise)
     with accounting() as account, saving_alone(checkpoint) as folder, within(max_seconds, remedy=REMEDY):
         plan = plan_fit(model, X, y, weights, method, validation, select, by_validation=stop == "validation")
+        begin_as_kept(model, folder)
         state, notes = read_state(folder, plan.stages, planned=method is None), list(plan.notes)
         if state is None:
             suited = _suited(model, plan.problem, initialise, max_seconds)
             state, said = _begun(plan, suited, by_validation=stopping.by_validation)
             notes += said
+            keep_start(model, folder)
         notes += target_notes(plan.problem, stopping.target_cost, state.floor)
         keeper, counts = Keeper(folder, state), Counter[str]()
         judged = state.records[0].validation_cost is not None

@@ -195,7 +195,8 @@ class DenseColumns:
         out.addmm_(self.values.flatten(0, 1), values.T, beta=0.0 if fresh else 1.0)
 
     def add_dense(self, out: Tensor) -> None:
-        if self.index.shape[0] == out.shape[1] and torch.equal(self.index, torch.arange(out.shape[1]).to(self.index)):
+        every = torch.arange(out.shape[1], device=self.index.device)
+        if self.index.shape == every.shape and torch.equal(self.index, every):
             out += self.values.flatten(0, 1)  # some five times as fast as by an index
         else:
             out.index_add_(1, self.index, self.values.flatten(0, 1))

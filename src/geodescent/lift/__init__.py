@@ -4,11 +4,12 @@ A lift is prepared at one point, factorised for an absolute damping μ, and solv
 among the Gram matrix, the normal matrix and products alone; all of them compute the same velocity.
 """
 
+from geodescent.lift._cheaper_lift import CheaperLift
 from geodescent.lift._described import Described
 from geodescent.lift._gram_lift import GramLift
 from geodescent.lift._homotopy_lift import HomotopyLift
 from geodescent.lift._krylov_lift import KrylovLift
-from geodescent.lift._layer_factors import LayerFactor, LayerFactors, factors_flops
+from geodescent.lift._layer_factors import LayerFactor, LayerFactors
 from geodescent.lift._normal_lift import NormalLift
 from geodescent.lift._output_blocks import OutputBlocks, RowBlocks
 from geodescent.lift._paced_lift import PacedLift
@@ -24,6 +25,7 @@ __all__ = [
     "LEAST_FACTOR",
     "PRODUCT_DAMPING",
     "ROUGH",
+    "CheaperLift",
     "Damped",
     "DenseLift",
     "Described",
@@ -44,6 +46,5 @@ __all__ = [
     "RowBlocks",
     "SolveGoal",
     "TwoFactors",
-    "factors_flops",
     "known_by_products",
 ]

@@ -45,7 +45,7 @@ from geodescent.outputs import (
     leaves_of,
     parameters_of,
 )
-from geodescent.problem import FixedSource, Problem
+from geodescent.problem import FixedSource, HasProblem, Model, Problem
 
 
 class GeoDescent(torch.optim.Optimizer):
@@ -83,12 +83,13 @@ class GeoDescent(torch.optim.Optimizer):
     @door
     def __init__(
         self,
-        model: nn.Module | Problem,
+        model: Model,
         params: Iterable[Any] | Tensor | None = None,
         *,
         method: Method | Stages | None = None,
         select: Select | None = None,
     ) -> None:
+        model = model.problem() if isinstance(model, HasProblem) and not isinstance(model, nn.Module) else model
         if not isinstance(model, (nn.Module, Problem)):
             raise InputError(
                 f"the first argument is the model, or a problem, not {type(model).__name__}: GeoDescent(model, params)."

@@ -22,19 +22,34 @@ from geodescent.outputs._inputs import (
     take,
 )
 from geodescent.outputs._parameters import parameters_of
-from geodescent.outputs._protocols import Layered, NetworkMap, Noted, OfModule, OutputMap, Parametrised, Sampled, Traced
+from geodescent.outputs._protocols import (
+    AtPlaces,
+    Layered,
+    NetworkMap,
+    Noted,
+    OfModule,
+    OutputMap,
+    Parametrised,
+    Sampled,
+    Traced,
+)
 from geodescent.outputs._rules import RULES, Rule, affine_columns, register_rule
 from geodescent.outputs._sample_map import SampleMap
 from geodescent.outputs._snapshot import ModuleSnapshot
 from geodescent.outputs._standing import alone
 from geodescent.outputs.checks import left_as_found
+from geodescent.outputs.streams import MOST_ORDERS, Derivative, Equation, ResidualMap, Streams
 
 __all__ = [
+    "MOST_ORDERS",
     "PARTS",
     "RULES",
+    "AtPlaces",
     "Closure",
     "ClosureMap",
     "ClosureRoutes",
+    "Derivative",
+    "Equation",
     "FunctionMap",
     "Inputs",
     "Layered",
@@ -46,10 +61,12 @@ __all__ = [
     "OutputMap",
     "Parametrised",
     "RawInputs",
+    "ResidualMap",
     "Rule",
     "SampleMap",
     "Sampled",
     "Select",
+    "Streams",
     "Traced",
     "affine_columns",
     "alone",

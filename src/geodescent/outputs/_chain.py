@@ -23,7 +23,7 @@ PROBED = 4  # Rows: an activation that is not in `CURVES` is tested on these for
 
 
 @dataclass(frozen=True)
-class Jet:
+class ChainJet:
     """`x(t)` at t = 0 with `dx/dt` and `d²x/dt²`; None for zeros."""
 
     value: Tensor
@@ -45,7 +45,7 @@ def along_chain(
     if not isinstance(inputs, Tensor) or not all(_known(layer) for layer in layers):
         return None
     moving = {id(p): (parameters[n], direction[n]) for n, p in model.named_parameters() if n in parameters}
-    jet = Jet(inputs)
+    jet = ChainJet(inputs)
     for layer in layers:
         jet = _linear(layer, jet, moving) if isinstance(layer, nn.Linear) else _passed(layer, jet)
     return torch.zeros_like(jet.value) if jet.second is None else jet.second
@@ -144,7 +144,7 @@ def _has_trainable(module: nn.Module) -> bool:
     return any(p.requires_grad for p in module.parameters(recurse=False))
 
 
-def _linear(layer: nn.Linear, x: Jet, moving: dict[int, tuple[Tensor, Tensor]]) -> Jet:
+def _linear(layer: nn.Linear, x: ChainJet, moving: dict[int, tuple[Tensor, Tensor]]) -> ChainJet:
     """`y = Wx + b`: `ẏ = Wẋ + Ẇx + ḃ`, `ÿ = Wẍ + 2Ẇẋ`."""
     weight, v = moving.get(id(layer.weight), (layer.weight, None))
     bias, c = moving.get(id(layer.bias), (layer.bias, None))
@@ -158,18 +158,18 @@ def _linear(layer: nn.Linear, x: Jet, moving: dict[int, tuple[Tensor, Tensor]]) 
         None if x.second is None else F.linear(x.second, weight),
         None if x.first is None or v is None else F.linear(x.first, v).mul_(2.0),
     )
-    return Jet(F.linear(x.value, weight, bias), first, second)
+    return ChainJet(F.linear(x.value, weight, bias), first, second)
 
 
-def _passed(layer: nn.Module, x: Jet) -> Jet:
+def _passed(layer: nn.Module, x: ChainJet) -> ChainJet:
     """`f(x)` elementwise: `f′ẋ` and `f″ẋ² + f′ẍ`; or a change of shape, which all three go through."""
     if type(layer) in SHAPES:
-        return Jet(layer(x.value), *(None if part is None else layer(part) for part in (x.first, x.second)))
+        return ChainJet(layer(x.value), *(None if part is None else layer(part) for part in (x.first, x.second)))
     value, slope, bend = CURVES[type(layer)](x.value)
     if x.first is None:
-        return Jet(value)
+        return ChainJet(value)
     curved = bend.mul_(x.first).mul_(x.first)
-    return Jet(value, slope * x.first, curved if x.second is None else curved.addcmul_(slope, x.second))
+    return ChainJet(value, slope * x.first, curved if x.second is None else curved.addcmul_(slope, x.second))
 
 
 def _sum(*parts: Tensor | None) -> Tensor | None:

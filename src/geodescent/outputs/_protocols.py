@@ -139,3 +139,17 @@ class Traced(Protocol):
     def traced(self, theta: Theta) -> Outputs:
         """`x[θ]` with the graph that leads to θ."""
         ...
+
+
+@runtime_checkable
+class AtPlaces(OfModule, Protocol):
+    """An output map whose rows are functions of what a module gives at places, as residuals of equations are."""
+
+    @property
+    def locations(self) -> Tensor:
+        """(N, …), where: rows of one module with the same place see the same values."""
+        ...
+
+    def at_made_up_values(self, draw: int) -> Outputs:
+        """The rows, (N, Q), where the module gives other values: functions of the place, the same in every map."""
+        ...

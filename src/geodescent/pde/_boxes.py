@@ -11,7 +11,9 @@ import torch
 from torch import Tensor
 
 from geodescent._errors import InputError
+from geodescent._types import Operand
 
+Intervals = Mapping[str, tuple[float, float]]
 Rule = Literal["grid", "gauss", "sobol", "chebyshev", "random"]
 RULES_OF_POINTS = ("grid", "gauss", "sobol", "chebyshev", "random")
 PRODUCT_COORDINATES = 3  # Coordinates: up to here Gauss points, whose number is a product of numbers by coordinate.
@@ -28,6 +30,7 @@ class Points:
         weights: (N,), of mean 1: the mean of f over the box is Σ w f / N.
         volume: of what they were drawn from: the integral of f is volume · Σ w f / N.
         drawn: (n, seed) → points drawn anew at random from the same set.
+        box: coordinate → interval, of the box.
     """
 
     points: Tensor
@@ -35,6 +38,7 @@ class Points:
     weights: Tensor
     volume: float
     drawn: Callable[[int, int], Tensor]
+    box: Intervals
 
     def __len__(self) -> int:
         return len(self.points)
@@ -154,7 +158,8 @@ class Part:
             columns[name] = column
         if crowd:
             raise InputError(f"crowd names {next(iter(crowd))!r}: coordinates that vary here are {', '.join(free)}.")
-        return Points(self._placed(columns, len(unit)), self.box.coordinates, weights, self.volume, self._drawn)
+        points, box = self._placed(columns, len(unit)), self.box
+        return Points(points, box.coordinates, weights, self.volume, self._drawn, box.intervals)
 
     def _placed(self, columns: dict[str, Tensor], n: int) -> Tensor:
         every = [
@@ -184,16 +189,17 @@ class Sides:
         shares = [p.weights * part.volume / volume * len(self.parts) for p, part in zip(found, self.parts, strict=True)]
         weights = torch.cat(shares)
         points = torch.cat([p.points for p in found])
-        return Points(points, found[0].coordinates, weights / weights.mean(), volume, self._drawn)
+        first = found[0]
+        return Points(points, first.coordinates, weights / weights.mean(), volume, self._drawn, first.box)
 
     def _drawn(self, n: int, seed: int) -> Tensor:
         each = max(1, n // len(self.parts))
         return torch.cat([part.points(each, "random", seed=seed + k).points for k, part in enumerate(self.parts)])
 
 
-def _interval(name: str, interval: object) -> tuple[float, float]:
+def _interval(name: str, interval: Operand) -> tuple[float, float]:
     try:
-        low, high = (float(value) for value in interval)  # type: ignore[attr-defined]
+        low, high = (float(value) for value in interval)
     except (TypeError, ValueError):
         raise InputError(f"{name} = {interval!r}: an interval of two numbers is needed, {name}=(0, 1).") from None
     if not (math.isfinite(low) and math.isfinite(high) and low < high):
@@ -220,7 +226,7 @@ def _unit_points(n: int, d: int, rule: str, seed: int) -> tuple[Tensor, Tensor]:
         return engine(d, scramble=True, seed=seed).draw(n, dtype=torch.float64), ones
     nodes = [_nodes(k, rule) for k in counts_of(n, d)]
     points = torch.tensor(list(product(*(node.tolist() for node, _ in nodes))), dtype=torch.float64, device="cpu")
-    weights = torch.tensor([math.prod(w) for w in product(*(w.tolist() for _, w in nodes))], dtype=torch.float64)
+    weights = points.new_tensor([math.prod(w) for w in product(*(w.tolist() for _, w in nodes))])
     return points.reshape(-1, d), weights / weights.mean()
 
 
@@ -249,10 +255,10 @@ def _nodes(n: int, rule: str) -> tuple[Tensor, Tensor]:
     return (1.0 - torch.cos(math.pi * middle)) / 2.0, weights / weights.mean()
 
 
-def _crowded(column: Tensor, low: float, high: float, crowd: object, name: str) -> tuple[Tensor, Tensor]:
+def _crowded(column: Tensor, low: float, high: float, crowd: Operand, name: str) -> tuple[Tensor, Tensor]:
     """The coordinate crowded towards a place, and the density of the map, dx/dv."""
     try:
-        centre, strength = (float(value) for value in crowd)  # type: ignore[attr-defined]
+        centre, strength = (float(value) for value in crowd)
     except (TypeError, ValueError):
         raise InputError(f"crowd = {{{name!r}: {crowd!r}}}: (where, how strongly) is needed, (0.0, 3.0).") from None
     if not (low <= centre <= high and 0.0 < strength <= 20.0):

@@ -4,13 +4,16 @@ import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from geodescent._errors import InputError
-from geodescent.outputs.streams import MOST_ORDERS, Derivative, Streams
+from geodescent._types import Operand
+from geodescent.outputs import MOST_ORDERS, Derivative, Streams
+
+REDUCTIONS = ("mean", "sum", "max", "min", "std", "norm", "prod")
+"""Of all points to one number, which no equation at a point can want."""
 
 
 @dataclass
@@ -19,6 +22,7 @@ class Wanted:
 
     derivatives: set[Derivative] = field(default_factory=set)
     laplacian: bool = False
+    fields: set[str] = field(default_factory=set)
 
 
 class FieldValues:
@@ -27,7 +31,7 @@ class FieldValues:
     u.x, u.xx, u.xy, u.laplacian; `u.x.x` is u.xx. No subclass of Tensor, which has t, T, real and data of its own.
     """
 
-    def __init__(self, source: "Source", name: str, derivative: Derivative = ()) -> None:
+    def __init__(self, source: "FieldSource", name: str, derivative: Derivative = ()) -> None:
         self._source, self._name, self._derivative = source, name, derivative
 
     def __getattr__(self, key: str) -> "FieldValues | Tensor":
@@ -38,8 +42,10 @@ class FieldValues:
         more = derivative_of(key, self._source.coordinates)
         if more is None:
             named = self._name if not self._derivative else f"a derivative of {self._name}"
-            known = ", ".join(self._source.coordinates)
-            raise InputError(f"{named} has no {key!r}: its derivatives are by {known}, as {self._name}.{known[0]}.")
+            known, first = ", ".join(self._source.coordinates), self._source.coordinates[0]
+            known_to_torch = hasattr(torch, key) and key not in REDUCTIONS
+            way = f"write torch.{key}({self._name})" if known_to_torch else f"for example {self._name}.{first}"
+            raise InputError(f"{named} has no {key!r}, its derivatives are by {known}: {way}.")
         derivative = tuple(sorted((*self._derivative, *more)))
         if len(derivative) > MOST_ORDERS:
             raise InputError(
@@ -59,8 +65,8 @@ class FieldValues:
 
     @classmethod
     def __torch_function__(
-        cls, function: Callable[..., Any], types: Sequence[type], args: tuple[Any, ...] = (), kwargs: Any = None
-    ) -> Any:
+        cls, function: Callable[..., Operand], kinds: Sequence[type], args: Operand = (), kwargs: Operand = None
+    ) -> Operand:
         return function(*_plain(args), **_plain(kwargs or {}))
 
     def __len__(self) -> int:
@@ -70,7 +76,7 @@ class FieldValues:
         return f"<{self._name} at {len(self)} points>"
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: Operand) -> Operand:
     if isinstance(value, FieldValues):
         return value.value
     if isinstance(value, tuple | list):
@@ -78,8 +84,8 @@ def _plain(value: Any) -> Any:
     return {k: _plain(v) for k, v in value.items()} if isinstance(value, dict) else value
 
 
-def _operator(name: str) -> Callable[..., Any]:
-    def operate(self: FieldValues, *others: Any) -> Any:
+def _operator(name: str) -> Callable[..., Operand]:
+    def operate(self: FieldValues, *others: Operand) -> Operand:
         return getattr(self.value, name)(*_plain(others))
 
     return operate
@@ -92,14 +98,14 @@ for _name in (
     setattr(FieldValues, _name, _operator(_name) if _name != "__pos__" else lambda self: self.value)
 
 
-class Source:
+class FieldSource:
     """The streams of the fields at points, taken apart once: derivative → tensor (N,).
 
     Args:
         parts: (stream, field) → values, (N,).
     """
 
-    def __init__(self, coordinates: tuple[str, ...], fields: tuple[str, ...], streams: Streams, parts: Any) -> None:
+    def __init__(self, coordinates: tuple[str, ...], fields: tuple[str, ...], streams: Streams, parts: Operand) -> None:
         self.coordinates, self._fields, self._streams, self._parts = coordinates, fields, streams, parts
 
     def derivative(self, name: str, derivative: Derivative) -> Tensor:
@@ -117,7 +123,7 @@ class Source:
         ).sum(0)
 
 
-class Asking(Source):
+class Asking(FieldSource):
     """In place of a source, it notes what an equation asks for; values are made up."""
 
     def __init__(self, coordinates: tuple[str, ...], like: Tensor) -> None:
@@ -125,6 +131,7 @@ class Asking(Source):
 
     def derivative(self, name: str, derivative: Derivative) -> Tensor:
         self.wanted.derivatives.add(derivative)
+        self.wanted.fields.add(name)
         return torch.full_like(self._like, 0.5 + 0.1 * len(derivative))
 
     def laplacian(self, name: str, derivative: Derivative) -> Tensor:
@@ -134,6 +141,7 @@ class Asking(Source):
                 torch.zeros_like(self._like),
             )
         self.wanted.laplacian = True
+        self.wanted.fields.add(name)
         return torch.full_like(self._like, 0.7)
 
 
@@ -160,13 +168,13 @@ def _ways(key: str, coordinates: tuple[str, ...]) -> list[Derivative]:
     return found
 
 
-def arguments_of(function: Callable[..., Any], what: str) -> tuple[str, ...]:
+def arguments_of(function: Callable[..., Operand], what: str) -> tuple[str, ...]:
     """The names of a function's arguments.
 
     Raises: InputError, for what is no function of named arguments.
     """
     if not callable(function):
-        raise InputError(f"{what} is a {type(function).__name__}: a function of fields and coordinates is needed.")
+        raise InputError(f"{what} is no function but {function!r:.40}: a function of fields and coordinates is needed.")
     try:
         parameters = inspect.signature(function).parameters.values()
     except (TypeError, ValueError):

@@ -4,16 +4,16 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from types import SimpleNamespace
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from geodescent._errors import InputError
+from geodescent._types import Operand
 from geodescent.pde._fields import arguments_of
 
-ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+ACTIVATIONS_OF_FIELDS: dict[str, Callable[[Tensor], Tensor]] = {
     "tanh": torch.tanh,
     "sin": torch.sin,
     "gelu": F.gelu,
@@ -21,6 +21,8 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "softplus": F.softplus,
     "sigmoid": torch.sigmoid,
 }
+DRY_PLACES = (-0.9, -0.4, 0.1, 0.5, 0.8)  # Places of the dry run's points, in units of half of the coordinates' range.
+POINTWISE = 1e-5  # Share of the largest value: fields of one point that differ by more depend on the other points.
 
 
 class Activation(nn.Module):
@@ -37,7 +39,7 @@ class Activation(nn.Module):
 
     def forward(self, z: Tensor) -> Tensor:
         """Elementwise."""
-        return ACTIVATIONS[self.name](z)
+        return ACTIVATIONS_OF_FIELDS[self.name](z)
 
     def extra_repr(self) -> str:
         return self.name
@@ -57,8 +59,10 @@ def mlp(n_coordinates: int, widths: Sequence[int], n_fields: int = 1, activation
 
     Raises: InputError, for sizes that are none, and for an activation that is not known.
     """
-    if activation is not None and activation not in ACTIVATIONS:
-        raise InputError(f"activation={activation!r}: {', '.join(map(repr, ACTIVATIONS))} are known.")
+    if activation is not None and activation not in ACTIVATIONS_OF_FIELDS:
+        raise InputError(f"activation={activation!r}: {', '.join(map(repr, ACTIVATIONS_OF_FIELDS))} are known.")
+    if not isinstance(widths, Sequence):
+        raise InputError(f"widths = {widths!r}: a list of the widths of layers is needed, pde.mlp(2, [20, 20], 1).")
     sizes = [n_coordinates, *widths, n_fields]
     if not all(isinstance(n, int) and n > 0 for n in sizes):
         raise InputError(f"sizes {sizes}: whole numbers above 0 are needed, pde.mlp(2, [20, 20], 1).")
@@ -87,19 +91,22 @@ class FieldsModule(nn.Module):
         coordinates: tuple[str, ...],
         fields: tuple[str, ...],
         unknowns: dict[str, float],
-        transform: Callable[..., Any] | None,
+        transform: Callable[..., Operand] | None,
         periodic: dict[str, float],
         points: Tensor,
     ) -> None:
         super().__init__()
         if isinstance(net, Mapping):
             if set(net) != set(fields):
-                raise InputError(f"net is a dict of {', '.join(map(str, net))}, the fields are {', '.join(fields)}.")
+                raise InputError(
+                    f"net is a dict of {', '.join(map(str, net))}, the fields are {', '.join(fields)}: a module of one "
+                    f"output is needed for each, {{'{fields[0]}': pde.mlp({len(coordinates)}, [20, 20], 1), …}}."
+                )
             self.net: nn.Module = nn.ModuleDict({name: net[name] for name in fields})
         else:
             self.net = net
         self.unknowns = nn.ParameterDict(
-            {name: nn.Parameter(points.new_tensor(_number(name, value))) for name, value in unknowns.items()}
+            {name: nn.Parameter(points.new_tensor(value)) for name, value in unknowns.items()}
         )
         self.coordinates, self.fields, self._transform, self._periodic = coordinates, fields, transform, periodic
         low, high = points.min(0).values, points.max(0).values
@@ -108,9 +115,9 @@ class FieldsModule(nn.Module):
         self.register_buffer("half_range", half)
         if transform is not None:
             self._wanted = self._checked_transform(transform)
-        self._dry_run(points[[0, -1]])
+        self._dry_run(self.centre + self.half_range * points.new_tensor(DRY_PLACES)[:, None])
 
-    def forward(self, points: Any) -> Any:
+    def forward(self, points: Operand) -> Operand:
         """The fields, (N, F)."""
         inputs = self._inputs(points)
         if isinstance(self.net, nn.ModuleDict):
@@ -124,11 +131,11 @@ class FieldsModule(nn.Module):
             columns = self._transformed(columns, points)
         return torch.stack(columns, -1)
 
-    def _inputs(self, points: Any) -> Any:
+    def _inputs(self, points: Operand) -> Operand:
         scaled = (points - self.centre) / self.half_range
         if not self._periodic:
             return scaled
-        columns = list[Any]()
+        columns = list[Operand]()
         for k, name in enumerate(self.coordinates):
             if name in self._periodic:
                 angle = points[:, k] * (2.0 * math.pi / self._periodic[name])
@@ -137,7 +144,7 @@ class FieldsModule(nn.Module):
                 columns.append(scaled[:, k])
         return torch.stack(columns, -1)
 
-    def _transformed(self, columns: list[Any], points: Any) -> list[Any]:
+    def _transformed(self, columns: list[Operand], points: Operand) -> list[Operand]:
         assert self._transform is not None
         places = {name: points[:, k] for k, name in enumerate(self.coordinates)}
         single = len(self.fields) == 1
@@ -148,38 +155,78 @@ class FieldsModule(nn.Module):
         named = returned if isinstance(returned, dict) else vars(returned)
         return [named[name] for name in self.fields]
 
-    def _checked_transform(self, transform: Callable[..., Any]) -> tuple[str, ...]:
+    def _checked_transform(self, transform: Callable[..., Operand]) -> tuple[str, ...]:
         first, *wanted = arguments_of(transform, "transform") or ("",)
         unknown = [name for name in wanted if name not in self.coordinates]
-        if not first or unknown:
+        if not first or first in self.coordinates or unknown:
             raise InputError(
-                f"transform asks for {', '.join([first, *wanted])}: its arguments are the network's field"
-                f"{'s' if len(self.fields) > 1 else ''}, then coordinates, which are {', '.join(self.coordinates)}."
+                f"transform asks for {', '.join([first, *wanted]) or 'nothing'}: its arguments are the network's field"
+                f"{'s' if len(self.fields) > 1 else ''}, then coordinates, which are {', '.join(self.coordinates)}, as "
+                f"in lambda net, {self.coordinates[-1]}: {self.coordinates[-1]} * net."
             )
         return tuple(wanted)
 
     def _dry_run(self, points: Tensor) -> None:
-        """One call, for errors in words."""
-        n_inputs = len(self.coordinates) + len(self._periodic)
-        try:
-            with torch.no_grad():
-                values = self(points)
-        except InputError:
-            raise
-        except Exception as error:
+        """A few calls, for errors in words; buffers and the state of random numbers are left as they were."""
+        kept = {name: buffer.clone() for name, buffer in self.named_buffers()}
+        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+            columns = self._columns_of_net(points)
+            if self._transform is not None:
+                self._require_columns(columns, points)
+            values, again, part = self(points), self(points), self(points[:2])
+            for name, buffer in self.named_buffers():
+                buffer.copy_(kept[name])
+        size = POINTWISE * float(values.nan_to_num().abs().max())
+        if not torch.allclose(values, again, rtol=0.0, atol=size, equal_nan=True):
+            raise InputError("the net draws random numbers: call net.eval() before it is given to a System.")
+        if not torch.allclose(values[:2], part, rtol=0.0, atol=size, equal_nan=True):
             raise InputError(
-                f"the net cannot be called on {n_inputs} inputs a point, {type(error).__name__}: {error}. It takes one "
-                f"input for each of {', '.join(self.coordinates)}, two for a periodic one: pde.mlp({n_inputs}, …)."
-            ) from error
-        if not isinstance(values, Tensor) or tuple(values.shape) != (len(points), len(self.fields)):
-            shape = tuple(values.shape) if isinstance(values, Tensor) else type(values).__name__
-            raise InputError(
-                f"the net returns {shape} for {len(points)} points: ({len(points)}, {len(self.fields)}) is needed, a "
-                f"column for each of {', '.join(self.fields)}."
+                "the fields at a point depend on the other points: call net.eval() where layers take means over "
+                "points, as BatchNorm does, and compute in transform from the same point alone."
             )
 
+    def _columns_of_net(self, points: Tensor) -> list[Tensor]:
+        """The columns that the net returns. Raises InputError, where it cannot be called, or returns something else."""
+        inputs = self._inputs(points)
+        n, n_inputs, names = len(points), inputs.shape[1], self.fields
+        parts = {"net": (self.net, names)}
+        if isinstance(self.net, nn.ModuleDict):
+            parts = {f"net[{name!r}]": (self.net[name], (name,)) for name in names}
+        columns = list[Tensor]()
+        for what, (module, own) in parts.items():
+            try:
+                values = module(inputs)
+            except Exception as error:  # whatever a user's module raises
+                around = ", two for a periodic one" if self._periodic else ""
+                raise InputError(
+                    f"{what} cannot be called on {n_inputs} inputs a point, {type(error).__name__}: {error}. It takes "
+                    f"one for each of {', '.join(self.coordinates)}{around}: pde.mlp({n_inputs}, [20, 20], {len(own)})."
+                ) from error
+            if not isinstance(values, Tensor) or tuple(values.shape) != (n, len(own)):
+                shape = tuple(values.shape) if isinstance(values, Tensor) else type(values).__name__
+                raise InputError(
+                    f"{what} returns {shape} for {n} points: ({n}, {len(own)}) is needed, a column for each of "
+                    f"{', '.join(own)}: pde.mlp({n_inputs}, [20, 20], {len(own)})."
+                )
+            columns += list(values.unbind(1))
+        return columns
 
-def _number(name: str, value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise InputError(f"unknowns = {{{name!r}: {value!r}}}: a first value is needed, a finite number.")
-    return float(value)
+    def _require_columns(self, columns: list[Tensor], points: Tensor) -> None:
+        """Raises InputError, where the transform fails, or returns no field at each point."""
+        n, several = len(points), len(self.fields) > 1
+        try:
+            found = self._transformed(columns, points)
+        except KeyError as error:
+            every = ", ".join(self.fields)
+            raise InputError(f"transform returns no {error}: fields are {every}, a dict of all is needed.") from error
+        except Exception as error:  # whatever a user's function raises
+            way = "the network's fields are net.u, net.v" if several else "the network's field is a tensor, u = x * net"
+            way = way.replace("net.u, net.v", ", ".join(f"net.{name}" for name in self.fields))
+            raise InputError(f"transform fails, {type(error).__name__}: {error}. There {way}.") from error
+        for name, column in zip(self.fields, found, strict=True):
+            if not isinstance(column, Tensor) or tuple(column.shape) != (n,):
+                shape = tuple(column.shape) if isinstance(column, Tensor) else type(column).__name__
+                raise InputError(
+                    f"transform returns {shape} for the field {name} at {n} points: a tensor ({n},) is needed, as in "
+                    f"lambda net, {self.coordinates[-1]}: {self.coordinates[-1]} * net."
+                )

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from geodescent._errors import InputError
 from geodescent.doors import Solution
-from geodescent.outputs.streams import ResidualMap
+from geodescent.outputs import ResidualMap
 from geodescent.pde._network import FieldsModule
 from geodescent.pictures import FAINT, INK
 
@@ -62,7 +62,8 @@ def plot(solution: Solution, reference: Reference | None = None) -> "Figure":
     for axes in list(every.flat)[len(panels) :]:
         axes.set_axis_off()
     _curves(below.subplots(), solution)
-    return figure  # type: ignore[no-any-return]
+    drawn: Figure = figure
+    return drawn
 
 
 def _points(model: FieldsModule) -> tuple[Tensor, list[tuple[str, Any]]]:
@@ -89,7 +90,7 @@ def _panels(
     panels = [(name, values[:, k], False) for k, name in enumerate(model.fields)]
     outside = torch.zeros(len(points), dtype=torch.bool, device=points.device)
     if reference is not None:
-        expected = torch.as_tensor(reference(points)).to(values)
+        expected = torch.as_tensor(reference(points), device=values.device).to(values)
         expected = expected[:, None] if expected.dim() == 1 else expected
         outside = expected.isnan().all(1)
         panels += [(f"error of {name}", (values - expected)[:, k].abs(), True) for k, name in enumerate(model.fields)]

@@ -6,7 +6,7 @@ from torch import Tensor
 from geodescent._errors import InputError
 from geodescent._settings import POSITIVE, Whole
 from geodescent.doors import Solution, fit
-from geodescent.outputs.streams import ResidualMap
+from geodescent.outputs import ResidualMap
 from geodescent.pde._system import System
 
 CANDIDATES = 10  # Times the points of a term: so many are drawn, and some of them taken.

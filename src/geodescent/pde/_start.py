@@ -19,9 +19,10 @@ RUNG = 2.0  # Factor of one rung.
 DAMPINGS = tuple(10.0**power for power in range(-15, -3))
 """Shares of the trace of DᵀD, of which the one that leaves out best counts."""
 WORTH = 10.0  # Times: a smaller gain may leave out as much more, for a large one bends between the points.
-CLEARLY = 5.0  # Times: tanh keeps its gain unless the value falls by as much (docs/decisions.md).
+FALLS_CLEARLY = 5.0  # Times: tanh keeps its gain unless the value falls by as much (docs/decisions.md).
 SINE = 20.0  # Times: sine replaces tanh where its value is lower by as much (docs/decisions.md).
-MOST_ROWS = 4000  # Rows that the start is judged by, at most: every k-th.
+TELLING = 1e-2  # Share of the residual at the start: where a start leaves out more, it tells little, as at shocks.
+MOST_START_ROWS = 4000  # Rows that the start is judged by, at most: every k-th.
 LEVERAGE = 1.0 - 1e-9  # Largest leverage that a row is divided by.
 
 
@@ -100,12 +101,13 @@ def choose_system_start(net: nn.Module, problem: Problem, *, seed: int, seconds:
             found[key] = StartCandidate(activation, gains, math.inf if late else left_out(problem))
         return found[key]
 
+    told = TELLING * row_norm(problem.residual(problem.theta)) / math.sqrt(problem.n_residuals)
     own = judged(start.activation, (1.0,) * first.in_features)
     best = _best_gains(start.activation, first.in_features, judged)
-    chosen = best if best.left_out * CLEARLY < own.left_out else own
+    chosen = best if best.left_out < min(own.left_out / FALLS_CLEARLY, told) else own
     if start.is_open:
         sine = _best_gains("sin", first.in_features, judged)
-        chosen = sine if sine.left_out * SINE < chosen.left_out else chosen
+        chosen = sine if sine.left_out < min(chosen.left_out / SINE, told) else chosen
     start.put(chosen.activation, chosen.gains)
     tried = tuple(c for c in found.values() if math.isfinite(c.left_out))
     return SystemStart(chosen, tried, time.perf_counter() - begin, chosen is not own)
@@ -116,7 +118,7 @@ def _best_gains(
 ) -> StartCandidate:
     """The best common gain; then for each input the least that is nearly as good, or more where that is far better."""
     best = min((judged(activation, (gain,) * n_inputs) for gain in COMMON), key=lambda c: c.left_out)
-    for k in range(n_inputs if n_inputs > 1 else 0):
+    for k in range(n_inputs):
         for factor, allowed in ((1.0 / RUNG, WORTH), (RUNG, 1.0 / WORTH)):
             least, before = best.left_out, best
             while COMMON[0] <= best.gains[k] * factor <= LARGEST_GAIN:
@@ -187,7 +189,7 @@ def left_out(problem: Problem) -> float:
     Cost: DᵀD or DDᵀ, whichever is smaller, and its eigenvalues.
     """
     residual, jacobian = problem.linearise(problem.theta, dtype=torch.float64)
-    rows, step = jacobian.dense(), max(1, len(residual) // MOST_ROWS)
+    rows, step = jacobian.dense(), max(1, len(residual) // MOST_START_ROWS)
     rows, residual = rows[::step], residual[::step]
     wide = rows.shape[0] <= rows.shape[1]
     factor = eigh(rows @ rows.T if wide else rows.T @ rows)

@@ -1,7 +1,7 @@
 """Terms of a system: equations at points, and integrals."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -9,8 +9,8 @@ from torch import Tensor
 
 from geodescent._conversion import Values
 from geodescent._errors import InputError
-from geodescent._settings import POSITIVE
-from geodescent.pde._boxes import Points
+from geodescent._settings import FINITE, POSITIVE
+from geodescent.pde._boxes import Box, Intervals, Part, Points, Sides
 
 PointsOfTerm = Tensor | Points | tuple[Any, ...] | Any
 """A tensor (N, d), `Points` of a box, a tuple of these for several points in one equation, or an object that has
@@ -77,6 +77,9 @@ class Total:
         _require_name(self.name)
         if not POSITIVE.allows(self.weight):
             raise InputError(f"total {self.name!r} has weight {self.weight}: {POSITIVE.need}, for example weight=1.0.")
+        if not FINITE.allows(self.value):
+            raise InputError(f"total {self.name!r} has the value {self.value!r}: a finite number is needed, as in 1.0.")
+        object.__setattr__(self, "value", FINITE.of("value", self.value))
 
 
 def _require_name(name: object) -> None:
@@ -93,12 +96,14 @@ class Placed:
         weights: of mean 1, (N,), or None.
         volume: of what they were taken from; 1 where it is not known.
         drawn: (n, seed) → others, (P, n, d); None where others cannot be drawn.
+        box: coordinate → interval, of the box that the points were taken from; empty for other points.
     """
 
     points: Tensor
     weights: Tensor | None
     volume: float
     drawn: Callable[[int, int], Tensor] | None = None
+    box: Intervals = field(default_factory=dict)
 
     @classmethod
     def of(cls, points: PointsOfTerm, coordinates: tuple[str, ...], what: str, like: Tensor) -> "Placed":
@@ -113,7 +118,7 @@ class Placed:
             raise InputError(f"{what}: its tuple of points has {sorted(sizes)} points: each must have as many.")
         first = found[0]
         drawn = first.drawn if len(found) == 1 else None
-        return cls(torch.stack([part.points for part in found]), first.weights, first.volume, drawn)
+        return cls(torch.stack([part.points for part in found]), first.weights, first.volume, drawn, first.box)
 
     def joined(self, points: Tensor) -> "Placed":
         """With more points (n, d), each with the mean weight."""
@@ -127,10 +132,11 @@ class _Checked:
     weights: Tensor | None
     volume: float
     drawn: Callable[[int, int], Tensor] | None
+    box: Intervals
 
 
 def _checked(points: Any, coordinates: tuple[str, ...], what: str, like: Tensor) -> _Checked:
-    weights, volume, drawn = None, 1.0, None
+    weights, volume, drawn, box = None, 1.0, None, dict[str, tuple[float, float]]()
     if isinstance(points, Points):
         if set(points.coordinates) != set(coordinates):
             raise InputError(
@@ -139,7 +145,7 @@ def _checked(points: Any, coordinates: tuple[str, ...], what: str, like: Tensor)
             )
         order = [points.coordinates.index(name) for name in coordinates]
         tensor, weights, volume = points.points[:, order], points.weights.to(like), points.volume
-        draw = points.drawn
+        draw, box = points.drawn, dict(points.box)
 
         def drawn(n: int, seed: int) -> Tensor:
             return draw(n, seed)[None][:, :, order].to(like)
@@ -156,22 +162,26 @@ def _checked(points: Any, coordinates: tuple[str, ...], what: str, like: Tensor)
     if not len(tensor):
         raise InputError(f"{what} has no points: pass at least one.")
     if not tensor.dtype.is_floating_point:
-        raise InputError(f"{what}: its points are {tensor.dtype}: pass numbers with a fraction, points.double().")
+        way = "points.real" if tensor.dtype.is_complex else "points.double()"
+        raise InputError(f"{what}: its points are {tensor.dtype}: pass numbers with a fraction, {way}.")
     if not bool(torch.isfinite(tensor).all()):
         bad = int((~torch.isfinite(tensor)).any(1).sum())
         raise InputError(f"{what}: {bad} of its {len(tensor)} points are NaN or infinite: drop them.")
-    return _Checked(tensor.detach().to(like), weights, volume, drawn)
+    return _Checked(tensor.detach().to(like), weights, volume, drawn, box)
 
 
 def _tensor(points: Any, what: str) -> Tensor:
     if isinstance(points, Tensor):
         return points
+    if isinstance(points, Box | Part | Sides):
+        way = "box.inside(1000)" if isinstance(points, Box) else "box.side(x=0).points(100)"
+        raise InputError(f"{what}: its points are a {type(points).__name__}: say how many are taken, {way}.")
     for draw in ("random_points", "sample"):
         if hasattr(points, draw):
             points = getattr(points, draw)(DRAWN_POINTS)
             break
     try:
-        return torch.as_tensor(points)
+        return torch.as_tensor(points, device="cpu")
     except (TypeError, ValueError, RuntimeError):
         raise InputError(
             f"{what}: its points are a {type(points).__name__}: pass a tensor (N, d), box.inside(1000), or an object "

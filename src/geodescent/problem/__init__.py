@@ -18,6 +18,7 @@ from geodescent.problem._alike import (
 )
 from geodescent.problem._arguments import Changes, HasProblem, HasStart, Model, problem_of
 from geodescent.problem._checks import require_finite
+from geodescent.problem._conditions import SameCondition, same_conditions
 from geodescent.problem._drawn import DrawnSource, timely_source
 from geodescent.problem._hessian import curvature_at, gradient, hessian, hessian_extremes
 from geodescent.problem._one_theta import require_one_theta
@@ -54,6 +55,7 @@ __all__ = [
     "Problem",
     "ResidualTable",
     "RowBlock",
+    "SameCondition",
     "Source",
     "StreamedMap",
     "StreamedSource",
@@ -76,6 +78,7 @@ __all__ = [
     "resampled",
     "residual_table",
     "rounding_floor",
+    "same_conditions",
     "same_cost",
     "sampled_block",
     "shared_cost",

@@ -38,6 +38,14 @@ class HasStart(HasProblem, Protocol):
         """Chooses the start, in place, in about so many seconds; None where there is nothing to choose."""
         ...
 
+    def start(self) -> dict[str, object]:
+        """What the choice may have changed beside the parameters, for JSON."""
+        ...
+
+    def begin_as(self, start: dict[str, object]) -> None:
+        """Makes it what it was then. Raises KeyError, TypeError or ValueError for that of another system."""
+        ...
+
 
 Model = nn.Module | Problem | HasProblem
 """A module, to be passed with X and y, or a whole problem or what makes one, which holds its data."""

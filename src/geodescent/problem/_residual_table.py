@@ -129,9 +129,10 @@ def estimates(problem: Problem, theta: Theta) -> Mapping[str, Estimate]:
     left, values, right = svd(b)
     keep = values > max(b.shape) * torch.finfo(torch.float64).eps * values[0]
     left, values, right = left[:, keep], values[keep], right[keep]
-    rows = torch.cat([torch.full((blk.target.numel(),), d) for blk, d in zip(problem.blocks, data, strict=True)])
+    sizes = torch.tensor([block.target.numel() for block in problem.blocks], device=b.device)
+    rows = torch.tensor(data, device=b.device).repeat_interleave(sizes)
     scale = problem.weighted(torch.ones_like(residual))
-    active = rows.to(scale.device) & (scale > 0.0)
+    active = rows & (scale > 0.0)
     plain = residual[active] / scale[active]
     freedom = float(len(plain) - left[active].square().sum())
     variance = row_dot(plain, plain) / max(freedom, 1.0)

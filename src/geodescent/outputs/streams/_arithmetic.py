@@ -2,14 +2,14 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from geodescent._errors import InputError
-from geodescent.outputs.streams._compose import Affine, Composed, affine, composed, multiplied
+from geodescent._types import Operand
+from geodescent.outputs.streams._compose import affine, composed, multiplied, through_affine, through_composed
 from geodescent.outputs.streams._functions import CLOSED, KINKED, SMOOTH, Elementwise
 from geodescent.outputs.streams._jet import RULES_OF_JETS, Jet, NoRule, Tape
 
@@ -30,7 +30,7 @@ def linear(x: Jet, weight: Tensor, bias: Tensor | None = None) -> Jet:
     return _affine(x, weight, bias, turned=False)
 
 
-def matmul(x: Any, other: Any) -> Any:
+def matmul(x: Operand, other: Operand) -> Operand:
     """Products with a matrix that is no field."""
     if not isinstance(x, Jet) or isinstance(other, Jet) or other.dim() != 2:
         raise NoRule("matmul of fields")
@@ -42,7 +42,7 @@ def _affine(x: Jet, weight: Tensor, bias: Tensor | None, *, turned: bool) -> Jet
     matrix, shift = tape.value(weight), None if bias is None else tape.value(bias)
     matrix = matrix if turned else matrix.T
     if torch.is_grad_enabled() and data.requires_grad and not tape.traced:
-        z: Tensor = Affine.apply(data, matrix, shift)  # type: ignore[no-untyped-call]
+        z = through_affine(data, matrix, shift)
     elif tape.traced and shift is not None:
         z = _shifted(data @ matrix, shift)
     else:
@@ -63,9 +63,9 @@ def _affine(x: Jet, weight: Tensor, bias: Tensor | None, *, turned: bool) -> Jet
     return jet
 
 
-def elementwise(function: Callable[..., Tensor], x: Any, *args: Any, **kwargs: Any) -> Any:
+def elementwise(function: Callable[..., Tensor], x: Operand, *args: Operand, **kwargs: Operand) -> Operand:
     """f(x), exact in all streams."""
-    if not isinstance(x, Jet) or any(isinstance(a, Jet | Tensor) for a in (*args, *kwargs.values())):
+    if not isinstance(x, Jet):
         raise NoRule(getattr(function, "__name__", str(function)))
     streams, rule = x.streams, Elementwise(function, args, tuple(kwargs.items()))
     if function in KINKED and max(streams.orders[: streams.n_points]) > 1:
@@ -74,19 +74,21 @@ def elementwise(function: Callable[..., Tensor], x: Any, *args: Any, **kwargs: A
             f"{name} has a kink, so that its second derivative is zero, and networks of it satisfy no equation of "
             "second order: take tanh, sin, GELU, SiLU or softplus instead."
         )
+    if any(isinstance(a, Jet | Tensor) for a in (*args, *kwargs.values())):
+        raise NoRule(getattr(function, "__name__", str(function)))
     if torch.is_grad_enabled() and x.data.requires_grad and not x.tape.traced:
-        return x.like(Composed.apply(x.data, streams, rule))  # type: ignore[no-untyped-call]
+        return x.like(through_composed(x.data, streams, rule))
     return x.like(composed(streams, rule(x.data[0], streams.order), x.data))
 
 
-def power(x: Any, exponent: Any) -> Any:
+def power(x: Operand, exponent: Operand) -> Operand:
     """x to a constant exponent; whole ones from 2 to 4 by products."""
     if not isinstance(x, Jet) or isinstance(exponent, Jet | Tensor):
         raise NoRule("a power with an exponent that varies")
     return elementwise(torch.pow, x, exponent)
 
 
-def add(x: Any, y: Any) -> Any:
+def add(x: Operand, y: Operand) -> Operand:
     """Sum of two fields, or of a field and a constant, which has a value alone."""
     if not isinstance(x, Jet):
         x, y = y, x
@@ -112,7 +114,7 @@ def _shifted(data: Tensor, by: Tensor) -> Tensor:
     return torch.cat([first, data[1:].expand(len(data) - 1, *first.shape[1:])])
 
 
-def multiply(x: Any, y: Any) -> Any:
+def multiply(x: Operand, y: Operand) -> Operand:
     """Product of two fields, or of a field and a constant."""
     if not isinstance(x, Jet):
         x, y = y, x
@@ -145,15 +147,15 @@ def _by_line(x: Jet, y: Jet) -> Jet:
     return moving.like(torch.cat(parts))
 
 
-def _subtract(x: Any, y: Any) -> Any:
+def _subtract(x: Operand, y: Operand) -> Operand:
     return add(x, -y)
 
 
-def _taken_from(x: Any, y: Any) -> Any:
+def _taken_from(x: Operand, y: Operand) -> Operand:
     return add(y, -x)
 
 
-def _divide(x: Any, y: Any) -> Any:
+def _divide(x: Operand, y: Operand) -> Operand:
     return x / y
 
 
@@ -161,7 +163,7 @@ def _negative(x: Jet) -> Jet:
     return -x
 
 
-ARITHMETIC: dict[Any, Callable[..., Any]] = {
+ARITHMETIC: dict[Operand, Callable[..., Operand]] = {
     F.linear: linear,
     torch.matmul: matmul,
     torch.Tensor.__matmul__: matmul,
@@ -173,6 +175,6 @@ ARITHMETIC: dict[Any, Callable[..., Any]] = {
     **dict.fromkeys((torch.mul, torch.Tensor.mul, torch.Tensor.__mul__, torch.Tensor.__rmul__), multiply),
     **dict.fromkeys((torch.div, torch.true_divide, torch.Tensor.div, torch.Tensor.__truediv__), _divide),
 }
-FUNCTIONS: set[Any] = {*CLOSED, *SMOOTH, *KINKED}
+FUNCTIONS: set[Operand] = {*CLOSED, *SMOOTH, *KINKED}
 RULES_OF_JETS.update({function: partial(elementwise, function) for function in FUNCTIONS})
 RULES_OF_JETS.update(ARITHMETIC)

@@ -1,5 +1,6 @@
 """The streams of any module's fields by `torch.func`: sample by sample, many at a time."""
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import reduce
@@ -15,11 +16,11 @@ from geodescent.linalg import norm
 from geodescent.outputs._autograd import random_rows
 from geodescent.outputs._function import ModelFunction
 from geodescent.outputs.streams._algebra import Streams
-from geodescent.outputs.streams._columns_of_uses import FormedColumns, Layout, Piece
+from geodescent.outputs.streams._columns_of_uses import FormedColumns, Piece, PointLayout
 
 Function = Callable[[Tensor], Tensor]
-FEW = 4  # Points at which derivatives are compared with differences.
-AGREES = 1e-4  # Relative: central differences in float64 are good to 1e-7 and better.
+FEW_POINTS = 4  # Points at which derivatives are compared with differences.
+SAME_SLOPE = 1e-4  # Relative: central differences in float64 are good to 1e-7 and better.
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class StreamsByAutograd:
     function: ModelFunction
     points: Tensor
     streams: Streams
-    layout: Layout
+    layout: PointLayout
     bends: bool = True
 
     def checked(self) -> "StreamsByAutograd":
@@ -42,7 +43,7 @@ class StreamsByAutograd:
 
         Raises: JacobianError, where torch's first derivative is not right: of high order it is not for some layers.
         """
-        points = self.points[:, : min(FEW, self.points.shape[1])]
+        points = self.points[:, : min(FEW_POINTS, self.points.shape[1])]
         few, theta = replace(self, points=points), self.function.theta
         direction = random_rows(theta.shape, theta)
         direction *= max(1.0, norm(theta)) / norm(direction)
@@ -50,14 +51,14 @@ class StreamsByAutograd:
         h = float(torch.finfo(theta.dtype).eps ** (1.0 / 3.0))
         ahead, behind = theta + h * direction, theta - h * direction
         off = _apart(slope, (few.values(ahead) - few.values(behind)) / (2.0 * h))
-        if off > AGREES:
+        if off > SAME_SLOPE:
             raise JacobianError(
                 "torch's derivatives of the network, by coordinates and then by parameters, are off by "
                 f"{off:.2g} of their size from differences: some layer has none of this order. Use linear layers and "
                 "smooth elementwise functions."
             )
         slopes = [few.along_line(at, direction)[1] for at in (ahead, behind)]
-        return replace(self, bends=_apart(bend, (slopes[0] - slopes[1]) / (2.0 * h)) <= AGREES)
+        return replace(self, bends=_apart(bend, (slopes[0] - slopes[1]) / (2.0 * h)) <= SAME_SLOPE)
 
     def values(self, theta: Theta) -> Tensor:
         """Without a graph."""
@@ -99,7 +100,9 @@ class StreamsByAutograd:
 
         chunk = max(1, budget().rows_numbers // (len(theta) * self.streams.n_points * 8))
         by_sample = vmap(grad(inner), (None, 1, 2), chunk_size=chunk)
-        found: Tensor = by_sample(theta, self.points, cotangents)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="There is a performance drop")  # the notes say what is slow
+            found: Tensor = by_sample(theta, self.points, cotangents)
         return found
 
     def _at(self, theta: Theta, points: Tensor) -> Tensor:
@@ -158,7 +161,7 @@ def _apart(ours: Tensor, differences: Tensor) -> float:
     """The largest relative distance of a stream."""
     size = differences.flatten(1).norm(dim=1)
     off = (ours - differences).flatten(1).norm(dim=1)
-    return float((off / size.clamp_min(float(size.max()) * AGREES + 1e-300)).max())
+    return float((off / size.clamp_min(float(size.max()) * SAME_SLOPE + 1e-300)).max())
 
 
 def _along(values: Tensor, leaf: Theta, direction: Theta) -> Tensor:

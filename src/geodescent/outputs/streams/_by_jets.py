@@ -5,10 +5,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from geodescent._types import Theta
+from geodescent._types import Operand, Theta
 from geodescent.outputs._function import ModelFunction
 from geodescent.outputs.streams._algebra import Streams
-from geodescent.outputs.streams._columns_of_uses import FormedColumns, LayerColumns, Layout, Piece
+from geodescent.outputs.streams._columns_of_uses import FormedColumns, LayerColumns, Piece, PointLayout
 from geodescent.outputs.streams._jet import Jet, NoRule, Tape, Use
 
 
@@ -28,7 +28,7 @@ class StreamsByJets:
     function: ModelFunction
     points: Tensor
     streams: Streams
-    layout: Layout
+    layout: PointLayout
 
     def values(self, theta: Theta) -> Tensor:
         """Without a graph."""
@@ -58,8 +58,8 @@ class StreamsByJets:
         return found[:n], found[n : 2 * n], found[2 * n :]
 
     def _called(self, parameters: dict[str, Tensor], tape: Tape) -> Tensor:
-        coordinates = Jet(_seeded(self.streams, self.points.flatten(0, 1)), self.streams, tape)
-        fields = self.function.standing_at(parameters, lambda: self.function.called(coordinates))  # type: ignore[arg-type]
+        coordinates: Operand = Jet(_seeded(self.streams, self.points.flatten(0, 1)), self.streams, tape)
+        fields = self.function.standing_at(parameters, lambda: self.function.called(coordinates))
         if not isinstance(fields, Jet):
             raise NoRule("something that returns no field")
         return torch.unflatten(fields.data, 1, self.points.shape[:2])

@@ -9,7 +9,7 @@ from geodescent.jacobian import Columns, DenseColumns, DenseCotangents, DenseInp
 
 
 @dataclass(frozen=True)
-class Layout:
+class PointLayout:
     """Where samples stand in what layers see, (S, P·N, …): P points a sample, or all points one sample's.
 
     Attributes:

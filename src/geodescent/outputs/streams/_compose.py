@@ -1,5 +1,6 @@
 """Streams of f(z) from those of z, and cotangents of z from those of f(z)."""
 
+from collections.abc import Callable
 from math import factorial
 from typing import Any
 
@@ -108,3 +109,9 @@ def affine(a: Tensor, matrix: Tensor, bias: Tensor | None) -> Tensor:
     if bias is not None:
         z[0] += bias
     return z
+
+
+through_composed: Callable[[Tensor, Streams, Elementwise], Tensor] = Composed.apply
+"""The streams of f(z), with a graph."""
+through_affine: Callable[[Tensor, Tensor, Tensor | None], Tensor] = Affine.apply
+"""The streams of aWᵀ + b, with a graph."""

@@ -180,7 +180,7 @@ CLOSED: dict[Callable[..., Any], Derivatives] = {
 }
 """Functions whose derivatives of every order are written out."""
 
-KINKED: set[Any] = {torch.relu, F.relu, torch.abs, F.leaky_relu, F.relu6, F.hardtanh, F.prelu}
+KINKED: set[Any] = {torch.relu, F.relu, torch.abs, F.leaky_relu, F.relu6, F.hardtanh, F.prelu, F.hardsigmoid}
 """Functions whose second derivative is zero on both sides of a kink."""
 
 SMOOTH: set[Any] = {

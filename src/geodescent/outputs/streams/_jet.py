@@ -2,11 +2,11 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from torch import Tensor
 
+from geodescent._types import Operand
 from geodescent.outputs.streams._algebra import Streams
 
 
@@ -124,7 +124,7 @@ class Jet:
     def dim(self) -> int:
         return self.ndim
 
-    def size(self, axis: int | None = None) -> Any:
+    def size(self, axis: int | None = None) -> Operand:
         return self.shape if axis is None else self.shape[axis]
 
     def like(self, data: Tensor) -> "Jet":
@@ -136,26 +136,30 @@ class Jet:
 
     @classmethod
     def __torch_function__(
-        cls, function: Callable[..., Any], types: Sequence[type], args: tuple[Any, ...] = (), kwargs: Any = None
-    ) -> Any:
+        cls,
+        function: Callable[..., Operand],
+        types: Sequence[type],
+        args: tuple[Operand, ...] = (),
+        kwargs: Operand = None,
+    ) -> Operand:
         rule = RULES_OF_JETS.get(function)
         if rule is None:
             raise NoRule(getattr(function, "__name__", str(function)))
         return rule(*args, **(kwargs or {}))
 
-    def __getattr__(self, name: str) -> Any:
+    def __getattr__(self, name: str) -> Operand:
         function = getattr(torch, name, None)
         if name.startswith("_") or not callable(function):
             raise AttributeError(f"a field has no attribute {name!r}")
         return lambda *args, **kwargs: _of(function, self, *args, **kwargs)
 
-    def __add__(self, other: Any) -> Any:
+    def __add__(self, other: Operand) -> Operand:
         return _of(torch.add, self, other)
 
-    def __sub__(self, other: Any) -> Any:
+    def __sub__(self, other: Operand) -> Operand:
         return _of(torch.add, self, -other)
 
-    def __rsub__(self, other: Any) -> Any:
+    def __rsub__(self, other: Operand) -> Operand:
         return _of(torch.add, -self, other)
 
     def __neg__(self) -> "Jet":
@@ -164,35 +168,35 @@ class Jet:
     def __pos__(self) -> "Jet":
         return self
 
-    def __mul__(self, other: Any) -> Any:
+    def __mul__(self, other: Operand) -> Operand:
         return _of(torch.mul, self, other)
 
-    def __truediv__(self, other: Any) -> Any:
+    def __truediv__(self, other: Operand) -> Operand:
         return _of(torch.mul, self, _of(torch.reciprocal, other) if isinstance(other, Jet) else 1.0 / other)
 
-    def __rtruediv__(self, other: Any) -> Any:
+    def __rtruediv__(self, other: Operand) -> Operand:
         return _of(torch.mul, _of(torch.reciprocal, self), other)
 
-    def __pow__(self, exponent: Any) -> Any:
+    def __pow__(self, exponent: Operand) -> Operand:
         return _of(torch.pow, self, exponent)
 
-    def __rpow__(self, base: Any) -> Any:
+    def __rpow__(self, base: Operand) -> Operand:
         scale = torch.log(torch.as_tensor(base, dtype=self.dtype, device=self.device))
         return _of(torch.exp, _of(torch.mul, self, scale))
 
-    def __matmul__(self, other: Any) -> Any:
+    def __matmul__(self, other: Operand) -> Operand:
         return _of(torch.matmul, self, other)
 
-    def __getitem__(self, picked: Any) -> "Jet":
+    def __getitem__(self, picked: Operand) -> "Jet":
         picked = picked if isinstance(picked, tuple) else (picked,)
         return self.like(self.data[(slice(None), *picked)])
 
     __radd__, __rmul__ = __add__, __mul__
 
 
-RULES_OF_JETS: dict[Callable[..., Any], Callable[..., Any]] = {}
+RULES_OF_JETS: dict[Callable[..., Operand], Callable[..., Operand]] = {}
 """What torch's functions do to jets."""
 
 
-def _of(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+def _of(function: Callable[..., Operand], *args: Operand, **kwargs: Operand) -> Operand:
     return Jet.__torch_function__(function, (), args, kwargs)

@@ -14,8 +14,9 @@ from geodescent.outputs._parameters import parameters_of
 from geodescent.outputs.streams._algebra import Streams
 from geodescent.outputs.streams._by_autograd import StreamsByAutograd
 from geodescent.outputs.streams._by_jets import StreamsByJets
-from geodescent.outputs.streams._columns_of_uses import FormedColumns, Layout, Piece, formed
+from geodescent.outputs.streams._columns_of_uses import FormedColumns, Piece, PointLayout, formed
 from geodescent.outputs.streams._jet import NoRule
+from geodescent.outputs.streams._made_up import made_up_number, made_up_streams
 
 FORMED = 2**24  # Numbers of D, 128 MB in float64: up to here its rows are formed.
 
@@ -72,18 +73,30 @@ class ResidualMap(ModuleMap):
         self.n_samples = 1 if equation.total else self.points.shape[1]
         self.output_shape = (equation.n_equations,)
         self.notes, self.converted = list[str](), list[str]()
-        layout = Layout(self.points.shape[1], equation.total)
+        layout = PointLayout(self.points.shape[1], equation.total)
         self._streams: StreamsByJets | StreamsByAutograd
         self._streams = StreamsByJets(self.function, self.points, equation.streams, layout)
         try:
-            self._streams.recorded(self.theta)
+            self._n_fields = self._streams.recorded(self.theta)[0].shape[-1]
         except NoRule as error:
             self._streams = StreamsByAutograd(self.function, self.points, equation.streams, layout).checked()
+            self._n_fields = self._require_bends(self._streams.values(self.theta)).shape[-1]
             self.notes.append(
                 f"The network uses {error}, which has no rule for derivatives by coordinates: all derivatives are "
                 "taken by torch.func, which is slower."
             )
         self._layout = layout
+
+    def _require_bends(self, values: Tensor) -> Tensor:
+        """The streams. Raises InputError, where those of second and higher order are zero at all points."""
+        orders = self.equation.streams.orders
+        high = [values[k] for k, order in enumerate(orders) if order > 1]
+        if high and not any(bool((stream != 0.0).any()) for stream in high):
+            raise InputError(
+                "all derivatives of the network of second order are zero, as its functions are straight between kinks, "
+                "so that it satisfies no equation of second order: take tanh, sin, GELU, SiLU or softplus instead."
+            )
+        return values
 
     @property
     def theta(self) -> Theta:
@@ -155,6 +168,19 @@ class ResidualMap(ModuleMap):
         if self._elsewhere is None:
             raise InputError("this equation belongs to its points: its target was measured there.")
         return ResidualMap(self.model, points, self._elsewhere(points), self._elsewhere, self._drawn)
+
+    @property
+    def locations(self) -> Tensor:
+        """(N, P·d), where rows look; (1, P·N·d) of a total."""
+        return self.points.reshape(1, -1) if self.equation.total else self.points.movedim(1, 0).flatten(1)
+
+    def at_made_up_values(self, draw: int) -> Outputs:
+        """The rows, (N, Q), of made-up fields, which are functions of the place alone."""
+        streams = made_up_streams(self.equation.streams, self.points, self._n_fields, draw)
+        of_each = {name: made_up_number(name, draw) for name, _ in self.equation.unknowns}
+        n = self.points.shape[1]
+        with torch.no_grad():
+            return self._rows(streams, {name: streams.new_full((n,), value) for name, value in of_each.items()})
 
     def layers(self) -> dict[str, Tensor]:
         """Name → entries of θ, of the module's parameters by the layer that holds them."""

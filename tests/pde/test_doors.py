@@ -1,0 +1,132 @@
+"""Every door takes a system of equations, or says in a sentence what it takes instead."""
+
+import math
+from pathlib import Path
+
+import pytest
+import torch
+
+import geodescent as gd
+from geodescent import pde
+
+LINE = pde.Box(x=(0.0, 1.0))
+
+
+def system(n: int = 20, *, width: int = 6) -> pde.System:
+    """`u' + k u = 0`, u(0) = 1, u(1) = e⁻²: k = 2."""
+    torch.manual_seed(0)
+    terms = [
+        pde.Term("decay", lambda u, k: u.x + k * u, LINE.inside(n)),
+        pde.Term("start", lambda u: u - 1.0, LINE.side(x=0).points(1)),
+        pde.Term("end", lambda u: u - math.exp(-2.0), LINE.side(x=1).points(1)),
+    ]
+    return pde.System(pde.mlp(1, [width], 1), terms, coordinates="x", unknowns={"k": 1.0})
+
+
+def activations(made: pde.System) -> list[object]:
+    return made.start()["activations"]
+
+
+def test_a_fit_finds_field_and_coefficient_and_has_a_table_of_its_terms() -> None:
+    made = system()
+    solution = gd.fit(made, target_cost=1e-10, max_seconds=20.0)
+    x = torch.linspace(0.0, 1.0, 7, dtype=torch.float64)[:, None]
+    assert solution.unknowns["k"].value == pytest.approx(2.0, abs=1e-3)
+    assert torch.allclose(made(x), torch.exp(-2.0 * x), atol=1e-3)
+    assert [row.name for row in solution.residuals()] == ["decay", "start", "end"]
+    assert "fresh RMS" in str(solution.residuals())
+
+
+def test_a_certificate_leaves_the_system_as_it_was() -> None:
+    made = system()
+    before = made.problem().theta
+    certificate = gd.certify(made)
+    assert certificate.n_residuals == 22 and torch.equal(made.problem().theta, before)
+
+
+def test_a_flow_follows_the_law_where_there_are_more_parameters_than_rows() -> None:
+    torch.manual_seed(0)
+    terms = [pde.Term("decay", lambda u: u.x + u, LINE.inside(2)), pde.Term("start", lambda u: u - 1.0, [[0.0]])]
+    made = pde.System(pde.mlp(1, [20], 1), terms, coordinates="x")
+    path = gd.flow(made, until=0.5, max_seconds=20.0)
+    assert path.cost[-1] == pytest.approx(path.cost0 * math.exp(-1.0), rel=1e-6)
+    assert torch.equal(made.problem().theta, path.theta)
+
+
+def test_the_start_is_chosen_by_the_equations() -> None:
+    made = system()
+    chosen = gd.initialise(made)
+    assert "left out" in str(chosen) and activations(made) == [chosen.chosen.activation]
+    assert chosen.chosen.left_out <= min(c.left_out for c in chosen.candidates if c.activation == "tanh") * 1.001
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_the_optimizer_of_torch_takes_a_system_or_its_problem(whole: bool) -> None:
+    made = system()
+    optimizer = gd.GeoDescent(made.problem() if whole else made)
+    costs = [optimizer.step() for _ in range(6)]
+    assert min(costs) < 1e-3 * costs[0]
+
+
+@pytest.mark.parametrize("lift", [gd.GramLift(), gd.NormalLift(), gd.KrylovLift()])
+def test_every_lift_takes_it(lift: gd.Lift) -> None:
+    solution = gd.fit(system(), method=gd.Method(lift=lift), max_steps=6, initialise=False)
+    assert solution.cost < 1e-2 * solution.cost0
+
+
+def test_a_run_in_a_folder_goes_on_as_if_it_had_not_been_interrupted(tmp_path: Path) -> None:
+    whole = gd.fit(system(), max_steps=12, initialise=False)
+    gd.fit(system(), max_steps=6, checkpoint=tmp_path, initialise=False)
+    resumed = gd.fit(system(), max_steps=12, checkpoint=tmp_path, initialise=False)
+    assert resumed.cost == pytest.approx(whole.cost, rel=1e-9) and resumed.steps == 12
+
+
+def test_a_run_goes_on_with_the_activation_that_was_chosen_at_its_start(tmp_path: Path) -> None:
+    """A system that is made anew begins with tanh, as its folder does not."""
+    first, second = system(), system()
+    before = gd.fit(first, max_steps=4, checkpoint=tmp_path)
+    after = gd.fit(second, max_steps=8, checkpoint=tmp_path)
+    assert activations(first) == activations(second) == ["sin"]
+    assert after.cost <= before.cost and after.cost0 == before.cost0
+
+
+@pytest.mark.parametrize("content", ["{}", '{"activations": ["tanh", "tanh"]}', '{"activations": ["relu"]}', "a"])
+def test_a_folder_of_another_system_is_refused(tmp_path: Path, content: str) -> None:
+    gd.fit(system(), max_steps=2, checkpoint=tmp_path)
+    (tmp_path / "start.json").write_text(content)
+    with pytest.raises(gd.InputError, match=r"start\.json is not of this system: choose another folder"):
+        gd.fit(system(), max_steps=4, checkpoint=tmp_path)
+
+
+def test_more_points_keep_the_weights_of_single_points() -> None:
+    where = torch.linspace(0.0, 1.0, 5, dtype=torch.float64)[:, None]
+    term = pde.Term("decay", lambda u: u.x + u, where, weights=torch.tensor([1.0, 2.0, 3.0, 2.0, 1.0]))
+    made = pde.System(pde.mlp(1, [5], 1), [term], coordinates="x")
+    made.add_points({"decay": where[:2] + 0.1})
+    (block,) = made.problem().blocks
+    assert block.weights.tolist() == [1.0, 2.0, 3.0, 2.0, 1.0, 1.0, 1.0]
+
+
+def test_points_are_added_where_the_residual_is_large() -> None:
+    made = system(6, width=10)
+    solution = gd.fit(made, max_steps=80, max_seconds=10.0, initialise=False)
+    assert solution.residuals()[0].points_limit
+    refined = pde.refine(made, solution, max_seconds=5.0)
+    assert [row.n_rows for row in refined.residuals()] == [9, 1, 1]
+    assert refined.residuals()[0].fresh_rms < solution.residuals()[0].fresh_rms
+
+
+@pytest.mark.parametrize(
+    ("asked", "says"),
+    [
+        (lambda made: gd.fit(made, validation=made), "validation must be a pair"),
+        (lambda made: gd.fit(made, stop="validation"), "pass validation="),
+        (lambda made: gd.fit(made, torch.zeros(3)), "brings its own data: leave X out"),
+        (lambda made: gd.fit(made, weights=torch.zeros(3)), "brings its own data: leave weights out"),
+        (lambda made: pde.refine(made, gd.fit(system(), max_steps=1)), "pass the system that gd.fit was called with"),
+        (lambda made: gd.GeoDescent(3), "the first argument is the model, or a problem, not int"),
+    ],
+)
+def test_what_does_not_go_with_a_system_is_refused(asked, says: str) -> None:
+    with pytest.raises(gd.InputError, match=says):
+        asked(system())

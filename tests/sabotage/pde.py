@@ -1,0 +1,78 @@
+"""Systems of equations: points with their weights, terms, and what their certificate names."""
+
+from sabotage._sabotage import Sabotage
+
+BOXES = "pde/test_boxes.py"
+CONFLICTS = (
+    "certificate/test_equations.py::test_conditions_that_contradict_each_other_are_named_with_what_they_cost_at_least"
+)
+
+PDE = (
+    Sabotage(
+        "pde/_boxes.py",
+        "torch.from_numpy(w * n / 2.0)",
+        "torch.ones_like(torch.from_numpy(w))",
+        f"{BOXES}::test_gauss_points_integrate_polynomials_exactly",
+    ),
+    Sabotage(
+        "pde/_boxes.py",
+        "density = strength * torch.cosh(strength * v) / math.sinh(strength)",
+        "density = torch.cosh(strength * v) / math.sinh(strength)",
+        f"{BOXES}::test_crowded_points_lie_closer_there_and_integrate_still",
+    ),
+    Sabotage(
+        "pde/_boxes.py",
+        "shares = [p.weights * part.volume / volume * len(self.parts)",
+        "shares = [p.weights * len(self.parts)",
+        f"{BOXES}::test_sides_have_as_many_points_each_and_weights_by_their_length",
+    ),
+    Sabotage(
+        "pde/_equations.py",
+        "return self.placed.volume / len(one) * weights",
+        "return weights / len(one)",
+        "outputs/test_every_map.py::test_outputs_and_derivative_are_those_of_autograd",
+    ),
+    Sabotage(
+        "pde/_equations.py",
+        "        if not _same(part, rows[order]):",
+        "        if not _same(part, part):",
+        "pde/test_wrong_systems.py::test_a_wrong_system_has_one_sentence_and_its_way_out_works",
+    ),
+    Sabotage(
+        "problem/_residual_table.py",
+        "spread = scale[active] * (b[active] @ h)",
+        "spread = b[active] @ h",
+        "problem/test_residual_table.py::test_the_standard_error_is_how_far_errors_of_the_data_move_the_solution",
+    ),
+    Sabotage(
+        "problem/_residual_table.py",
+        "freedom = float(len(plain) - left[active].square().sum())",
+        "freedom = float(len(plain))",
+        "problem/test_residual_table.py::test_the_standard_error_is_how_far_errors_of_the_data_move_the_solution",
+    ),
+    Sabotage("problem/_conditions.py", "row.weight * row.factor**2", "row.weight * row.factor", CONFLICTS),
+    Sabotage(
+        "problem/_conditions.py",
+        "(s * (o - mean) ** 2 for s, o in zip(shares, off, strict=True)) / (2.0 * problem.n_samples)",
+        "(s * (o - mean) ** 2 for s, o in zip(shares, off, strict=True)) / problem.n_samples",
+        CONFLICTS,
+    ),
+    Sabotage(
+        "certificate/_equation_causes.py",
+        "unit[entries][:, entries] - half.T @ half",
+        "unit[entries][:, entries]",
+        "certificate/test_equations.py::test_a_coefficient_for_every_value_of_which_there_are_fields_is_named",
+    ),
+    Sabotage(
+        "certificate/_equation_causes.py",
+        "lost = vectors[:, values < FELT**2]",
+        "lost = vectors[:, values > FELT**2]",
+        "certificate/test_equations.py::test_a_coefficient_that_data_determine_is_left_in_peace",
+    ),
+    Sabotage(
+        "certificate/_equation_causes.py",
+        "plain = torch.where(scale > 0.0, squares / scale, 0.0)",
+        "plain = squares",
+        "certificate/test_equations.py::test_a_term_of_a_weight_that_is_lost_in_rounding_is_named",
+    ),
+)
