@@ -7,7 +7,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c c
 # Threads that wait for each other sleep: on a busy machine spinning ones cost several times the run.
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: demo setup test test-fast docs fuzz sabotage theory bench bench-full bench-plan pina
+.PHONY: demo setup test test-fast docs fuzz sabotage theory gallery bench bench-full bench-plan pina
 .DELETE_ON_ERROR:
 
 demo: .venv/.stamp-app
@@ -49,6 +49,10 @@ sabotage: .venv/.stamp-dev
 theory: .venv/.stamp-dev
 	@echo "theory: the studies of examples/, their pictures and what they print, into docs/theory/"
 	@$(BIN)/python examples/run.py
+
+gallery: .venv/.stamp-dev
+	@echo "gallery: the differential equations, into docs/gallery.md; NAMES=\"heat wave\" SECONDS=5 runs some, shortly"
+	@$(BIN)/python examples/equations/gallery.py $(NAMES) $(if $(SECONDS),--seconds $(SECONDS))
 
 # The benchmark wants an idle machine, where threads that spin are up to twice as fast.
 bench bench-full: export OMP_WAIT_POLICY := ACTIVE

@@ -56,7 +56,7 @@ def test_before_anything_is_saved(called, tmp_path, monkeypatch, module, name):
 
 
 def test_while_options_are_read(called, monkeypatch):
-    monkeypatch.setattr(cli, "_widths", interrupt)
+    monkeypatch.setattr(cli, "widths", interrupt)
     assert called(*FIT)[:2] == (130, {"error": NOTHING})
 
 

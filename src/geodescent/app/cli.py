@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 import typer
 
 from geodescent._version import __version__
+from geodescent.app._usable import require_mode, require_no_options, widths
 from geodescent.app.fitted import INTERVAL_LEVEL
 from geodescent.app.report import INTERRUPTED, NOTHING_SAVED, Answer, answering
 from geodescent.app.tables import DATA_SETS
@@ -40,7 +41,7 @@ def options_of_all(
     """What goes before the name of a command."""
 
 
-COMMANDS = ("fit", "flow", "certify", "predict")
+COMMANDS = ("fit", "flow", "certify", "predict", "solve")
 """Names of the commands, each of which has a help of its own."""
 Activation = Literal["tanh", "relu", "gelu", "silu", "sigmoid"]
 DATA_HELP = f"A .csv, .tsv, .parquet or .npz file, or one of {', '.join(DATA_SETS)}."
@@ -116,12 +117,12 @@ def fit(
         "--device": device,
     }
     exact_only = tuple(name for name, value in of_network.items() if value is not None)
-    _require_mode(mode, (*exact_only, *(["--resume"] if resume else [])), out=out, resume=resume)
+    require_mode(mode, (*exact_only, *(["--resume"] if resume else [])), out=out, resume=resume)
     from geodescent.app import commands
 
     with answering(as_json) as answer:
         network = commands.NetworkOptions(
-            network=commands.NetworkAsked(_widths(hidden), activation, dtype, device),
+            network=commands.NetworkAsked(widths(hidden), activation, dtype, device),
             start=start or "data",
             stop=stop or "auto",
             target_cost=target_cost,
@@ -162,7 +163,7 @@ def flow(
     from geodescent.app import commands
 
     with answering(as_json) as answer:
-        network = commands.NetworkAsked(_widths(hidden), activation, dtype, device)
+        network = commands.NetworkAsked(widths(hidden), activation, dtype, device)
         options = commands.FlowOptions(network, until, target_cost, tol, max_seconds)
         asked = commands.DataOptions(data, target, task, test_size, seed)
         content = commands.follow_flow(asked, options, commands.RunOptions(out, verbose=verbose), answer)
@@ -192,8 +193,8 @@ def certify(
 
     with answering(as_json) as answer:
         if data not in DATA_SETS and os.path.isdir(data):
-            _require_no_options(context, f"{data} is a folder: the certificate of a run is the one that it ended with")
-        network = commands.NetworkAsked(_widths(hidden), activation, dtype, device)
+            require_no_options(context, f"{data} is a folder: the certificate of a run is the one that it ended with")
+        network = commands.NetworkAsked(widths(hidden), activation, dtype, device)
         asked = commands.DataOptions(data, target, task, test_size, seed)
         answer.end(commands.certify_table(asked, network, target_cost, answer))
 
@@ -221,6 +222,39 @@ def predict(
 
     with answering(as_json) as answer:
         answer.end(commands.predicted_table(run, data, out, level, answer))
+
+
+@app.command()
+def solve(
+    equation: Annotated[
+        str | None, typer.Argument(metavar="[NAME]", help="Of an equation, or a .py file; without, all are listed.")
+    ] = None,
+    seconds: Annotated[
+        float | None, typer.Option("--seconds", min=0.0, help="Of the fit (default: as many as the equation takes).")
+    ] = None,
+    source: Annotated[
+        bool, typer.Option("--source", help="Print the file of the equation, and solve nothing.")
+    ] = False,
+    seed: Annotated[int, typer.Option("--seed", min=0, max=2**32 - 1, help="Of the start, and of noise.")] = 0,
+    out: OutOption = None,
+    as_json: JsonOption = False,
+    verbose: Annotated[bool, typer.Option("--verbose", help="A line for each step.")] = False,
+) -> None:
+    """Solve a differential equation by a network.
+
+    Heat, waves, flows and more are known; a file with system() is solved as well.
+    """
+    from geodescent.app import commands
+
+    with answering(as_json) as answer:
+        if equation is None:
+            answer.end(commands.list_equations(answer))
+        elif source:
+            typer.echo(commands.source_of_equation(equation), nl=False)
+        else:
+            options = commands.SolveOptions(equation, seconds, seed)
+            content = commands.solve_equation(options, commands.RunOptions(out, verbose=verbose), answer)
+            answer.end(content, INTERRUPTED if content["result"] == "interrupted" else 0)
 
 
 USAGE_ERROR: type[typer.BadParameter] = typer.BadParameter.__mro__[1]
@@ -253,33 +287,3 @@ def _refused(error: typer.BadParameter) -> int:
     sentence += "" if sentence.endswith("?") else "."
     Answer("--json" in words).fail(f"{sentence} See {' '.join(asked)} --help.", USAGE)
     return USAGE
-
-
-def _widths(hidden: str | None) -> tuple[int, ...] | None:
-    """Of the hidden layers; None where nobody chose. Raises a usage error for what is no list of numbers."""
-    if hidden is None:
-        return None
-    try:
-        return tuple(int(width) for width in hidden.split(",") if width.strip())
-    except ValueError as error:
-        raise typer.BadParameter(f"--hidden takes widths such as 64,64: got {hidden!r}.") from error
-
-
-def _require_no_options(context: typer.Context, why: str) -> None:
-    """Raises a usage error for options of the command that would be ignored."""
-    options = {str(option.name): option.opts[0] for option in context.command.params if option.opts[0].startswith("-")}
-    sources = {option: context.get_parameter_source(name) for name, option in options.items()}
-    given = [option for option, source in sources.items() if source is not None and source.name == "COMMANDLINE"]
-    if ignored := [option for option in given if option != "--json"]:
-        raise typer.BadParameter(f"{why}, so that {', '.join(ignored)} would change nothing: leave it out.")
-
-
-def _require_mode(mode: str, exact_only: tuple[str, ...], *, out: str | None, resume: bool) -> None:
-    """Raises a usage error for options that do not go together."""
-    if mode == "posterior" and exact_only:
-        raise typer.BadParameter(
-            f"{', '.join(exact_only)} cannot be used with --mode posterior, which fits no network step by step: leave "
-            "it out, or choose --mode exact."
-        )
-    if resume and out is None:
-        raise typer.BadParameter("--resume needs --out DIR, the folder of the run that goes on.")

@@ -1,6 +1,7 @@
 """The picture of a solution: fields, residual and error over the coordinates, and the curve of each term."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -34,7 +35,8 @@ def plot(solution: Solution, reference: Reference | None = None) -> "Figure":
 
     Args:
         solution: of a `pde.System`.
-        reference: points (N, d) → fields, (N, F), or (N,) for one.
+        reference: points (N, d) → fields, (N, F), or (N,) for one; where all are NaN nothing is drawn, as outside of a
+            domain that is no box.
 
     Raises: InputError, for a solution of anything else; ImportError, where matplotlib is not installed.
     """
@@ -85,20 +87,16 @@ def _panels(
     """(title, values, whether their size is drawn, on a logarithmic scale)."""
     model = first.model
     assert isinstance(model, FieldsModule)
-    panels: list[tuple[str, Any, bool]] = [
-        (name, values[:, k].cpu().numpy(), False) for k, name in enumerate(model.fields)
-    ]
+    panels = [(name, values[:, k], False) for k, name in enumerate(model.fields)]
+    outside = torch.zeros(len(points), dtype=torch.bool, device=points.device)
     if reference is not None:
         expected = torch.as_tensor(reference(points), device=values.device).to(values)
         expected = expected[:, None] if expected.dim() == 1 else expected
-        off = (values - expected).abs().cpu().numpy()
-        panels += [(f"error of {name}", off[:, k], True) for k, name in enumerate(model.fields)]
-    try:
-        residual = first.on(points)(theta).norm(dim=1).cpu().numpy()
-        panels.append(("residual", residual, True))
-    except InputError:
-        pass  # the equation holds at its own points alone
-    return panels
+        outside = expected.isnan().all(1)
+        panels += [(f"error of {name}", (values - expected)[:, k].abs(), True) for k, name in enumerate(model.fields)]
+    with suppress(InputError):  # where the equation holds at its own points alone
+        panels.append(("residual", first.on(points)(theta).norm(dim=1), True))
+    return [(title, shown.masked_fill(outside, torch.nan).cpu().numpy(), size) for title, shown, size in panels]
 
 
 def _draw(axes: "Axes", panel: tuple[str, Any, bool], axes_of: list[tuple[str, Any]], figure: Any) -> None:

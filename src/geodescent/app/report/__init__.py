@@ -3,6 +3,7 @@ a run. Every text of the page may come from a foreign file: it is escaped where 
 """
 
 from geodescent.app.report._answer import COLUMNS, INTERRUPTED, NOTHING_SAVED, Answer, answering, summary
+from geodescent.app.report._equation_page import EquationFacts, equation_page
 from geodescent.app.report._facts import Comparison, ReportFacts, TestRows
 from geodescent.app.report._markup import numeral, percent
 from geodescent.app.report._metrics import error_of, metrics_of, row_errors
@@ -22,6 +23,7 @@ __all__ = [
     "ORANGE",
     "Answer",
     "Comparison",
+    "EquationFacts",
     "ProgressBar",
     "ReportFacts",
     "TestRows",
@@ -29,6 +31,7 @@ __all__ = [
     "draw_evidence",
     "draw_fit",
     "draw_flow",
+    "equation_page",
     "error_of",
     "in_options",
     "metrics_of",

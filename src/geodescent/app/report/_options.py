@@ -20,6 +20,8 @@ SAID_INSTEAD = {
     ),
     "gd.certify without max_seconds": "geodescent certify",
     "and call gd.fit again": "and fit again",
+    " (initialise=False keeps the start as it was)": "",
+    "Pass more, or call pde.refine(system, solution)": "A file of your own can ask for more",
 }
 """What the library says → what the command says."""
 

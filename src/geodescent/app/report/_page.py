@@ -3,7 +3,7 @@
 import numpy as np
 
 from geodescent._errors import InputError
-from geodescent._version import __version__
+from geodescent.app.report._document import document
 from geodescent.app.report._facts import ReportFacts
 from geodescent.app.report._figures import measured_against_predicted, residuals_picture
 from geodescent.app.report._figures_of_classes import calibration_picture, confusion_picture, sureness_picture
@@ -11,7 +11,6 @@ from geodescent.app.report._figures_of_runs import history_picture, importance_p
 from geodescent.app.report._markup import Picture, counted, escaped, figure, isolated, paragraphs, shortened
 from geodescent.app.report._page_numbers import baselines, head_numbers, left_out_against_test
 from geodescent.app.report._page_tables import account, certificate, choices, columns, notes
-from geodescent.app.report._style import PAGE_STYLE
 
 LONGEST_TITLE_NAME = 50  # Characters of a name in the title, which then takes some lines and not a screen.
 
@@ -34,25 +33,8 @@ def page(facts: ReportFacts) -> str:
     sections += [left_out_against_test(facts), baselines(facts), certificate(facts.certificate)]
     sections += [choices(facts), columns(facts), account(facts.account), notes(facts.notes)]
     body = "\n".join(section for section in sections if section)
-    title = escaped(f"Predicting {shortened(facts.target)} from {shortened(facts.data)}")
-    return f"""<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="generator" content="geodescent {escaped(__version__)}">
-<title>{title}</title>
-<style>{PAGE_STYLE}</style>
-</head>
-<body>
-<main>
-{body}
-<footer>Written by geodescent {escaped(__version__)}. This page is one file: it can be sent, printed and read without a
-network. Pictures differ in shape as well as in colour.</footer>
-</main>
-</body>
-</html>
-"""
+    title = f"Predicting {shortened(facts.target)} from {shortened(facts.data)}"
+    return document(title, body, "Pictures differ in shape as well as in colour.")
 
 
 def _require_one_kind(facts: ReportFacts) -> None:

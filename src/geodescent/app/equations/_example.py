@@ -1,0 +1,181 @@
+"""A differential equation as its file says it, its solution, and how far that is from a reference."""
+
+import ast
+import io
+import math
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+from types import ModuleType
+
+import torch
+
+from geodescent._errors import InputError
+from geodescent._record import Callback
+from geodescent.app.equations._compared import Compared
+from geodescent.doors import Solution, fit
+from geodescent.pde import System, plot, refine
+
+HERE = Path(__file__).parent
+USUAL_SECONDS = 30.0  # Of a file that says none: most equations are solved to six digits by then.
+
+
+@dataclass(frozen=True)
+class Example:
+    """A differential equation in a file.
+
+    Attributes:
+        name: of the file.
+        path: of the file.
+        module: what it says.
+    """
+
+    name: str
+    path: Path
+    module: ModuleType
+
+    @property
+    def title(self) -> str:
+        """One sentence."""
+        return _title(self.module.__doc__, self.name)
+
+    @property
+    def source(self) -> str:
+        """The file."""
+        return self.path.read_text(encoding="utf-8")
+
+    @property
+    def seconds(self) -> float:
+        """How long it is solved for where nobody says."""
+        return float(getattr(self.module, "seconds", USUAL_SECONDS))
+
+    @property
+    def refinements(self) -> int:
+        """How often points are added."""
+        return int(getattr(self.module, "refinements", 0))
+
+    @cached_property
+    def reference(self) -> Compared:
+        """What solutions are compared with."""
+        return Compared.of(self.module)
+
+    def run(self, seconds: float | None = None, *, seed: int = 0, callback: Callback | None = None) -> "SolvedEquation":
+        """Solves the equation; where the file asks for points to be added, in equal shares of the time.
+
+        Args:
+            seconds: of the fit; None for as many as the file says.
+            seed: of the network's start, and of noise where measurements have some.
+            callback: called after each accepted step of the first fit.
+        """
+        seconds, rounds = self.seconds if seconds is None else seconds, self.refinements
+        begin, processor = time.perf_counter(), time.process_time()
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            system = self.module.system()
+        if not isinstance(system, System):
+            raise InputError(f"{self.path}: system() returns {type(system).__name__}: a pde.System is needed.")
+        solution = fit(system, max_seconds=seconds / (rounds + 1), callback=callback)
+        for number in range(rounds):
+            left = seconds - (time.perf_counter() - begin)
+            if left > 0.0:
+                solution = refine(system, solution, max_seconds=left / (rounds - number), seed=number)
+        took, used = time.perf_counter() - begin, time.process_time() - processor
+        return SolvedEquation(self, system, solution, seconds=took, processor_seconds=used)
+
+
+@dataclass(frozen=True)
+class SolvedEquation:
+    """An equation solved.
+
+    Attributes:
+        example: which.
+        system: with the fitted network.
+        solution: of the last fit.
+        seconds, processor_seconds: of all fits, by the clock of the wall and that of the processor.
+    """
+
+    example: Example
+    system: System
+    solution: Solution
+    seconds: float
+    processor_seconds: float
+
+    @cached_property
+    def error(self) -> float | None:
+        """RMS of û − u over that of u, all fields together; None where there is nothing to compare the fields with."""
+        return self.example.reference.error(self.system)
+
+    @property
+    def off(self) -> Mapping[str, float]:
+        """How far each unknown is from its true value, relative; empty where none is known."""
+        truth = self.example.reference.truth
+        return {name: abs(self.solution.unknowns[name].value - true) / abs(true) for name, true in truth.items()}
+
+    @property
+    def n_points(self) -> int:
+        """Of all terms together."""
+        return sum(block.map.shape[0] for block in self.system.problem().blocks)
+
+    @property
+    def notes(self) -> list[str]:
+        """Sentences of the fit, for the user."""
+        notes = self.solution.stats["notes"]
+        return list(map(str, notes)) if isinstance(notes, Iterable) else []
+
+    def picture(self, dots: int) -> bytes:
+        """Fields, errors and residual, and the curve of each term, as the content of a PNG file.
+
+        Args:
+            dots: per inch, of which the picture is 10.5 wide.
+        """
+        from matplotlib import pyplot
+
+        figure, content = plot(self.solution, self.example.reference.function), io.BytesIO()
+        figure.savefig(content, format="png", dpi=dots)
+        pyplot.close(figure)
+        return content.getvalue()
+
+    def sentence(self) -> str:
+        """How far the solution is from what it was compared with."""
+        parts = [] if self.error is None else [f"off the reference by {self.error:.1e}, relative"]
+        for name, off in self.off.items():
+            found = self.solution.unknowns[name]
+            shown = f"{found.value:.10g}" if math.isnan(found.standard_error) else str(found)
+            parts.append(f"{name} = {shown}, off by {off:.1e}, relative")
+        return "; ".join(parts) or "there is no reference to compare it with"
+
+
+def names_of_examples() -> dict[str, str]:
+    """Name → one sentence, of all examples, in the order of their folders."""
+    return {
+        name: _title(ast.get_docstring(ast.parse(path.read_text("utf-8"))), name) for name, path in _paths().items()
+    }
+
+
+def read_example(name: str) -> Example:
+    """The example of this name, or the one in this file.
+
+    Raises: InputError, where there is none, and where its file says no system.
+    """
+    paths = _paths()
+    path = Path(name) if name.endswith(".py") else paths.get(name.replace("-", "_"))
+    if path is None or not path.is_file():
+        raise InputError(f"{name!r} is not known: {', '.join(paths)}, or a .py file that says system().")
+    spec = spec_from_file_location(f"equation_{path.stem}", path)
+    assert spec is not None and spec.loader is not None
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    if not callable(getattr(module, "system", None)):
+        raise InputError(f"{path} says no system(): a function without arguments that returns a pde.System is needed.")
+    return Example(path.stem, path, module)
+
+
+def _paths() -> dict[str, Path]:
+    return {path.stem: path for path in sorted(HERE.glob("*/*.py"))}
+
+
+def _title(docstring: str | None, name: str) -> str:
+    return (docstring or name).strip().split("\n")[0]

@@ -1,0 +1,192 @@
+"""The equations that the command solves: each for two seconds, then what the command says and writes of one."""
+
+import importlib.util
+import json
+import re
+from itertools import pairwise
+from pathlib import Path
+
+import matplotlib
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from geodescent import pde
+from geodescent._errors import InputError
+from geodescent.app.cli import app
+from geodescent.app.equations import allen_cahn, cole_hopf, names_of_examples, ordinary, read_example
+
+ROOT = Path(__file__).parents[2]
+NAMES = list(names_of_examples())
+MOST_CODE, MOST_LINES = 30, 50  # Lines of a file: with code, and with docstrings and blank ones.
+OWN = """
+'''A straight line.'''
+from geodescent import pde
+box = pde.Box(x=(0.0, 1.0))
+def system():
+    slope = pde.Term("slope", lambda u: u.x - 1.0, box.inside(9))
+    start = pde.Term("start", lambda u: u, box.side(x=0.0).points(1))
+    return pde.System(pde.mlp(1, [4], 1), [slope, start], coordinates=("x",))
+def reference(points):
+    return points[:, 0]
+"""
+
+
+@pytest.fixture(autouse=True)
+def without_a_screen():
+    matplotlib.use("agg")
+
+
+def called(*words):
+    done = CliRunner().invoke(app, ["solve", *words])
+    assert done.exit_code == 0, done.output
+    return done.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NAMES)
+def test_an_equation_is_solved_for_two_seconds(name):
+    example = read_example(name)
+    solved = example.run(2.0)
+    system, reference = solved.system, example.reference
+    for block in system.problem().blocks:
+        rms = solved.solution.history["block_rms"][block.name]
+        assert rms.shape == solved.solution.history["step"].shape and bool((rms >= 0.0).all())
+    points = torch.cat([part.points[0] for part in (b.map for b in system.problem().blocks)])[:7]
+    fields = system(points)
+    assert fields.shape == (len(points), len(system.fields)) and bool(torch.isfinite(fields).all())
+    if reference.fields is not None:
+        assert solved.error is not None and solved.error < 2.0
+        assert f"off the reference by {solved.error:.1e}" in solved.sentence()
+    for unknown in reference.truth:
+        assert f"{unknown} = " in solved.sentence() and solved.off[unknown] < 5.0
+    assert reference.fields is not None or reference.truth
+    assert solved.solution.cost < solved.solution.cost0
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_file_is_short_and_says_one_sentence(name):
+    example = read_example(name)
+    lines = example.source.splitlines()
+    said = [line for line in lines if line.strip() and not line.strip().startswith(('"""', "#", "import", "from"))]
+    assert len(said) <= MOST_CODE and len(lines) <= MOST_LINES
+    assert example.title.endswith(".") and len(example.title) < 120
+    assert 0.0 < example.seconds <= 120.0
+
+
+@pytest.mark.parametrize("viscosity", [0.1, 0.05])
+def test_the_formula_of_cole_and_hopf_solves_burgers_equation(viscosity):
+    """By finite differences whose error falls 16 times where the step is halved."""
+    points = torch.rand(40, 2, dtype=torch.float64) * 0.6 + 0.2
+    assert falls(lambda at: cole_hopf(at, viscosity), burgers(viscosity), points, (2e-2, 1e-2)) > 12.0
+
+
+def test_the_spectral_method_solves_the_allen_cahn_equation():
+    points = torch.tensor([[0.3, 0.2], [0.3, 0.6], [0.3, 0.9]], dtype=torch.float64)
+    rate = falls(lambda at: allen_cahn(at, 0.01, modes=127), reaction, points, (2e-2, 1e-2))
+    assert rate > 12.0
+
+
+def burgers(viscosity):
+    return lambda u, u_t, u_x, u_xx: u_t + u * u_x - viscosity * u_xx
+
+
+def reaction(u, u_t, u_x, u_xx):
+    return u_t - 0.01 * u_xx - 5.0 * u + 5.0 * u**3
+
+
+def falls(function, equation, points, steps):
+    """How many times smaller the residual by differences of fourth order is at the smaller step."""
+    sizes = []
+    for h in steps:
+        t, x = torch.tensor([h, 0.0]).double(), torch.tensor([0.0, h]).double()
+
+        def at(shift, points=points):
+            return function(points + shift)
+
+        u_t, u_x = ((8 * (at(d) - at(-d)) - (at(2 * d) - at(-2 * d))) / (12 * h) for d in (t, x))
+        u_xx = (16 * (at(x) + at(-x)) - (at(2 * x) + at(-2 * x)) - 30 * at(0 * x)) / (12 * h * h)
+        sizes.append(float(equation(at(0 * x), u_t, u_x, u_xx).norm()))
+    return next(coarse / fine for coarse, fine in pairwise(sizes))
+
+
+def test_ordinary_equations_are_integrated_to_thirteen_digits():
+    t = torch.tensor([2.0, 0.0, 1.0, 1.0], dtype=torch.float64)[:, None]
+    found = ordinary(t, lambda _, z: [z[1], -z[0]], [0.0, 1.0])
+    assert torch.allclose(found, torch.cat([torch.sin(t), torch.cos(t)], 1), rtol=0.0, atol=1e-13)
+
+
+# --- the command ----------------------------------------------------------------------------------------------------
+
+
+def test_without_a_name_all_are_listed():
+    said = called()
+    assert all(re.search(rf"^{name}\b", said, re.MULTILINE) for name in NAMES)
+    assert set(json.loads(called("--json").splitlines()[-1])["equations"]) == set(NAMES)
+
+
+def test_the_source_is_printed_as_it_is():
+    assert called("heat", "--source") == read_example("heat").source
+
+
+@pytest.mark.slow
+def test_one_is_solved_end_to_end(tmp_path):
+    run = tmp_path / "run"
+    said = called("poisson", "--seconds", "2", "--out", str(run))
+    error = float(re.search(r"off the reference by (\S+), relative", " ".join(said.split()))[1])
+    result = json.loads((run / "result.json").read_text())
+    assert error == pytest.approx(result["error"], rel=0.05) and error < 1e-3
+    assert "walls" in said and "fresh RMS" in said
+    page = (run / "report.html").read_text()
+    assert "data:image/png;base64," in page and "Poisson&#x27;s equation" in page and "def system():" in page
+    assert (run / "solution.png").read_bytes().startswith(b"\x89PNG")
+    assert (run / "equation.py").read_text() == read_example("poisson").source
+    again = CliRunner().invoke(app, ["solve", "poisson", "--out", str(run)])
+    assert again.exit_code == 1 and "choose another folder" in " ".join((again.stdout + again.stderr).split())
+
+
+@pytest.mark.slow
+def test_a_file_of_ones_own_is_solved(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "line.py").write_text(OWN)
+    answer = json.loads(called("line.py", "--seconds", "2", "--json").splitlines()[-1])
+    assert answer["error"] < 1e-3 and answer["equation"] == "line" and (tmp_path / answer["report"]).exists()
+
+
+def test_what_is_not_known_is_refused(tmp_path):
+    with pytest.raises(InputError, match=r"'hat' is not known: .*heat"):
+        read_example("hat")
+    (tmp_path / "empty.py").write_text("box = None\n")
+    with pytest.raises(InputError, match=r"says no system\(\)"):
+        read_example(str(tmp_path / "empty.py"))
+    (tmp_path / "other.py").write_text("def system():\n    return 1\n")
+    with pytest.raises(InputError, match=r"system\(\) returns int: a pde.System is needed"):
+        read_example(str(tmp_path / "other.py")).run(1.0)
+
+
+def test_an_equation_without_a_reference_says_so(tmp_path):
+    (tmp_path / "line.py").write_text(OWN.split("def reference")[0])
+    assert read_example(str(tmp_path / "line.py")).run(0.5).sentence() == "there is no reference to compare it with"
+
+
+# --- the page -------------------------------------------------------------------------------------------------------
+
+
+def test_the_page_shows_what_was_measured():
+    spec = importlib.util.spec_from_file_location("gallery", ROOT / "examples" / "equations" / "gallery.py")
+    gallery = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(gallery)
+    assert set(gallery.ANCHORS) <= set(NAMES)
+    kept, page = json.loads(gallery.RESULTS.read_text()), gallery.PAGE.read_text()
+    assert set(kept) == set(NAMES)
+    for name, run in kept.items():
+        row = next(line for line in page.splitlines() if line.startswith(f"| [{name}]"))
+        assert run["error"] is None or f"{run['error']:.1e}" in row
+        assert 10_000 < (gallery.PICTURES / f"{name}.png").stat().st_size < 100_000
+
+
+def test_points_where_solutions_are_compared_are_none_of_those_that_were_fitted():
+    example = read_example("poisson")
+    fitted = {tuple(point) for point in example.module.box.inside(900).points.tolist()}
+    assert not fitted & {tuple(point) for point in example.reference.points.tolist()}
+    assert isinstance(example.module.system(), pde.System)
