@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import product
 from typing import Any, Literal
 
@@ -38,7 +38,7 @@ class Points:
     weights: Tensor
     volume: float
     drawn: Callable[[int, int], Tensor]
-    box: Intervals
+    box: Intervals = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.points)
