@@ -30,7 +30,7 @@ class Points:
         weights: (N,), of mean 1: the mean of f over the box is Σ w f / N.
         volume: of what they were drawn from: the integral of f is volume · Σ w f / N.
         drawn: (n, seed) → points drawn anew at random from the same set.
-        box: coordinate → interval, of the box.
+        box: coordinate → interval, of the box; empty where there is none.
     """
 
     points: Tensor

@@ -209,7 +209,7 @@ def _taken(weights: Tensor | None, order: Tensor) -> Tensor | None:
 
 def _same(a: Tensor, b: Tensor) -> bool:
     """Whether two sets of rows are the same to rounding, NaN where the others are NaN."""
-    size = float(b.nan_to_num(0.0, 0.0, 0.0).abs().max()) if b.numel() else 0.0
+    size = float(b.detach().nan_to_num(0.0, 0.0, 0.0).abs().max()) if b.numel() else 0.0
     return torch.allclose(a, b, rtol=SAME_ROWS, atol=SAME_ROWS * size, equal_nan=True)
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from geodescent._deadline import OutOfTime
 from geodescent.linalg import eigh, row_norm
 from geodescent.pde._network import Activation
 from geodescent.problem import Problem
@@ -21,7 +22,7 @@ DAMPINGS = tuple(10.0**power for power in range(-15, -3))
 WORTH = 10.0  # Times: a smaller gain may leave out as much more, for a large one bends between the points.
 FALLS_CLEARLY = 5.0  # Times: tanh keeps its gain unless the value falls by as much (docs/decisions.md).
 SINE = 20.0  # Times: sine replaces tanh where its value is lower by as much (docs/decisions.md).
-TELLING = 1e-2  # Share of the residual at the start: where a start leaves out more, it tells little, as at shocks.
+INFORMATIVE = 1e-2  # Share of the residual at the start: where a start leaves out more, it tells little, as at shocks.
 MOST_START_ROWS = 4000  # Rows that the start is judged by, at most: every k-th.
 LEVERAGE = 1.0 - 1e-9  # Largest leverage that a row is divided by.
 
@@ -98,10 +99,10 @@ def choose_system_start(net: nn.Module, problem: Problem, *, seed: int, seconds:
         if key not in found:
             late = time.perf_counter() - begin > seconds and found
             start.put(activation, gains)
-            found[key] = StartCandidate(activation, gains, math.inf if late else left_out(problem))
+            found[key] = StartCandidate(activation, gains, math.inf if late else _in_time(problem))
         return found[key]
 
-    told = TELLING * row_norm(problem.residual(problem.theta)) / math.sqrt(problem.n_residuals)
+    told = INFORMATIVE * row_norm(problem.residual(problem.theta)) / math.sqrt(problem.n_residuals)
     own = judged(start.activation, (1.0,) * first.in_features)
     best = _best_gains(start.activation, first.in_features, judged)
     chosen = best if best.left_out < min(own.left_out / FALLS_CLEARLY, told) else own
@@ -181,6 +182,14 @@ class _Start:
                 self.first.bias.copy_(-(weight * self.kinks).sum(1))
             else:
                 self.first.bias.copy_(self.bias)
+
+
+def _in_time(problem: Problem) -> float:
+    """What is left out; infinite where a deadline leaves no time for it."""
+    try:
+        return left_out(problem)
+    except OutOfTime:
+        return math.inf
 
 
 def left_out(problem: Problem) -> float:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from geodescent._errors import InputError
-from geodescent.outputs.streams import MOST_ORDERS, Derivative
+from geodescent.outputs import MOST_ORDERS, Derivative
 
 Residual = Callable[[Tensor, Tensor, dict[str, Tensor]], Tensor]
 """(points (N, d), fields (N, F), unknowns, each (N, 1)) → what is to vanish, (n, Q)."""
