@@ -287,3 +287,17 @@ def test_a_model_that_records_no_graph_is_refused_with_the_way_out() -> None:
     for door in (lambda: gd.SampleMap(model, INSIDE), lambda: gd.fit(model, INSIDE, INSIDE[:, :1], max_steps=1)):
         with pytest.raises(gd.InputError, match=SYSTEM):
             door()
+
+
+def test_an_operation_that_can_be_differentiated_once_goes_by_rows() -> None:
+    """No product explains the use of the weight, and no pass through a graph of Dᵀu exists."""
+    model = net()
+    outputs = torch.nn.functional.hardsigmoid(0.1 * (INSIDE[:, None, :] * model[0].weight).sum(2))
+    assert columns_of_leaves(outputs, [model[0].weight]) is None
+    asked = ClosureMap.of(model, lambda: outputs_of(model))
+    expected = rows_of(outputs_of(model), list(model.parameters()))
+    assert float((asked.linearise()[1].dense() - expected).norm()) <= 1e-12 * float(expected.norm())
+
+
+def outputs_of(model: nn.Module) -> Tensor:
+    return torch.nn.functional.hardsigmoid(0.1 * (INSIDE[:, None, :] * model[0].weight).sum(2))

@@ -115,7 +115,19 @@ def rows_by_products(outputs: Tensor, leaves: list[Tensor]) -> list[Tensor | Non
 
 
 def columns_of_leaves(outputs: Tensor, leaves: list[Tensor]) -> Tensor | None:
-    """The same by a graph of Dᵀu and a backward pass through it for each column; None where that is not D."""
+    """The same by a graph of Dᵀu and a backward pass through it for each column; None where that is not D.
+
+    So it is where an operation can be differentiated only once: autograd raises an error there, or gives zeros.
+    """
+    try:
+        formed = _columns(outputs, leaves)
+    except (RuntimeError, NotImplementedError):
+        return None
+    parts = torch.split(formed, [leaf.numel() for leaf in leaves], 2)
+    return formed if all(_is_right(outputs, leaf, part) for leaf, part in zip(leaves, parts, strict=True)) else None
+
+
+def _columns(outputs: Tensor, leaves: list[Tensor]) -> Tensor:
     u = random_rows(outputs.shape, outputs).requires_grad_()
     with torch.enable_grad():
         gradients = torch.autograd.grad((outputs * u).sum(), leaves, create_graph=True, allow_unused=True)
@@ -123,13 +135,10 @@ def columns_of_leaves(outputs: Tensor, leaves: list[Tensor]) -> Tensor | None:
     for leaf, gradient in zip(leaves, gradients, strict=True):
         for entry in leaf.new_zeros(leaf.numel()) if gradient is None else gradient.to_dense().reshape(-1):
             require_time("a linearisation")
-            column = (
-                torch.autograd.grad(entry, u, retain_graph=True, allow_unused=True)[0] if entry.requires_grad else None
-            )
-            columns.append(torch.zeros_like(u) if column is None else column.detach())
-    formed = torch.stack(columns, 2).detach()
-    parts = torch.split(formed, [leaf.numel() for leaf in leaves], 2)
-    return formed if all(_is_right(outputs, leaf, part) for leaf, part in zip(leaves, parts, strict=True)) else None
+            if entry.requires_grad:
+                (column,) = torch.autograd.grad(entry, u, retain_graph=True, allow_unused=True)
+            columns.append(column.detach() if entry.requires_grad and column is not None else torch.zeros_like(u))
+    return torch.stack(columns, 2).detach()
 
 
 def _is_right(outputs: Tensor, leaf: Tensor, rows: Tensor) -> bool:
