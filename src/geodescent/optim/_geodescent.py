@@ -229,14 +229,12 @@ class GeoDescent(torch.optim.Optimizer):
             self._routes_key = _kind(parameters)
         return self._routes
 
-    def _walked(
-        self, problem: Problem, theta: Theta, parameters: list[Tensor], step_size: float
-    ) -> tuple[float, Theta]:
+    def _walked(self, problem: Problem, theta: Theta, parameters: list[Tensor], size: float) -> tuple[float, Theta]:
         """The cost before the step and the point after it; what the next step needs is kept."""
-        if step_size == 0.0:
+        if size == 0.0:
             self.result = None
             return problem.cost(theta), theta
-        stages = self._stages(problem, step_size)
+        stages = self._stages(problem, size)
         before = remembered(self.state, parameters, theta, stages)
         stage = stages[0 if before is None else before.stage.index]
         begun = replace(start(stages, Observer()), linear=None) if before is None else before
