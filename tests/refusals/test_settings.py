@@ -114,7 +114,7 @@ NO_NUMBERS: tuple[Any, ...] = ("1", True, [1.0], PAIR, NAN, {}, 1j, np.ones(2), 
 """What is a number nowhere; NaN neither."""
 MEANINGLESS: list[tuple[Callable[..., object], str, tuple[Any, ...]]] = [
     (fit, "target_cost", (-1.0, INF)),
-    (fit, "max_steps", (-1, 1.5, INF, "10", None)),
+    (fit, "max_steps", (-1, 1.5, INF, "10")),
     (fit, "max_seconds", (-1.0, -INF)),
     (fit, "stop", ("late", 1, ["cost"])),
     (fit, "callback", (1, "print")),

@@ -8,6 +8,7 @@ from torch import Tensor
 from geodescent._deadline import require_time
 from geodescent._types import Outputs, Theta
 from geodescent.jacobian import Jacobian, require_room
+from geodescent.linalg import outer_square
 
 SHIFT = 4e-16  # Share of tr A: the first factor's damping, the level of rounding in the product.
 BESIDE_D = 4.0  # Matrices of the factor's size beside it: R⁻¹, EEᵀ, R⁻¹R⁻ᵀ, and the second factor.
@@ -52,7 +53,7 @@ class TwoFactors:
         whitened = torch.linalg.solve_triangular(lower, rows, upper=False)
         require_time("a factor of D")
         inverse = torch.linalg.solve_triangular(lower, torch.eye(len(lower), device="cpu").to(lower), upper=False)
-        return cls(rows, lower, whitened, whitened @ whitened.T, inverse @ inverse.T, wide)
+        return cls(rows, lower, whitened, outer_square(whitened), outer_square(inverse), wide)
 
     def damped(self, damping: float) -> "TwoFactorSolver | None":
         """The second factor, `EEᵀ + μ R⁻¹R⁻ᵀ`; None where it does not exist. Cost: n³/3 flops."""

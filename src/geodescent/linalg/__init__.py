@@ -18,6 +18,7 @@ from geodescent.linalg._factors import (
 )
 from geodescent.linalg._krylov import Iterations, Operator, conjugate_gradients, lanczos_extremes
 from geodescent.linalg._lsmr import lsmr
+from geodescent.linalg._products import outer_square
 from geodescent.linalg._stopping import (
     SEEN,
     STEP_ITERATIONS,
@@ -69,6 +70,7 @@ __all__ = [
     "lanczos_extremes",
     "lsmr",
     "norm",
+    "outer_square",
     "reflected",
     "residual_test",
     "row_dot",
