@@ -45,7 +45,7 @@ class System:
         solution = gd.fit(system, max_seconds=20)
         u = system(points)
 
-    The cost is `Σ_k λ_k mean(w r²)_k / 2`, a mean over the points of each term, times the number of points.
+    The cost is `C = Σ_k λ_k mean(w r²)_k / 2`, with a mean over the points of each term.
 
     Args:
         net: coordinates (N, d) → (N, number of fields), one column a field; or a dict field → module of one column. It
