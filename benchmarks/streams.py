@@ -32,7 +32,7 @@ def main() -> None:
         print(
             f"{widths}, K = {len(theta)}, m = {len(ours)}: residual and D {linearised[0]:.1f} ms (median "
             f"{linearised[1]:.1f}), torch.func {torchs[0]:.1f} ({torchs[1]:.1f}), {torchs[0] / linearised[0]:.1f} "
-            f"times; second derivative {bent[0]:.1f}, {bent[0] / linearised[0]:.2f} of a linearisation; D off by {off:.0e}"
+            f"times; second derivative {bent[0]:.1f}, {bent[0] / linearised[0]:.2f} of a linearisation; D off {off:.0e}"
         )
 
 

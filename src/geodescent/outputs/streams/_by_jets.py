@@ -56,7 +56,7 @@ class StreamsByJets:
         tape = Tape(directions={id(view): moved[name] for name, view in views.items()})
         widest = max(place.shape[0] for place in self.function.parameters if place.shape)
         few = max(FEWEST_AT_ONCE, IN_CACHE // (self.streams.along_line.n_streams * widest * len(self.points)))
-        chunks = [replace(self, points=points)._called(views, tape) for points in self.points.split(few, 1)]
+        chunks = [replace(self, points=points)._called(views, tape) for points in torch.split(self.points, few, 1)]
         found, n = torch.cat(chunks, 2), self.streams.n_points
         if len(found) == n:
             return found, torch.zeros_like(found), torch.zeros_like(found)
