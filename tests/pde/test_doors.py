@@ -130,3 +130,17 @@ def test_points_are_added_where_the_residual_is_large() -> None:
 def test_what_does_not_go_with_a_system_is_refused(asked, says: str) -> None:
     with pytest.raises(gd.InputError, match=says):
         asked(system())
+
+
+def test_a_second_fit_goes_on_from_the_first_and_says_when_nothing_holds_the_fields() -> None:
+    torch.manual_seed(0)
+    box = pde.Box(x=(0.0, 1.0))
+    equation = pde.Term("curve", lambda u, x: u.xx - torch.sin(x), box.inside(30))
+    loose = pde.System(pde.mlp(1, [8]), [equation], coordinates=("x",))
+    assert loose.is_fresh
+    first = gd.fit(loose, max_steps=4)
+    assert not loose.is_fresh and any("one of many" in str(note) for note in first.stats["notes"])
+    assert gd.fit(loose, max_steps=1).cost0 == pytest.approx(first.cost, rel=1e-12)
+    ends = pde.Term("ends", lambda u: u, box.sides().points(2))
+    held = gd.fit(pde.System(pde.mlp(1, [8]), [equation, ends], coordinates=("x",)), max_steps=1)
+    assert not any("one of many" in str(note) for note in held.stats["notes"])

@@ -230,7 +230,8 @@ def solve(
         str | None, typer.Argument(metavar="[NAME]", help="Of an equation, or a .py file; without, all are listed.")
     ] = None,
     seconds: Annotated[
-        float | None, typer.Option("--seconds", min=0.0, help="Of the fit (default: as many as the equation takes).")
+        float | None,
+        typer.Option("--seconds", "--max-seconds", min=0.0, help="Of the fit (default: as the equation takes)."),
     ] = None,
     source: Annotated[
         bool, typer.Option("--source", help="Print the file of the equation, and solve nothing.")

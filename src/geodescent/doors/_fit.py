@@ -112,7 +112,7 @@ def fit(
             solution is complete.
         select: picks the outputs from what the model returns, where that is a tuple, a dict or an object.
         initialise: suit the start to the data first, as `gd.initialise` does; what it did is said in the notes. None
-            for True where a system of equations is fitted, in at most a fifth of max_seconds, and False else.
+            for True where a system of equations is fitted first, in at most a fifth of max_seconds, and False else.
         verbose: 0 prints nothing, 1 one live line, 2 a line a step; the same goes to the logger "geodescent" as INFO.
 
     Raises:
@@ -173,10 +173,10 @@ def _solution(
 
 def _suited(model: Model, problem: Problem, initialise: bool | None, max_seconds: float | None) -> list[str]:
     """Suits the start to the data where that is wanted, and says what was changed."""
-    if isinstance(model, HasStart) and initialise is not False:
+    if isinstance(model, HasStart) and (initialise or (initialise is None and model.is_fresh)):
         seconds = math.inf if max_seconds is None else SHARE_OF_START * max_seconds
         chosen: Changes | None = model.choose_start(seconds=seconds)
-    elif initialise:
+    elif initialise and not isinstance(model, HasStart):
         chosen = choose_start(problem, GAINS, MOST_SAMPLES, seed=0)
     else:
         chosen = None

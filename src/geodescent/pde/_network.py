@@ -117,6 +117,11 @@ class FieldsModule(nn.Module):
             self._wanted = self._checked_transform(transform)
         self._dry_run(self.centre + self.half_range * points.new_tensor(DRY_PLACES)[:, None])
 
+    @property
+    def has_transform(self) -> bool:
+        """Whether conditions are built in."""
+        return self._transform is not None
+
     def forward(self, points: Operand) -> Operand:
         """The fields, (N, F)."""
         inputs = self._inputs(points)

@@ -30,6 +30,10 @@ from geodescent.pde._terms import Placed, Term, Total
 from geodescent.problem import Problem, RowBlock
 
 VALUES_WEIGHT = 100.0  # Of a term of values, as on a boundary, beside equations of weight 1 (docs/decisions.md).
+LOOSE = (
+    "No term says what the fields are anywhere, only what their derivatives are, and no condition is built in: the "
+    "solution may be one of many, and the residual does not tell."
+)
 MEASURED_WEIGHT = 1e-2  # Of a term with measured values (docs/decisions.md).
 
 
@@ -83,6 +87,7 @@ class System:
         every = torch.cat([placed.points.flatten(0, 1) for placed in self._placed])
         self.module = FieldsModule(net, self.coordinates, self.fields, values, transform, periods, every)
         self._equations = self._checked_equations(needs_fields=transform is None)
+        self._made_with = self._problem.theta
         for term, placed, block in zip(self.terms, self._placed, self._problem.blocks, strict=True):
             require_finite_rows(block.map(self._problem.theta), term, placed.points, self.coordinates)
 
@@ -100,17 +105,33 @@ class System:
 
     @cached_property
     def _problem(self) -> Problem:
-        blocks = []
+        blocks = list[RowBlock]()
         for term, placed, equation in zip(self.terms, self._placed, self._equations, strict=True):
             elsewhere = self._elsewhere(term, placed)
             try:
                 outputs = ResidualMap(self.module, placed.points, equation, elsewhere, placed.drawn)
             except (RuntimeError, TypeError, AttributeError) as error:
                 raise InputError(no_derivatives(error, term)) from error
+            if self._is_loose and not blocks:
+                outputs.notes.append(LOOSE)
             blocks.append(self._block(term, placed, outputs))
         entries = {name: place.offset for name, place in outputs.places.items()}
         measured = tuple(t.name for t in self.terms if isinstance(t, Term) and t.target is not None)
         return Problem(tuple(blocks), {name: entries[f"unknowns.{name}"] for name in self.unknowns}, measured)
+
+    @property
+    def _is_loose(self) -> bool:
+        """Whether nothing says what the fields are anywhere, so that only derivatives are known of them."""
+        reads_values = [
+            e.streams.n_streams == 1 or len(p.points) > 1 for e, p in zip(self._equations, self._placed, strict=True)
+        ]
+        totals = any(isinstance(term, Total) for term in self.terms)
+        return not (self.module.has_transform or totals or any(reads_values))
+
+    @property
+    def is_fresh(self) -> bool:
+        """Whether the network is as it was when the system was made: a fit goes on from any other."""
+        return torch.equal(self._problem.theta, self._made_with)
 
     def choose_start(self, *, seed: int = 0, seconds: float = math.inf) -> SystemStart | None:
         """Chooses activation and first-layer gains, in place, by leave-one-out of the linearised residual.

@@ -34,6 +34,11 @@ class Changes(Protocol):
 class HasStart(HasProblem, Protocol):
     """Something that makes a problem of itself and knows how to choose its start."""
 
+    @property
+    def is_fresh(self) -> bool:
+        """Whether its parameters are those that it was made with."""
+        ...
+
     def choose_start(self, *, seed: int = 0, seconds: float = math.inf) -> Changes | None:
         """Chooses the start, in place, in about so many seconds; None where there is nothing to choose."""
         ...

@@ -74,7 +74,7 @@ class Example:
         begin, processor = time.perf_counter(), time.process_time()
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            system = self.module.system()
+            system = _called(self.module, self.path)
         if not isinstance(system, System):
             raise InputError(f"{self.path}: system() returns {type(system).__name__}: a pde.System is needed.")
         solution = fit(system, max_seconds=seconds / (rounds + 1), callback=callback)
@@ -168,9 +168,23 @@ def read_example(name: str) -> Example:
     assert spec is not None and spec.loader is not None
     module = module_from_spec(spec)
     spec.loader.exec_module(module)
-    if not callable(getattr(module, "system", None)):
-        raise InputError(f"{path} says no system(): a function without arguments that returns a pde.System is needed.")
+    said = getattr(module, "system", None)
+    if isinstance(said, System) or not callable(said):
+        raise InputError(
+            f"{path} says no system(): a function without arguments that returns a pde.System is needed, "
+            "def system(): … return pde.System(…)."
+        )
     return Example(path.stem, path, module)
+
+
+def _called(module: ModuleType, path: Path) -> object:
+    """What the file's system() returns. Raises InputError, where it fails."""
+    try:
+        return module.system()
+    except InputError:
+        raise
+    except Exception as error:
+        raise InputError(f"{path}: system() fails, {type(error).__name__}: {error}.") from error
 
 
 def _paths() -> dict[str, Path]:
