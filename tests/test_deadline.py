@@ -39,7 +39,7 @@ def test_what_is_cut_is_said_once_with_the_way_out() -> None:
             with pytest.raises(OutOfTime, match="in a step"):
                 require_time("a step")
         assert not in_time(1.0, "the margin")
-        assert left_out() == "for want of time left out: a step, the margin; wait longer."
+        assert left_out() == "there was no time left for a step and the margin; wait longer."
 
 
 def test_an_inner_deadline_is_never_later_and_each_has_its_own_notes() -> None:

@@ -215,8 +215,10 @@ def leave_out(what: str) -> None:
 
 
 def left_out() -> str | None:
-    """A sentence that says what was left out so far for want of time, and how to get it."""
+    """A sentence that says what there was no time for so far, and how to get it."""
     deadline = _deadline.get()
     if deadline is None or not deadline.left_out:
         return None
-    return f"for want of time left out: {', '.join(deadline.left_out)}; {deadline.remedy}"
+    *first, last = deadline.left_out
+    parts = f"{', '.join(first)} and {last}" if first else last
+    return f"there was no time left for {parts}; {deadline.remedy}"

@@ -284,7 +284,7 @@ def _time(
     if lost:
         return None, "no stopping time: rank is lost, so that the law holds only down to a floor that moves with θ."
     if spectrum.rank is None:
-        return None, "no stopping time: the rank is not known."
+        return None, "no stopping time, which needs the rank."
     if target < rounding:
         return None, f"no stopping time: the target {target:.2g} is below the rounding floor {rounding:.2g}."
     return stopping_time(cost, target), None

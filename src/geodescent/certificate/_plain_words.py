@@ -7,6 +7,11 @@ from geodescent.certificate._cause import Cause
 from geodescent.certificate._identifiable import Identifiability
 from geodescent.certificate._point import Point
 
+FRESH = (
+    "solution.residuals() compares the residual at fresh points, where it should be no larger; where a solution is "
+    "known, pde.plot(solution, reference) shows the difference."
+)
+"""How a solution of equations is judged."""
 REACHED = 1.0 + 1e-6  # Times a cost that nothing can remove: below it a fit is said to have reached it.
 
 
@@ -59,7 +64,6 @@ def equations_in_words(cost: float, causes: Sequence[Cause], point: Point | None
     unremovable = sum(cause.cost or 0.0 for cause in causes if cause.exact)
     kind = None if point is None else point.kind
     hinder = any(cause.stands_in_the_way for cause in causes)
-    fresh = "solution.residuals() compares the residual at other points, where it should be no larger."
     if unremovable > 0.0 and cost <= REACHED * unremovable:
         return (
             f"Conditions contradict each other: no fields cost less than {unremovable:.3g}, and these have come to it.",
@@ -71,15 +75,17 @@ def equations_in_words(cost: float, causes: Sequence[Cause], point: Point | None
             "Mend that first, then call gd.fit again.",
         )
     if kind == "zero_cost":
-        return "All rows vanish to rounding: nothing is left to fit at these points.", f"To judge it, {fresh}"
+        return "All rows vanish to rounding: nothing is left to fit at these points.", FRESH
     if kind == "critical":
         return (
             "No small change of the network lowers the residuals further.",
-            f"{fresh[0].upper()}{fresh[1:]} Another start or a wider network may end lower.",
+            f"{FRESH} Another start or a wider network may end lower.",
         )
+    known = kind == "moving"
     return (
-        "The residuals can still fall from here: rows of equations agree with each other, and can vanish together.",
-        f"Go on with gd.fit where they are not low enough; {fresh}",
+        f"{'The residuals can still fall from here' if known else 'It was not computed how far the residuals can fall'}"
+        ": rows of equations agree with each other, and can vanish together.",
+        f"Go on with gd.fit where they are not low enough. {FRESH}",
     )
 
 

@@ -209,7 +209,7 @@ def _from_lanczos(jacobian: Jacobian, counted: Tensor | None, why: str) -> Spect
         sigma_max=math.sqrt(max(largest, 0.0)),
         sigma_min=math.sqrt(max(smallest, 0.0)),
         sigma_min_is_bound=True,
-        reason=f"the rank is not known: {why} (m = {m}, K = {k}).",
+        reason=f"how many residuals can be moved on their own, the rank, is not known: {why} (m = {m}, K = {k}).",
     )
 
 

@@ -5,12 +5,15 @@ import textwrap
 from collections.abc import Iterable, Mapping
 
 from geodescent._record import Result
+from geodescent.certificate import FRESH, Certificate
 from geodescent.doors._on_demand import OnDemand
 
 WIDTH_OF_RESULTS = 80  # Of a terminal, which a printed result is wrapped to.
+OTHER_START = "Another start or a wider network may end lower."
+JUDGED = "Judge the model on data that were not fitted."
 GO_ON = "Call {call} again to go on from here"
 NEXT: dict[Result, str] = {
-    Result.target_reached: "Nothing is left to fit. Judge the model on data that were not fitted.",
+    Result.target_reached: "The cost is as low as was asked for. Judge the model on data that were not fitted.",
     Result.time_reached: "Nothing is left to do: gd.fit goes on to the least cost from here.",
     Result.rounding_floor: "Nothing is left to gain in {dtype}. Judge the model on data that were not fitted.",
     Result.validation_rose: "Use the model as it is: it stands at the least validation cost.",
@@ -22,25 +25,64 @@ NEXT: dict[Result, str] = {
     Result.nonfinite: "Begin with other parameters, or bring X and y to order 1; gd.initialise(model, X, y) does so.",
 }
 """Result → what to do next; of all others the certificate says it."""
+NEXT_OF_EQUATIONS = NEXT | {
+    Result.target_reached: f"The cost is as low as was asked for. {FRESH}",
+    Result.rounding_floor: f"Nothing is left to gain in {{dtype}}. {FRESH}",
+    Result.nonfinite: "Begin with another network, or bring equations and coordinates to order 1.",
+}
+UNFINISHED = (Result.max_steps, Result.max_seconds, Result.stopped, Result.interrupted)
+"""Results of runs that something else than the descent ended."""
+AT_AN_END: dict[Result, tuple[str, str]] = {
+    Result.rounding_floor: ("What the cost could still fall by is lost in rounding.", ""),
+    Result.stationary: ("What the cost could still fall by is lost in rounding.", OTHER_START),
+    Result.no_progress: (
+        "To first order the cost could still fall, but no step that was tried lowers it.",
+        OTHER_START,
+    ),
+}
+"""Result → what it means and what to do, at points from where the cost falls to first order: the descent has ended."""
+MOST_CAUSES = 3  # Of those that a printed result names; the certificate names all.
 
 
 def lines_of(
     on_demand: OnDemand, seconds: float, result: Result, stats: Mapping[str, object], *, call: str
 ) -> list[tuple[str, str]]:
-    """What is known, notes, and what to do next, each with its name.
+    """What is known, with its causes where somebody has to look at them, notes, and what to do next, each by its name.
 
     Args:
         call: the door that made the result.
     """
-    meaning, advice = on_demand.in_words(seconds)
+    certificate, said, advice = on_demand.in_words(seconds)
+    usual = NEXT_OF_EQUATIONS if on_demand.are_equations else NEXT
+    following, causes = usual.get(result, advice), list[str]()
+    if certificate is not None:
+        meaning, following = _agreeing(certificate, result, following)
+        said, causes = f"{meaning} {said}".strip(), [cause.sentence for cause in certificate.named_causes]
+    more = len(causes) - MOST_CAUSES
+    causes[MOST_CAUSES:] = [f"{more} more, which print(….certificate) names."] if more > 0 else []
     listed = stats["notes"]
     notes = " ".join(map(str, listed)) if isinstance(listed, Iterable) else ""
-    following = NEXT.get(result, advice).format(dtype=stats["model_dtype"], call=call)
     return [
-        ("known", meaning),
+        ("known", said),
+        *(("cause", cause) for cause in causes),
         ("notes", notes or "none"),
-        ("next", following),
+        ("next", following.format(dtype=stats["model_dtype"], call=call)),
     ]
+
+
+def _agreeing(certificate: Certificate, result: Result, following: str) -> tuple[str, str]:
+    """What the certificate means, and what to do next, so that neither contradicts how the run ended."""
+    meaning, point = certificate.meaning, certificate.point
+    hindered = certificate.equations and any(cause.stands_in_the_way for cause in certificate.causes)
+    if result is Result.nonfinite or certificate.noise is not None:
+        return meaning, following
+    if hindered or (result in UNFINISHED and point is not None and point.has_ended):
+        return meaning, certificate.advice
+    if result in AT_AN_END and not (point is not None and point.has_ended):
+        meaning, advice = AT_AN_END[result]
+        judged = FRESH if certificate.equations else JUDGED
+        return meaning, f"{judged} {advice}" if advice else following
+    return meaning, following
 
 
 def text_of(rows: Iterable[tuple[str, str]], width: int) -> str:

@@ -9,7 +9,14 @@ from dataclasses import replace
 from geodescent._deadline import within
 from geodescent._errors import InputError
 from geodescent._types import Theta
-from geodescent.certificate import Certificate, certificate_of, noise_at, noise_learnt, unknown_certificate
+from geodescent.certificate import (
+    Certificate,
+    are_equations,
+    certificate_of,
+    noise_at,
+    noise_learnt,
+    unknown_certificate,
+)
 from geodescent.metric import Metric
 from geodescent.outputs import ModuleSnapshot, OfModule, Parametrised
 from geodescent.problem import Problem, rounding_floor, same_cost
@@ -54,6 +61,7 @@ class OnDemand:
         self._in_part: Certificate | None = None
         self._problem: Problem | None = problem
         self._theta, self._make, self._cost = theta, make, math.nan
+        self.are_equations = are_equations(problem)
         self._modules: list[ModuleSnapshot] = []
         try:
             self._cost = problem.cost(theta)
@@ -84,24 +92,27 @@ class OnDemand:
             raise InputError("this result was pickled, and its problem was left behind: ask before pickling.")
         return self._problem, self._theta
 
-    def in_words(self, seconds: float) -> tuple[str, str]:
-        """What the certificate means and what to do, by what fits into a tenth of the run's seconds, or one second."""
+    def in_words(self, seconds: float) -> tuple[Certificate | None, str, str]:
+        """The certificate, what it means and what to do: what fits into a tenth of the run's seconds, or one second.
+
+        The certificate is None where nothing is known; else what it means stands in itself, and the text is what is to
+        be said beside it.
+        """
         if self._made is None and self._problem is None:
-            return "Not computed before the result was pickled.", UNMADE
+            return None, "Not computed before the result was pickled.", UNMADE
         try:
             begin, allowed = time.perf_counter(), max(LEAST_SECONDS, SHARE_OF_RUN * seconds)
             known = self.get(allowed)
             if known.level == "not computed" and known.reason:
-                return f"{known.reason[0].upper()}{known.reason[1:]}", AGAIN
+                return None, f"{known.reason[0].upper()}{known.reason[1:]}", AGAIN
             missing = self._in_part is not None and self._made is None and known.reason
             said = [
-                known.meaning,
-                f"(In part: {known.reason})" if missing else "",
+                f"(Not all of this could be computed: {known.reason})" if missing else "",
                 self._remarked(allowed + begin - time.perf_counter()),
             ]
-            return " ".join(part for part in said if part), known.advice
+            return known, " ".join(part for part in said if part), known.advice
         except Exception as error:  # whatever it is: the run is over, and its result must not be lost
-            return f"No certificate: {_failed(error)}", AGAIN
+            return None, f"No certificate: {_failed(error)}", AGAIN
 
     def _remarked(self, seconds: float) -> str:
         """The remark, made once, where there are seconds left for it; empty where there is none."""
@@ -134,6 +145,7 @@ class OnDemand:
 
     def __getstate__(self) -> dict[str, object]:
         kept: dict[str, object] = {"_made": self._made, "_said": self._said, "_modules": []}
+        kept |= {"are_equations": self.are_equations}
         return kept | dict.fromkeys(("_in_part", "_problem", "_theta", "_make", "_remark", "_cost"))
 
 
