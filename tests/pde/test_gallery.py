@@ -156,6 +156,10 @@ def test_a_file_of_ones_own_is_solved(tmp_path, monkeypatch):
 def test_what_is_not_known_is_refused(tmp_path):
     with pytest.raises(InputError, match=r"'hat' is not known: .*heat"):
         read_example("hat")
+    with pytest.raises(InputError, match=r"'heet' is not known: did you mean heat\? Known are"):
+        read_example("heet")
+    with pytest.raises(InputError, match=r"'nofile\.py': there is no such file here"):
+        read_example("nofile.py")
     (tmp_path / "empty.py").write_text("box = None\n")
     with pytest.raises(InputError, match=r"says no system\(\)"):
         read_example(str(tmp_path / "empty.py"))

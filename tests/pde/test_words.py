@@ -104,3 +104,28 @@ def test_data_name_the_causes_that_they_speak_of() -> None:
     x = torch.linspace(-1.0, 1.0, 6, dtype=F64)[:, None]
     said = printed(gd.fit(model, x, x**2, max_steps=2))
     assert ("named" in said["next"] + said["known"]) == ("cause" in said)
+
+
+# --- coefficients ---------------------------------------------------------------------------------------------------
+
+
+def decay(first: float, target: bool, noise: float = 0.02) -> pde.System:
+    """`u'' + k u = 0`, k = 9, by sensors of sin 3t."""
+    torch.manual_seed(0)
+    t = 6.0 * torch.rand(40, 1, dtype=F64)
+    measured = torch.sin(3.0 * t[:, 0]) + noise * torch.randn(40, dtype=F64)
+    sensors = pde.Term("sensors", lambda u: u, t, target=measured) if target else pde.Term("start", lambda u: u - 1, t)
+    oscillator = pde.Term("oscillator", lambda u, k: u.tt + k * u, pde.Box(t=(0.0, 6.0)).inside(60))
+    return pde.System(pde.mlp(1, [20], 1), [oscillator, sensors], coordinates=("t",), unknowns={"k": first})
+
+
+def test_a_coefficient_without_data_says_why_it_has_no_standard_error() -> None:
+    found = gd.fit(decay(8.0, target=False), max_steps=3).unknowns["k"]
+    assert "nan" not in repr(found) and "no standard error, for no term has a target" in repr(found)
+
+
+def test_a_coefficient_of_a_wrong_valley_is_doubted_and_that_of_a_good_fit_is_not() -> None:
+    good = gd.fit(decay(8.0, target=True), max_seconds=8.0).unknowns["k"]
+    assert good.warning == "" and abs(good.value - 9.0) < 4.0 * good.standard_error
+    bad = gd.fit(decay(1.0, target=True), max_steps=60, max_seconds=8.0).unknowns["k"]
+    assert abs(bad.value - 9.0) > 1.0 and "do not rely on it" in repr(bad)

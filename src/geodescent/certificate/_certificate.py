@@ -14,7 +14,7 @@ from geodescent.certificate._spectrum import Level
 
 WIDTH = 78  # Columns of a terminal that the sentences are wrapped to.
 NAMES = 12  # Columns that the name of a row takes.
-USUAL = ("few_rows", "repeated_measurements")
+NOTHING_TO_DO = ("few_rows", "repeated_measurements")
 """Kinds of causes of equations that nobody has to do anything about."""
 
 
@@ -92,7 +92,7 @@ class Certificate:
     def named_causes(self) -> tuple[Cause, ...]:
         """The causes that `meaning` and `advice` speak of; of equations also conditions that stand twice."""
         if self.equations:
-            return tuple(cause for cause in self.causes if cause.kind not in USUAL)
+            return tuple(cause for cause in self.causes if cause.kind not in NOTHING_TO_DO)
         speaks = "that are named" in f"{self.meaning} {self.advice}"
         return tuple(cause for cause in self.causes if speaks and cause.stands_in_the_way)
 

@@ -30,9 +30,9 @@ NEXT_OF_EQUATIONS = NEXT | {
     Result.rounding_floor: f"Nothing is left to gain in {{dtype}}. {FRESH}",
     Result.nonfinite: "Begin with another network, or bring equations and coordinates to order 1.",
 }
-UNFINISHED = (Result.max_steps, Result.max_seconds, Result.stopped, Result.interrupted)
+CUT_SHORT = (Result.max_steps, Result.max_seconds, Result.stopped, Result.interrupted)
 """Results of runs that something else than the descent ended."""
-AT_AN_END: dict[Result, tuple[str, str]] = {
+WORDS_AT_AN_END: dict[Result, tuple[str, str]] = {
     Result.rounding_floor: ("What the cost could still fall by is lost in rounding.", ""),
     Result.stationary: ("What the cost could still fall by is lost in rounding.", OTHER_START),
     Result.no_progress: (
@@ -76,10 +76,10 @@ def _agreeing(certificate: Certificate, result: Result, following: str) -> tuple
     hindered = certificate.equations and any(cause.stands_in_the_way for cause in certificate.causes)
     if result is Result.nonfinite or certificate.noise is not None:
         return meaning, following
-    if hindered or (result in UNFINISHED and point is not None and point.has_ended):
+    if hindered or (result in CUT_SHORT and point is not None and point.has_ended):
         return meaning, certificate.advice
-    if result in AT_AN_END and not (point is not None and point.has_ended):
-        meaning, advice = AT_AN_END[result]
+    if result in WORDS_AT_AN_END and not (point is not None and point.has_ended):
+        meaning, advice = WORDS_AT_AN_END[result]
         judged = FRESH if certificate.equations else JUDGED
         return meaning, f"{judged} {advice}" if advice else following
     return meaning, following

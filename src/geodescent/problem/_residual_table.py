@@ -10,9 +10,15 @@ from torch import Tensor
 
 from geodescent._types import Theta
 from geodescent.linalg import row_dot, svd
-from geodescent.outputs import OutputMap
+from geodescent.outputs import AtPlaces, OutputMap
 from geodescent.problem._problem import Problem, RowBlock
 
+NO_DATA = "no standard error, for no term has a target of measured values: give one of them target="
+LEAST_NEIGHBOURS, MOST_NEIGHBOURS = 20, 5000
+"""Samples of a measured term whose neighbours are looked at: of fewer chance says too much, of more it takes long."""
+CORRELATED = 3.5  # Standard deviations of the correlation of neighbours: noise had up to 0.6, wrong valleys from 6 on.
+MOST_STEP = 2.0  # Standard errors that one more step moves a coefficient: fits that were done had up to 1.3.
+MOST_SHIFT = 10.0  # Standard errors that the residual between the points could make up for: good fits had up to 3.1.
 POINTS_LIMIT = 3.0  # Times: where the fresh residual is larger than this, the points are too few, not the network.
 
 
@@ -66,6 +72,9 @@ class ResidualTable(tuple[BlockResidual, ...]):
         ]
         return "\n".join([*lines, *self.sentences])
 
+    def __repr__(self) -> str:
+        return str(self)
+
     @property
     def sentences(self) -> list[str]:
         """What the table means."""
@@ -101,13 +110,19 @@ class Estimate:
     Attributes:
         value: of the coefficient.
         standard_error: by the sandwich formula; NaN without measured data, 0 where these are fitted exactly.
+        warning: why the standard error is none, or not to be relied on, and what to do; empty where nothing is known.
     """
 
     value: float
     standard_error: float
+    warning: str = ""
 
     def __str__(self) -> str:
-        return f"{self.value:.8g} ± {self.standard_error:.2g}"
+        error = "" if math.isnan(self.standard_error) else f" ± {self.standard_error:.2g}"
+        return f"{self.value:.8g}{error}" + (f" ({self.warning})" if self.warning else "")
+
+    def __repr__(self) -> str:
+        return f"Estimate({self})"
 
 
 def estimates(problem: Problem, theta: Theta) -> Mapping[str, Estimate]:
@@ -121,7 +136,7 @@ def estimates(problem: Problem, theta: Theta) -> Mapping[str, Estimate]:
     if not problem.unknowns:
         return {}
     data = [block.name in problem.measured for block in problem.blocks]
-    nan = {name: Estimate(float(theta[k]), math.nan) for name, k in problem.unknowns.items()}
+    nan = {name: Estimate(float(theta[k]), math.nan, NO_DATA) for name, k in problem.unknowns.items()}
     if not any(data):
         return nan
     residual, jacobian = problem.linearise(theta, dtype=torch.float64)
@@ -136,9 +151,51 @@ def estimates(problem: Problem, theta: Theta) -> Mapping[str, Estimate]:
     plain = residual[active] / scale[active]
     freedom = float(len(plain) - left[active].square().sum())
     variance = row_dot(plain, plain) / max(freedom, 1.0)
-    found = dict[str, Estimate]()
+    found, step = dict[str, Estimate](), -right @ (left.T @ residual / values)
+    alike = any(_is_alike(block, theta) for block, is_data in zip(problem.blocks, data, strict=True) if is_data)
+    between = _between(problem, theta, residual / scale.clamp_min(1e-300))
     for name, k in problem.unknowns.items():
         h = right.T @ (right[:, k] / values**2)
         spread = scale[active] * (b[active] @ h)
-        found[name] = Estimate(float(theta[k]), math.sqrt(variance * row_dot(spread, spread)))
+        error = math.sqrt(variance * row_dot(spread, spread))
+        moved = float((between * scale * (b @ h)).norm())
+        unfinished = abs(float(step[k])) > MOST_STEP * error > 0.0
+        found[name] = Estimate(float(theta[k]), error, _doubt(alike, unfinished, limited=moved > MOST_SHIFT * error))
     return found
+
+
+def _doubt(alike: bool, unfinished: bool, *, limited: bool) -> str:
+    """Why a standard error is not to be relied on; empty where nothing speaks against it."""
+    if alike:
+        return (
+            "do not rely on it: the measured term is off alike at neighbouring points, which noise is not. Go on with "
+            "gd.fit, or begin at another first value"
+        )
+    if limited:
+        return "do not rely on it: the equation does not hold between its points. Take more, or pde.refine"
+    return "do not rely on it: the fit is not done, go on with gd.fit" if unfinished else ""
+
+
+def _is_alike(block: RowBlock, theta: Theta) -> bool:
+    """Whether residuals at neighbouring places are correlated, which those of independent errors are not."""
+    n = block.n_samples
+    if not isinstance(block.map, AtPlaces) or not LEAST_NEIGHBOURS <= n <= MOST_NEIGHBOURS:
+        return False
+    places = block.map.locations.double()
+    span = places.amax(0) - places.amin(0)
+    apart = torch.cdist(places / torch.where(span > 0.0, span, 1.0), places / torch.where(span > 0.0, span, 1.0))
+    nearest = apart.fill_diagonal_(math.inf).argmin(1)
+    off = (block.map(theta).reshape(block.target.shape) - block.target).double()
+    off = off - off.mean(0)
+    shared = (off * off[nearest]).sum(0) / off.square().sum(0).clamp_min(1e-300)
+    return bool((shared * math.sqrt(n) > CORRELATED).any())
+
+
+def _between(problem: Problem, theta: Theta, plain: Tensor) -> Tensor:
+    """The RMS at fresh points of the terms that points limit, for each of their rows; 0 for all others."""
+    rows = list[Tensor]()
+    parts = torch.split(plain, [block.target.numel() for block in problem.blocks])
+    for block, own in zip(problem.blocks, parts, strict=True):
+        found = _of_block(block, theta, 0)
+        rows.append(torch.full_like(own, (found.fresh_rms or 0.0) if found.points_limit else 0.0))
+    return torch.cat(rows)

@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from functools import cached_property
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
@@ -163,7 +164,11 @@ def read_example(name: str) -> Example:
     paths = _paths()
     path = Path(name) if name.endswith(".py") else paths.get(name.replace("-", "_"))
     if path is None or not path.is_file():
-        raise InputError(f"{name!r} is not known: {', '.join(paths)}, or a .py file that says system().")
+        if name.endswith(".py"):
+            raise InputError(f"{name!r}: there is no such file here.")
+        near = get_close_matches(name, paths, 1)
+        meant = f"did you mean {near[0]}? Known are " if near else ""
+        raise InputError(f"{name!r} is not known: {meant}{', '.join(paths)}, or a .py file that says system().")
     spec = spec_from_file_location(f"equation_{path.stem}", path)
     assert spec is not None and spec.loader is not None
     module = module_from_spec(spec)
