@@ -151,7 +151,7 @@ def estimates(problem: Problem, theta: Theta) -> Mapping[str, Estimate]:
     plain = residual[active] / scale[active]
     freedom = float(len(plain) - left[active].square().sum())
     variance = row_dot(plain, plain) / max(freedom, 1.0)
-    found, step = dict[str, Estimate](), -right @ (left.T @ residual / values)
+    found, step = dict[str, Estimate](), -right.T @ (left.T @ residual / values)
     alike = any(_is_alike(block, theta) for block, is_data in zip(problem.blocks, data, strict=True) if is_data)
     between = _between(problem, theta, residual / scale.clamp_min(1e-300))
     for name, k in problem.unknowns.items():
