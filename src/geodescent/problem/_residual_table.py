@@ -192,10 +192,15 @@ def _is_alike(block: RowBlock, theta: Theta) -> bool:
 
 
 def _between(problem: Problem, theta: Theta, plain: Tensor) -> Tensor:
-    """The RMS at fresh points of the terms that points limit, for each of their rows; 0 for all others."""
+    """The median size at fresh points, for each row of the terms that points limit; 0 for all others.
+
+    A spike at few points, which moves the RMS, moves a coefficient little.
+    """
     rows = list[Tensor]()
     parts = torch.split(plain, [block.target.numel() for block in problem.blocks])
     for block, own in zip(problem.blocks, parts, strict=True):
-        found = _of_block(block, theta, 0)
-        rows.append(torch.full_like(own, (found.fresh_rms or 0.0) if found.points_limit else 0.0))
+        fresh = block.map.fresh(0) if isinstance(block.map, Refreshed) else None
+        size = 0.0 if fresh is None else float(fresh(theta).double().abs().median())
+        limited = size > POINTS_LIMIT * float(own.abs().median())
+        rows.append(torch.full_like(own, size if limited else 0.0))
     return torch.cat(rows)
