@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 
 from geodescent._record import Result
 from geodescent.certificate import FRESH, Certificate
-from geodescent.doors._on_demand import OnDemand
+from geodescent.doors._on_demand import OnDemand, Words
 
 WIDTH_OF_RESULTS = 80  # Of a terminal, which a printed result is wrapped to.
 OTHER_START = "Another start or a wider network may end lower."
@@ -52,18 +52,21 @@ def lines_of(
     Args:
         call: the door that made the result.
     """
-    certificate, said, advice = on_demand.in_words(seconds)
     usual = NEXT_OF_EQUATIONS if on_demand.are_equations else NEXT
-    following, causes = usual.get(result, advice), list[str]()
-    if certificate is not None:
-        meaning, following = _agreeing(certificate, result, following)
-        said, causes = f"{meaning} {said}".strip(), [cause.sentence for cause in certificate.named_causes]
+
+    def words(certificate: Certificate) -> Words:
+        meaning, following = _agreeing(certificate, result, usual.get(result, certificate.advice))
+        return Words(meaning, following, tuple(cause.sentence for cause in certificate.named_causes), is_known=True)
+
+    found = on_demand.in_words(seconds, words)
+    following = found.following if found.is_known else usual.get(result, found.following)
+    causes = list(found.causes)
     more = len(causes) - MOST_CAUSES
     causes[MOST_CAUSES:] = [f"{more} more, which print(….certificate) names."] if more > 0 else []
     listed = stats["notes"]
     notes = " ".join(map(str, listed)) if isinstance(listed, Iterable) else ""
     return [
-        ("known", said),
+        ("known", found.known),
         *(("cause", cause) for cause in causes),
         ("notes", notes or "none"),
         ("next", following.format(dtype=stats["model_dtype"], call=call)),

@@ -4,7 +4,7 @@ import math
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from geodescent._deadline import within
 from geodescent._errors import InputError
@@ -37,6 +37,23 @@ GONE = (
 )
 AGAIN = "Call gd.certify with the model and its data, or gd.fit to go on."
 FAILED = "nothing was computed: {error}"
+
+
+@dataclass(frozen=True)
+class Words:
+    """What a printed result says of a certificate.
+
+    Attributes:
+        known: what it means.
+        following: what to do next.
+        causes: sentences of those that somebody has to look at.
+        is_known: whether there is a certificate.
+    """
+
+    known: str
+    following: str
+    causes: tuple[str, ...] = ()
+    is_known: bool = False
 
 
 class OnDemand:
@@ -92,27 +109,29 @@ class OnDemand:
             raise InputError("this result was pickled, and its problem was left behind: ask before pickling.")
         return self._problem, self._theta
 
-    def in_words(self, seconds: float) -> tuple[Certificate | None, str, str]:
-        """The certificate, what it means and what to do: what fits into a tenth of the run's seconds, or one second.
+    def in_words(self, seconds: float, words: Callable[[Certificate], Words]) -> Words:
+        """What is known and what to do, by what fits into a tenth of the run's seconds, or one second.
 
-        The certificate is None where nothing is known; else what it means stands in itself, and the text is what is to
-        be said beside it.
+        Args:
+            words: of a certificate.
         """
         if self._made is None and self._problem is None:
-            return None, "Not computed before the result was pickled.", UNMADE
+            return Words("Not computed before the result was pickled.", UNMADE)
         try:
             begin, allowed = time.perf_counter(), max(LEAST_SECONDS, SHARE_OF_RUN * seconds)
             known = self.get(allowed)
             if known.level == "not computed" and known.reason:
-                return None, f"{known.reason[0].upper()}{known.reason[1:]}", AGAIN
+                return Words(f"{known.reason[0].upper()}{known.reason[1:]}", AGAIN)
             missing = self._in_part is not None and self._made is None and known.reason
+            found = words(known)
             said = [
+                found.known,
                 f"(Not all of this could be computed: {known.reason})" if missing else "",
                 self._remarked(allowed + begin - time.perf_counter()),
             ]
-            return known, " ".join(part for part in said if part), known.advice
+            return replace(found, known=" ".join(part for part in said if part))
         except Exception as error:  # whatever it is: the run is over, and its result must not be lost
-            return None, f"No certificate: {_failed(error)}", AGAIN
+            return Words(f"No certificate: {_failed(error)}", AGAIN)
 
     def _remarked(self, seconds: float) -> str:
         """The remark, made once, where there are seconds left for it; empty where there is none."""
