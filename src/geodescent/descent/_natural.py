@@ -118,8 +118,8 @@ class NaturalControl(Control[NaturalState]):
                 solved = longest if tried == longest.damping else _Solved.at(here, tried)
                 trial = self._trial(here, walk, solved, levels)
                 if trial is not None:
-                    most = math.inf if longest is lowest else damping
-                    return replace(trial, next_damping=min(trial.next_damping, most))
+                    between = math.sqrt(trial.next_damping * damping) if longest is not lowest else math.inf
+                    return replace(trial, next_damping=min(trial.next_damping, between))
                 here.tally["rejections"] += 1
             first *= RETREAT
             if first > LARGEST_DAMPING * here.total_square:
