@@ -216,20 +216,34 @@ def test_a_short_correction_lowers_the_next_damping(off: float, factor: float) -
 
 
 def test_dampings_are_tried_from_small_to_large() -> None:
-    """Half a decade at a time over three decades, then again from a hundred times more."""
+    """Half a decade at a time over three decades, then on from there."""
     here, tried = prescribed(1.0, 60.0, 0.1), []
     watched = replace(here, prepared=Noting(here.prepared, tried))
     assert (
         step(watched, 1e-9, control=replace(PLAIN, attempts=2), levels=CostLevels(here.cost, 1e5 * here.cost)) is None
     )
-    powers = [-1.0, -0.5, 0.0, 0.5, 1.0, 1.5, 2.0]
-    assert tried == pytest.approx([1e-9 * 10.0**p for p in powers] + [1e-7 * 10.0**p for p in powers])
+    assert tried == pytest.approx([1e-10 * 10.0 ** (k / 2.0) for k in range(14)])
+
+
+@pytest.mark.parametrize("best", [1.0, 0.5])
+def test_away_from_the_best_point_a_step_aims_no_lower_than_a_share_of_the_cost(best: float) -> None:
+    """The linear model leaves (μ/(1 + μ))² of C; the next damping lies between that of the step and the one before."""
+    here, tried = prescribed(10.0, 0.01, 0.3), []
+    watched = replace(here, prepared=Noting(here.prepared, tried))
+    trial = step(watched, 1e-9, control=PLAIN, levels=CostLevels(best * here.cost, 10.0 * here.cost))
+    assert trial is not None and here.tally["rejections"] == 0
+    if best == 1.0:
+        assert tried == pytest.approx([1e-10]) and trial.damping == tried[0]
+    else:
+        assert trial.damping == tried[-1] == pytest.approx(1e-3, rel=0.01)
+        assert trial.predicted == pytest.approx(1e-6 * here.cost, rel=0.01)
+        assert 1e-9 < trial.next_damping < 1e-5
 
 
 def test_after_six_rounds_a_step_is_given_up() -> None:
     """Seven dampings a round, fewer rounds only where the damping gets too large."""
     here = prescribed(1.0, 60.0, 0.1)
-    for first, rounds in ((1e-14, 6), (1e-3, 3)):
+    for first, rounds in ((1e-20, 6), (1e-3, 2)):
         rejections = here.tally["rejections"]
         assert step(here, first, control=PLAIN, levels=CostLevels(here.cost, 1e5 * here.cost)) is None
         assert here.tally["rejections"] - rejections == 7 * rounds

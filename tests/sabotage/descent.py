@@ -3,6 +3,7 @@
 from sabotage._sabotage import Sabotage
 
 NATURAL = "descent/_natural.py"
+MODEST = "descent/test_natural.py::test_away_from_the_best_point_a_step_aims_no_lower_than_a_share_of_the_cost"
 TAKEN = "descent/test_natural.py::test_what_is_taken_at_the_first_damping"
 
 DESCENT = (
@@ -61,6 +62,9 @@ DESCENT = (
         "0.0",
         "descent/test_natural.py::test_above_the_patience_the_damping_has_a_floor",
     ),
+    Sabotage(NATURAL, "AMBITION = 1e-6", "AMBITION = 1e-12", MODEST),
+    Sabotage(NATURAL, "lowest if here.cost <= levels.best else", "lowest if True else", MODEST),
+    Sabotage(NATURAL, "next_damping=min(trial.next_damping, between)", "next_damping=trial.next_damping", MODEST),
     # the gain ratio
     Sabotage(
         "descent/_gain_ratio.py",

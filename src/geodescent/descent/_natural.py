@@ -1,7 +1,7 @@
 """Natural control: it compares corrections, lengths in θ, instead of costs."""
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 
@@ -15,9 +15,13 @@ from geodescent.descent._parts import require_part
 from geodescent.descent._walk import Walk
 from geodescent.lift import ROUGH, Damped, Lifted
 
-FACTORS = tuple(10.0**power for power in (-1.0, -0.5, 0.0, 0.5, 1.0, 1.5, 2.0))
-"""Factors on the damping, in the order in which they are tried: from long steps to short ones."""
-RETREAT = 100.0  # Factor on the damping after a round without a step: the next is the largest that was tried.
+LOWER = 0.1  # Factor on the damping that the last step advises: the first one that is tried.
+FACTORS = tuple(10.0**power for power in (0.0, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0))
+"""Factors on the first damping, in the order in which they are tried: from long steps to short ones."""
+RETREAT = 10.0**3.5  # Factor on the dampings after a round without a step: the next ones follow on the largest tried.
+AMBITION = 1e-6  # Share of C: away from the best point, a step need not aim below it.
+RAISES = 4  # The largest number of solves with more damping, until the linear model leaves about `AMBITION·C`.
+LEAST_RAISE = 3.0  # Factor on the damping: a smaller one is not worth a factorisation.
 RESTARTS = (1e-3, 1e-6, 1e-9, 1e-12)
 """Shares of ‖B‖_F²: dampings of restarts from the best point, which lead to different valleys (docs/decisions.md)."""
 LARGEST_BEND = 1.0  # ‖a‖/‖v‖: above it the second-order path is no approximation.
@@ -50,7 +54,9 @@ class NaturalControl(Control[NaturalState]):
     and take many short steps instead. The correction, a length in θ, does not depend on how steep the valley is.
     Dampings are tried from small to large. A step that is taken is pulled back towards r_lin by chord corrections with
     the same factor. The cost can rise: the best point is kept. The shorter the correction of a step, the less
-    damping the next one tries first.
+    damping the next one tries first. Where the cost stands above the best one, the next step returns to the floor of
+    the valley before it goes on along it: it takes the largest damping whose linear model leaves no more than a small
+    share of C.
 
     Two safeguards: a correction much longer than the bend ‖a‖ of the path is rounding, and refused; and while the best
     cost is above `patience` times the reference cost C_ref, the damping stays above `share·C/C_ref·‖B‖_F²`, because
@@ -101,21 +107,38 @@ class NaturalControl(Control[NaturalState]):
         return NaturalState(Damping(RESTARTS[count] * here.total_square, here.total_square))
 
     def _step(self, here: Linearised, walk: Walk, damping: float, levels: CostLevels) -> Trial | None:
-        first, least = damping, self._least(here, levels)
-        longest = _Solved.at(here, max(least, damping * FACTORS[0]))
-        if self._is_noise(here, longest, levels):
-            return self._descend(here, walk, first)
+        least = self._least(here, levels)
+        lowest = _Solved.at(here, max(least, damping * LOWER))
+        if self._is_noise(here, lowest, levels):
+            return self._descend(here, walk, damping)
+        longest = lowest if here.cost <= levels.best else self._modest(here, lowest)
+        first = longest.damping
         for _ in range(self.attempts):
-            for tried in dict.fromkeys(max(least, damping * factor) for factor in FACTORS):
+            for tried in dict.fromkeys(max(least, first * factor) for factor in FACTORS):
                 solved = longest if tried == longest.damping else _Solved.at(here, tried)
                 trial = self._trial(here, walk, solved, levels)
                 if trial is not None:
-                    return trial
+                    between = math.sqrt(trial.next_damping * damping) if longest is not lowest else math.inf
+                    return replace(trial, next_damping=min(trial.next_damping, between))
                 here.tally["rejections"] += 1
-            damping *= RETREAT
-            if damping > LARGEST_DAMPING * here.total_square:
+            first *= RETREAT
+            if first > LARGEST_DAMPING * here.total_square:
                 break
-        return self._descend(here, walk, first) if self._is_high(here, levels) else None
+        return self._descend(here, walk, damping) if self._is_high(here, levels) else None
+
+    def _modest(self, here: Linearised, solved: "_Solved") -> "_Solved":
+        """The solve with so much more damping that the linear model leaves up to `AMBITION·C`.
+
+        With damping ν > μ it leaves at most (ν/μ)² times what it leaves with μ.
+        """
+        for _ in range(RAISES):
+            predicted = max(here.predicted(solved.lifted), torch.finfo(torch.float64).tiny)
+            factor = math.sqrt(AMBITION * here.cost / predicted)
+            raised = min(solved.damping * factor, self.initial_damping * here.total_square)
+            if not raised >= LEAST_RAISE * solved.damping:
+                break
+            solved = _Solved.at(here, raised)
+        return solved
 
     def _least(self, here: Linearised, levels: CostLevels) -> float:
         eps = torch.finfo(here.theta.dtype).eps
