@@ -24,6 +24,7 @@ from geodescent.pde._checks import (
     require_inside,
 )
 from geodescent.pde._equations import Names, Written, called, no_derivatives, require_finite_rows
+from geodescent.pde._hints import own_cause
 from geodescent.pde._network import ACTIVATIONS_OF_FIELDS, Activation, FieldsModule
 from geodescent.pde._start import SystemStart, choose_system_start
 from geodescent.pde._terms import Placed, Term, Total
@@ -111,7 +112,7 @@ class System:
             try:
                 outputs = ResidualMap(self.module, placed.points, equation, elsewhere, placed.drawn)
             except (RuntimeError, TypeError, AttributeError) as error:
-                raise InputError(no_derivatives(error, term)) from error
+                raise InputError(no_derivatives(error, term)) from own_cause(error)
             if self._is_loose and not blocks:
                 outputs.notes.append(LOOSE)
             blocks.append(self._block(term, placed, outputs))
