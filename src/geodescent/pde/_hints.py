@@ -31,7 +31,7 @@ OF_EQUATIONS = (
     *OF_TENSORS,
 )
 """The same of an equation."""
-PACKAGES = tuple(f"{folder}{os.sep}" for folder in (Path(torch.__file__).parent, Path(__file__).parents[1]))
+NOT_THE_USERS = tuple(f"{folder}{os.sep}" for folder in (Path(torch.__file__).parent, Path(__file__).parents[1]))
 """Folders whose files are not the user's."""
 
 
@@ -81,4 +81,4 @@ def as_attribute(name: str, fields: Sequence[str], coordinates: tuple[str, ...])
 def own_cause(error: Exception) -> Exception | None:
     """The error where its traceback leads through a file of the user; None where it tells nothing but of ours."""
     files = [frame.f_code.co_filename for frame, _ in traceback.walk_tb(error.__traceback__)]
-    return None if all(file.startswith(PACKAGES) for file in files) else error
+    return None if all(file.startswith(NOT_THE_USERS) for file in files) else error
