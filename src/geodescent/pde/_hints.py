@@ -13,13 +13,13 @@ from geodescent.pde._fields import derivative_of
 AS_TENSORS = (
     "These are values at all points: write torch.sin(x) in place of math.sin(x), and leave float() and item() out."
 )
-BY_TORCH = "Compute by torch in place of numpy: write torch.sin(x) in place of np.sin(x)."
+NOT_BY_NUMPY = "Compute by torch in place of numpy: write torch.sin(x) in place of np.sin(x)."
 OF_TENSORS = (
     ("converted to Scalar", AS_TENSORS),
     ("converted to Python scalars", AS_TENSORS),
     ("real number, not", AS_TENSORS),
-    ("numpy", BY_TORCH),
-    ("ufunc", BY_TORCH),
+    ("numpy", NOT_BY_NUMPY),
+    ("ufunc", NOT_BY_NUMPY),
     ("Boolean value of Tensor", "For cases by point use torch.where(condition, a, b) in place of if."),
     ("odified", "Write u + 1.0 in place of u.add_(1.0)."),
 )
