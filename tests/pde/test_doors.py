@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from matplotlib import pyplot
 
 import geodescent as gd
 from geodescent import pde
@@ -195,3 +196,35 @@ def test_a_second_fit_goes_on_from_the_first_and_says_when_nothing_holds_the_fie
     ends = pde.Term("ends", lambda u: u, box.sides().points(2))
     held = gd.fit(pde.System(pde.mlp(1, [8]), [equation, ends], coordinates=("x",)), max_steps=1)
     assert not any("one of many" in str(note) for note in held.stats["notes"])
+
+
+def square(*, periodic: bool = False) -> pde.System:
+    """Gauss points: the outermost lie well inside of the box."""
+    torch.manual_seed(0)
+    box = pde.Box(t=(0.0, 1.0), x=(-1.0, 3.0))
+    terms = [pde.Term("waves", lambda u: u.tt - u.xx, box.inside(9)), pde.Term("a", lambda u: u, [[0.5, 0.5]])]
+    period = {"x": 4.0} if periodic else None
+    return pde.System(pde.mlp(2 + periodic, [4]), terms, coordinates=("t", "x"), periodic=period)
+
+
+def test_far_outside_of_the_box_a_warning_says_once_that_a_fit_says_nothing_there() -> None:
+    made = square()
+    points = torch.tensor([[0.5, 0.0], [0.5, 3.5], [1.2, -3.0]], dtype=torch.float64)
+    sentence = (
+        r"^2 of 3 points lie far outside of where the terms hold, one at x = -3, where x is from -1 to 3 in them: a "
+        r"fit says nothing there\.$"
+    )
+    with pytest.warns(UserWarning, match=sentence) as told:
+        made(points)
+    assert [Path(warning.filename).name for warning in told] == [Path(__file__).name]
+    made(points)  # a second warning would be an error
+    with pytest.warns(UserWarning, match="one at t = -0.11, where t is from 0 to 1 in them"):
+        square()(torch.tensor([[-0.11, 0.0]]))
+
+
+def test_near_the_box_and_around_a_period_there_is_no_warning() -> None:
+    made = square()
+    made(torch.tensor([[0.0, -1.0], [1.0, 3.0], [1.09, 3.39], [-0.09, -1.39]]))
+    square(periodic=True)(torch.tensor([[0.5, 30.0]]))
+    solution = gd.fit(made, max_steps=2)
+    pyplot.close(pde.plot(solution))
