@@ -23,6 +23,7 @@ from geodescent.pde._checks import (
     require_apart,
     require_inside,
 )
+from geodescent.pde._domain import Domain
 from geodescent.pde._equations import Names, Written, called, no_derivatives, require_finite_rows
 from geodescent.pde._network import ACTIVATIONS_OF_FIELDS, Activation, FieldsModule
 from geodescent.pde._start import SystemStart, choose_system_start
@@ -85,7 +86,8 @@ class System:
         self._placed = [self._place(term, like) for term in self.terms]
         require_inside(self.terms, self._placed, self.coordinates, set(periods))
         every = torch.cat([placed.points.flatten(0, 1) for placed in self._placed])
-        self.module = FieldsModule(net, self.coordinates, self.fields, values, transform, periods, every)
+        domain = Domain.of(self._placed, self.coordinates)
+        self.module = FieldsModule(net, self.coordinates, self.fields, values, transform, periods, every, domain)
         self._equations = self._checked_equations(needs_fields=transform is None)
         self._made_with = self._problem.theta
         for term, placed, block in zip(self.terms, self._placed, self._problem.blocks, strict=True):
@@ -98,6 +100,10 @@ class System:
         with torch.no_grad():
             values: Tensor = self.module(placed.points[0])
         return values
+
+    def covers(self, points: Tensor) -> Tensor:
+        """Whether points (N, d) lie in a box that a term fills, or among the points of terms, (N,); False in holes."""
+        return self.module.domain.covers(points)
 
     def problem(self) -> Problem:
         """The problem: a block of rows for each term."""
