@@ -101,6 +101,11 @@ class System:
             values: Tensor = self.module(placed.points[0])
         return values
 
+    @property
+    def ends(self) -> tuple[Tensor, Tensor]:
+        """The least and the largest value of each coordinate at the points of all terms, (d,) each."""
+        return self.module.centre - self.module.half_range, self.module.centre + self.module.half_range
+
     def covers(self, points: Tensor) -> Tensor:
         """Whether points (N, d) lie in a box that a term fills, or among the points of terms, (N,); False in holes."""
         return self.module.domain.covers(points)

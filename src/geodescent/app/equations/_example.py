@@ -17,6 +17,7 @@ import torch
 from geodescent._errors import InputError
 from geodescent._record import Callback
 from geodescent.app.equations._compared import Compared
+from geodescent.app.equations._values import values_csv
 from geodescent.doors import Solution, fit
 from geodescent.pde import System, plot, refine
 
@@ -125,6 +126,10 @@ class SolvedEquation:
         """Sentences of the fit, for the user."""
         notes = self.solution.stats["notes"]
         return list(map(str, notes)) if isinstance(notes, Iterable) else []
+
+    def values(self) -> str:
+        """The fields at points, beside their reference, as the content of a CSV file."""
+        return values_csv(self.system, self.example.reference)
 
     def picture(self, dots: int) -> bytes:
         """Fields, errors and residual, and the curve of each term, as the content of a PNG file.
