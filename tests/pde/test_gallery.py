@@ -74,6 +74,7 @@ def test_a_file_is_short_and_says_one_sentence(name):
     said = [line for line in lines if line.strip() and not line.strip().startswith(('"""', "#", "import", "from"))]
     assert len(said) <= MOST_CODE and len(lines) <= MOST_LINES
     assert example.title.endswith(".") and len(example.title) < 120
+    assert " = " in example.equation and "\n" not in example.equation and len(name + example.equation) < 100
     assert 0.0 < example.seconds <= 120.0
 
 
@@ -222,7 +223,7 @@ def test_an_equation_without_a_reference_says_so(tmp_path):
 # --- the page -------------------------------------------------------------------------------------------------------
 
 
-def test_the_page_shows_what_was_measured():
+def test_the_page_shows_what_was_measured_and_is_what_is_generated_from_it(tmp_path, monkeypatch):
     spec = importlib.util.spec_from_file_location("gallery", ROOT / "examples" / "equations" / "gallery.py")
     gallery = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(gallery)
@@ -232,7 +233,12 @@ def test_the_page_shows_what_was_measured():
     for name, run in kept.items():
         row = next(line for line in page.splitlines() if line.startswith(f"| [{name}]"))
         assert run["error"] is None or f"{run['error']:.1e}" in row
+        assert f'<a id="{name}"></a>\n\n### {name}: {read_example(name).equation}\n' in page
         assert 10_000 < (gallery.PICTURES / f"{name}.png").stat().st_size < 100_000
+    monkeypatch.setattr(gallery, "PAGE", tmp_path / "page.md")
+    gallery.PAGE.write_text(page)
+    gallery.write(kept)
+    assert gallery.PAGE.read_text() == page
 
 
 def test_points_where_solutions_are_compared_are_none_of_those_that_were_fitted():

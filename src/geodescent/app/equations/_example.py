@@ -45,6 +45,11 @@ class Example:
         return _title(self.module.__doc__, self.name)
 
     @property
+    def equation(self) -> str:
+        """The equation in one line, the second paragraph of the file's docstring; empty where it has none."""
+        return _equation(self.module.__doc__)
+
+    @property
     def source(self) -> str:
         """The file."""
         return self.path.read_text(encoding="utf-8")
@@ -203,3 +208,7 @@ def _paths() -> dict[str, Path]:
 
 def _title(docstring: str | None, name: str) -> str:
     return (docstring or name).strip().split("\n")[0]
+
+
+def _equation(docstring: str | None) -> str:
+    return " ".join((docstring or "").strip().split("\n\n")[1:2]).replace("\n", " ")
