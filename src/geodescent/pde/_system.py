@@ -26,6 +26,7 @@ from geodescent.pde._checks import (
 from geodescent.pde._domain import Domain
 from geodescent.pde._equations import Names, Written, called, no_derivatives, require_finite_rows
 from geodescent.pde._network import ACTIVATIONS_OF_FIELDS, Activation, FieldsModule
+from geodescent.pde._printed import printed_system
 from geodescent.pde._start import SystemStart, choose_system_start
 from geodescent.pde._terms import Placed, Term, Total
 from geodescent.problem import Problem, RowBlock
@@ -109,6 +110,9 @@ class System:
     def covers(self, points: Tensor) -> Tensor:
         """Whether points (N, d) lie in a box that a term fills, or among the points of terms, (N,); False in holes."""
         return self.module.domain.covers(points)
+
+    def __repr__(self) -> str:
+        return printed_system(self)
 
     def problem(self) -> Problem:
         """The problem: a block of rows for each term."""

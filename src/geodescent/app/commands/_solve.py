@@ -78,7 +78,8 @@ def _solved(example: "Example", options: SolveOptions, run: RunOptions) -> "Solv
 
 def _told(solved: "SolvedEquation", folder: RunFolder, answer: Answer) -> Entries:
     """Says and writes all that there is."""
-    table, notes = in_options(str(solved.solution.residuals())), list(map(in_options, solved.notes))
+    residuals, notes = solved.solution.residuals(), list(map(in_options, solved.notes))
+    table = "\n".join([residuals.numbers, *map(in_options, residuals.sentences)])
     rows = [
         ("compared", solved.sentence()),
         ("result", in_options(solved.solution.result.value)),
@@ -101,7 +102,7 @@ def _told(solved: "SolvedEquation", folder: RunFolder, answer: Answer) -> Entrie
         "seconds": solved.seconds,
         "parameters": len(solved.solution.theta),
         "points": solved.n_points,
-        "residuals": [vars(row) for row in solved.solution.residuals()],
+        "residuals": [vars(row) for row in residuals],
         "notes": notes,
         "peak_mb": highest_bytes() / MB,
         "run": str(folder.path),
