@@ -102,7 +102,16 @@ def write(kept: dict[str, dict]) -> None:
         cells += [f"{run['parameters']:,}", f"{run['points']:,}", ANCHORS.get(name, "–")]
         lines.append(f"| {' | '.join(cells)} |")
     for name, title in names.items():
-        lines += ["", f"### {name}", "", title, "", f"![{name}: fields, errors, residual](gallery/{name}.png)"]
+        lines += [
+            "",
+            f'<a id="{name}"></a>',
+            "",
+            f"### {name}: {read_example(name).equation}",
+            "",
+            title,
+            "",
+            f"![{name}: fields, errors, residual](gallery/{name}.png)",
+        ]
         lines += ["", f"`geodescent solve {name}`"]
     marked = "<!-- gallery: begin (generated) -->\n" + "\n".join(lines) + "\n<!-- gallery: end -->"
     text = re.sub(r"<!-- gallery: begin.*<!-- gallery: end -->", lambda _: marked, PAGE.read_text(), flags=re.DOTALL)

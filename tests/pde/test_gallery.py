@@ -1,12 +1,15 @@
 """The equations that the command solves: each for two seconds, then what the command says and writes of one."""
 
+import csv
 import importlib.util
+import io
 import json
 import re
 from itertools import pairwise
 from pathlib import Path
 
 import matplotlib
+import numpy as np
 import pytest
 import torch
 from typer.testing import CliRunner
@@ -14,7 +17,7 @@ from typer.testing import CliRunner
 from geodescent import pde
 from geodescent._errors import InputError
 from geodescent.app.cli import app
-from geodescent.app.equations import allen_cahn, cole_hopf, names_of_examples, ordinary, read_example
+from geodescent.app.equations import allen_cahn, cole_hopf, names_of_examples, ordinary, read_example, values_csv
 
 ROOT = Path(__file__).parents[2]
 NAMES = list(names_of_examples())
@@ -71,6 +74,7 @@ def test_a_file_is_short_and_says_one_sentence(name):
     said = [line for line in lines if line.strip() and not line.strip().startswith(('"""', "#", "import", "from"))]
     assert len(said) <= MOST_CODE and len(lines) <= MOST_LINES
     assert example.title.endswith(".") and len(example.title) < 120
+    assert " = " in example.equation and "\n" not in example.equation and len(name + example.equation) < 100
     assert 0.0 < example.seconds <= 120.0
 
 
@@ -141,8 +145,51 @@ def test_one_is_solved_end_to_end(tmp_path):
     assert "data:image/png;base64," in page and "Poisson&#x27;s equation" in page and "def system():" in page
     assert (run / "solution.png").read_bytes().startswith(b"\x89PNG")
     assert (run / "equation.py").read_text() == read_example("poisson").source
+    assert error_of_values(run / "solution.csv") == pytest.approx(result["error"], rel=1e-9)
+    written = {name.strip() for name in " ".join(said.split()).split(f"{run}: ")[1].split(",")}
+    assert written == {path.name for path in run.iterdir() if not path.name.startswith(".")}
     again = CliRunner().invoke(app, ["solve", "poisson", "--out", str(run)])
     assert again.exit_code == 1 and "choose another folder" in " ".join((again.stdout + again.stderr).split())
+
+
+def error_of_values(path):
+    """The relative error of u, from the table that was written alone."""
+    with path.open() as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0]) == ["x", "y", "u", "u_reference", "u_error"] and len(rows) == 6400
+    u, known, off = (np.array([float(row[key]) for row in rows]) for key in ("u", "u_reference", "u_error"))
+    x, y = (np.pi * np.array([float(row[key]) for row in rows]) for key in ("x", "y"))
+    assert np.allclose(known, np.sin(x) * np.sin(y), atol=1e-14) and np.array_equal(u - known, off)
+    return float(np.linalg.norm(off) / np.linalg.norm(known))
+
+
+@pytest.mark.parametrize(
+    ("name", "columns", "n_rows", "n_known"),
+    [
+        ("l_shape", ["x", "y", "u", "u_reference", "u_error"], 4800, 4800),
+        ("cavity", ["x", "y", "u", "v", "p", "u_reference", "u_error"], 6415, 15),
+        ("eigenvalue", ["x", "u"], 6400, 0),
+        ("poisson_5d", ["x1", "x2", "x3", "x4", "x5", "u", "u_reference", "u_error"], 6400, 6400),
+    ],
+)
+def test_values_are_written_with_what_is_known_of_them(name, columns, n_rows, n_known):
+    example = read_example(name)
+    system = example.module.system()
+    rows = list(csv.DictReader(io.StringIO(values_csv(system, example.reference))))
+    assert list(rows[0]) == columns and len(rows) == n_rows
+    assert sum(row.get("u_error", "") != "" for row in rows) == n_known
+    points = torch.tensor([[float(row[key]) for key in system.coordinates] for row in rows], dtype=torch.float64)
+    fields = torch.tensor([[float(row[key]) for key in system.fields] for row in rows], dtype=torch.float64)
+    assert torch.allclose(system(points), fields, rtol=1e-12, atol=1e-14)
+
+
+def test_values_of_a_domain_with_a_hole_are_those_of_the_domain(tmp_path):
+    (tmp_path / "corner.py").write_text(read_example("l_shape").source.split("def reference")[0].replace("box", "_box"))
+    example = read_example(str(tmp_path / "corner.py"))
+    text = values_csv(example.module.system(), example.reference)
+    rows = [tuple(map(float, line.split(","))) for line in text.splitlines()[1:]]
+    assert text.startswith("x,y,u\n") and 4750 < len(rows) < 4900
+    assert not any(x > 0.2 and y < -0.2 for x, y, _ in rows) and any(x > 0.9 and y > 0.9 for x, y, _ in rows)
 
 
 @pytest.mark.slow
@@ -191,7 +238,7 @@ def test_an_equation_without_a_reference_says_so(tmp_path):
 # --- the page -------------------------------------------------------------------------------------------------------
 
 
-def test_the_page_shows_what_was_measured():
+def test_the_page_shows_what_was_measured_and_is_what_is_generated_from_it(tmp_path, monkeypatch):
     spec = importlib.util.spec_from_file_location("gallery", ROOT / "examples" / "equations" / "gallery.py")
     gallery = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(gallery)
@@ -201,7 +248,12 @@ def test_the_page_shows_what_was_measured():
     for name, run in kept.items():
         row = next(line for line in page.splitlines() if line.startswith(f"| [{name}]"))
         assert run["error"] is None or f"{run['error']:.1e}" in row
+        assert f'<a id="{name}"></a>\n\n### {name}: {read_example(name).equation}\n' in page
         assert 10_000 < (gallery.PICTURES / f"{name}.png").stat().st_size < 100_000
+    monkeypatch.setattr(gallery, "PAGE", tmp_path / "page.md")
+    gallery.PAGE.write_text(page)
+    gallery.write(kept)
+    assert gallery.PAGE.read_text() == page
 
 
 def test_points_where_solutions_are_compared_are_none_of_those_that_were_fitted():

@@ -17,10 +17,11 @@ Intervals = Mapping[str, tuple[float, float]]
 Rule = Literal["grid", "gauss", "sobol", "chebyshev", "random"]
 RULES_OF_POINTS = ("grid", "gauss", "sobol", "chebyshev", "random")
 PRODUCT_COORDINATES = 3  # Coordinates: up to here Gauss points, whose number is a product of numbers by coordinate.
+PRINTED_WIDTH = 80  # Columns of a terminal, which what is printed keeps to.
 UNEVEN = 2  # Times: the largest ratio of two numbers of points by coordinate.
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Points:
     """Points of a term, with the weight of each in a mean over the box.
 
@@ -42,6 +43,9 @@ class Points:
 
     def __len__(self) -> int:
         return len(self.points)
+
+    def __repr__(self) -> str:
+        return shortened(f"Points({len(self)} of {', '.join(self.coordinates)})")
 
 
 class Box:
@@ -113,7 +117,8 @@ class Box:
         return Sides(tuple(self.side(**{name: value}) for name in chosen for value in self.intervals[name]))
 
     def __repr__(self) -> str:
-        return f"Box({', '.join(f'{name}=({low:g}, {high:g})' for name, (low, high) in self.intervals.items())})"
+        intervals = [f"{name}=({low:g}, {high:g})" for name, (low, high) in self.intervals.items()]
+        return shortened(f"Box({', '.join(intervals)})")
 
 
 @dataclass(frozen=True)
@@ -195,6 +200,14 @@ class Sides:
     def _drawn(self, n: int, seed: int) -> Tensor:
         each = max(1, n // len(self.parts))
         return torch.cat([part.points(each, "random", seed=seed + k).points for k, part in enumerate(self.parts)])
+
+
+def shortened(text: str, width: int = PRINTED_WIDTH) -> str:
+    """The text where it is short enough, else its beginning and its end."""
+    if len(text) <= width:
+        return text
+    end = (width - 1) // 3
+    return f"{text[: width - 1 - end]}…{text[-end:]}"
 
 
 def _interval(name: str, interval: Operand) -> tuple[float, float]:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from geodescent._errors import InputError
 from geodescent._types import Operand
+from geodescent.pde._domain import Domain
 from geodescent.pde._fields import arguments_of
 from geodescent.pde._hints import OF_TENSORS, first_sentence, hint_for, hint_for_name, own_cause
 
@@ -81,6 +82,7 @@ class FieldsModule(nn.Module):
         net: one module with a column a field, or field → module of one column.
         unknowns: name → first value; parameters that equations read.
         points: all points, (N, d), whose range is mapped to [−1, 1].
+        domain: that they show, for pictures and tables.
     """
 
     centre: Tensor
@@ -95,6 +97,7 @@ class FieldsModule(nn.Module):
         transform: Callable[..., Operand] | None,
         periodic: dict[str, float],
         points: Tensor,
+        domain: Domain,
     ) -> None:
         super().__init__()
         if isinstance(net, Mapping):
@@ -110,6 +113,7 @@ class FieldsModule(nn.Module):
             {name: nn.Parameter(points.new_tensor(value)) for name, value in unknowns.items()}
         )
         self.coordinates, self.fields, self._transform, self._periodic = coordinates, fields, transform, periodic
+        self.domain = domain
         low, high = points.min(0).values, points.max(0).values
         half = torch.where(high > low, (high - low) / 2.0, 1.0)
         self.register_buffer("centre", (low + high) / 2.0)

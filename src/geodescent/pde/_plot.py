@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 LINES, MAP = 401, 101  # Points of a line, and of a side of a map.
 COLOURS = ("#1b5e9e", "#d9730d", "#3a8f5c", "#7a4ea0", "#8c6d31", "#5f6b76")
+RISES = "The cost may rise on the way from one best point to the next; the best one of all is returned."
 
 Reference = Callable[[Tensor], Tensor]
 
@@ -31,12 +32,12 @@ def plot(solution: Solution, reference: Reference | None = None) -> "Figure":
         figure = pde.plot(solution, lambda points: torch.sin(points[:, :1]))
         figure.savefig("solution.png")
 
-    Lines over one coordinate, maps over two; of more, the first two are drawn and the others stand in the middle.
+    Lines over one coordinate, maps over two; of more, the first two are drawn and the others stand in the middle. Holes
+    and corners of a domain given by points of one's own are left blank.
 
     Args:
         solution: of a `pde.System`.
-        reference: points (N, d) → fields, (N, F), or (N,) for one; where all are NaN nothing is drawn, as outside of a
-            domain that is no box.
+        reference: points (N, d) → fields, (N, F), or (N,) for one; where all are NaN nothing is drawn.
 
     Raises: InputError, for a solution of anything else; ImportError, where matplotlib is not installed.
     """
@@ -88,11 +89,11 @@ def _panels(
     model = first.model
     assert isinstance(model, FieldsModule)
     panels = [(name, values[:, k], False) for k, name in enumerate(model.fields)]
-    outside = torch.zeros(len(points), dtype=torch.bool, device=points.device)
+    outside = ~model.domain.covers(points)
     if reference is not None:
         expected = torch.as_tensor(reference(points), device=values.device).to(values)
         expected = expected[:, None] if expected.dim() == 1 else expected
-        outside = expected.isnan().all(1)
+        outside = outside | expected.isnan().all(1)
         panels += [(f"error of {name}", (values - expected)[:, k].abs(), True) for k, name in enumerate(model.fields)]
     with suppress(InputError):  # where the equation holds at its own points alone
         panels.append(("residual", first.on(points)(theta).norm(dim=1), True))
@@ -120,9 +121,13 @@ def _draw(axes: "Axes", panel: tuple[str, Any, bool], axes_of: list[tuple[str, A
 
 
 def _curves(axes: "Axes", solution: Solution) -> None:
-    """The RMS of the residual of each term over the steps."""
+    """The RMS of the residual of each term over the steps, and, where the cost rose between them, what that means."""
+    steps, costs = solution.history["step"], solution.history["cost"]
+    if (costs[1:] > costs[:-1]).any():
+        axes.axvline(float(steps[int(costs.argmin())]), color=FAINT, linewidth=4.0, label="the best, returned")
+        axes.set_title(RISES, loc="right", fontsize=9, color=INK)
     for k, (name, values) in enumerate(solution.history["block_rms"].items()):
-        axes.plot(solution.history["step"], values, color=COLOURS[k % len(COLOURS)], linewidth=1.5, label=name)
+        axes.plot(steps, values, color=COLOURS[k % len(COLOURS)], linewidth=1.5, label=name)
     axes.set_yscale("log")
     axes.set_title("RMS of each term", loc="left", fontsize=10, color=INK)
     axes.set_xlabel("accepted step", color=INK)

@@ -26,9 +26,11 @@ from geodescent.pde._checks import (
     require_apart,
     require_inside,
 )
+from geodescent.pde._domain import Domain
 from geodescent.pde._equations import Names, Written, called, no_derivatives, require_finite_rows
 from geodescent.pde._hints import own_cause
 from geodescent.pde._network import ACTIVATIONS_OF_FIELDS, Activation, FieldsModule
+from geodescent.pde._printed import printed_system
 from geodescent.pde._start import SystemStart, choose_system_start
 from geodescent.pde._terms import Placed, Term, Total
 from geodescent.problem import Problem, RowBlock
@@ -90,7 +92,8 @@ class System:
         require_inside(self.terms, self._placed, self.coordinates, set(periods))
         self._ranges, self._has_warned = ranges_of(self._placed, self.coordinates, set(periods)), False
         every = torch.cat([placed.points.flatten(0, 1) for placed in self._placed])
-        self.module = FieldsModule(net, self.coordinates, self.fields, values, transform, periods, every)
+        domain = Domain.of(self._placed, self.coordinates)
+        self.module = FieldsModule(net, self.coordinates, self.fields, values, transform, periods, every, domain)
         self._equations = self._checked_equations(needs_fields=transform is None)
         self._made_with = self._problem.theta
         for term, placed, block in zip(self.terms, self._placed, self._problem.blocks, strict=True):
@@ -110,6 +113,18 @@ class System:
         with torch.no_grad():
             values: Tensor = self.module(placed.points[0])
         return values
+
+    @property
+    def ends(self) -> tuple[Tensor, Tensor]:
+        """The least and the largest value of each coordinate at the points of all terms, (d,) each."""
+        return self.module.centre - self.module.half_range, self.module.centre + self.module.half_range
+
+    def covers(self, points: Tensor) -> Tensor:
+        """Whether points (N, d) lie in a box that a term fills, or among the points of terms, (N,); False in holes."""
+        return self.module.domain.covers(points)
+
+    def __repr__(self) -> str:
+        return printed_system(self)
 
     def problem(self) -> Problem:
         """The problem: a block of rows for each term."""

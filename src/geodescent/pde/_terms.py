@@ -1,6 +1,6 @@
 """Terms of a system: equations at points, and integrals."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sized
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -10,15 +10,16 @@ from torch import Tensor
 from geodescent._conversion import Values
 from geodescent._errors import InputError
 from geodescent._settings import FINITE, POSITIVE
-from geodescent.pde._boxes import Box, Intervals, Part, Points, Sides
+from geodescent.pde._boxes import Box, Intervals, Part, Points, Sides, shortened
 
 PointsOfTerm = Tensor | Points | tuple[Any, ...] | Any
 """A tensor (N, d), `Points` of a box, a tuple of these for several points in one equation, or an object that has
 `random_points(n)` or `sample(n)`."""
+PRINTED_NAME = 24  # Columns of a name: what is printed beside it fits a line of 80.
 DRAWN_POINTS = 1000  # Points that are asked of an object that draws its own.
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Term:
     """One equation or several at points: what it returns is to vanish there, or to equal the target.
 
@@ -42,18 +43,24 @@ class Term:
 
     name: str
     equation: Callable[..., Any]
-    points: PointsOfTerm
+    points: "PointsOfTerm"  # In quotes `help` shows the names of these types, and not all that they are.
     weight: float | None = None
-    weights: Values | None = None
-    target: Values | None = None
+    weights: "Values | None" = None
+    target: "Values | None" = None
 
     def __post_init__(self) -> None:
         _require_name(self.name)
         if self.weight is not None and not POSITIVE.allows(self.weight):
             raise InputError(f"term {self.name!r} has weight {self.weight}: {POSITIVE.need}, for example weight=100.0.")
 
+    def __repr__(self) -> str:
+        parts = [_counted(self.points)]
+        parts += [] if self.target is None else ["measured"]
+        parts += [] if self.weight is None else [f"weight {self.weight:.4g}"]
+        return shortened(f"Term({shortened(repr(self.name), PRINTED_NAME)}, {', '.join(parts)})")
 
-@dataclass(frozen=True, eq=False)
+
+@dataclass(frozen=True, eq=False, repr=False)
 class Total:
     """One equation for an integral: ∫ integrand = value over the box that the points were taken from.
 
@@ -69,7 +76,7 @@ class Total:
 
     name: str
     integrand: Callable[..., Any]
-    points: PointsOfTerm
+    points: "PointsOfTerm"
     value: float
     weight: float = 1.0
 
@@ -80,6 +87,23 @@ class Total:
         if not FINITE.allows(self.value):
             raise InputError(f"total {self.name!r} has the value {self.value!r}: a finite number is needed, as in 1.0.")
         object.__setattr__(self, "value", FINITE.of("value", self.value))
+
+    def __repr__(self) -> str:
+        parts = [_counted(self.points), f"value {self.value:.4g}", f"weight {self.weight:.4g}"]
+        return shortened(f"Total({shortened(repr(self.name), PRINTED_NAME)}, {', '.join(parts)})")
+
+
+def _counted(points: object) -> str:
+    """How many points there are, or what draws them."""
+    if isinstance(points, tuple):
+        return f"{len(points)} times {_counted(points[0])}" if points else "no points"
+    if not isinstance(points, Sized):
+        return f"points of a {shortened(type(points).__name__, PRINTED_NAME // 2)}"
+    try:
+        n = len(points)
+    except TypeError:  # a tensor without dimensions
+        return "one number"
+    return f"{n:,} point{'' if n == 1 else 's'}"
 
 
 def _require_name(name: object) -> None:

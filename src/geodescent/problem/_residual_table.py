@@ -1,6 +1,7 @@
 """The residual of each block in numbers, on its own rows and on fresh ones; and coefficients with standard errors."""
 
 import math
+import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
@@ -14,6 +15,7 @@ from geodescent.outputs import AtPlaces, OutputMap
 from geodescent.problem._problem import Problem, RowBlock
 
 NO_DATA = "no standard error, for no term has a target of measured values: give one of them target="
+TABLE_WIDTH = 80  # Columns of a terminal, which the table keeps to.
 LEAST_NEIGHBOURS, MOST_NEIGHBOURS = 20, 5000
 """Samples of a measured term whose neighbours are looked at: of fewer chance says too much, of more it takes long."""
 CORRELATED = 3.5  # Standard deviations of the correlation of neighbours: noise had up to 0.6, wrong valleys from 6 on.
@@ -61,19 +63,27 @@ class ResidualTable(tuple[BlockResidual, ...]):
     """A row for each block; print it."""
 
     def __str__(self) -> str:
+        return "\n".join([self.numbers, *(textwrap.fill(sentence, TABLE_WIDTH) for sentence in self.sentences)])
+
+    def __repr__(self) -> str:
+        return str(self)
+
+    @property
+    def numbers(self) -> str:
+        """The table alone; a long name stands in a line of its own."""
         rows: list[tuple[str, ...]] = [("term", "rows", "weight", "RMS", "largest", "fresh RMS", "fresh largest")]
         for r in self:
             fresh = [f"{v:.2e}" if v is not None else "–" for v in (r.fresh_rms, r.fresh_largest)]
             rows.append((r.name, str(r.n_rows), f"{r.weight:g}", f"{r.rms:.2e}", f"{r.largest:.2e}", *fresh))
-        widths = [max(len(row[k]) for row in rows) for k in range(len(rows[0]))]
-        lines = [
-            "  ".join([row[0].ljust(widths[0]), *(t.rjust(w) for t, w in zip(row[1:], widths[1:], strict=True))])
-            for row in rows
-        ]
-        return "\n".join([*lines, *self.sentences])
-
-    def __repr__(self) -> str:
-        return str(self)
+        widths = [max(len(row[k]) for row in rows) for k in range(1, len(rows[0]))]
+        room = max(TABLE_WIDTH - sum(widths) - 2 * len(widths), len("term"))
+        first = max(len(row[0]) for row in rows if len(row[0]) <= room)
+        lines = list[str]()
+        for name, *texts in rows:
+            lines += [] if len(name) <= room else textwrap.wrap(name, TABLE_WIDTH)
+            shown = name if len(name) <= room else ""
+            lines.append("  ".join([shown.ljust(first), *(t.rjust(w) for t, w in zip(texts, widths, strict=True))]))
+        return "\n".join(lines)
 
     @property
     def sentences(self) -> list[str]:

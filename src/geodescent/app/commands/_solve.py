@@ -16,7 +16,7 @@ from geodescent.app.runs import REPORT, RESULT, RunFolder, encoded, named_folder
 if TYPE_CHECKING:  # they import all of torch's numerics, which the help does not need
     from geodescent.app.equations import Example, SolvedEquation
 
-PICTURE, SOURCE = "solution.png", "equation.py"
+PICTURE, VALUES, SOURCE = "solution.png", "solution.csv", "equation.py"
 """Names of files in the folder of the run."""
 DOTS_OF_PICTURE = 110  # Per inch: the picture is then 1,150 points wide, as a screen shows it.
 
@@ -54,7 +54,7 @@ def source_of_equation(name: str) -> str:
 
 
 def solve_equation(options: SolveOptions, run: RunOptions, answer: Answer) -> Entries:
-    """Solves, says how well, and writes picture and page: the answer, a mapping for JSON."""
+    """Solves, says how well, and writes values, picture and page: the answer, a mapping for JSON."""
     from geodescent.app.equations import read_example
 
     example = read_example(options.name)
@@ -78,7 +78,8 @@ def _solved(example: "Example", options: SolveOptions, run: RunOptions) -> "Solv
 
 def _told(solved: "SolvedEquation", folder: RunFolder, answer: Answer) -> Entries:
     """Says and writes all that there is."""
-    table, notes = in_options(str(solved.solution.residuals())), list(map(in_options, solved.notes))
+    residuals, notes = solved.solution.residuals(), list(map(in_options, solved.notes))
+    table = "\n".join([residuals.numbers, *map(in_options, residuals.sentences)])
     rows = [
         ("compared", solved.sentence()),
         ("result", in_options(solved.solution.result.value)),
@@ -101,17 +102,23 @@ def _told(solved: "SolvedEquation", folder: RunFolder, answer: Answer) -> Entrie
         "seconds": solved.seconds,
         "parameters": len(solved.solution.theta),
         "points": solved.n_points,
-        "residuals": [vars(row) for row in solved.solution.residuals()],
+        "residuals": [vars(row) for row in residuals],
         "notes": notes,
         "peak_mb": highest_bytes() / MB,
         "run": str(folder.path),
         "report": str(folder.path / REPORT),
+        "values": str(folder.path / VALUES),
     }
-    write_whole(folder.path / PICTURE, facts.picture)
-    write_whole(folder.path / SOURCE, facts.source.encode())
-    write_whole(folder.path / REPORT, equation_page(facts).encode())
-    write_whole(folder.path / RESULT, encoded(content))
-    answer.say(summary([("written", f"{folder.path}: {PICTURE}, {REPORT}")]))
+    files = {
+        REPORT: equation_page(facts).encode(),
+        PICTURE: facts.picture,
+        VALUES: solved.values().encode(),
+        SOURCE: facts.source.encode(),
+        RESULT: encoded(content),
+    }
+    for name, data in files.items():
+        write_whole(folder.path / name, data)
+    answer.say(summary([("written", f"{folder.path}: {', '.join(files)}")]))
     return content
 
 

@@ -21,26 +21,29 @@ class Compared:
         function: points (N, d) → fields, (N, F), or (N,) for one; NaN where they are not known.
         points, fields: where they are compared, and the fields there.
         truth: true values of unknowns.
+        box: of the file; None where it has none.
     """
 
     function: Callable[[Tensor], Tensor] | None
     points: Tensor | None
     fields: Tensor | None
     truth: Mapping[str, float]
+    box: Box | None
 
     @classmethod
     def of(cls, module: ModuleType) -> "Compared":
         """As the file of an equation says it."""
         function, table = getattr(module, "reference", None), getattr(module, "table", None)
-        box, truth = getattr(module, "box", None), getattr(module, "truth", {})
+        said, truth = getattr(module, "box", None), getattr(module, "truth", {})
+        box = said if isinstance(said, Box) else None
         if table is not None:
             points, fields = table()
-        elif function is not None and isinstance(box, Box):
+        elif function is not None and box is not None:
             points = box.inside(POINTS, "grid" if len(box.coordinates) <= GRID_COORDINATES else "sobol").points
             fields = function(points)
         else:
             points = fields = None
-        return cls(function, points, fields, truth)
+        return cls(function, points, fields, truth, box)
 
     def error(self, system: System) -> float | None:
         """RMS of the difference over RMS of the fields, where these are known."""

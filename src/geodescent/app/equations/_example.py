@@ -17,6 +17,7 @@ import torch
 from geodescent._errors import InputError
 from geodescent._record import Callback
 from geodescent.app.equations._compared import Compared
+from geodescent.app.equations._values import values_csv
 from geodescent.doors import Solution, fit
 from geodescent.pde import System, plot, refine
 
@@ -42,6 +43,11 @@ class Example:
     def title(self) -> str:
         """One sentence."""
         return _title(self.module.__doc__, self.name)
+
+    @property
+    def equation(self) -> str:
+        """The equation in one line, the second paragraph of the file's docstring; empty where it has none."""
+        return _equation(self.module.__doc__)
 
     @property
     def source(self) -> str:
@@ -126,6 +132,10 @@ class SolvedEquation:
         notes = self.solution.stats["notes"]
         return list(map(str, notes)) if isinstance(notes, Iterable) else []
 
+    def values(self) -> str:
+        """The fields at points, beside their reference, as the content of a CSV file."""
+        return values_csv(self.system, self.example.reference)
+
     def picture(self, dots: int) -> bytes:
         """Fields, errors and residual, and the curve of each term, as the content of a PNG file.
 
@@ -198,3 +208,7 @@ def _paths() -> dict[str, Path]:
 
 def _title(docstring: str | None, name: str) -> str:
     return (docstring or name).strip().split("\n")[0]
+
+
+def _equation(docstring: str | None) -> str:
+    return " ".join((docstring or "").strip().split("\n\n")[1:2]).replace("\n", " ")

@@ -38,7 +38,8 @@ def equation_page(facts: EquationFacts) -> str:
 <section>
 <h2>Solution</h2>
 <figure><img src="data:image/png;base64,{image}" style="max-width: 100%" alt="{escaped(facts.title)}">
-<figcaption>Fields, their errors and the residual, and below the RMS of each term over the steps.</figcaption></figure>
+<figcaption>Fields, their errors and the residual, and below the RMS of each term over the steps. In
+numbers: solution.csv, beside this page.</figcaption></figure>
 </section>
 <section>
 <h2>Terms</h2>

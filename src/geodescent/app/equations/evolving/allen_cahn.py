@@ -1,4 +1,7 @@
-"""The Allen–Cahn equation u_t = 0.001 u_xx + 5u − 5u³, from ½ sin πx: a layer as thin as 0.02 at x = 0."""
+"""The Allen–Cahn equation u_t = 0.001 u_xx + 5u − 5u³, from ½ sin πx: a layer as thin as 0.02 at x = 0.
+
+u_t = 0.001 u_xx + 5u − 5u³
+"""
 
 import torch
 

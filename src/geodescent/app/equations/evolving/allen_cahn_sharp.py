@@ -1,4 +1,7 @@
-"""The Allen–Cahn equation with ε = 0.0001: a layer as thin as 0.006 at x = 0."""
+"""The Allen–Cahn equation with ε = 0.0001: a layer as thin as 0.006 at x = 0.
+
+u_t = 0.0001 u_xx + 5u − 5u³
+"""
 
 import torch
 

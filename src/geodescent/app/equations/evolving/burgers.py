@@ -1,4 +1,7 @@
-"""Burgers' equation u_t + u u_x = 0.01 u_xx, from −sin πx: a front as thin as 0.01 comes up at x = 0."""
+"""Burgers' equation u_t + u u_x = 0.01 u_xx, from −sin πx: a front as thin as 0.01 comes up at x = 0.
+
+u_t + u u_x = 0.01 u_xx
+"""
 
 import torch
 

@@ -1,4 +1,7 @@
-"""Burgers' equation with ν = 0.01/π, the usual test: a front as thin as 0.003, and points added where it stands."""
+"""Burgers' equation with ν = 0.01/π, the usual test: a front as thin as 0.003, and points added where it stands.
+
+u_t + u u_x = (0.01/π) u_xx
+"""
 
 import torch
 

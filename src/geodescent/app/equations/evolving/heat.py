@@ -1,4 +1,7 @@
-"""The heat equation u_t = ¼ u_xx, from sin πx, with cold ends."""
+"""The heat equation u_t = ¼ u_xx, from sin πx, with cold ends.
+
+u_t = ¼ u_xx
+"""
 
 import torch
 

@@ -1,4 +1,7 @@
-"""A soliton of the Korteweg–de Vries equation u_t + 6u u_x + u_xxx = 0, with v = u_x as a field of its own."""
+"""A soliton of the Korteweg–de Vries equation u_t + 6u u_x + u_xxx = 0, with v = u_x as a field of its own.
+
+u_t + 6u u_x + u_xxx = 0
+"""
 
 import torch
 

@@ -1,4 +1,7 @@
-"""The vortices of Taylor and Green, which die away: Navier–Stokes at ν = 0.1, periodic in x and y."""
+"""The vortices of Taylor and Green, which die away: Navier–Stokes at ν = 0.1, periodic in x and y.
+
+w_t + (w·∇)w + ∇p = 0.1 Δw, ∇·w = 0, w = (u, v)
+"""
 
 import torch
 

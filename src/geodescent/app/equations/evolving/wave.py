@@ -1,4 +1,7 @@
-"""The wave equation u_tt = 4 u_xx of a string that is let go from sin πx."""
+"""The wave equation u_tt = 4 u_xx of a string that is let go from sin πx.
+
+u_tt = 4 u_xx
+"""
 
 import torch
 

@@ -1,4 +1,7 @@
-"""The wave equation u_tt = 4 u_xx of a string with two modes, one of which goes through four periods."""
+"""The wave equation u_tt = 4 u_xx of a string with two modes, one of which goes through four periods.
+
+u_tt = 4 u_xx
+"""
 
 import torch
 

@@ -1,4 +1,7 @@
-"""Both coefficients of u_t + a u u_x = ν u_xx, from 200 sensors that measure u with an error of 0.01."""
+"""Both coefficients of u_t + a u u_x = ν u_xx, from 200 sensors that measure u with an error of 0.01.
+
+u_t + a u u_x = ν u_xx, a and ν unknown
+"""
 
 import torch
 

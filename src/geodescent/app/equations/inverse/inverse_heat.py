@@ -1,4 +1,7 @@
-"""The diffusivity κ of u_t = κ u_xx from 100 sensors that measure u with an error of 0.01, and nothing else."""
+"""The diffusivity κ of u_t = κ u_xx from 100 sensors that measure u with an error of 0.01, and nothing else.
+
+u_t = κ u_xx, κ unknown
+"""
 
 import torch
 

@@ -1,4 +1,7 @@
-"""Lorenz's equations for a short time: x' = 10(y − x), y' = x(28 − z) − y, z' = xy − 8z/3."""
+"""Lorenz's equations for a short time: x' = 10(y − x), y' = x(28 − z) − y, z' = xy − 8z/3.
+
+x' = 10(y − x), y' = x(28 − z) − y, z' = xy − 8z/3
+"""
 
 from geodescent import pde
 from geodescent.app.equations import ordinary

@@ -1,4 +1,7 @@
-"""Hares u and lynxes v of Lotka and Volterra: u' = 1.5u − uv, v' = uv − 3v."""
+"""Hares u and lynxes v of Lotka and Volterra: u' = 1.5u − uv, v' = uv − 3v.
+
+u' = 1.5u − uv, v' = uv − 3v
+"""
 
 from geodescent import pde
 from geodescent.app.equations import ordinary

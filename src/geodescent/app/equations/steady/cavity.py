@@ -1,4 +1,7 @@
-"""The lid-driven cavity, Navier–Stokes at Re = 100, beside the table of Ghia, Ghia and Shin (1982)."""
+"""The lid-driven cavity, Navier–Stokes at Re = 100, beside the table of Ghia, Ghia and Shin (1982).
+
+(w·∇)w + ∇p = Δw/100, ∇·w = 0, w = (u, v)
+"""
 
 import torch
 

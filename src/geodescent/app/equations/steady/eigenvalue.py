@@ -1,4 +1,7 @@
-"""The lowest eigenvalue of −u″ = λu between two walls, with ∫u² = 1 as one row: λ is found with u."""
+"""The lowest eigenvalue of −u″ = λu between two walls, with ∫u² = 1 as one row: λ is found with u.
+
+−u″ = λu, λ unknown
+"""
 
 import math
 

@@ -1,4 +1,7 @@
-"""Helmholtz's equation Δu + u = (1 − 17π²) sin πx sin 4πy in a square, zero on its walls: four waves high."""
+"""Helmholtz's equation Δu + u = (1 − 17π²) sin πx sin 4πy in a square, zero on its walls: four waves high.
+
+Δu + u = (1 − 17π²) sin πx sin 4πy
+"""
 
 import torch
 

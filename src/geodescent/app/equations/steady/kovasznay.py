@@ -1,4 +1,7 @@
-"""The flow behind a grid, Navier–Stokes at Re = 40, with Kovasznay's solution on the walls."""
+"""The flow behind a grid, Navier–Stokes at Re = 40, with Kovasznay's solution on the walls.
+
+(w·∇)w + ∇p = Δw/40, ∇·w = 0, w = (u, v)
+"""
 
 import math
 

@@ -1,4 +1,7 @@
-"""Poisson's equation Δu = −2 cos x sin y in an L, whose points and walls are plain tensors."""
+"""Poisson's equation Δu = −2 cos x sin y in an L, whose points and walls are plain tensors.
+
+Δu = −2 cos x sin y
+"""
 
 from itertools import pairwise
 

@@ -1,4 +1,7 @@
-"""Poisson's equation Δu = −2π² sin πx sin πy in a square, zero on its walls."""
+"""Poisson's equation Δu = −2π² sin πx sin πy in a square, zero on its walls.
+
+Δu = −2π² sin πx sin πy
+"""
 
 import torch
 

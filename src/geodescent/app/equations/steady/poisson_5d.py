@@ -1,4 +1,7 @@
-"""Poisson's equation Δu = −π² Σ sin πx_k in five dimensions, with values on the walls."""
+"""Poisson's equation Δu = −π² Σ sin πx_k in five dimensions, with values on the walls.
+
+Δu = −π² Σ sin πx_k
+"""
 
 import torch
 

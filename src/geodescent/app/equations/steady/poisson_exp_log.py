@@ -1,4 +1,7 @@
-"""Poisson's equation whose solution, exp + log, no network of sines or tanh contains; values on the walls."""
+"""Poisson's equation whose solution, exp + log, no network of sines or tanh contains; values on the walls.
+
+Δu = (64r² − 16) exp(−4r²) − 5/(1 + x + 2y)², r = |(x − 0.3, y − 0.3)|
+"""
 
 import torch
 
