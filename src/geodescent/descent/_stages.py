@@ -5,7 +5,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import torch
 
-from geodescent._deadline import PIECE_SHARE, is_affordable
+from geodescent._deadline import FASTER_PRODUCTS, PIECE_SHARE, is_affordable
 from geodescent._errors import InputError
 from geodescent._settings import NOT_NEGATIVE, POSITIVE, SOLVES_IN, Whole, settle
 from geodescent.descent._control import STATIONARY, Control
@@ -141,7 +141,7 @@ class OpeningEnds:
         worth = flops / here.jacobian.product_flops()
         if worth <= STEP_ITERATIONS:
             return True
-        if not is_affordable(flops, share=PIECE_SHARE):
+        if not is_affordable(flops / FASTER_PRODUCTS, share=PIECE_SHARE):
             return False
         return state.stage.work > 0.0 and (
             state.cost <= self.below * state.reference or state.stage.work >= LONG * worth
