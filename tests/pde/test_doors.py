@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from matplotlib import pyplot
 
 import geodescent as gd
 from geodescent import pde
@@ -116,6 +117,57 @@ def test_points_are_added_where_the_residual_is_large() -> None:
     assert refined.residuals()[0].fresh_rms < solution.residuals()[0].fresh_rms
 
 
+def test_rounds_share_the_steps_and_a_callback_sees_them_and_ends_them() -> None:
+    made, seen = system(6, width=20), list[int]()
+    solution = gd.fit(made, max_steps=80, max_seconds=10.0, initialise=False)
+    tell = {"callback": lambda record: seen.append(record.step)}
+    refined = pde.refine(made, solution, rounds=2, share=0.2, max_steps=161, **tell)
+    second = len(seen) - seen[::-1].index(1) - 1
+    assert seen == [*range(1, second + 1), *range(1, refined.steps + 1)]
+    assert 0 < second <= 81 and len(seen) <= 161 and refined.residuals()[0].n_rows == 8
+
+    def at_once(record: gd.StepRecord) -> None:
+        seen.append(record.step)
+        raise StopIteration
+
+    made, seen = system(6, width=10), []
+    solution = gd.fit(made, max_steps=80, max_seconds=10.0, initialise=False)
+    refined = pde.refine(made, solution, rounds=3, callback=at_once)
+    assert seen == [1] and refined.result is gd.Result.stopped and refined.residuals()[0].n_rows == 9
+
+
+def test_where_no_points_are_added_a_note_says_why() -> None:
+    made = system(60)
+    solution = gd.fit(made, max_steps=2, initialise=False)
+    same = pde.refine(made, solution)
+    (note,) = [str(note) for note in same.stats["notes"] if "No points were added" in str(note)]
+    row = max(solution.residuals(), key=lambda row: row.fresh_rms / row.rms)
+    assert f"at most {row.fresh_rms:.3g} beside {row.rms:.3g} on them ({row.name})" in note
+    assert "more than 3 times as much would be needed." in note and note in " ".join(str(same).split())
+    assert same.cost == solution.cost and torch.equal(same.theta, solution.theta)
+    assert not any("No points were added" in str(note) for note in solution.stats["notes"])
+    assert pde.refine(made, same).stats["notes"] == same.stats["notes"]
+
+
+def test_where_points_are_the_users_own_a_note_says_so() -> None:
+    torch.manual_seed(0)
+    where = torch.linspace(0.0, 1.0, 5, dtype=torch.float64)[:, None]
+    made = pde.System(pde.mlp(1, [6]), [pde.Term("decay", lambda u: u.x + u, where)], coordinates="x")
+    notes = pde.refine(made, gd.fit(made, max_steps=1)).stats["notes"]
+    assert notes[-1] == (
+        "No points were added, for others than those of decay cannot be drawn: take them from a pde.Box."
+    )
+
+
+@pytest.mark.parametrize("wrong", [{"callback": 3}, {"max_steps": -1}, {"max_seconds": -1.0}, {"rounds": 0}])
+def test_a_wrong_argument_of_refine_is_refused_before_points_are_added(wrong: dict[str, object]) -> None:
+    made = system(6, width=10)
+    solution = gd.fit(made, max_steps=80, max_seconds=10.0, initialise=False)
+    with pytest.raises(gd.InputError, match=next(iter(wrong))):
+        pde.refine(made, solution, **wrong)
+    assert solution.residuals()[0].points_limit and made.problem().blocks[0].n_samples == 6
+
+
 @pytest.mark.parametrize(
     ("asked", "says"),
     [
@@ -144,3 +196,35 @@ def test_a_second_fit_goes_on_from_the_first_and_says_when_nothing_holds_the_fie
     ends = pde.Term("ends", lambda u: u, box.sides().points(2))
     held = gd.fit(pde.System(pde.mlp(1, [8]), [equation, ends], coordinates=("x",)), max_steps=1)
     assert not any("one of many" in str(note) for note in held.stats["notes"])
+
+
+def square(*, periodic: bool = False) -> pde.System:
+    """Gauss points: the outermost lie well inside of the box."""
+    torch.manual_seed(0)
+    box = pde.Box(t=(0.0, 1.0), x=(-1.0, 3.0))
+    terms = [pde.Term("waves", lambda u: u.tt - u.xx, box.inside(9)), pde.Term("a", lambda u: u, [[0.5, 0.5]])]
+    period = {"x": 4.0} if periodic else None
+    return pde.System(pde.mlp(2 + periodic, [4]), terms, coordinates=("t", "x"), periodic=period)
+
+
+def test_far_outside_of_the_box_a_warning_says_once_that_a_fit_says_nothing_there() -> None:
+    made = square()
+    points = torch.tensor([[0.5, 0.0], [0.5, 3.5], [1.2, -3.0]], dtype=torch.float64)
+    sentence = (
+        r"^2 of 3 points lie far outside of where the terms hold, one at x = -3, where x is from -1 to 3 in them: a "
+        r"fit says nothing there\.$"
+    )
+    with pytest.warns(UserWarning, match=sentence) as told:
+        made(points)
+    assert [Path(warning.filename).name for warning in told] == [Path(__file__).name]
+    made(points)  # a second warning would be an error
+    with pytest.warns(UserWarning, match="one at t = -0.11, where t is from 0 to 1 in them"):
+        square()(torch.tensor([[-0.11, 0.0]]))
+
+
+def test_near_the_box_and_around_a_period_there_is_no_warning() -> None:
+    made = square()
+    made(torch.tensor([[0.0, -1.0], [1.0, 3.0], [1.09, 3.39], [-0.09, -1.39]]))
+    square(periodic=True)(torch.tensor([[0.5, 30.0]]))
+    solution = gd.fit(made, max_steps=2)
+    pyplot.close(pde.plot(solution))

@@ -168,6 +168,21 @@ def test_what_is_not_known_is_refused(tmp_path):
         read_example(str(tmp_path / "other.py")).run(1.0)
 
 
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ("def system(:", r"own\.py cannot be run, SyntaxError: invalid syntax \(own\.py, line 1\)\."),
+        ("import no_such_module", r"own\.py cannot be run, ModuleNotFoundError: No module named 'no_such_module'\."),
+        ("def system():\n    return 1 / 0\n", r"own\.py: system\(\) fails, ZeroDivisionError: division by zero\."),
+        ("from geodescent import pde\npde.Box()\n", r"^a box needs coordinates"),
+    ],
+)
+def test_a_file_that_fails_is_told_as_the_users(tmp_path, content, says):
+    (tmp_path / "own.py").write_text(content)
+    with pytest.raises(InputError, match=says):
+        read_example(str(tmp_path / "own.py")).run(1.0)
+
+
 def test_an_equation_without_a_reference_says_so(tmp_path):
     (tmp_path / "line.py").write_text(OWN.split("def reference")[0])
     assert read_example(str(tmp_path / "line.py")).run(0.5).sentence() == "there is no reference to compare it with"

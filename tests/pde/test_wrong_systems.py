@@ -1,6 +1,7 @@
 """Systems that cannot be: each is refused when it is made, in one sentence, and what that tells to do works."""
 
 import math
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -131,8 +132,40 @@ EQUATIONS: dict[str, Wrong] = {
         lambda u: torch.as_tensor(np.sin(u.value.numpy())), ["Compute by torch in place of numpy"],
         lambda u: torch.sin(u),
     ),
+    "a derivative by its usual name": both(
+        lambda u: u.yy + u_x, ["NameError: name 'u_x' is not defined. Write u.x."], lambda u: u.yy + u.x  # noqa: F821
+    ),
+    "a derivative without a dot": both(lambda u: uxy, ["Write u.xy."], lambda u: u.xy),  # noqa: F821
+    "a quotient": both(lambda u: du_dx, ["Write u.x."], lambda u: u.x),  # noqa: F821
+    "a quotient of second order": both(lambda u: d2u_dx2, ["Write u.xx."], lambda u: u.xx),  # noqa: F821
+    "a derivative among the arguments": both(
+        lambda u, u_xx: u_xx, ["asks for u_xx; ", "write u.xx."], lambda u: u.xx
+    ),
+    "a coordinate that is not among the arguments": both(
+        lambda u: u.xx - y, ["name 'y' is not defined. Add y to the arguments of the equation."],  # noqa: F821
+        lambda u, y: u.xx - y,
+    ),
+    "a field that is not among the arguments": both(
+        lambda u: u.xx - v, ["Add v to the arguments of the equation."],  # noqa: F821
+        lambda u, v: (u.xx - v, v - u.y), fields=("u", "v"),
+    ),
+    "an unknown that is not among the arguments": both(
+        lambda u: kappa * u.xx, ["Add kappa to the arguments of the equation."],  # noqa: F821
+        lambda u, kappa: kappa * u.xx, unknowns={"kappa": 1.0},
+    ),
+    "math of a field": both(
+        lambda u: u.xx + math.sin(u), ["write torch.sin(x) in place of math.sin(x)"], lambda u: u.xx + torch.sin(u)
+    ),
+    "math of a coordinate": both(
+        lambda u, x: u.xx + math.sin(x), ["write torch.sin(x) in place of math.sin(x)"],
+        lambda u, x: u.xx + torch.sin(x),
+    ),
+    "numpy of a field": both(
+        lambda u: u.xx + np.sin(u), ["write torch.sin(x) in place of np.sin(x)"],
+        lambda u: np.float64(2.0) * u.xx + torch.sin(u),
+    ),
     "a single number": both(
-        lambda u: u.xx.value.item(), ["Fields are values at all points: leave item()"], lambda u: u.xx
+        lambda u: u.xx.value.item(), ["These are values at all points", "leave float() and item() out"], lambda u: u.xx
     ),
     "in place": both(lambda u: u.xx.value.add_(1.0), ["Write u + 1.0 in place of u.add_(1.0)"], lambda u: u.xx + 1.0),
     "cases": both(
@@ -432,6 +465,55 @@ def test_a_wrong_system_has_one_sentence_and_its_way_out_works(name: str) -> Non
     made = wrong.mended()
     if isinstance(made, pde.System):
         assert math.isfinite(gd.fit(made, max_steps=2, initialise=False).cost)
+
+
+TRANSFORMS = {
+    "a coordinate that is not among the arguments": (
+        lambda net, x: y * net, "name 'y' is not defined. Add y to the arguments of transform.", True,  # noqa: F821
+    ),
+    "math": (lambda net, x: math.sin(x) * net, "write torch.sin(x) in place of math.sin(x)", True),
+    "numpy": (lambda net, x: np.sin(net), "write torch.sin(x) in place of np.sin(x)", None),
+    "another field": (lambda net, x: {"v": net}, "transform returns no 'u'", False),
+    "a key of its own": (lambda net, x: {}["a"] * net, "transform fails, KeyError: 'a'.", True),
+}  # fmt: skip
+
+
+@pytest.mark.filterwarnings("ignore:__array_wrap__:DeprecationWarning")  # by NumPy, of torch
+@pytest.mark.parametrize("name", TRANSFORMS)
+def test_a_transform_that_fails_has_a_hint(name: str) -> None:
+    transform, says, told = TRANSFORMS[name]
+    with pytest.raises(gd.InputError) as refused:
+        system(transform=transform)
+    assert says in str(refused.value)
+    assert told is None or (refused.value.__cause__ is not None) == told
+
+
+def printed(made: Callable[[], Any]) -> str:
+    """What is printed of an error."""
+    with pytest.raises(gd.InputError) as refused:
+        made()
+    return "".join(traceback.format_exception(refused.value))
+
+
+@pytest.mark.parametrize(
+    ("made", "line", "doubled"),
+    [
+        (lambda: system(term(lambda u: u.xz)), "u.xz", False),
+        (lambda: system(term(lambda u: u.xx + math.sin(u))), "math.sin(u)", True),
+        (lambda: system(term(lambda u: np.sin(u.value))), "np.sin(u.value)", True),
+        (lambda: system(net=net(3)), "", False),
+        (lambda: system(transform=lambda net, x: {"v": net}), "", False),
+    ],
+    ids=["of a field", "of an equation", "at made-up values", "of a net of ours", "of a dict"],
+)
+@pytest.mark.filterwarnings("ignore:__array_wrap__:DeprecationWarning")
+def test_an_error_is_told_twice_only_where_the_first_is_of_the_users_own_lines(
+    made: Callable[[], Any], line: str, doubled: bool
+) -> None:
+    told = printed(made)
+    assert "During handling of the above exception" not in told
+    assert told.count("Traceback (most recent call last)") == 1 + doubled
+    assert line in told
 
 
 def test_a_dry_run_leaves_numbers_and_buffers_as_they_were() -> None:

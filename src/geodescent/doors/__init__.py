@@ -4,7 +4,7 @@ Each takes a module with its data, or a whole `Problem`. Wrong arguments raise h
 not reach its target returns, with a `Result` that says why.
 """
 
-from geodescent.doors._arguments import checked_method
+from geodescent.doors._arguments import checked_callback, checked_method
 from geodescent.doors._call import Answers, Door, door
 from geodescent.doors._certify import certify
 from geodescent.doors._fit import fit
@@ -22,6 +22,7 @@ __all__ = [
     "Solution",
     "as_ctrl_c",
     "certify",
+    "checked_callback",
     "checked_method",
     "door",
     "fit",

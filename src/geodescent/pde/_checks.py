@@ -14,6 +14,7 @@ from geodescent.pde._fields import derivative_of
 from geodescent.pde._terms import Placed, Term, Total
 
 RESERVED = ("laplacian", "value", "shape")
+OUTSIDE = 0.1  # Share of a coordinate's range beyond which a field is a guess: at its border it may still go on.
 INSIDE = 1e-6  # Share of a box's side that a point may lie outside of it, by rounding in float32.
 
 
@@ -154,6 +155,38 @@ def require_inside(terms: Sequence[Term | Total], every: list[Placed], names: Se
                     f"{called(term)}: {outside} of its {column.shape[1]} points lie outside the box, where {name} is "
                     f"from {low:g} to {high:g}: leave them out, or make the box larger."
                 )
+
+
+def ranges_of(every: Sequence[Placed], names: Sequence[str], around: set[str]) -> dict[str, tuple[float, float]]:
+    """Coordinate → from where to where the terms hold: by their boxes, and by their points where these have none.
+
+    Args:
+        around: periodic coordinates, which are left out, for they have no outside.
+    """
+    found = dict[str, tuple[float, float]]()
+    for k, name in enumerate(names):
+        columns = [(placed.box.get(name), placed.points[:, :, k]) for placed in every]
+        ends = [box or (float(column.min()), float(column.max())) for box, column in columns]
+        if name not in around:
+            found[name] = min(low for low, _ in ends), max(high for _, high in ends)
+    return found
+
+
+def far_outside(points: Tensor, names: Sequence[str], ranges: Mapping[str, tuple[float, float]]) -> str | None:
+    """A sentence, where points (N, d) lie far outside of where the terms hold; None where none does."""
+    farthest, said = 0.0, None
+    for name, (low, high) in ranges.items():
+        column, spare = points[:, names.index(name)], OUTSIDE * ((high - low) or 1.0)
+        beyond = torch.maximum(low - column, column - high) - spare
+        at = int(beyond.argmax())
+        if float(beyond[at]) / spare > farthest:
+            farthest = float(beyond[at]) / spare
+            said = (
+                f"{int((beyond > 0.0).sum())} of {len(points)} points lie far outside of where the terms hold, one at "
+                f"{name} = {float(column[at]):g}, where {name} is from {low:g} to {high:g} in them: a fit says nothing "
+                "there."
+            )
+    return said
 
 
 def require_all_read(

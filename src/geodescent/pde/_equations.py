@@ -11,6 +11,7 @@ from geodescent._errors import InputError
 from geodescent._types import Operand
 from geodescent.outputs import Equation, Streams
 from geodescent.pde._fields import Asking, FieldSource, FieldValues, arguments_of, space_of
+from geodescent.pde._hints import as_attribute, first_sentence, hint_for, hint_for_name, own_cause
 from geodescent.pde._terms import Placed, Term, Total
 
 DRY_POINTS = 7  # Points of the first dry run: a number that hardly anyone writes into an equation.
@@ -26,6 +27,11 @@ class Names:
     coordinates: tuple[str, ...]
     fields: tuple[str, ...]
     unknowns: tuple[str, ...]
+
+    @property
+    def known(self) -> tuple[str, ...]:
+        """All of them."""
+        return (*self.coordinates, *self.fields, *self.unknowns)
 
     def __str__(self) -> str:
         known = f"coordinates are {', '.join(self.coordinates)}; fields {', '.join(self.fields)}"
@@ -52,9 +58,11 @@ class Written:
     def of(cls, term: Term | Total, placed: Placed, names: Names) -> "Written":
         """Raises InputError, where the arguments of its equation are no names that are known."""
         wanted = arguments_of(_function_of(term), f"the equation of {called(term)}")
-        missing = [name for name in wanted if name not in (*names.coordinates, *names.fields, *names.unknowns)]
+        missing = [name for name in wanted if name not in names.known]
         if missing:
-            raise InputError(f"{called(term)} asks for {' and '.join(missing)}; {names}.")
+            attribute = as_attribute(missing[0], names.fields, names.coordinates)
+            way = f": derivatives are attributes of fields, write {attribute}" if attribute else ""
+            raise InputError(f"{called(term)} asks for {' and '.join(missing)}; {names}{way}.")
         return cls(term, placed, names, wanted)
 
     def equation(self) -> tuple[Equation, set[str]]:
@@ -152,17 +160,20 @@ class Written:
 
     def _in_words(self, ask: Callable[[], Operand]) -> Operand:
         """What a function returns; its errors in the words of the term."""
-        what = called(self.term)
+        what, names = called(self.term), self.names
         try:
             return ask()
         except InputError as error:
-            text = str(error)
-            raise error if text.startswith(what) else InputError(f"{what}: {text}") from error
+            if str(error).startswith(what):
+                raise
+            raise InputError(f"{what}: {error}").with_traceback(error.__traceback__) from None
         except Exception as error:  # whatever a user's function raises
-            pair = len(self.placed.points) > 1
-            several = " With a tuple of points each field is a tuple: u[0], u[1]." if pair else ""
-            text = f"{what}: its equation fails, {type(error).__name__}: {_first_sentence(error)}."
-            raise InputError(f"{text}{_hint(str(error))}{several}") from error
+            several = (
+                " With a tuple of points each field is a tuple: u[0], u[1]." if len(self.placed.points) > 1 else ""
+            )
+            of_name = hint_for_name(error, "the equation", names.known, names.fields, names.coordinates)
+            text = f"{what}: its equation fails, {type(error).__name__}: {first_sentence(error)}."
+            raise InputError(f"{text}{of_name or hint_for(error) + several}") from own_cause(error)
 
 
 def require_finite_rows(rows: Tensor, term: Term | Total, points: Tensor, coordinates: tuple[str, ...]) -> None:
@@ -183,10 +194,10 @@ def require_finite_rows(rows: Tensor, term: Term | Total, points: Tensor, coordi
 
 def no_derivatives(error: Exception, term: Term | Total) -> str:
     """What is said where torch cannot differentiate the network so often."""
+    way = " Use linear layers and smooth elementwise functions such as tanh, as pde.mlp(2, [20, 20], 1) does."
     return (
         f"{called(term)}: the network has no derivatives as it asks for, {type(error).__name__}: "
-        f"{_first_sentence(error)}. Use linear layers and smooth elementwise functions such as tanh, "
-        "as pde.mlp(2, [20, 20], 1) does."
+        f"{first_sentence(error)}.{hint_for(error) if 'numpy' in str(error) else way}"
     )
 
 
@@ -247,23 +258,3 @@ def _columns(returned: Operand, n: int, what: str) -> Tensor:
             "of u.xx == u."
         )
     return torch.stack(columns, 1)
-
-
-HINTS = (
-    ("Tensor' object has no", "Derivatives are attributes of fields, not of expressions: 2*u*u.x in place of (u*u).x."),
-    ("Boolean value of Tensor", "For cases by point use torch.where(condition, a, b) in place of if."),
-    ("does not require grad", "Derivatives are attributes of fields: u.x, u.xx, in place of torch.autograd.grad."),
-    ("must match the size", "An equation is called at any number of points: compute all of it from coordinates."),
-    ("converted to Scalar", "Fields are values at all points: leave item() and float() out."),
-    ("call numpy()", "Compute by torch in place of numpy: torch.sin(u)."),
-    ("odified", "Write u + 1.0 in place of u.add_(1.0)."),
-)
-"""What an error of torch says, and what helps."""
-
-
-def _first_sentence(error: Exception) -> str:
-    return (str(error).splitlines() or [""])[0].split(". ")[0].rstrip(".")
-
-
-def _hint(error: str) -> str:
-    return next((f" {hint}" for part, hint in HINTS if part in error), "")

@@ -31,6 +31,8 @@ class FieldValues:
     u.x, u.xx, u.xy, u.laplacian; `u.x.x` is u.xx. No subclass of Tensor, which has t, T, real and data of its own.
     """
 
+    __array_ufunc__ = None  # so that NumPy's numbers leave 2.0 * u to u, and np.sin(u) is refused
+
     def __init__(self, source: "FieldSource", name: str, derivative: Derivative = ()) -> None:
         self._source, self._name, self._derivative = source, name, derivative
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from geodescent._errors import InputError
 from geodescent._types import Operand
 from geodescent.pde._fields import arguments_of
+from geodescent.pde._hints import OF_TENSORS, first_sentence, hint_for, hint_for_name, own_cause
 
 ACTIVATIONS_OF_FIELDS: dict[str, Callable[[Tensor], Tensor]] = {
     "tanh": torch.tanh,
@@ -206,7 +207,7 @@ class FieldsModule(nn.Module):
                 raise InputError(
                     f"{what} cannot be called on {n_inputs} inputs a point, {type(error).__name__}: {error}. It takes "
                     f"one for each of {', '.join(self.coordinates)}{around}: pde.mlp({n_inputs}, [20, 20], {len(own)})."
-                ) from error
+                ) from own_cause(error)
             if not isinstance(values, Tensor) or tuple(values.shape) != (n, len(own)):
                 shape = tuple(values.shape) if isinstance(values, Tensor) else type(values).__name__
                 raise InputError(
@@ -221,13 +222,19 @@ class FieldsModule(nn.Module):
         n, several = len(points), len(self.fields) > 1
         try:
             found = self._transformed(columns, points)
-        except KeyError as error:
-            every = ", ".join(self.fields)
-            raise InputError(f"transform returns no {error}: fields are {every}, a dict of all is needed.") from error
         except Exception as error:  # whatever a user's function raises
+            if isinstance(error, KeyError) and error.args[0] in self.fields:
+                every = ", ".join(self.fields)
+                raise InputError(
+                    f"transform returns no {error}: fields are {every}, a dict of all is needed."
+                ) from None
             way = "the network's fields are net.u, net.v" if several else "the network's field is a tensor, u = x * net"
             way = way.replace("net.u, net.v", ", ".join(f"net.{name}" for name in self.fields))
-            raise InputError(f"transform fails, {type(error).__name__}: {error}. There {way}.") from error
+            hint = hint_for_name(error, "transform", self.coordinates, (), self.coordinates) or hint_for(
+                error, OF_TENSORS
+            )
+            text = f"transform fails, {type(error).__name__}: {first_sentence(error)}."
+            raise InputError(f"{text}{hint or f' There {way}.'}") from own_cause(error)
         for name, column in zip(self.fields, found, strict=True):
             if not isinstance(column, Tensor) or tuple(column.shape) != (n,):
                 shape = tuple(column.shape) if isinstance(column, Tensor) else type(column).__name__

@@ -1,6 +1,7 @@
 """A system of equations for the fields of a network, as a problem that every door takes."""
 
 import math
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -18,12 +19,15 @@ from geodescent.pde._checks import (
     checked_target,
     checked_terms,
     checked_unknowns,
+    far_outside,
     parameter_of,
+    ranges_of,
     require_all_read,
     require_apart,
     require_inside,
 )
 from geodescent.pde._equations import Names, Written, called, no_derivatives, require_finite_rows
+from geodescent.pde._hints import own_cause
 from geodescent.pde._network import ACTIVATIONS_OF_FIELDS, Activation, FieldsModule
 from geodescent.pde._start import SystemStart, choose_system_start
 from geodescent.pde._terms import Placed, Term, Total
@@ -84,6 +88,7 @@ class System:
         like = parameter_of(net)
         self._placed = [self._place(term, like) for term in self.terms]
         require_inside(self.terms, self._placed, self.coordinates, set(periods))
+        self._ranges, self._has_warned = ranges_of(self._placed, self.coordinates, set(periods)), False
         every = torch.cat([placed.points.flatten(0, 1) for placed in self._placed])
         self.module = FieldsModule(net, self.coordinates, self.fields, values, transform, periods, every)
         self._equations = self._checked_equations(needs_fields=transform is None)
@@ -92,9 +97,16 @@ class System:
             require_finite_rows(block.map(self._problem.theta), term, placed.points, self.coordinates)
 
     def __call__(self, points: Tensor) -> Tensor:
-        """The fields at points (N, d), built-in conditions included, (N, number of fields)."""
+        """The fields at points (N, d), built-in conditions included, (N, number of fields).
+
+        A UserWarning says once where points lie far outside of the terms' own, for a fit says nothing there.
+        """
         like = next(self.module.parameters())
         placed = Placed.of(points, self.coordinates, "the points", like)
+        outside = None if self._has_warned else far_outside(placed.points[0], self.coordinates, self._ranges)
+        if outside:
+            self._has_warned = True
+            warnings.warn(outside, UserWarning, stacklevel=2)
         with torch.no_grad():
             values: Tensor = self.module(placed.points[0])
         return values
@@ -111,7 +123,7 @@ class System:
             try:
                 outputs = ResidualMap(self.module, placed.points, equation, elsewhere, placed.drawn)
             except (RuntimeError, TypeError, AttributeError) as error:
-                raise InputError(no_derivatives(error, term)) from error
+                raise InputError(no_derivatives(error, term)) from own_cause(error)
             if self._is_loose and not blocks:
                 outputs.notes.append(LOOSE)
             blocks.append(self._block(term, placed, outputs))

@@ -23,7 +23,14 @@ from geodescent.problem._drawn import DrawnSource, timely_source
 from geodescent.problem._hessian import curvature_at, gradient, hessian, hessian_extremes
 from geodescent.problem._one_theta import require_one_theta
 from geodescent.problem._problem import Problem, RowBlock
-from geodescent.problem._residual_table import BlockResidual, Estimate, ResidualTable, estimates, residual_table
+from geodescent.problem._residual_table import (
+    POINTS_LIMIT,
+    BlockResidual,
+    Estimate,
+    ResidualTable,
+    estimates,
+    residual_table,
+)
 from geodescent.problem._rounding import rounding_floor, same_cost
 from geodescent.problem._sources import (
     BatchSource,
@@ -40,6 +47,7 @@ from geodescent.problem._streamed import StreamedMap, StreamedSource
 
 __all__ = [
     "NEARLY",
+    "POINTS_LIMIT",
     "BatchSource",
     "BlockResidual",
     "Changes",

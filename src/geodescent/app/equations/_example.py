@@ -4,10 +4,10 @@ import ast
 import io
 import math
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
-from functools import cached_property
+from functools import cached_property, partial
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
@@ -75,7 +75,7 @@ class Example:
         begin, processor = time.perf_counter(), time.process_time()
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            system = _called(self.module, self.path)
+            system = _told(self.module.system, f"{self.path}: system() fails")
         if not isinstance(system, System):
             raise InputError(f"{self.path}: system() returns {type(system).__name__}: a pde.System is needed.")
         solution = fit(system, max_seconds=seconds / (rounds + 1), callback=callback)
@@ -172,7 +172,7 @@ def read_example(name: str) -> Example:
     spec = spec_from_file_location(f"equation_{path.stem}", path)
     assert spec is not None and spec.loader is not None
     module = module_from_spec(spec)
-    spec.loader.exec_module(module)
+    _told(partial(spec.loader.exec_module, module), f"{path} cannot be run")
     said = getattr(module, "system", None)
     if isinstance(said, System) or not callable(said):
         raise InputError(
@@ -182,14 +182,14 @@ def read_example(name: str) -> Example:
     return Example(path.stem, path, module)
 
 
-def _called(module: ModuleType, path: Path) -> object:
-    """What the file's system() returns. Raises InputError, where it fails."""
+def _told(ask: Callable[[], object], what: str) -> object:
+    """What a function of the user's file returns; its errors in words, which begin so."""
     try:
-        return module.system()
+        return ask()
     except InputError:
         raise
-    except Exception as error:
-        raise InputError(f"{path}: system() fails, {type(error).__name__}: {error}.") from error
+    except Exception as error:  # whatever the file raises
+        raise InputError(f"{what}, {type(error).__name__}: {error}.") from error
 
 
 def _paths() -> dict[str, Path]:
