@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 import torch
 
 FLOPS_A_SECOND = 5e9  # Rate of the slowest decompositions on two CPU cores; where it is higher, work is over earlier.
+FASTER_PRODUCTS = 6.0  # Rate of products of matrices and of Cholesky factors over that, at the least.
 
 SOLVE_SHARE = 0.5  # Share of the time that is left which one iterative solve of a step may take.
 PIECE_SHARE = 0.2  # Share of the time that is left: D of a formula, blocks of G, and what else a step can do without.

@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 from geodescent import pde
 from geodescent._errors import InputError
 from geodescent.app.cli import app
-from geodescent.app.equations import allen_cahn, cole_hopf, names_of_examples, ordinary, read_example, values_csv
+from geodescent.app.equations import allen_cahn, by_solve_ivp, cole_hopf, names_of_examples, read_example, values_csv
 
 ROOT = Path(__file__).parents[2]
 NAMES = list(names_of_examples())
@@ -116,7 +116,7 @@ def falls(function, equation, points, steps):
 
 def test_ordinary_equations_are_integrated_to_thirteen_digits():
     t = torch.tensor([2.0, 0.0, 1.0, 1.0], dtype=torch.float64)[:, None]
-    found = ordinary(t, lambda _, z: [z[1], -z[0]], [0.0, 1.0])
+    found = by_solve_ivp(t, lambda _, z: [z[1], -z[0]], [0.0, 1.0])
     assert torch.allclose(found, torch.cat([torch.sin(t), torch.cos(t)], 1), rtol=0.0, atol=1e-13)
 
 

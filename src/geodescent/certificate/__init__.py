@@ -8,7 +8,6 @@ from geodescent.certificate._cause import Cause
 from geodescent.certificate._causes import causes_of
 from geodescent.certificate._certificate import Certificate
 from geodescent.certificate._certify import certificate_of
-from geodescent.certificate._equation_causes import are_equations
 from geodescent.certificate._forecast import forecast_floor
 from geodescent.certificate._identifiable import Identifiability
 from geodescent.certificate._idle_units import idle_units
@@ -29,7 +28,6 @@ __all__ = [
     "Noise",
     "Point",
     "Spectrum",
-    "are_equations",
     "causes_of",
     "certificate_of",
     "estimated_lipschitz",

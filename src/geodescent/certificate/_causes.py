@@ -6,7 +6,7 @@ from geodescent._deadline import in_time
 from geodescent._types import Theta
 from geodescent.certificate._cause import Cause, counted, few
 from geodescent.certificate._constant_columns import constant_columns
-from geodescent.certificate._equation_causes import are_equations, causes_of_equations
+from geodescent.certificate._equation_causes import causes_of_equations
 from geodescent.certificate._idle_units import IdleUnits, idle_units
 from geodescent.certificate._layer_watch import WatchedMap
 from geodescent.jacobian import Jacobian
@@ -230,7 +230,7 @@ def _unit_cause(idle: IdleUnits, floor: float | None) -> Cause:
 def _toofew(problem: Problem, floor: float | None) -> list[Cause]:
     m, k = problem.n_residuals, problem.n_params
     m -= sum((len(b.target) - len(active(b))) * b.n_outputs for b in problem.blocks)
-    if k >= m or are_equations(problem):
+    if k >= m or problem.has_equations:
         return []
     text = (
         f"{k} parameters for {m} residuals: zero cost is out of reach for almost every y{_at_most(floor)}. A fit ends "

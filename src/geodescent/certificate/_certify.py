@@ -22,7 +22,6 @@ from geodescent._types import Outputs, Theta
 from geodescent.certificate._cause import Cause
 from geodescent.certificate._causes import causes_of, not_looked_for
 from geodescent.certificate._certificate import Certificate
-from geodescent.certificate._equation_causes import are_equations
 from geodescent.certificate._forecast import forecast_floor
 from geodescent.certificate._identifiable import Identifiability, identifiability
 from geodescent.certificate._margin import Margin, margin_at
@@ -204,7 +203,7 @@ class _Linearised:
 
     def identifiable(self, spectrum: Spectrum) -> Identifiability | None:
         """What the data say of each parameter, in a classical fit."""
-        if self.jacobian is None or are_equations(self.problem):
+        if self.jacobian is None or self.problem.has_equations:
             return None
         scale = self.metric.column_scale
         return identifiability(self.problem, self.theta, self.in_metric, scale, spectrum, self.residual)

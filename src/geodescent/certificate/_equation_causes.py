@@ -12,7 +12,6 @@ from geodescent._types import Theta
 from geodescent.certificate._cause import Cause, counted, few
 from geodescent.certificate._identifiable import groups_of
 from geodescent.jacobian import Jacobian
-from geodescent.outputs import AtPlaces
 from geodescent.problem import Problem, RowBlock, SameCondition, active, same_conditions
 
 SHARED = 0.1  # Share of a term's rows: fewer repeated ones, as at corners, are nothing to speak of.
@@ -21,11 +20,6 @@ FELT = 1e-4  # Share of a coefficient's own effect that the fields cannot make u
 # On heat equations it was 2e-3 and above where data determine the coefficient, 3e-7 and below where they do not.
 ACTS = 1e-5  # Of the mean column of B: a coefficient whose change by its own size, or by 1, is smaller has no effect.
 ROUNDING_SHARE = 1e-16  # Share of ‖B‖_F²: the part of a term that is smaller is rounding in BᵀB.
-
-
-def are_equations(problem: Problem) -> bool:
-    """Whether rows are equations at places, which agree with each other more than rows of data do."""
-    return any(isinstance(block.map, AtPlaces) for block in problem.blocks)
 
 
 def causes_of_equations(problem: Problem, theta: Theta, jacobian: Jacobian | None) -> list[Cause]:
@@ -37,7 +31,7 @@ def causes_of_equations(problem: Problem, theta: Theta, jacobian: Jacobian | Non
     Cost: evaluations of the equations at made-up fields; BᵀB and a factor of it, where there are unknowns.
     """
     causes = list[Cause]()
-    if are_equations(problem):
+    if problem.has_equations:
         causes += _conditions(problem)
         causes += [] if jacobian is None else _silent_terms(problem, theta, jacobian)
         causes += _few_rows(problem)

@@ -6,8 +6,7 @@ import torch
 
 from geodescent._errors import MemoryPlanError
 from geodescent._types import Theta
-from geodescent.descent import Linearised, chosen_lift
-from geodescent.lift import PlannedLift
+from geodescent.descent import Linearised, chosen_lift, planned_lift
 from geodescent.problem import Problem, rounding_floor
 
 FORECAST_DAMPING = 1e-5  # Share of ‖B‖_F²: the modes that a fit moves along on its way, not those it only ends in.
@@ -22,7 +21,7 @@ def forecast_floor(problem: Problem, theta: Theta) -> float:
     Cost: one linearisation, one factor and ten forward passes.
     """
     here = rounding_floor(problem, theta)
-    lift = chosen_lift(PlannedLift(), problem, torch.float64)
+    lift = chosen_lift(planned_lift(problem), problem, torch.float64)
     if not lift.exact:
         return here
     try:

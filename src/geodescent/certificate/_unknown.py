@@ -1,7 +1,6 @@
 """The certificate of a problem of which nothing could be computed."""
 
 from geodescent.certificate._certificate import Certificate
-from geodescent.certificate._equation_causes import are_equations
 from geodescent.problem import Problem
 
 
@@ -18,6 +17,6 @@ def unknown_certificate(problem: Problem, cost: float, reason: str | None) -> Ce
         n_params=problem.n_params,
         n_rows_wanted=problem.n_rows_wanted,
         cost=cost,
-        equations=are_equations(problem),
+        equations=problem.has_equations,
         reason=reason,
     )

@@ -23,6 +23,7 @@ from geodescent.descent._stages import (
     PartEnds,
     Stage,
     chosen_lift,
+    planned_lift,
     planned_stages,
 )
 from geodescent.descent._state import Best, StageState, State, put_together, taken_apart
@@ -71,6 +72,7 @@ __all__ = [
     "descend",
     "ends_at_a_minimum",
     "linear_residual",
+    "planned_lift",
     "planned_stages",
     "play",
     "polished",

@@ -5,9 +5,9 @@ from typing import Any, Protocol, runtime_checkable
 
 import torch
 
-from geodescent._deadline import PIECE_SHARE, is_affordable
+from geodescent._deadline import FASTER_PRODUCTS, PIECE_SHARE, is_affordable
 from geodescent._errors import InputError
-from geodescent._settings import NOT_NEGATIVE, SOLVES_IN, Whole, settle
+from geodescent._settings import NOT_NEGATIVE, POSITIVE, SOLVES_IN, Whole, settle
 from geodescent.descent._control import STATIONARY, Control
 from geodescent.descent._gain_ratio import GainRatio
 from geodescent.descent._linearised import Linearised
@@ -30,6 +30,7 @@ from geodescent.linalg import SEEN, STEP_ITERATIONS
 from geodescent.problem import FixedSource, PartSource, Problem, Source, timely_source
 
 VALLEY = 1e-3  # Share of the reference cost: below it exact steps converge fast (docs/decisions.md).
+VALLEY_OF_EQUATIONS = 0.1  # The same where the rows are equations.
 LONG = 10.0  # Exact steps: the opening ends when the run has cost as much as this many.
 STAGES = Whole(1, least=1)
 """By how many stages a rule advances a run."""
@@ -112,23 +113,25 @@ class OpeningEnds:
     """Ends the opening with inexact solves.
 
     Far from the minimum inexact solves lower the cost as much as exact ones, and take a small part of the time. The
-    opening ends at `VALLEY` of the reference cost, below which exact steps converge fast and inexact ones slowly; when
+    opening ends at a share of the reference cost, below which exact steps converge fast and inexact ones slowly; when
     the run has cost as much as `LONG` exact steps; and where an exact step costs no more than an inexact one. Of a D
     that is known by its products alone no matrix can be factorised: there it goes on until it finds no step; so it does
     where an exact step would take too much of the time that is left to a deadline.
 
     Args:
         exact: the lift of the steps that follow.
+        below: the share of the reference cost.
     """
 
     exact: DenseLift
+    below: float = VALLEY
     stages: int = 1
     least_fall: float = SEEN
 
     def __post_init__(self) -> None:
         if not isinstance(self.exact, DenseLift):
             raise InputError(f"exact is {self.exact!r}: a gd.GramLift or gd.NormalLift is needed, exact=gd.GramLift().")
-        settle(self, stages=STAGES, least_fall=NOT_NEGATIVE)
+        settle(self, below=POSITIVE, stages=STAGES, least_fall=NOT_NEGATIVE)
 
     def is_over(self, here: Linearised, state: State) -> bool:
         """Whether exact steps are the better use of the time."""
@@ -138,9 +141,11 @@ class OpeningEnds:
         worth = flops / here.jacobian.product_flops()
         if worth <= STEP_ITERATIONS:
             return True
-        if not is_affordable(flops, share=PIECE_SHARE):
+        if not is_affordable(flops / FASTER_PRODUCTS, share=PIECE_SHARE):
             return False
-        return state.stage.work > 0.0 and (state.cost <= VALLEY * state.reference or state.stage.work >= LONG * worth)
+        return state.stage.work > 0.0 and (
+            state.cost <= self.below * state.reference or state.stage.work >= LONG * worth
+        )
 
 
 @dataclass(frozen=True)
@@ -216,7 +221,7 @@ class Method:
         Args:
             problem: whose size the plan is made for.
         """
-        lift = self.lift or PlannedLift()
+        lift = self.lift or planned_lift(problem)
         exact = chosen_lift(lift, problem, self.solve_dtype).exact
         walk = self.walk or (GeodesicWalk() if exact else EulerWalk())
         control = self.control or (NaturalControl() if exact else GainRatio())
@@ -239,6 +244,11 @@ def chosen_lift(lift: Lift, problem: Problem, dtype: torch.dtype) -> Lift:
     return lift.choice(problem.n_residuals, problem.n_params, dtype=dtype, device=problem.device)
 
 
+def planned_lift(problem: Problem) -> PlannedLift:
+    """The lift by size; equations, whose residuals can all become small at once, repay larger matrices than data."""
+    return PlannedLift(for_exact=problem.has_equations)
+
+
 def planned_stages(problem: Problem, part: Problem | None = None) -> tuple[Stage, ...]:
     """The stages of a fit of one problem by the default method.
 
@@ -253,17 +263,21 @@ def planned_stages(problem: Problem, part: Problem | None = None) -> tuple[Stage
     if timely is not None:
         return (Stage(timely, PacedLift() if timely.by_products else INEXACT, EulerWalk(), GainRatio()),)
     source = FixedSource(problem)
-    chosen = PlannedLift().choice(problem.n_residuals, problem.n_params, dtype=torch.float64, device=problem.device)
-    stages = _on(source, chosen, ())
+    lift = planned_lift(problem)
+    chosen = lift.choice(problem.n_residuals, problem.n_params, dtype=torch.float64, device=problem.device)
+    stages = _on(source, lift, chosen, ())
     if part is None:
         return stages
-    return (*_on(PartSource(source, part), chosen, (PartEnds(len(stages)),)), *stages)
+    return (*_on(PartSource(source, part), lift, chosen, (PartEnds(len(stages)),)), *stages)
 
 
-def _on(source: Source, chosen: DenseLift | KrylovLift, leave: tuple[Leave, ...]) -> tuple[Stage, ...]:
+def _on(
+    source: Source, lift: PlannedLift, chosen: DenseLift | KrylovLift, leave: tuple[Leave, ...]
+) -> tuple[Stage, ...]:
     """The stages on one source."""
     if isinstance(chosen, KrylovLift):
         return (Stage(source, chosen, EulerWalk(), GainRatio(), leave),)
     inexact = KrylovLift(tol=INEXACT.tol, max_iterations=INEXACT.max_iterations, slack=INEXACT.slack)
-    opening = Stage(source, CheaperLift(inexact, chosen), EulerWalk(), GainRatio(), (OpeningEnds(chosen), *leave))
-    return opening, Stage(source, PlannedLift(), GeodesicWalk(), NaturalControl(), leave)
+    ends = OpeningEnds(chosen, below=VALLEY_OF_EQUATIONS if lift.for_exact else VALLEY)
+    opening = Stage(source, CheaperLift(inexact, chosen), EulerWalk(), GainRatio(), (ends, *leave))
+    return opening, Stage(source, lift, GeodesicWalk(), NaturalControl(), leave)

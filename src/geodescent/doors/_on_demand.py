@@ -11,7 +11,6 @@ from geodescent._errors import InputError
 from geodescent._types import Theta
 from geodescent.certificate import (
     Certificate,
-    are_equations,
     certificate_of,
     noise_at,
     noise_learnt,
@@ -78,7 +77,7 @@ class OnDemand:
         self._in_part: Certificate | None = None
         self._problem: Problem | None = problem
         self._theta, self._make, self._cost = theta, make, math.nan
-        self.are_equations = are_equations(problem)
+        self.are_equations = problem.has_equations
         self._modules: list[ModuleSnapshot] = []
         try:
             self._cost = problem.cost(theta)

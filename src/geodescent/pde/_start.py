@@ -24,6 +24,7 @@ FALLS_CLEARLY = 5.0  # Times: tanh keeps its gain unless the value falls by as m
 SINE = 20.0  # Times: sine replaces tanh where its value is lower by as much (docs/decisions.md).
 INFORMATIVE = 1e-2  # Share of the residual at the start: where a start leaves out more, it tells little, as at shocks.
 MOST_START_ROWS = 4000  # Rows that the start is judged by, at most: every k-th.
+MOST_START_ORDER = 1200  # The same where K is larger than this: eigenvalues of that order take half a second.
 LEVERAGE = 1.0 - 1e-9  # Largest leverage that a row is divided by.
 
 
@@ -198,7 +199,8 @@ def left_out(problem: Problem) -> float:
     Cost: DᵀD or DDᵀ, whichever is smaller, and its eigenvalues.
     """
     residual, jacobian = problem.linearise(problem.theta, dtype=torch.float64)
-    rows, step = jacobian.dense(), max(1, len(residual) // MOST_START_ROWS)
+    most = MOST_START_ROWS if jacobian.n_params <= MOST_START_ORDER else MOST_START_ORDER
+    rows, step = jacobian.dense(), math.ceil(len(residual) / most)
     rows, residual = rows[::step], residual[::step]
     wide = rows.shape[0] <= rows.shape[1]
     factor = eigh(rows @ rows.T if wide else rows.T @ rows)

@@ -16,7 +16,7 @@ from geodescent._settings import POSITIVE, settle
 from geodescent._types import Outputs, Theta
 from geodescent.jacobian import Jacobian, stacked
 from geodescent.linalg import row_dot, row_total
-from geodescent.outputs import Noted, OutputMap, RawInputs, SampleMap, Select
+from geodescent.outputs import AtPlaces, Noted, OutputMap, RawInputs, SampleMap, Select
 from geodescent.problem._checks import (
     checked_linearisation,
     checked_rows,
@@ -169,6 +169,11 @@ class Problem:
     def n_residuals(self) -> int:
         """m."""
         return sum(block.target.numel() for block in self.blocks)
+
+    @property
+    def has_equations(self) -> bool:
+        """Whether rows are equations at places, which agree with each other more than rows of data do."""
+        return any(isinstance(block.map, AtPlaces) for block in self.blocks)
 
     @property
     def n_rows_wanted(self) -> int:

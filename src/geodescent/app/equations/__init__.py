@@ -5,16 +5,16 @@ that says the same is solved as well.
 """
 
 from geodescent.app.equations._example import Example, SolvedEquation, names_of_examples, read_example
-from geodescent.app.equations._references import allen_cahn, cole_hopf, ordinary
+from geodescent.app.equations._references import allen_cahn, by_solve_ivp, cole_hopf
 from geodescent.app.equations._values import values_csv
 
 __all__ = [
     "Example",
     "SolvedEquation",
     "allen_cahn",
+    "by_solve_ivp",
     "cole_hopf",
     "names_of_examples",
-    "ordinary",
     "read_example",
     "values_csv",
 ]

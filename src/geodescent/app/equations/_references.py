@@ -59,7 +59,7 @@ def allen_cahn(points: Tensor, diffusion: float, modes: int = 1023) -> Tensor:
     return torch.from_numpy(found)
 
 
-def ordinary(points: Tensor, rate: Callable[[float, Numbers], object], start: list[float]) -> Tensor:
+def by_solve_ivp(points: Tensor, rate: Callable[[float, Numbers], object], start: list[float]) -> Tensor:
     """The solution of u' = rate(t, u) at points (t,), (N, F): SciPy's Runge–Kutta method of order 8."""
     times, which = np.unique(points[:, 0].numpy(), return_inverse=True)
     return torch.from_numpy(_at_times(rate, np.array(start), times)[which])

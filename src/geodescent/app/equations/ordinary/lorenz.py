@@ -4,7 +4,7 @@ x' = 10(y − x), y' = x(28 − z) − y, z' = xy − 8z/3
 """
 
 from geodescent import pde
-from geodescent.app.equations import ordinary
+from geodescent.app.equations import by_solve_ivp
 
 seconds = 20
 box = pde.Box(t=(0.0, 1.0))
@@ -33,4 +33,4 @@ def system():
 
 def reference(points):
     """SciPy."""
-    return ordinary(points, lambda t, u: rates(*u), [1.0, 1.0, 1.0])
+    return by_solve_ivp(points, lambda t, u: rates(*u), [1.0, 1.0, 1.0])

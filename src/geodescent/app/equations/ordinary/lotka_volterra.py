@@ -4,7 +4,7 @@ u' = 1.5u − uv, v' = uv − 3v
 """
 
 from geodescent import pde
-from geodescent.app.equations import ordinary
+from geodescent.app.equations import by_solve_ivp
 
 seconds = 10
 box = pde.Box(t=(0.0, 4.0))
@@ -33,4 +33,4 @@ def system():
 
 def reference(points):
     """SciPy."""
-    return ordinary(points, lambda t, z: rates(*z), [1.0, 1.0])
+    return by_solve_ivp(points, lambda t, z: rates(*z), [1.0, 1.0])
