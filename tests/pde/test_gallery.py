@@ -1,6 +1,7 @@
 """The equations that the command solves: each for two seconds, then what the command says and writes of one."""
 
 import csv
+import importlib
 import importlib.util
 import io
 import json
@@ -261,3 +262,12 @@ def test_points_where_solutions_are_compared_are_none_of_those_that_were_fitted(
     fitted = {tuple(point) for point in example.module.box.inside(900).points.tolist()}
     assert not fitted & {tuple(point) for point in example.reference.points.tolist()}
     assert isinstance(example.module.system(), pde.System)
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "src/geodescent/app/equations").glob("*/*.py")), ids=lambda p: p.stem)
+def test_a_file_of_the_gallery_can_be_imported_as_a_module(path):
+    """Then its room becomes an attribute of the package, which must not hide a function."""
+    module = importlib.import_module(f"geodescent.app.equations.{path.parent.name}.{path.stem}")
+    if hasattr(module, "reference"):
+        found = module.reference(torch.full((2, len(module.system().coordinates)), 0.5, dtype=torch.float64))
+        assert bool(torch.isfinite(torch.as_tensor(found)).all())
