@@ -124,8 +124,8 @@ DESCENT = (
     ),
     Sabotage(
         "descent/_stages.py",
-        "(state.cost <= self.below * state.reference or state.stage.work >= LONG * worth)",
-        "state.stage.work >= LONG * worth",
+        "state.cost <= self.below * state.reference or state.stage.work",
+        "state.stage.work",
         "descent/test_stages.py::test_the_opening_ends_in_the_valley_or_when_it_was_long",
     ),
     Sabotage(
