@@ -12,12 +12,14 @@ from support.steps import Watched
 from torch import Tensor
 
 import geodescent as gd
+from geodescent import pde
 from geodescent.descent import (
     Best,
     CostLevels,
     Damping,
     Linearised,
     Observer,
+    OpeningEnds,
     Round,
     Stages,
     StageState,
@@ -141,6 +143,17 @@ def test_the_opening_ends_in_the_valley_or_when_it_was_long(before: float, refer
         following = stages[1].control.begin(exact, after.stage.damping)
         assert after.stage.control is None
         assert following.damping.at(exact) == pytest.approx(taken.next_damping, rel=1e-9)
+
+
+def test_equations_leave_the_opening_early_and_factorise_larger_matrices() -> None:
+    """At a tenth of the first cost in place of a thousandth, and up to order 6,000 in place of 3,000."""
+    points = pde.Box(x=(0.0, 1.0)).inside(9)
+    term = pde.Term("decay", lambda u: u.x + u, points)
+    system = pde.System(pde.mlp(1, [4], 1), [term], coordinates=("x",))
+    for problem, below, exact in ((system.problem(), 0.1, True), (gd.Problem.of(*smooth(9)), 1e-3, False)):
+        first, second = planned_stages(problem)
+        assert [rule.below for rule in first.leave if isinstance(rule, OpeningEnds)] == [below]
+        assert second.lift.choice(3500, 10000, dtype=F64, device=torch.device("cpu")).exact is exact
 
 
 def test_where_an_exact_step_is_cheap_there_is_no_opening() -> None:

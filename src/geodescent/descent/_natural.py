@@ -15,7 +15,7 @@ from geodescent.descent._parts import require_part
 from geodescent.descent._walk import Walk
 from geodescent.lift import ROUGH, Damped, Lifted
 
-LOWER = 0.1  # Factor on the damping that the last step advises: the first one that is tried.
+FIRST_TRIED = 0.1  # Factor on the damping that the last step advises: the first one that is tried.
 FACTORS = tuple(10.0**power for power in (0.0, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0))
 """Factors on the first damping, in the order in which they are tried: from long steps to short ones."""
 RETREAT = 10.0**3.5  # Factor on the dampings after a round without a step: the next ones follow on the largest tried.
@@ -108,7 +108,7 @@ class NaturalControl(Control[NaturalState]):
 
     def _step(self, here: Linearised, walk: Walk, damping: float, levels: CostLevels) -> Trial | None:
         least = self._least(here, levels)
-        lowest = _Solved.at(here, max(least, damping * LOWER))
+        lowest = _Solved.at(here, max(least, damping * FIRST_TRIED))
         if self._is_noise(here, lowest, levels):
             return self._descend(here, walk, damping)
         longest = lowest if here.cost <= levels.best else self._modest(here, lowest)

@@ -86,9 +86,11 @@ class Example:
             raise InputError(f"{self.path}: system() returns {type(system).__name__}: a pde.System is needed.")
         solution = fit(system, max_seconds=seconds / (rounds + 1), callback=callback)
         for number in range(rounds):
-            left = seconds - (time.perf_counter() - begin)
-            if left > 0.0:
-                solution = refine(system, solution, max_seconds=left / (rounds - number), seed=number)
+            share, rows = (seconds - (time.perf_counter() - begin)) / (rounds - number), system.problem().n_residuals
+            if share > 0.0:
+                solution = refine(system, solution, max_seconds=share, seed=number)
+                if system.problem().n_residuals == rows:  # what limits is the time
+                    solution = fit(system, max_seconds=share)
         took, used = time.perf_counter() - begin, time.process_time() - processor
         return SolvedEquation(self, system, solution, seconds=took, processor_seconds=used)
 
