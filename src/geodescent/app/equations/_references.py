@@ -10,10 +10,8 @@ from scipy.integrate import solve_ivp
 from torch import Tensor
 
 Numbers = NDArray[np.float64]
-NODES_OF_FORMULA, HALF_LENGTH = (
-    4000,
-    9.0,
-)  # Of the trapezoid rule in Cole and Hopf's formula, where exp(−81) is below rounding.
+NODES_OF_FORMULA = 4000  # Of the trapezoid rule in Cole and Hopf's formula.
+TAIL = 9.0  # Of s beyond the largest value of f: exp(−81) is below rounding.
 POINTS_TOGETHER = 500  # Points whose integrals are taken together: some 50 MB.
 RELATIVE, ABSOLUTE = 3e-14, 1e-15  # Relative and absolute, of SciPy's steps: at 1e-12 they are off by 2e-9.
 
@@ -23,7 +21,8 @@ def cole_hopf(points: Tensor, viscosity: float) -> Tensor:
 
     With y = x − 2√(νt) s and f(y) = exp(−cos(πy)/(2πν) − s²): u = −∫ sin(πy) f ds / ∫ f ds.
     """
-    s = np.linspace(-HALF_LENGTH, HALF_LENGTH, NODES_OF_FORMULA)
+    farthest = TAIL + 1.0 / np.sqrt(np.pi * viscosity)  # f(s) > f(0) only where s² < 1/πν
+    s = np.linspace(-farthest, farthest, NODES_OF_FORMULA)
     found = list[Numbers]()
     for t, x in (
         (part[:, :1], part[:, 1:]) for part in np.array_split(points.numpy(), -(-len(points) // POINTS_TOGETHER))
