@@ -9,6 +9,13 @@ from typing import TypedDict
 import numpy as np
 from numpy.typing import NDArray
 
+SENTENCES_BEFORE = {
+    "No direction lowers the cost to first order: this is a critical point with cost above zero.": "stationary",
+    "The largest number of steps was taken before the target was reached.": "max_steps",
+    "The time ran out before the target was reached.": "max_seconds",
+}
+"""Sentences by which solutions were pickled before these were changed."""
+
 
 class Result(Enum):
     """Why a run ended; the value is the sentence that people see."""
@@ -25,6 +32,10 @@ class Result(Enum):
     stopped = "The callback ended the run."
     interrupted = "The run was interrupted; the best point is kept."
     nonfinite = "The outputs or their derivatives became infinite or NaN; the best point is kept."
+
+    @classmethod
+    def _missing_(cls, value: object) -> "Result | None":
+        return cls[SENTENCES_BEFORE[value]] if isinstance(value, str) and value in SENTENCES_BEFORE else None
 
 
 @dataclass(frozen=True)

@@ -67,7 +67,7 @@ class NaturalControl(Control[NaturalState]):
         allowance: ϑ.
         share, patience: factors of the second safeguard.
         corrections: the largest number of chord corrections.
-        attempts: the largest number of rounds, each with dampings a hundred times those of the last.
+        attempts: the largest number of rounds of dampings, each of which follows on the last.
         descent: takes the step where C is high and the linear model leaves almost all of it, as with noisy data.
 
     Source: the test is Deuflhard's, *Newton Methods for Nonlinear Problems* (2011), section 3.

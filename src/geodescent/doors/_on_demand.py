@@ -65,6 +65,8 @@ class OnDemand:
         remark: a sentence for the printed result, made when that is printed; empty where there is none.
     """
 
+    are_equations = False  # Of solutions that were pickled before it was kept.
+
     def __init__(
         self,
         problem: Problem,

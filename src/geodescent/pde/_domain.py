@@ -49,7 +49,7 @@ class Domain:
             found |= ((at >= low - slack) & (at <= high + slack)).all(1)
         if not found.all():
             found |= self._between(at)
-        return torch.from_numpy(found if found.any() else ~found).to(points.device)
+        return torch.from_numpy(found).to(points.device)
 
     def _between(self, at: NDArray[np.float64]) -> NDArray[np.bool_]:
         """Whether each lies between points that are neighbours: a simplex with a long edge spans a hole."""
@@ -68,7 +68,7 @@ class Domain:
         sides = own[corners][:, :, None] - own[corners][:, None]
         longest = np.linalg.norm(sides, axis=-1).max((1, 2))
         short = longest <= LONG_EDGE * distances[:, -1][corners].max(1)
-        simplex = joined.find_simplex((at - low) / size, tol=1e-9)
+        simplex = joined.find_simplex((at - low) / size)
         inside: NDArray[np.bool_] = (simplex >= 0) & short[simplex]
         return inside
 

@@ -65,7 +65,7 @@ def refine(
             if block.name in limited and isinstance(block.map, ResidualMap):
                 added[block.name] = _where_large(block.map, solution.theta, share, seed + number)
         if not added:
-            return _noted(solution, _why_none(table))
+            return _noted(solution, _why_none(table)) if number == 0 else solution
         system.add_points(added)
         solution = fit(
             system,
@@ -85,11 +85,11 @@ def _why_none(table: ResidualTable) -> str:
     drawn = [(row.fresh_rms, row.rms, row.name) for row in table if row.fresh_rms is not None]
     if not drawn:
         names = ", ".join(row.name for row in table)
-        return f"No points were added, for others than those of {names} cannot be drawn: take them from a pde.Box."
+        return f"No points were added, for new ones for {names} cannot be drawn: take them from a pde.Box."
     fresh, own, name = max(drawn, key=lambda row: row[0] / row[1] if row[1] > 0.0 else 0.0)
     return (
-        f"No points were added, for no term is limited by its points: between them the residual is at most {fresh:.3g} "
-        f"beside {own:.3g} on them ({name}), and more than {POINTS_LIMIT:g} times as much would be needed."
+        "No points were added, for no term is limited by its points: the RMS of the residual between those of "
+        f"{name} is {fresh:.3g} beside {own:.3g} on them, and more than {POINTS_LIMIT:g} times as much would be needed."
     )
 
 
