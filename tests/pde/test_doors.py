@@ -142,7 +142,7 @@ def test_where_no_points_are_added_a_note_says_why() -> None:
     same = pde.refine(made, solution)
     (note,) = [str(note) for note in same.stats["notes"] if "No points were added" in str(note)]
     row = max(solution.residuals(), key=lambda row: row.fresh_rms / row.rms)
-    assert f"at most {row.fresh_rms:.3g} beside {row.rms:.3g} on them ({row.name})" in note
+    assert f"those of {row.name} is {row.fresh_rms:.3g} beside {row.rms:.3g} on them" in note
     assert "more than 3 times as much would be needed." in note and note in " ".join(str(same).split())
     assert same.cost == solution.cost and torch.equal(same.theta, solution.theta)
     assert not any("No points were added" in str(note) for note in solution.stats["notes"])
@@ -154,9 +154,7 @@ def test_where_points_are_the_users_own_a_note_says_so() -> None:
     where = torch.linspace(0.0, 1.0, 5, dtype=torch.float64)[:, None]
     made = pde.System(pde.mlp(1, [6]), [pde.Term("decay", lambda u: u.x + u, where)], coordinates="x")
     notes = pde.refine(made, gd.fit(made, max_steps=1)).stats["notes"]
-    assert notes[-1] == (
-        "No points were added, for others than those of decay cannot be drawn: take them from a pde.Box."
-    )
+    assert notes[-1] == ("No points were added, for new ones for decay cannot be drawn: take them from a pde.Box.")
 
 
 @pytest.mark.parametrize("wrong", [{"callback": 3}, {"max_steps": -1}, {"max_seconds": -1.0}, {"rounds": 0}])

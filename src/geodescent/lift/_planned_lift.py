@@ -32,7 +32,7 @@ class PlannedLift(Lift):
 
     Args:
         krylov: the Krylov lift to use; inexact for a descent that judges each step, exact for the flow.
-        for_exact: whether solves must be exact, as in a flow, or repay their price, as of equations: then larger matrices are factorised.
+        for_exact: whether larger matrices are factorised: for a flow, and for equations.
     """
 
     krylov: KrylovLift = INEXACT

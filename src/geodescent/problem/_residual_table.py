@@ -19,7 +19,7 @@ TABLE_WIDTH = 80  # Columns of a terminal, which the table keeps to.
 LEAST_NEIGHBOURS, MOST_NEIGHBOURS = 20, 5000
 """Samples of a measured term whose neighbours are looked at: of fewer chance says too much, of more it takes long."""
 CORRELATED = 3.5  # Standard deviations of the correlation of neighbours: noise had up to 0.6, wrong valleys from 6 on.
-EXACT = 1e-7  # Share of the targets: what remains below it are the last digits of the fit, not errors of measurements.
+LAST_DIGITS = 1e-7  # Share of the targets: errors below it are the last digits of a fit, not noise.
 MOST_STEP = 2.0  # Standard errors that one more step moves a coefficient: fits that were done had up to 1.3.
 MOST_SHIFT = 10.0  # Standard errors that the residual between the points could make up for: good fits had up to 3.1.
 POINTS_LIMIT = 3.0  # Times: where the fresh residual is larger than this, the points are too few, not the network.
@@ -200,7 +200,7 @@ def _is_alike(block: RowBlock, theta: Theta) -> bool:
     apart = torch.cdist(places / torch.where(span > 0.0, span, 1.0), places / torch.where(span > 0.0, span, 1.0))
     nearest = apart.fill_diagonal_(math.inf).argmin(1)
     off = (block.map(theta).reshape(block.target.shape) - block.target).double()[known]
-    if float(off.norm()) <= EXACT * float(block.target[known].double().norm()):
+    if float(off.norm()) <= LAST_DIGITS * float(block.target[known].double().norm()):
         return False
     off = off - off.mean(0)
     shared = (off * off[nearest]).sum(0) / off.square().sum(0).clamp_min(1e-300)
