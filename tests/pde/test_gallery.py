@@ -18,7 +18,15 @@ from typer.testing import CliRunner
 from geodescent import pde
 from geodescent._errors import InputError
 from geodescent.app.cli import app
-from geodescent.app.equations import allen_cahn, by_solve_ivp, cole_hopf, names_of_examples, read_example, values_csv
+from geodescent.app.equations import (
+    _references,
+    allen_cahn,
+    by_solve_ivp,
+    cole_hopf,
+    names_of_examples,
+    read_example,
+    values_csv,
+)
 
 ROOT = Path(__file__).parents[2]
 NAMES = list(names_of_examples())
@@ -271,3 +279,13 @@ def test_a_file_of_the_gallery_can_be_imported_as_a_module(path):
     if hasattr(module, "reference"):
         found = module.reference(torch.full((2, len(module.system().coordinates)), 0.5, dtype=torch.float64))
         assert bool(torch.isfinite(torch.as_tensor(found)).all())
+
+
+@pytest.mark.parametrize("viscosity", [0.1, 0.01, 0.01 / torch.pi])
+def test_the_formula_of_cole_and_hopf_reaches_its_peak(viscosity, monkeypatch):
+    """A longer and finer integral is the same, also where the peak is far from s = 0."""
+    points = torch.rand(200, 2, dtype=torch.float64)
+    found = cole_hopf(points, viscosity)
+    monkeypatch.setattr(_references, "TAIL", 14.0)
+    monkeypatch.setattr(_references, "NODES_OF_FORMULA", 12000)
+    assert float((cole_hopf(points, viscosity) - found).abs().max()) < 1e-13

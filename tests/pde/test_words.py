@@ -129,3 +129,19 @@ def test_a_coefficient_of_a_wrong_valley_is_doubted_and_that_of_a_good_fit_is_no
     assert good.warning == "" and abs(good.value - 9.0) < 4.0 * good.standard_error
     bad = gd.fit(decay(1.0, target=True), max_steps=60, max_seconds=8.0).unknowns["k"]
     assert abs(bad.value - 9.0) > 1.0 and "do not rely on it" in repr(bad)
+
+
+@pytest.mark.parametrize(
+    ("before", "now"),
+    [
+        ("The time ran out before the target was reached.", gd.Result.max_seconds),
+        ("The largest number of steps was taken before the target was reached.", gd.Result.max_steps),
+        (
+            "No direction lowers the cost to first order: this is a critical point with cost above zero.",
+            gd.Result.stationary,
+        ),
+    ],
+)
+def test_a_solution_that_was_pickled_with_another_sentence_still_loads(before: str, now: gd.Result) -> None:
+    """Pickles hold the sentence."""
+    assert gd.Result(before) is now and pickle.loads(pickle.dumps(now)) is now
