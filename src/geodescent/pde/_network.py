@@ -227,7 +227,7 @@ class FieldsModule(nn.Module):
         try:
             found = self._transformed(columns, points)
         except Exception as error:  # whatever a user's function raises
-            if isinstance(error, KeyError) and error.args[0] in self.fields:
+            if isinstance(error, KeyError) and error.args and error.args[0] in self.fields:
                 every = ", ".join(self.fields)
                 raise InputError(
                     f"transform returns no {error}: fields are {every}, a dict of all is needed."
