@@ -9,6 +9,7 @@ from matplotlib import pyplot
 
 import geodescent as gd
 from geodescent import pde
+from geodescent.descent import Observer, planned_stages, start
 
 LINE = pde.Box(x=(0.0, 1.0))
 
@@ -22,6 +23,17 @@ def system(n: int = 20, *, width: int = 6) -> pde.System:
         pde.Term("end", lambda u: u - math.exp(-2.0), LINE.side(x=1).points(1)),
     ]
     return pde.System(pde.mlp(1, [width], 1), terms, coordinates="x", unknowns={"k": 1.0})
+
+
+def divided_system() -> pde.System:
+    """The same with a time constant, by which the equation divides."""
+    torch.manual_seed(0)
+    terms = [
+        pde.Term("decay", lambda u, T: u.x + u / T, LINE.inside(20)),
+        pde.Term("start", lambda u: u - 1.0, LINE.side(x=0).points(1)),
+        pde.Term("end", lambda u: u - math.exp(-2.0), LINE.side(x=1).points(1)),
+    ]
+    return pde.System(pde.mlp(1, [6], 1), terms, coordinates="x", unknowns={"T": 1.0})
 
 
 def activations(made: pde.System) -> list[object]:
@@ -106,6 +118,29 @@ def test_more_points_keep_the_weights_of_single_points() -> None:
     made.add_points({"decay": where[:2] + 0.1})
     (block,) = made.problem().blocks
     assert block.weights.tolist() == [1.0, 2.0, 3.0, 2.0, 1.0, 1.0, 1.0]
+
+
+@pytest.mark.parametrize("divided", [False, True])
+def test_a_fit_that_goes_on_has_the_scale_of_the_first(divided: bool) -> None:
+    """Beside C at a good point that of a network whose weights are zero, the unknowns as they are: 50(1² + e⁻⁴)."""
+    made = divided_system() if divided else system()
+    solution = gd.fit(made, max_steps=30, initialise=False)
+    again = start(planned_stages(made.problem()), Observer())
+    assert solution.cost < 1e-6 and again.cost == pytest.approx(solution.cost, rel=1e-6)
+    assert again.levels.reference == pytest.approx(50.0 * (1.0 + math.exp(-4.0)), rel=1e-12)
+
+
+def test_a_fit_that_goes_on_reaches_what_the_first_would() -> None:
+    """With a scale of costs from the point itself all of its steps looked like first ones, and C fell by a fifth."""
+    torch.manual_seed(0)
+    made = pde.System(
+        pde.mlp(1, [8, 8]),
+        [pde.Term("front", lambda u, x: u * u.x - 0.1 * u.xx - torch.sin(5.0 * x), LINE.inside(60))],
+        coordinates="x",
+        transform=lambda net, x: 1.0 - x + x * (1.0 - x) * net,
+    )
+    first = gd.fit(made, max_steps=25, initialise=False)
+    assert gd.fit(made, max_steps=15, initialise=False).cost < 1e-2 * first.cost
 
 
 def test_points_are_added_where_the_residual_is_large() -> None:

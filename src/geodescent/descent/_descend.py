@@ -1,5 +1,6 @@
 """The loop of `fit`: rounds until something ends the run."""
 
+import math
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -80,15 +81,28 @@ def start(stages: Stages, observer: Observer, units: LayerUnits | None = None) -
 
 def reference_cost(cost0: float, problem: Problem) -> float:
     """The scale of costs: C at the start, but at least that of the best constant outputs, and at most
-    `WORST_START` times it; a start far from its data says nothing of the size of costs.
+    `WORST_START` times it; a start far from its data says nothing of the size of costs. A residual of equations has no
+    best constants: there C is at least that of a network whose weights are zero, so that a fit that goes on from a good
+    point has the scale of the first.
 
     Args:
         cost0: C at the start, the parameters that enter linearly solved for; it alone counts where the best constants,
             the weighted mean of each output of each block, fit the data exactly.
         problem: whose constants.
     """
+    if problem.has_equations:
+        of_zero = _cost_of_zero_weights(problem)
+        return max(cost0, of_zero) if math.isfinite(of_zero) else cost0
     of_constants = _cost_of_constants(problem)
     return min(max(cost0, of_constants), WORST_START * of_constants) if of_constants > 0.0 else cost0
+
+
+def _cost_of_zero_weights(problem: Problem) -> float:
+    """C with all parameters zero but the unknown coefficients of equations, which may be divisors."""
+    theta = torch.zeros_like(problem.theta)
+    unknowns = list(problem.unknowns.values())
+    theta[unknowns] = problem.theta[unknowns]
+    return problem.cost(theta)
 
 
 def _cost_of_constants(problem: Problem) -> float:
