@@ -87,6 +87,7 @@ class FieldsModule(nn.Module):
 
     centre: Tensor
     half_range: Tensor
+    domain = Domain()  # Of modules that were stored before they had one: it covers everything.
 
     def __init__(
         self,

@@ -89,8 +89,7 @@ def _panels(
     model = first.model
     assert isinstance(model, FieldsModule)
     panels = [(name, values[:, k], False) for k, name in enumerate(model.fields)]
-    covered = model.domain.covers(points)
-    outside = ~covered if bool(covered.any()) else ~torch.ones_like(covered)
+    outside = ~model.domain.shown(points)
     if reference is not None:
         expected = torch.as_tensor(reference(points), device=values.device).to(values)
         expected = expected[:, None] if expected.dim() == 1 else expected
