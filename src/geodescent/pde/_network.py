@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from geodescent._conversion import tensor_of
 from geodescent._errors import InputError
 from geodescent._types import Operand
 from geodescent.pde._domain import Domain
@@ -141,6 +142,29 @@ class FieldsModule(nn.Module):
         if self._transform is not None:
             columns = self._transformed(columns, points)
         return torch.stack(columns, -1)
+
+    def as_fields(self, values: object, n: int, what: str) -> Tensor:
+        """Values of the fields at n points that somebody else knows, (N, F), NaN where they do not.
+
+        Args:
+            values: (N, F), or (N,) of one field.
+            n: the number of points.
+            what: they are, for messages.
+
+        Raises: InputError, for values of another shape, and for what holds no real numbers.
+        """
+        found = tensor_of(values, self.centre, what)
+        if found.dim() == 1 and len(self.fields) == 1:
+            found = found[:, None]
+        if tuple(found.shape) != (n, len(self.fields)) or found.dtype.is_complex:
+            columns = [f"{name}_known" for name in self.fields]
+            several = f", a column for each of {', '.join(self.fields)}: torch.stack([{', '.join(columns)}], 1)"
+            raise InputError(
+                f"{what} is {found.dtype} of shape {tuple(found.shape)} for {n} points: real numbers of shape "
+                f"({n}, {len(self.fields)}) are needed{several if len(self.fields) > 1 else f', or ({n},)'}, with NaN "
+                "where they are not known."
+            )
+        return found.detach().to(self.centre.device)
 
     def _inputs(self, points: Operand) -> Operand:
         scaled = (points - self.centre) / self.half_range

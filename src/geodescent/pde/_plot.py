@@ -39,7 +39,8 @@ def plot(solution: Solution, reference: Reference | None = None) -> "Figure":
         solution: of a `pde.System`.
         reference: points (N, d) → fields, (N, F), or (N,) for one; where all are NaN nothing is drawn.
 
-    Raises: InputError, for a solution of anything else; ImportError, where matplotlib is not installed.
+    Raises: InputError, for a solution of anything else and for a reference of another shape; ImportError, where
+        matplotlib is not installed.
     """
     try:
         pyplot = import_module("matplotlib.pyplot")
@@ -91,8 +92,7 @@ def _panels(
     panels = [(name, values[:, k], False) for k, name in enumerate(model.fields)]
     outside = ~model.domain.shown(points)
     if reference is not None:
-        expected = torch.as_tensor(reference(points), device=values.device).to(values)
-        expected = expected[:, None] if expected.dim() == 1 else expected
+        expected = model.as_fields(reference(points), len(points), "reference(points)").to(values)
         outside = outside | expected.isnan().all(1)
         panels += [(f"error of {name}", (values - expected)[:, k].abs(), True) for k, name in enumerate(model.fields)]
     with suppress(InputError):  # where the equation holds at its own points alone

@@ -48,7 +48,7 @@ def _places(system: System, compared: Compared) -> tuple[Tensor, Tensor]:
     points = points[system.module.domain.shown(points)]
     expected = points.new_full((len(points), shape[1]), math.nan)
     if compared.function is not None:
-        expected = compared.function(points).reshape(shape)
+        expected = system.module.as_fields(compared.function(points), len(points), "reference(points)")
     elif compared.points is not None and compared.fields is not None:
         points = torch.cat([points, compared.points])
         expected = torch.cat([expected, compared.fields.reshape(shape)])
