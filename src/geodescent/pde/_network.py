@@ -27,6 +27,10 @@ ACTIVATIONS_OF_FIELDS: dict[str, Callable[[Tensor], Tensor]] = {
 DRY_PLACES = (-0.9, -0.4, 0.1, 0.5, 0.8)  # Places of the dry run's points, in units of half of the coordinates' range.
 POINTWISE = 1e-5  # Share of the largest value: fields of one point that differ by more depend on the other points.
 
+FOLDED = (
+    2.0**12
+)  # Times eps, in periods: what is closer to a whole number of periods than this is one, but for rounding.
+
 
 class Activation(nn.Module):
     """An elementwise function by its name.
@@ -142,6 +146,21 @@ class FieldsModule(nn.Module):
         if self._transform is not None:
             columns = self._transformed(columns, points)
         return torch.stack(columns, -1)
+
+    def folded(self, points: Tensor) -> Tensor:
+        """Points (…, d) with periodic coordinates in the first period from the least one on, where it is the same.
+
+        With built-in conditions they stay as they are, for these need not be periodic.
+        """
+        if self._transform is not None or not self._periodic:
+            return points
+        folded, step = points.clone(), FOLDED * torch.finfo(points.dtype).eps
+        for k, name in enumerate(self.coordinates):
+            if name in self._periodic:
+                low = self.centre[k] - self.half_range[k]
+                share = torch.round((points[..., k] - low) / self._periodic[name] / step) * step
+                folded[..., k] = low + (share - torch.floor(share)) * self._periodic[name]
+        return folded
 
     def as_fields(self, values: object, n: int, what: str) -> Tensor:
         """Values of the fields at n points that somebody else knows, (N, F), NaN where they do not.

@@ -150,7 +150,7 @@ class System:
         for term, placed, equation in zip(self.terms, self._placed, self._equations, strict=True):
             elsewhere = self._elsewhere(term, placed)
             try:
-                outputs = ResidualMap(self.module, placed.points, equation, elsewhere, placed.drawn)
+                outputs = ResidualMap(self.module, placed.points, equation, elsewhere, placed.drawn, self.module.folded)
             except (RuntimeError, TypeError, AttributeError) as error:
                 raise InputError(no_derivatives(error, term)) from own_cause(error)
             if self._is_loose and not blocks:
