@@ -239,3 +239,32 @@ def test_a_reference_of_another_shape_is_refused_in_a_sentence(shape: tuple[int,
     with pytest.raises(gd.InputError, match=said):
         pde.plot(solution, lambda points: torch.zeros(shape))
     assert len(maps(pde.plot(solution, lambda points: np.zeros((len(points), 2))))) == 5
+
+
+def test_names_and_titles_are_legible_and_hide_nothing() -> None:
+    names = [*("_wall", "of $x$ and $y", "a_{"), *(f"condition number {k} on the long wall" for k in range(24))]
+
+    def equation(u: Any, a_velocity_of_a_long_name_along_the_wall: Any) -> Any:
+        return u.x + a_velocity_of_a_long_name_along_the_wall.y
+
+    terms = [pde.Term(name, equation, SQUARE.inside(9)) for name in names]
+    fields = ("u", "a_velocity_of_a_long_name_along_the_wall")
+    torch.manual_seed(0)
+    made = pde.System(pde.mlp(2, [5], 2), terms, coordinates=("x", "y"), fields=fields)
+    figure = pde.plot(gd.fit(made, max_steps=1, initialise=False), lambda points: torch.zeros(len(points), 2))
+    figure.canvas.draw()
+    (curves,) = figure.subfigs[1].axes
+    legend, (x_0, _, x_1, y_1) = curves.get_legend(), figure.bbox.extents
+    shown = [text.get_text().strip() for text in legend.get_texts()]
+    assert [text.replace("\\$", "$") for text in shown[:3]] == names[:3] and len(shown) == len(names)
+    assert len(set(shown)) == len(shown) and max(map(len, shown)) <= 34
+    assert len({(line.get_color(), line.get_linestyle()) for line in curves.lines[:24]}) == 24
+    box = legend.get_window_extent()
+    assert not box.overlaps(curves.get_window_extent()) and box.x1 <= x_1 and box.y0 >= 0.0
+    titled = [axes for axes in figure.subfigs[0].axes if axes.get_title(loc="left")]
+    ends = [axes._left_title.get_window_extent() for axes in titled]
+    assert not any(a.overlaps(b) for k, a in enumerate(ends) for b in ends[:k])
+    assert all(x_0 <= end.x0 and end.x1 <= x_1 and end.y1 <= y_1 for end in ends)
+    assert titled[-1].get_title(loc="left").strip() == "residual of _wall"
+    steps = [tick for tick in curves.get_xticks() if curves.get_xlim()[0] <= tick <= curves.get_xlim()[1]]
+    assert all(tick == round(tick) for tick in steps)
