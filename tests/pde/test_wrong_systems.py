@@ -544,13 +544,18 @@ def test_a_derivative_that_others_write_otherwise_is_told_as_it_is_written(
         ("u.diff(0)", "u has no 'diff', its derivatives are by x, y: for example u.x."),
         ("u.laplacian.x", "u.x.laplacian in place of u.laplacian.x"),
         ("u.nothing", "u has no 'nothing', its derivatives are by x, y: for example u.x."),
-        ("lambda_u", "name 'lambda_u' is not defined."),
     ],
 )
 def test_what_is_no_derivative_is_told_as_what_it_is(text: str, says: str) -> None:
     with pytest.raises(gd.InputError) as refused:
         system(term(equation_of(text)))
     assert says in str(refused.value)
+
+
+@pytest.mark.parametrize("name", ["lambda_u", "d3u_dx2", "d2u_dx", "u_z", "dx", "v_x"])
+def test_a_name_that_is_of_no_derivative_has_no_hint(name: str) -> None:
+    with pytest.raises(gd.InputError, match=rf"NameError: name '{name}' is not defined\.$"):
+        system(term(equation_of(name)))
 
 
 def printed(made: Callable[[], Any]) -> str:
