@@ -177,7 +177,7 @@ def test_what_a_ring_covers_is_told_of_all_kinds_of_points(points: Any) -> None:
     [
         (torch.zeros(3), r"system.covers\(points\): its points have shape \(3,\): \(N, 2\) is needed"),
         (torch.zeros(3, 1), r"its points have shape \(3, 1\): \(N, 2\) is needed, a column for each of x, y"),
-        (torch.zeros(3, 2).cfloat(), r"its points are torch.complex64: pass real ones, points.real"),
+        (torch.zeros(3, 2).cfloat(), r"its points are torch.complex64: pass real ones, torch.as_tensor\(points\).real"),
         ("here", "its points are a str: pass a tensor"),
         (SQUARE, r"its points are a Box: say how many are taken, box.inside\(1000\)"),
         (pde.Box(x=(0, 1), z=(0, 1)).inside(4), "its points have the coordinates x, z, the system has x, y"),

@@ -243,6 +243,19 @@ POINTS: dict[str, Wrong] = {
         lambda: system(term(points=torch.ones(5, 2, dtype=torch.int64))), ["torch.int64", "points.double()"],
         lambda: system(term(points=torch.ones(5, 2, dtype=torch.int64).double())),
     ),
+    "integers of numpy": Wrong(
+        lambda: system(term(points=np.ones((5, 2), dtype=np.int64))), ["torch.as_tensor(points).double()"],
+        lambda: system(term(points=torch.as_tensor(np.ones((5, 2), dtype=np.int64)).double())),
+    ),
+    "integers for a solution": Wrong(
+        lambda: system()([[0, 1], [1, 1]]),
+        ["system(points): its points are torch.int64", "torch.as_tensor(points).double()"],
+        lambda: system()(torch.as_tensor([[0, 1], [1, 1]]).double()),
+    ),
+    "of another shape for a solution": Wrong(
+        lambda: system()(PLACES[0]), ["system(points): its points have shape (2,): (N, 2) is needed"],
+        lambda: system()(PLACES[:1]),
+    ),
     "complex": Wrong(
         lambda: system(term(points=PLACES.cdouble())), ["torch.complex128", "points.real"],
         lambda: system(term(points=PLACES.cdouble().real)),

@@ -134,7 +134,9 @@ class System:
         """
         places = places_of(points, self.coordinates, "system.covers(points)")
         if places.dtype.is_complex:
-            raise InputError(f"system.covers(points): its points are {places.dtype}: pass real ones, points.real.")
+            raise InputError(
+                f"system.covers(points): its points are {places.dtype}: pass real ones, torch.as_tensor(points).real."
+            )
         return self.module.domain.covers(places)
 
     def __repr__(self) -> str:

@@ -164,7 +164,8 @@ def _checked(points: Any, coordinates: tuple[str, ...], what: str, like: Tensor)
     if not len(tensor):
         raise InputError(f"{what} has no points: pass at least one.")
     if not tensor.dtype.is_floating_point:
-        way = "points.real" if tensor.dtype.is_complex else "points.double()"
+        these = "points" if isinstance(points, Tensor) else "torch.as_tensor(points)"
+        way = f"{these}.real" if tensor.dtype.is_complex else f"{these}.double()"
         raise InputError(f"{what}: its points are {tensor.dtype}: pass numbers with a fraction, {way}.")
     if not bool(torch.isfinite(tensor).all()):
         bad = int((~torch.isfinite(tensor)).any(1).sum())
