@@ -133,6 +133,25 @@ def test_rows_of_weight_zero_and_corners_that_are_shared_are_nothing_to_speak_of
     assert causes(system([poisson(), *walls])) == {}
 
 
+@pytest.mark.parametrize(("low", "period"), [(0.0, 1.0), (0.1, 0.3), (-torch.pi, 2.0 * torch.pi)])
+@pytest.mark.parametrize(("value", "kind"), [(0.5, "repeated_conditions"), (2.0, "conflicting_conditions")])
+def test_conditions_one_period_apart_are_the_same(low: float, period: float, value: float, kind: str) -> None:
+    ring = pde.Box(t=(0.0, 1.0), x=(low, low + period))
+    terms = [
+        pde.Term("heat", lambda u: u.t - u.xx, ring.inside(30)),
+        pde.Term("left", lambda u, t: u - t - 0.5, ring.side(x=low).points(6)),
+        pde.Term("right", lambda u, t: u - t - value, ring.side(x=low + period).points(6)),
+    ]
+    made = pde.System(pde.mlp(3, [5]), terms, coordinates=("t", "x"), periodic={"x": period})
+    found = causes(made)
+    assert list(found) == [kind] and found[kind][0].where["terms"] == ["left", "right"]
+    assert found[kind][0].where["rows"] == [[("left", i), ("right", i)] for i in range(6)]
+    built_in = pde.System(
+        pde.mlp(3, [5]), terms, coordinates=("t", "x"), periodic={"x": period}, transform=lambda net, x: x + net
+    )
+    assert not {"repeated_conditions", "conflicting_conditions"} & set(causes(built_in))
+
+
 @pytest.mark.parametrize(("value", "kind"), [(1.0, "repeated_conditions"), (2.0, "conflicting_conditions")])
 def test_totals_are_compared_as_integrals(value: float, kind: str) -> None:
     points = LINE.inside(9)

@@ -1,7 +1,9 @@
 """Every door takes a system of equations, or says in a sentence what it takes instead."""
 
 import math
+import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -189,7 +191,63 @@ def test_where_points_are_the_users_own_a_note_says_so() -> None:
     where = torch.linspace(0.0, 1.0, 5, dtype=torch.float64)[:, None]
     made = pde.System(pde.mlp(1, [6]), [pde.Term("decay", lambda u: u.x + u, where)], coordinates="x")
     notes = pde.refine(made, gd.fit(made, max_steps=1)).stats["notes"]
-    assert notes[-1] == ("No points were added, for new ones for decay cannot be drawn: take them from a pde.Box.")
+    assert notes[-1] == (
+        "No points were added, for new ones for decay cannot be drawn: take them from a pde.Box, or make the system "
+        "with more of them."
+    )
+
+
+def test_where_some_points_can_be_drawn_a_note_names_the_others_and_how_to_fit_on() -> None:
+    torch.manual_seed(0)
+    where = torch.linspace(0.0, 1.0, 60, dtype=torch.float64)[:, None]
+    box = pde.Box(x=(0.0, 1.0))
+    terms = [
+        pde.Term("decay", lambda u: u.x + u, box.inside(60)),
+        pde.Term("bent", lambda u: u.xx - u, where),
+        pde.Term("sensors", lambda u: u, where, target=torch.exp(-where)),
+        pde.Term("pair", lambda u: u[0] - 3.0 * u[1], (where[:1], where[-1:])),
+        pde.Total("size", lambda u: u, box.inside(60), 0.6),
+    ]
+    made = pde.System(pde.mlp(1, [6]), terms, coordinates="x")
+    solution = gd.fit(made, max_steps=1)
+    note = str(pde.refine(made, solution, max_seconds=20.0).stats["notes"][-1])
+    assert "For bent, pair new points cannot be drawn" in note and "make the system with more of them." in note
+    said = re.search(r"gd\.fit\(system, initialise=False, max_seconds=([\d.]+)\)", note)
+    assert said is not None and 15.0 < float(said[1]) <= 20.0
+    fitted = gd.fit(made, initialise=False, max_steps=5, max_seconds=float(said[1]))
+    assert fitted.cost < solution.cost and fitted.cost0 == pytest.approx(solution.cost, rel=1e-9)
+
+
+def test_time_that_a_round_leaves_over_goes_to_later_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    made, given = system(6), list[float]()
+    solution = gd.fit(made, max_steps=5, initialise=False)
+
+    def short(system: pde.System, **settings: Any) -> gd.Solution:
+        given.append(settings["max_seconds"])
+        return gd.fit(system, **{**settings, "max_steps": 1})
+
+    monkeypatch.setattr("geodescent.pde._refine.fit", short)
+    monkeypatch.setattr("geodescent.problem._residual_table.POINTS_LIMIT", 0.0)  # points limit every term
+    pde.refine(made, solution, rounds=3, share=0.2, max_seconds=600.0)
+    assert [round(580.0 / (3 - k)) < seconds <= 600.0 / (3 - k) for k, seconds in enumerate(given)] == [True] * 3
+    given.clear()
+    pde.refine(made, gd.fit(made, max_steps=1), rounds=3, share=0.2, max_seconds=0.0)
+    assert given == [0.0]
+
+
+def test_a_later_round_that_adds_no_points_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    made, rounds = system(60), iter([{"decay": torch.full((1, 1), 0.3, dtype=torch.float64)}, {}])
+    solution = gd.fit(made, max_steps=2, initialise=False)
+    monkeypatch.setattr("geodescent.pde._refine._added", lambda *_: next(rounds))
+    refined = pde.refine(made, solution, rounds=3, max_steps=6)
+    (note,) = [str(note) for note in refined.stats["notes"] if "No points were added" in str(note)]
+    assert refined.steps == 2 and note.startswith("No points were added in round 2, for no term is limited by its")
+
+
+def test_more_points_than_candidates_may_be_asked_for() -> None:
+    made = system(6, width=10)
+    solution = gd.fit(made, max_steps=80, max_seconds=10.0, initialise=False)
+    assert pde.refine(made, solution, share=20.0, max_steps=1).residuals()[0].n_rows == 126
 
 
 @pytest.mark.parametrize("wrong", [{"callback": 3}, {"max_steps": -1}, {"max_seconds": -1.0}, {"rounds": 0}])

@@ -239,6 +239,52 @@ def test_a_file_that_fails_is_told_as_the_users(tmp_path, content, says):
         read_example(str(tmp_path / "own.py")).run(1.0)
 
 
+TWO = """\"\"\"Two fields.\"\"\"
+import torch
+from geodescent import pde
+
+box = pde.Box(t=(0.0, 1.0))
+
+
+def system():
+    term = pde.Term("both", lambda u, v, k: (u.t - k * v, v.t + u), box.inside(9))
+    return pde.System(pde.mlp(1, [4], 2), [term], coordinates="t", fields=("u", "v"), unknowns={"k": 1.0})
+
+
+"""
+COLUMN = r"own\.py: reference\(points\) is torch.float64 of shape \((6400|2), 1\) for \1 points: real numbers of shape "
+OF_ANOTHER_BOX = TWO[TWO.index("\n\ndef system") :].replace("box.", "box_of_terms.")
+PLACES = "torch.linspace(0.0, 1.0, 5)[:, None]"
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ("def reference(p):\n    return torch.sin(p[:, :1])\n", COLUMN + r"\(\1, 2\) are needed, a column for each"),
+        ("box_of_terms, box = box, None\n\ndef reference(p):\n    return p[:, :1] + 0.0\n" + OF_ANOTHER_BOX, COLUMN),
+        ("def reference(p):\n    return p[:, 0].cfloat()\n", r"is torch\.complex64 of shape \(6400,\)"),
+        ("def reference(p):\n    return 1 / 0\n", r"own\.py: its reference\(\) or table\(\) fails, ZeroDiv"),
+        (f"def table():\n    return {PLACES}, {PLACES}\n", r"the second part of table\(\) is .* of shape \(5, 1\)"),
+        (f"def table():\n    return {PLACES}.repeat(1, 2), {PLACES}\n", r"its points have shape \(5, 2\): \(N, 1\)"),
+        ("truth = {'kappa': 2.0}\n", r"truth names 'kappa'; unknowns of the system are k: name one of these\."),
+        ("truth = {'k': 0.0}\n", r"truth = \{'k': 0\.0\}: errors are relative to it, so that a number other than 0"),
+        (
+            "box_of_terms, box = box, pde.Box(t=(0.0, 1.0), x=(0.0, 1.0))\n\ndef reference(p):\n    return p\n"
+            + OF_ANOTHER_BOX,
+            r"box has the coordinates t, x, the system has t: name the same in the same order",
+        ),
+    ],
+)  # fmt: skip
+def test_a_reference_of_other_shape_is_refused_before_any_fit(tmp_path, monkeypatch, content, says):
+    def fit(*_, **__):
+        raise AssertionError("a fit was begun")
+
+    monkeypatch.setattr("geodescent.app.equations._example.fit", fit)
+    (tmp_path / "own.py").write_text(TWO + content)
+    with pytest.raises(InputError, match=says):
+        read_example(str(tmp_path / "own.py")).run(1.0)
+
+
 def test_an_equation_without_a_reference_says_so(tmp_path):
     (tmp_path / "line.py").write_text(OWN.split("def reference")[0])
     assert read_example(str(tmp_path / "line.py")).run(0.5).sentence() == "there is no reference to compare it with"

@@ -1,6 +1,7 @@
 """Systems that cannot be: each is refused when it is made, in one sentence, and what that tells to do works."""
 
 import math
+import re
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -139,7 +140,7 @@ EQUATIONS: dict[str, Wrong] = {
     "a quotient": both(lambda u: du_dx, ["Write u.x."], lambda u: u.x),  # noqa: F821
     "a quotient of second order": both(lambda u: d2u_dx2, ["Write u.xx."], lambda u: u.xx),  # noqa: F821
     "a derivative among the arguments": both(
-        lambda u, u_xx: u_xx, ["asks for u_xx; ", "write u.xx."], lambda u: u.xx
+        lambda u, u_xx: u_xx, ["asks for u_xx; ", "Write u.xx."], lambda u: u.xx
     ),
     "a coordinate that is not among the arguments": both(
         lambda u: u.xx - y, ["name 'y' is not defined. Add y to the arguments of the equation."],  # noqa: F821
@@ -241,6 +242,19 @@ POINTS: dict[str, Wrong] = {
     "integers": Wrong(
         lambda: system(term(points=torch.ones(5, 2, dtype=torch.int64))), ["torch.int64", "points.double()"],
         lambda: system(term(points=torch.ones(5, 2, dtype=torch.int64).double())),
+    ),
+    "integers of numpy": Wrong(
+        lambda: system(term(points=np.ones((5, 2), dtype=np.int64))), ["torch.as_tensor(points).double()"],
+        lambda: system(term(points=torch.as_tensor(np.ones((5, 2), dtype=np.int64)).double())),
+    ),
+    "integers for a solution": Wrong(
+        lambda: system()([[0, 1], [1, 1]]),
+        ["system(points): its points are torch.int64", "torch.as_tensor(points).double()"],
+        lambda: system()(torch.as_tensor([[0, 1], [1, 1]]).double()),
+    ),
+    "of another shape for a solution": Wrong(
+        lambda: system()(PLACES[0]), ["system(points): its points have shape (2,): (N, 2) is needed"],
+        lambda: system()(PLACES[:1]),
     ),
     "complex": Wrong(
         lambda: system(term(points=PLACES.cdouble())), ["torch.complex128", "points.real"],
@@ -486,6 +500,75 @@ def test_a_transform_that_fails_has_a_hint(name: str) -> None:
         system(transform=transform)
     assert says in str(refused.value)
     assert told is None or (refused.value.__cause__ is not None) == told
+
+
+U = "u has no '{}', its derivatives are by {}: write {}."
+SPELLINGS = {
+    **{name: "u.x" for name in ("u_x", "du_dx", "dx", "d_x", "partial_x", "dudx", "u__x")},
+    **{name: "u.xy" for name in ("u_x_y", "u_y_x", "d2u_dxdy", "d2u_dx_dy", "d2u_dydx", "dxdy", "du_dxdy", "d_xy")},
+    **{name: "u.xx" for name in ("d2u_dx2", "dx2", "x2", "d2u_dxx", "dxdx")},
+    **{"d4u_dx2dy2": "u.xxyy", "u_xxxx": "u.xxxx", "d3u_dy3": "u.yyy"},
+    **{name: "u.laplacian" for name in ("laplace", "lap", "u_laplacian", "lap_u", "laplacian_u")},
+}
+OF_LONG_NAMES = {
+    ("r", "theta"): {"d2u_drdtheta": "u.r_theta", "u_theta": "u.theta", "dtheta2": "u.theta_theta"},
+    ("x_1", "x_2"): {"d2u_dx_1dx_2": "u.x_1_x_2", "u_x_1": "u.x_1", "du_dx_2": "u.x_2"},
+    ("x1", "x2"): {"d2u_dx12": "u.x1_x1", "d2u_dx1dx2": "u.x1_x2", "u_x1x2": "u.x1_x2"},
+}
+EVERY = [
+    *((("x", "y"), name, meant) for name, meant in SPELLINGS.items()),
+    *((names, name, meant) for names, found in OF_LONG_NAMES.items() for name, meant in found.items()),
+]
+
+
+def equation_of(text: str) -> Callable[..., Any]:
+    found: Callable[..., Any] = eval(f"lambda u: {text}")
+    return found
+
+
+@pytest.mark.parametrize(("names", "name", "meant"), EVERY)
+def test_a_derivative_that_others_write_otherwise_is_told_as_it_is_written(
+    names: tuple[str, ...], name: str, meant: str
+) -> None:
+    points = pde.Box(**{coordinate: (0.0, 1.0) for coordinate in names}).inside(20)
+
+    def made(text: str) -> pde.System:
+        return system(term(equation_of(text), points), coordinates=names)
+
+    with pytest.raises(gd.InputError) as refused:
+        made(f"u.{name}")
+    assert U.format(name, ", ".join(names), meant) in str(refused.value)
+    if "u" in name:  # what names no field may stand for anything
+        with pytest.raises(gd.InputError, match=rf"name '{name}' is not defined\. Write {re.escape(meant)}\.$"):
+            made(name)
+    assert made(meant).problem().n_residuals == points.points.shape[0]
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("u_xxxxx", "not defined. u.xxxxx is a derivative of order 5: orders up to 4 are computed."),
+        ("u.dxxxxx", "u has no 'dxxxxx', and u.xxxxx is a derivative of order 5: orders up to 4 are computed."),
+        ("u.x.y.x.y.x", "u.xxxyy is a derivative of order 5"),
+        ("u.xxx.laplacian", "u.xxx.laplacian is a derivative of order 5"),
+        ("u.xx.dy", "a derivative of u has no 'dy', its derivatives are by x, y: write u.xxy."),
+        ("u.x.lap", "its derivatives are by x, y: write u.x.laplacian."),
+        ("u.x.sin()", "write torch.sin(u.x)."),
+        ("u.diff(0)", "u has no 'diff', its derivatives are by x, y: for example u.x."),
+        ("u.laplacian.x", "u.x.laplacian in place of u.laplacian.x"),
+        ("u.nothing", "u has no 'nothing', its derivatives are by x, y: for example u.x."),
+    ],
+)
+def test_what_is_no_derivative_is_told_as_what_it_is(text: str, says: str) -> None:
+    with pytest.raises(gd.InputError) as refused:
+        system(term(equation_of(text)))
+    assert says in str(refused.value)
+
+
+@pytest.mark.parametrize("name", ["lambda_u", "d3u_dx2", "d2u_dx", "u_z", "dx", "v_x"])
+def test_a_name_that_is_of_no_derivative_has_no_hint(name: str) -> None:
+    with pytest.raises(gd.InputError, match=rf"NameError: name '{name}' is not defined\.$"):
+        system(term(equation_of(name)))
 
 
 def printed(made: Callable[[], Any]) -> str:

@@ -39,6 +39,36 @@ PDE = (
         "pde/test_wrong_systems.py::test_a_wrong_system_has_one_sentence_and_its_way_out_works",
     ),
     Sabotage(
+        "pde/_domain.py",
+        "turned = -(directions",
+        "turned = (directions",
+        "pde/test_pictures.py::test_points_of_uneven_spacing_are_told_from_holes",
+    ),
+    Sabotage(
+        "pde/_domain.py",
+        "return covered if bool(covered.any()) else torch.ones_like(covered)",
+        "return covered",
+        "pde/test_pictures.py::test_where_nothing_is_covered_everything_is_shown",
+    ),
+    Sabotage(
+        "pde/_refine.py",
+        "remaining / (rounds - number)",
+        "remaining / rounds",
+        "pde/test_doors.py::test_time_that_a_round_leaves_over_goes_to_later_ones",
+    ),
+    Sabotage(
+        "pde/_network.py",
+        "low + (share - torch.floor(share)) * self._periodic[name]",
+        "low + share * self._periodic[name]",
+        "certificate/test_equations.py::test_conditions_one_period_apart_are_the_same",
+    ),
+    Sabotage(
+        "pde/_spelling.py",
+        "if way and order in (None, len(way))]",
+        "if way]",
+        "pde/test_wrong_systems.py::test_a_name_that_is_of_no_derivative_has_no_hint",
+    ),
+    Sabotage(
         "problem/_residual_table.py",
         "spread = scale[active] * (b[active] @ h)",
         "spread = b[active] @ h",

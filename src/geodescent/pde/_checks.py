@@ -10,7 +10,7 @@ from geodescent._errors import InputError
 from geodescent._settings import FINITE, POSITIVE, number_in
 from geodescent._types import Operand
 from geodescent.pde._equations import called
-from geodescent.pde._fields import derivative_of
+from geodescent.pde._spelling import derivative_of
 from geodescent.pde._terms import Placed, Term, Total
 
 RESERVED = ("laplacian", "value", "shape")

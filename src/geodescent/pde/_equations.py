@@ -11,7 +11,8 @@ from geodescent._errors import InputError
 from geodescent._types import Operand
 from geodescent.outputs import Equation, Streams
 from geodescent.pde._fields import Asking, FieldSource, FieldValues, arguments_of, space_of
-from geodescent.pde._hints import as_attribute, first_sentence, hint_for, hint_for_name, own_cause
+from geodescent.pde._hints import first_sentence, hint_for, hint_for_name, own_cause
+from geodescent.pde._spelling import as_attribute, way_to_write
 from geodescent.pde._terms import Placed, Term, Total
 
 DRY_POINTS = 7  # Points of the first dry run: a number that hardly anyone writes into an equation.
@@ -61,8 +62,9 @@ class Written:
         missing = [name for name in wanted if name not in names.known]
         if missing:
             attribute = as_attribute(missing[0], names.fields, names.coordinates)
-            way = f": derivatives are attributes of fields, write {attribute}" if attribute else ""
-            raise InputError(f"{called(term)} asks for {' and '.join(missing)}; {names}{way}.")
+            way = f" {way_to_write(attribute, names.coordinates)}" if attribute else ""
+            also = ": derivatives are attributes of fields" if attribute else ""
+            raise InputError(f"{called(term)} asks for {' and '.join(missing)}; {names}{also}.{way}")
         return cls(term, placed, names, wanted)
 
     def equation(self) -> tuple[Equation, set[str]]:

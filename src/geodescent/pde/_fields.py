@@ -3,7 +3,6 @@
 import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import cache
 
 import torch
 from torch import Tensor
@@ -11,9 +10,13 @@ from torch import Tensor
 from geodescent._errors import InputError
 from geodescent._types import Operand
 from geodescent.outputs import MOST_ORDERS, Derivative, Streams
+from geodescent.pde._spelling import attribute_called, derivative_of, spelled, too_high
 
-REDUCTIONS = ("mean", "sum", "max", "min", "std", "norm", "prod")
-"""Of all points to one number, which no equation at a point can want."""
+OVER_POINTS = (
+    *("mean", "sum", "max", "min", "std", "var", "median", "norm", "prod"),
+    *("diff", "gradient", "cumsum", "cumprod", "sort", "roll", "flip"),
+)
+"""Functions of torch of all points together, which no equation at a point can want."""
 
 
 @dataclass
@@ -40,21 +43,41 @@ class FieldValues:
         if key.startswith("__"):
             raise AttributeError(key)
         if key == "laplacian":
+            lower = spelled(self._derivative, self._source.coordinates)
+            self._require_order(f"{lower}.laplacian", (*self._derivative, 0, 0))
             return self._source.laplacian(self._name, self._derivative)
-        more = derivative_of(key, self._source.coordinates)
+        coordinates = self._source.coordinates
+        more = derivative_of(key, coordinates)
         if more is None:
-            named = self._name if not self._derivative else f"a derivative of {self._name}"
-            known, first = ", ".join(self._source.coordinates), self._source.coordinates[0]
-            known_to_torch = hasattr(torch, key) and key not in REDUCTIONS
-            way = f"write torch.{key}({self._name})" if known_to_torch else f"for example {self._name}.{first}"
-            raise InputError(f"{named} has no {key!r}, its derivatives are by {known}: {way}.")
+            raise InputError(self._no_such(key))
         derivative = tuple(sorted((*self._derivative, *more)))
-        if len(derivative) > MOST_ORDERS:
-            raise InputError(
-                f"{self._name}.{key} is a derivative of order {len(derivative)}: orders up to {MOST_ORDERS} are "
-                "computed. Give the lower derivative a field of its own, and a term that says that it is one."
-            )
+        self._require_order(spelled(derivative, coordinates), derivative)
         return FieldValues(self._source, self._name, derivative)
+
+    def _require_order(self, attribute: str, derivative: Derivative) -> None:
+        if len(derivative) > MOST_ORDERS:
+            raise InputError(too_high(f"{self._name}.{attribute}", len(derivative)))
+
+    def _no_such(self, key: str) -> str:
+        """A sentence about an attribute that is none, with what it may stand for."""
+        coordinates = self._source.coordinates
+        lower = spelled(self._derivative, coordinates)
+        this = f"{self._name}.{lower}" if lower else self._name
+        named = f"a derivative of {self._name}" if lower else self._name
+        meant = attribute_called(key, self._name, coordinates, bare=True)
+        if meant is not None:
+            more = derivative_of(meant, coordinates)
+            every = tuple(sorted((*self._derivative, *(more or ()))))
+            if len(every) > MOST_ORDERS:
+                return (
+                    f"{named} has no {key!r}, and {too_high(f'{self._name}.{spelled(every, coordinates)}', len(every))}"
+                )
+            way = f"write {f'{this}.laplacian' if more is None else f'{self._name}.{spelled(every, coordinates)}'}"
+        elif hasattr(torch, key) and key not in OVER_POINTS:
+            way = f"write torch.{key}({this})"
+        else:
+            way = f"for example {self._name}.{coordinates[0]}"
+        return f"{named} has no {key!r}, its derivatives are by {', '.join(coordinates)}: {way}."
 
     @property
     def value(self) -> Tensor:
@@ -150,24 +173,6 @@ class Asking(FieldSource):
 def space_of(coordinates: Sequence[str]) -> tuple[int, ...]:
     """The coordinates of the Laplacian: all but one named t."""
     return tuple(k for k, name in enumerate(coordinates) if name != "t")
-
-
-@cache
-def derivative_of(key: str, coordinates: tuple[str, ...]) -> Derivative | None:
-    """The coordinates that a name like `xx`, `tx` or `r_theta` is made of; None where it is not, or not in one way."""
-    ways = set(_ways(key.replace("_", " ").strip().replace(" ", "_"), coordinates))
-    return next(iter(ways)) if len(ways) == 1 else None
-
-
-def _ways(key: str, coordinates: tuple[str, ...]) -> list[Derivative]:
-    if not key:
-        return [()]
-    found = list[Derivative]()
-    for k, name in enumerate(coordinates):
-        if key.startswith(name):
-            rest = key[len(name) :]
-            found += [tuple(sorted((k, *more))) for more in _ways(rest.removeprefix("_"), coordinates)]
-    return found
 
 
 def arguments_of(function: Callable[..., Operand], what: str) -> tuple[str, ...]:

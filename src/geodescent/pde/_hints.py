@@ -1,14 +1,13 @@
 """What helps where a function of the user fails, in a sentence; and whether its traceback tells the user anything."""
 
 import os
-import re
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 
-from geodescent.pde._fields import derivative_of
+from geodescent.pde._spelling import as_attribute, way_to_write
 
 AS_TENSORS = (
     "These are values at all points: write torch.sin(x) in place of math.sin(x), and leave float() and item() out."
@@ -25,7 +24,11 @@ OF_TENSORS = (
 )
 """What an error of a function of tensors says, and what helps."""
 OF_EQUATIONS = (
-    ("Tensor' object has no", "Derivatives are attributes of fields, not of expressions: 2*u*u.x in place of (u*u).x."),
+    (
+        "Tensor' object has no",
+        "Derivatives are attributes of fields, not of expressions: 2*u*u.x in place of (u*u).x, and u.x.laplacian in "
+        "place of u.laplacian.x.",
+    ),
     ("does not require grad", "Derivatives are attributes of fields: u.x, u.xx, in place of torch.autograd.grad."),
     ("must match the size", "An equation is called at any number of points: compute all of it from coordinates."),
     *OF_TENSORS,
@@ -63,19 +66,7 @@ def hint_for_name(
     if name in known:
         return f" Add {name} to the arguments of {what}."
     attribute = as_attribute(name, fields, coordinates)
-    return f" Write {attribute}." if attribute else ""
-
-
-def as_attribute(name: str, fields: Sequence[str], coordinates: tuple[str, ...]) -> str | None:
-    """How the derivative is written that others call u_x, ux, du_dx or d2u_dx2; None where the name is of none."""
-    for field in fields:
-        quotient = re.fullmatch(rf"d2?{field}_?d({'|'.join(coordinates)})(2?)", name)
-        if quotient:
-            return f"{field}.{quotient[1]}{quotient[1] if quotient[2] else ''}"
-        rest = name.removeprefix(field).strip("_")
-        if name.startswith(field) and (rest == "laplacian" or derivative_of(rest, coordinates)):
-            return f"{field}.{rest}"
-    return None
+    return f" {way_to_write(attribute, coordinates)}" if attribute else ""
 
 
 def own_cause(error: Exception) -> Exception | None:

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from geodescent._conversion import tensor_of
 from geodescent._errors import InputError
 from geodescent._types import Operand
 from geodescent.pde._domain import Domain
@@ -25,6 +26,10 @@ ACTIVATIONS_OF_FIELDS: dict[str, Callable[[Tensor], Tensor]] = {
 }
 DRY_PLACES = (-0.9, -0.4, 0.1, 0.5, 0.8)  # Places of the dry run's points, in units of half of the coordinates' range.
 POINTWISE = 1e-5  # Share of the largest value: fields of one point that differ by more depend on the other points.
+
+FOLDED = (
+    2.0**12
+)  # Times eps, in periods: what is closer to a whole number of periods than this is one, but for rounding.
 
 
 class Activation(nn.Module):
@@ -87,6 +92,7 @@ class FieldsModule(nn.Module):
 
     centre: Tensor
     half_range: Tensor
+    domain = Domain()  # Of modules that were stored before they had one: it covers everything.
 
     def __init__(
         self,
@@ -140,6 +146,44 @@ class FieldsModule(nn.Module):
         if self._transform is not None:
             columns = self._transformed(columns, points)
         return torch.stack(columns, -1)
+
+    def folded(self, points: Tensor) -> Tensor:
+        """Points (…, d) with periodic coordinates in the first period from the least one on, where it is the same.
+
+        With built-in conditions they stay as they are, for these need not be periodic.
+        """
+        if self._transform is not None or not self._periodic:
+            return points
+        folded, step = points.clone(), FOLDED * torch.finfo(points.dtype).eps
+        for k, name in enumerate(self.coordinates):
+            if name in self._periodic:
+                low = self.centre[k] - self.half_range[k]
+                share = torch.round((points[..., k] - low) / self._periodic[name] / step) * step
+                folded[..., k] = low + (share - torch.floor(share)) * self._periodic[name]
+        return folded
+
+    def as_fields(self, values: object, n: int, what: str) -> Tensor:
+        """Values of the fields at n points that somebody else knows, (N, F), NaN where they do not.
+
+        Args:
+            values: (N, F), or (N,) of one field.
+            n: the number of points.
+            what: they are, for messages.
+
+        Raises: InputError, for values of another shape, and for what holds no real numbers.
+        """
+        found = tensor_of(values, self.centre, what)
+        if found.dim() == 1 and len(self.fields) == 1:
+            found = found[:, None]
+        if tuple(found.shape) != (n, len(self.fields)) or found.dtype.is_complex:
+            columns = [f"{name}_known" for name in self.fields]
+            several = f", a column for each of {', '.join(self.fields)}: torch.stack([{', '.join(columns)}], 1)"
+            raise InputError(
+                f"{what} is {found.dtype} of shape {tuple(found.shape)} for {n} points: real numbers of shape "
+                f"({n}, {len(self.fields)}) are needed{several if len(self.fields) > 1 else f', or ({n},)'}, with NaN "
+                "where they are not known."
+            )
+        return found.detach().to(self.centre.device)
 
     def _inputs(self, points: Operand) -> Operand:
         scaled = (points - self.centre) / self.half_range

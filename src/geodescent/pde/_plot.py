@@ -12,6 +12,7 @@ from torch import Tensor
 from geodescent._errors import InputError
 from geodescent.doors import Solution
 from geodescent.outputs import ResidualMap
+from geodescent.pde._boxes import shortened
 from geodescent.pde._network import FieldsModule
 from geodescent.pictures import FAINT, INK
 
@@ -21,13 +22,17 @@ if TYPE_CHECKING:
 
 LINES, MAP = 401, 101  # Points of a line, and of a side of a map.
 COLOURS = ("#1b5e9e", "#d9730d", "#3a8f5c", "#7a4ea0", "#8c6d31", "#5f6b76")
+STYLES = ("-", "--", ":", "-.")  # Of the curves: the colours begin anew with the next one.
+LINES_OF_LEGEND = 11  # Lines of a legend that fit beside the curves, in font size 9.
+PRINTED_LABEL = 32  # Characters of a name in the legend, which leaves two thirds of the width to the curves.
+PRINTED_TITLE = 34  # Characters of a title above a picture of 3 inches, in font size 10.
 RISES = "The cost may rise on the way from one best point to the next; the best one of all is returned."
 
 Reference = Callable[[Tensor], Tensor]
 
 
 def plot(solution: Solution, reference: Reference | None = None) -> "Figure":
-    """Draws each field, its error where a reference is given, the residual, and the RMS of each term over the steps.
+    """Draws fields, their errors where a reference is given, the first term's residual, and the RMS of all by steps.
 
         figure = pde.plot(solution, lambda points: torch.sin(points[:, :1]))
         figure.savefig("solution.png")
@@ -39,7 +44,8 @@ def plot(solution: Solution, reference: Reference | None = None) -> "Figure":
         solution: of a `pde.System`.
         reference: points (N, d) → fields, (N, F), or (N,) for one; where all are NaN nothing is drawn.
 
-    Raises: InputError, for a solution of anything else; ImportError, where matplotlib is not installed.
+    Raises: InputError, for a solution of anything else and for a reference of another shape; ImportError, where
+        matplotlib is not installed.
     """
     try:
         pyplot = import_module("matplotlib.pyplot")
@@ -53,7 +59,7 @@ def plot(solution: Solution, reference: Reference | None = None) -> "Figure":
     points, axes_of = _points(first.model)
     with torch.no_grad():
         found: Tensor = first.function.standing_at(first.function.views(theta), lambda: first.model(points))
-    panels = _panels(first, found, theta, points, reference)
+    panels = _panels(first, problem.blocks[0].name, found, theta, points, reference)
     n_rows = -(-len(panels) // 3)
     figure = pyplot.figure(figsize=(10.5, 2.9 * n_rows + 2.6), layout="constrained")
     above, below = figure.subfigures(2, 1, height_ratios=(2.9 * n_rows, 2.6))
@@ -83,28 +89,26 @@ def _points(model: FieldsModule) -> tuple[Tensor, list[tuple[str, Any]]]:
 
 
 def _panels(
-    first: ResidualMap, values: Tensor, theta: Tensor, points: Tensor, reference: Reference | None
+    first: ResidualMap, term: str, values: Tensor, theta: Tensor, points: Tensor, reference: Reference | None
 ) -> list[tuple[str, Any, bool]]:
     """(title, values, whether their size is drawn, on a logarithmic scale)."""
     model = first.model
     assert isinstance(model, FieldsModule)
     panels = [(name, values[:, k], False) for k, name in enumerate(model.fields)]
-    covered = model.domain.covers(points)
-    outside = ~covered if bool(covered.any()) else ~torch.ones_like(covered)
+    outside = ~model.domain.shown(points)
     if reference is not None:
-        expected = torch.as_tensor(reference(points), device=values.device).to(values)
-        expected = expected[:, None] if expected.dim() == 1 else expected
+        expected = model.as_fields(reference(points), len(points), "reference(points)").to(values)
         outside = outside | expected.isnan().all(1)
         panels += [(f"error of {name}", (values - expected)[:, k].abs(), True) for k, name in enumerate(model.fields)]
     with suppress(InputError):  # where the equation holds at its own points alone
-        panels.append(("residual", first.on(points)(theta).norm(dim=1), True))
+        panels.append((f"residual of {term}", first.on(points)(theta).norm(dim=1), True))
     return [(title, shown.masked_fill(outside, torch.nan).cpu().numpy(), size) for title, shown, size in panels]
 
 
 def _draw(axes: "Axes", panel: tuple[str, Any, bool], axes_of: list[tuple[str, Any]], figure: Any) -> None:
     title, values, is_size = panel
     tiny = np.finfo(float).eps * 1e-4
-    axes.set_title(title, loc="left", fontsize=10, color=INK)
+    axes.set_title(_label(title, PRINTED_TITLE), loc="left", fontsize=10, color=INK)
     axes.set_xlabel(axes_of[0][0], color=INK)
     if len(axes_of) == 1:
         axes.plot(axes_of[0][1], np.maximum(values, tiny) if is_size else values, color=COLOURS[is_size], linewidth=1.6)
@@ -127,10 +131,20 @@ def _curves(axes: "Axes", solution: Solution) -> None:
     if (costs[1:] > costs[:-1]).any():
         axes.axvline(float(steps[int(costs.argmin())]), color=FAINT, linewidth=4.0, label="the best, returned")
         axes.set_title(RISES, loc="right", fontsize=9, color=INK)
-    for k, (name, values) in enumerate(solution.history["block_rms"].items()):
-        axes.plot(steps, values, color=COLOURS[k % len(COLOURS)], linewidth=1.5, label=name)
+    curves = solution.history["block_rms"]
+    for k, (name, values) in enumerate(curves.items()):
+        style, colour = STYLES[k // len(COLOURS) % len(STYLES)], COLOURS[k % len(COLOURS)]
+        axes.plot(steps, values, style, color=colour, linewidth=1.5, label=_label(name, PRINTED_LABEL))
     axes.set_yscale("log")
     axes.set_title("RMS of each term", loc="left", fontsize=10, color=INK)
     axes.set_xlabel("accepted step", color=INK)
+    axes.locator_params(axis="x", integer=True)
     axes.grid(color=FAINT, linewidth=0.6)
-    axes.legend(frameon=False, fontsize=9)
+    columns = -(-(len(curves) + 1) // LINES_OF_LEGEND)
+    axes.legend(frameon=False, fontsize=9, loc="upper left", bbox_to_anchor=(1.0, 1.02), ncols=columns)
+
+
+def _label(name: str, width: int) -> str:
+    """A name as matplotlib shows it: it reads formulas between dollars, and leaves out what begins with a line."""
+    text = shortened(name, width).replace("$", r"\$")
+    return f" {text}" if text.startswith("_") else text

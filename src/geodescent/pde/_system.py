@@ -32,7 +32,7 @@ from geodescent.pde._hints import own_cause
 from geodescent.pde._network import ACTIVATIONS_OF_FIELDS, Activation, FieldsModule
 from geodescent.pde._printed import printed_system
 from geodescent.pde._start import SystemStart, choose_system_start
-from geodescent.pde._terms import Placed, Term, Total
+from geodescent.pde._terms import Placed, PointsOfTerm, Term, Total, places_of
 from geodescent.problem import Problem, RowBlock
 
 VALUES_WEIGHT = 100.0  # Of a term of values, as on a boundary, beside equations of weight 1 (docs/decisions.md).
@@ -105,7 +105,7 @@ class System:
         A UserWarning says once where points lie far outside of the terms' own, for a fit says nothing there.
         """
         like = next(self.module.parameters())
-        placed = Placed.of(points, self.coordinates, "the points", like)
+        placed = Placed.of(points, self.coordinates, "system(points)", like)
         outside = None if self._has_warned else far_outside(placed.points[0], self.coordinates, self._ranges)
         if outside:
             self._has_warned = True
@@ -116,12 +116,28 @@ class System:
 
     @property
     def ends(self) -> tuple[Tensor, Tensor]:
-        """The least and the largest value of each coordinate at the points of all terms, (d,) each."""
+        """The least and the largest value of each coordinate at the points of all terms, (d,) each.
+
+        Of a coordinate c that is the same at all points they are c − 1 and c + 1.
+        """
         return self.module.centre - self.module.half_range, self.module.centre + self.module.half_range
 
-    def covers(self, points: Tensor) -> Tensor:
-        """Whether points (N, d) lie in a box that a term fills, or among the points of terms, (N,); False in holes."""
-        return self.module.domain.covers(points)
+    def covers(self, points: "PointsOfTerm") -> Tensor:
+        """Whether points (N, d) lie in a box that a term fills, or among the points of terms, (N,); False in holes.
+
+            inside = points[system.covers(points)]
+
+        Args:
+            points: a tensor or array of any real numbers, or `Points` of a box; False at those that are NaN.
+
+        Raises: InputError, for points of another shape, and for complex ones.
+        """
+        places = places_of(points, self.coordinates, "system.covers(points)")
+        if places.dtype.is_complex:
+            raise InputError(
+                f"system.covers(points): its points are {places.dtype}: pass real ones, torch.as_tensor(points).real."
+            )
+        return self.module.domain.covers(places)
 
     def __repr__(self) -> str:
         return printed_system(self)
@@ -136,7 +152,7 @@ class System:
         for term, placed, equation in zip(self.terms, self._placed, self._equations, strict=True):
             elsewhere = self._elsewhere(term, placed)
             try:
-                outputs = ResidualMap(self.module, placed.points, equation, elsewhere, placed.drawn)
+                outputs = ResidualMap(self.module, placed.points, equation, elsewhere, placed.drawn, self.module.folded)
             except (RuntimeError, TypeError, AttributeError) as error:
                 raise InputError(no_derivatives(error, term)) from own_cause(error)
             if self._is_loose and not blocks:

@@ -160,22 +160,40 @@ class _Checked:
 
 
 def _checked(points: Any, coordinates: tuple[str, ...], what: str, like: Tensor) -> _Checked:
-    weights, volume, drawn, box = None, 1.0, None, dict[str, tuple[float, float]]()
+    tensor = places_of(points, coordinates, what)
+    if not len(tensor):
+        raise InputError(f"{what} has no points: pass at least one.")
+    if not tensor.dtype.is_floating_point:
+        these = "points" if isinstance(points, Tensor) else "torch.as_tensor(points)"
+        way = f"{these}.real" if tensor.dtype.is_complex else f"{these}.double()"
+        raise InputError(f"{what}: its points are {tensor.dtype}: pass numbers with a fraction, {way}.")
+    if not bool(torch.isfinite(tensor).all()):
+        bad = int((~torch.isfinite(tensor)).any(1).sum())
+        raise InputError(f"{what}: {bad} of its {len(tensor)} points are NaN or infinite: drop them.")
+    tensor = tensor.detach().to(like)
+    if not isinstance(points, Points):
+        return _Checked(tensor, None, 1.0, None, dict[str, tuple[float, float]]())
+    draw, order = points.drawn, [points.coordinates.index(name) for name in coordinates]
+
+    def drawn(n: int, seed: int) -> Tensor:
+        return draw(n, seed)[None][:, :, order].to(like)
+
+    return _Checked(tensor, points.weights.to(like), points.volume, drawn, dict(points.box))
+
+
+def places_of(points: Any, coordinates: tuple[str, ...], what: str) -> Tensor:
+    """Points (N, d), columns in the order of the coordinates, of any dtype.
+
+    Raises: InputError, which begins with what they are of, where they have other coordinates or another shape.
+    """
     if isinstance(points, Points):
         if set(points.coordinates) != set(coordinates):
             raise InputError(
                 f"{what}: its points have the coordinates {', '.join(points.coordinates)}, the system has "
                 f"{', '.join(coordinates)}: name the same in pde.Box and in coordinates=."
             )
-        order = [points.coordinates.index(name) for name in coordinates]
-        tensor, weights, volume = points.points[:, order], points.weights.to(like), points.volume
-        draw, box = points.drawn, dict(points.box)
-
-        def drawn(n: int, seed: int) -> Tensor:
-            return draw(n, seed)[None][:, :, order].to(like)
-
-    else:
-        tensor = _tensor(points, what)
+        return points.points[:, [points.coordinates.index(name) for name in coordinates]]
+    tensor = _tensor(points, what)
     if tensor.dim() == 1 and len(coordinates) == 1:
         tensor = tensor[:, None]
     if tensor.dim() != 2 or tensor.shape[1] != len(coordinates):
@@ -183,15 +201,7 @@ def _checked(points: Any, coordinates: tuple[str, ...], what: str, like: Tensor)
             f"{what}: its points have shape {tuple(tensor.shape)}: (N, {len(coordinates)}) is needed, a column for "
             f"each of {', '.join(coordinates)}."
         )
-    if not len(tensor):
-        raise InputError(f"{what} has no points: pass at least one.")
-    if not tensor.dtype.is_floating_point:
-        way = "points.real" if tensor.dtype.is_complex else "points.double()"
-        raise InputError(f"{what}: its points are {tensor.dtype}: pass numbers with a fraction, {way}.")
-    if not bool(torch.isfinite(tensor).all()):
-        bad = int((~torch.isfinite(tensor)).any(1).sum())
-        raise InputError(f"{what}: {bad} of its {len(tensor)} points are NaN or infinite: drop them.")
-    return _Checked(tensor.detach().to(like), weights, volume, drawn, box)
+    return tensor
 
 
 def _tensor(points: Any, what: str) -> Tensor:

@@ -76,14 +76,17 @@ class Example:
             seconds: of the fit; None for as many as the file says.
             seed: of the network's start, and of noise where measurements have some.
             callback: called after each accepted step of the first fit.
+
+        Raises: InputError, before any fit, for a file whose system, reference, table or true values cannot be used.
         """
         seconds, rounds = self.seconds if seconds is None else seconds, self.refinements
-        begin, processor = time.perf_counter(), time.process_time()
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             system = _told(self.module.system, f"{self.path}: system() fails")
         if not isinstance(system, System):
             raise InputError(f"{self.path}: system() returns {type(system).__name__}: a pde.System is needed.")
+        self._require_comparable(system)
+        begin, processor = time.perf_counter(), time.process_time()
         solution = fit(system, max_seconds=seconds / (rounds + 1), callback=callback)
         for number in range(rounds):
             share, rows = (seconds - (time.perf_counter() - begin)) / (rounds - number), system.problem().n_residuals
@@ -93,6 +96,13 @@ class Example:
                     solution = fit(system, max_seconds=share)
         took, used = time.perf_counter() - begin, time.process_time() - processor
         return SolvedEquation(self, system, solution, seconds=took, processor_seconds=used)
+
+    def _require_comparable(self, system: System) -> None:
+        """Raises InputError, where what the file compares with fails, or is not of this system."""
+        try:
+            _told(lambda: self.reference.require_of(system), "its reference() or table() fails")
+        except InputError as error:
+            raise InputError(f"{self.path}: {error}") from error.__cause__
 
 
 @dataclass(frozen=True)

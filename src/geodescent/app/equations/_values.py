@@ -45,11 +45,10 @@ def _places(system: System, compared: Compared) -> tuple[Tensor, Tensor]:
         low, high = (end.tolist() for end in system.ends)
         box = Box(**{name: (a, b) for name, a, b in zip(system.coordinates, low, high, strict=True)})
     points = box.inside(POINTS, "grid" if len(box.coordinates) <= GRID_COORDINATES else "sobol").points
-    covered = system.covers(points)
-    points = points[covered] if bool(covered.any()) else points
+    points = points[system.module.domain.shown(points)]
     expected = points.new_full((len(points), shape[1]), math.nan)
     if compared.function is not None:
-        expected = compared.function(points).reshape(shape)
+        expected = system.module.as_fields(compared.function(points), len(points), "reference(points)")
     elif compared.points is not None and compared.fields is not None:
         points = torch.cat([points, compared.points])
         expected = torch.cat([expected, compared.fields.reshape(shape)])

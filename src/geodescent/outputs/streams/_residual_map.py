@@ -56,6 +56,7 @@ class ResidualMap(ModuleMap):
         equation: at these points.
         elsewhere: other points → the equation there; None where it holds at these points alone.
         drawn: (n, seed) → other points; None where there are no others.
+        folded: points → points, the same for those where the fields are the same, as one period apart; None for itself.
     """
 
     def __init__(
@@ -65,8 +66,9 @@ class ResidualMap(ModuleMap):
         equation: Equation,
         elsewhere: Callable[[Tensor], Equation] | None = None,
         drawn: Callable[[int, int], Tensor] | None = None,
+        folded: Callable[[Tensor], Tensor] | None = None,
     ) -> None:
-        self.equation, self._elsewhere, self._drawn = equation, elsewhere, drawn
+        self.equation, self._elsewhere, self._drawn, self._folded = equation, elsewhere, drawn, folded
         self.points = points if points.dim() == 3 else points[None]
         self.places = {place.name: place for place in parameters_of(model)}
         self.function = ModelFunction(model, tuple(self.places.values()), None, points.dtype, points.device)
@@ -167,16 +169,21 @@ class ResidualMap(ModuleMap):
         """
         if self._elsewhere is None:
             raise InputError("this equation belongs to its points: its target was measured there.")
-        return ResidualMap(self.model, points, self._elsewhere(points), self._elsewhere, self._drawn)
+        return ResidualMap(self.model, points, self._elsewhere(points), self._elsewhere, self._drawn, self._folded)
 
     @property
     def locations(self) -> Tensor:
         """(N, P·d), where rows look; (1, P·N·d) of a total."""
-        return self.points.reshape(1, -1) if self.equation.total else self.points.movedim(1, 0).flatten(1)
+        points = self._folded_points
+        return points.reshape(1, -1) if self.equation.total else points.movedim(1, 0).flatten(1)
+
+    @property
+    def _folded_points(self) -> Tensor:
+        return self.points if self._folded is None else self._folded(self.points)
 
     def at_made_up_values(self, draw: int) -> Outputs:
         """The rows, (N, Q), of made-up fields, which are functions of the place alone."""
-        streams = made_up_streams(self.equation.streams, self.points, self._n_fields, draw)
+        streams = made_up_streams(self.equation.streams, self._folded_points, self._n_fields, draw)
         of_each = {name: made_up_number(name, draw) for name, _ in self.equation.unknowns}
         n = self.points.shape[1]
         with torch.no_grad():
