@@ -13,7 +13,7 @@ from geodescent.app.cli import app
 from geodescent.app.commands import _close
 from geodescent.app.report import in_options
 from geodescent.app.tables import prepare
-from geodescent.certificate import _plain_words
+from geodescent.certificate import _equation_words, _plain_words
 from geodescent.doors import _in_words
 
 PYTHON = re.compile(
@@ -91,7 +91,12 @@ def test_certify_says_what_it_means_before_the_rows(told):
 
 
 def test_every_advice_of_the_library_is_translated():
-    advices = [*map(str, _in_words.NEXT.values()), *_strings(_plain_words)]
+    advices = [
+        *map(str, _in_words.NEXT.values()),
+        *_strings(_plain_words),
+        *_strings(_equation_words),
+        _equation_words.OTHER_START,
+    ]
     assert len(advices) > 20
     for advice in advices:
         assert not re.search(r"gd\.|max_seconds|max_steps|p\.add_", in_options(advice)), advice

@@ -4,7 +4,7 @@ import ast
 import io
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cached_property, partial
@@ -17,6 +17,7 @@ import torch
 from geodescent._errors import InputError
 from geodescent._record import Callback
 from geodescent.app.equations._compared import Compared
+from geodescent.app.equations._users_file import asked_of_file
 from geodescent.app.equations._values import values_csv
 from geodescent.doors import Solution, fit
 from geodescent.pde import System, plot, refine
@@ -57,17 +58,30 @@ class Example:
     @property
     def seconds(self) -> float:
         """How long it is solved for where nobody says."""
-        return float(getattr(self.module, "seconds", USUAL_SECONDS))
+        return self._number("seconds", USUAL_SECONDS)
 
     @property
     def refinements(self) -> int:
         """How often points are added."""
-        return int(getattr(self.module, "refinements", 0))
+        return int(self._number("refinements", 0))
+
+    def _number(self, name: str, usual: float) -> float:
+        """A number that the file may say. Raises InputError, where it says something else."""
+        said = getattr(self.module, name, usual)
+        if isinstance(said, bool) or not isinstance(said, int | float) or not (math.isfinite(said) and said >= 0):
+            raise InputError(f"{self.path}: {name} = {said!r}, where a number from 0 on is needed: {name} = {usual:g}.")
+        return float(said)
 
     @cached_property
     def reference(self) -> Compared:
         """What solutions are compared with."""
-        return Compared.of(self.module)
+        return asked_of_file(
+            lambda: Compared.of(self.module), self.path, f"{self.path}: what solutions are compared with fails"
+        )
+
+    def require_sound(self) -> None:
+        """Reads numbers and reference, so that what fails in the file fails before the fit. Raises InputError."""
+        _ = self.seconds, self.refinements, self.reference
 
     def run(self, seconds: float | None = None, *, seed: int = 0, callback: Callback | None = None) -> "SolvedEquation":
         """Solves the equation; where the file asks for points to be added, in equal shares of the time.
@@ -81,10 +95,11 @@ class Example:
         begin, processor = time.perf_counter(), time.process_time()
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            system = _told(self.module.system, f"{self.path}: system() fails")
+            system = asked_of_file(self.module.system, self.path, f"{self.path}: system() fails")
         if not isinstance(system, System):
             raise InputError(f"{self.path}: system() returns {type(system).__name__}: a pde.System is needed.")
-        solution = fit(system, max_seconds=seconds / (rounds + 1), callback=callback)
+        first = partial(fit, system, max_seconds=seconds / (rounds + 1), callback=callback)
+        solution = asked_of_file(first, self.path, f"{self.path}: an equation fails during the fit")
         for number in range(rounds):
             share, rows = (seconds - (time.perf_counter() - begin)) / (rounds - number), system.problem().n_residuals
             if share > 0.0:
@@ -184,7 +199,7 @@ def read_example(name: str) -> Example:
     spec = spec_from_file_location(f"equation_{path.stem}", path)
     assert spec is not None and spec.loader is not None
     module = module_from_spec(spec)
-    _told(partial(spec.loader.exec_module, module), f"{path} cannot be run")
+    asked_of_file(partial(spec.loader.exec_module, module), path, f"{path} cannot be run")
     said = getattr(module, "system", None)
     if isinstance(said, System) or not callable(said):
         raise InputError(
@@ -192,16 +207,6 @@ def read_example(name: str) -> Example:
             "def system(): … return pde.System(…)."
         )
     return Example(path.stem, path, module)
-
-
-def _told(ask: Callable[[], object], what: str) -> object:
-    """What a function of the user's file returns; its errors in words, which begin so."""
-    try:
-        return ask()
-    except InputError:
-        raise
-    except Exception as error:  # whatever the file raises
-        raise InputError(f"{what}, {type(error).__name__}: {error}.") from error
 
 
 def _paths() -> dict[str, Path]:
