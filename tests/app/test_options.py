@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from types import FunctionType
 
 import numpy as np
 import polars as pl
@@ -105,7 +106,7 @@ def test_every_advice_of_the_library_is_translated():
 def _strings(module):
     """Texts of several words in the code of a module's functions."""
     for function in vars(module).values():
-        if getattr(function, "__module__", "") == module.__name__:
+        if isinstance(function, FunctionType) and function.__module__ == module.__name__:
             yield from (c for c in function.__code__.co_consts if isinstance(c, str) and " " in c)
 
 

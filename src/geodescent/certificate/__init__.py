@@ -14,7 +14,7 @@ from geodescent.certificate._identifiable import Identifiability
 from geodescent.certificate._idle_units import idle_units
 from geodescent.certificate._margin import estimated_lipschitz
 from geodescent.certificate._noise import Noise, has_samples_to_leave_out, noise_at, noise_learnt
-from geodescent.certificate._plain_words import JUDGED
+from geodescent.certificate._plain_words import JUDGED, PlainWords
 from geodescent.certificate._point import AT_ZERO, CRITICAL, Point
 from geodescent.certificate._spectrum import Spectrum, spectrum_of
 from geodescent.certificate._unknown import unknown_certificate
@@ -28,6 +28,7 @@ __all__ = [
     "Certificate",
     "Identifiability",
     "Noise",
+    "PlainWords",
     "Point",
     "Spectrum",
     "causes_of",

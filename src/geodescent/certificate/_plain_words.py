@@ -112,10 +112,10 @@ def _at_a_critical_point(point: Point | None, *, few: bool, hindered: bool, near
             "one near here.",
             "Judge the model on data that were not fitted; another start may end lower.",
         )
-    other = "another start: make the model anew, then gd.initialise."
+    other = "at another start: make the model anew, then gd.initialise."
     return PlainWords(
         "No small change of the parameters lowers the cost, though it is above zero.",
-        f"Remove the causes that are named, or begin at {other}" if hindered else f"Begin at {other}",
+        f"Remove the causes that are named, or begin {other}" if hindered else f"Begin {other}",
         names_causes=hindered,
     )
 

@@ -132,7 +132,7 @@ class OnDemand:
             ]
             return replace(found, known=" ".join(part for part in said if part))
         except Exception as error:  # whatever it is: the run is over, and its result must not be lost
-            return Words(_failed(error), AGAIN)
+            return Words(f"What is known could not be told ({type(error).__name__}: {error}).", AGAIN)
 
     def _remarked(self, seconds: float) -> str:
         """The remark, made once, where there are seconds left for it; empty where there is none."""
