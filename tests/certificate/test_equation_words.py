@@ -89,6 +89,11 @@ def test_what_is_not_known_of_errors_is_not_said() -> None:
     assert "off alike, which independent errors of measurement are not" in alike.meaning and OTHER in alike.advice
     for other in (certificate(misfit=left(0.5), floor=0.99), certificate(misfit=left()), certificate()):
         assert "can still fall" in other.meaning and "Go on with gd.fit" in other.advice
+    for floor, noise in ((0.6, True), (0.4, False)):
+        assert ("errors of measurement of that size" in certificate(misfit=left(), floor=floor).meaning) == noise
+    assert "can still fall" in certificate(misfit=left(is_noise=None), floor=0.8).meaning
+    assert "solution.unknowns" not in certificate(misfit=left(), floor=0.9).advice
+    assert "solution.unknowns" in certificate(misfit=replace(left(), has_unknowns=True), floor=0.9).advice
     assert "but for the errors" in certificate(misfit=left()).meaning and "but for" not in certificate().meaning
     exact = certificate(misfit=left(to_last_digit=True), floor=1.0)
     assert "but for" not in exact.meaning and "errors" not in exact.meaning

@@ -19,6 +19,7 @@ NOT_FRESH = (
 OTHER_START = "Another start or a wider network may end lower."
 MOSTLY_DATA = 0.9  # Share of the cost: above it what is left of equations and conditions is not worth speaking of.
 STAYS = 0.9  # Share of the cost: where as much stays to first order, small changes of the network hardly lower it.
+NOISE_STAYS = 0.5  # The same where what is left looks like errors: much of the rest would be to learn them by heart.
 NAMED_TERMS = 3  # Measured terms that a sentence names before it breaks off.
 
 
@@ -58,9 +59,10 @@ def equations_in_words(
             "The residuals are near to what rounding makes of them: little is left to gain.", judged, is_final=True
         )
     of_data = misfit is not None and misfit.share >= MOSTLY_DATA and not misfit.to_last_digit
-    if of_data and misfit and (has_ended or kind == "critical" or (floor is not None and floor >= STAYS * cost)):
+    has_ended = has_ended or kind == "critical"
+    if of_data and misfit and (has_ended or _stays(misfit, floor, cost)):
         return _left_of_data(misfit, judged)
-    if has_ended or kind == "critical":
+    if has_ended:
         return PlainWords(
             "No small change of the network lowers the residuals further.",
             f"{judged} {OTHER_START}",
@@ -91,16 +93,22 @@ def _by_causes(cost: float, causes: Sequence[Cause], judged: str) -> PlainWords 
     return PlainWords(meaning, judged, is_final=True)
 
 
+def _stays(misfit: Misfit, floor: float | None, cost: float) -> bool:
+    """Whether small changes of the network leave most of the cost: so much that what may go matters to nobody."""
+    return floor is not None and floor >= (NOISE_STAYS if misfit.is_noise else STAYS) * cost
+
+
 def _left_of_data(misfit: Misfit, judged: str) -> PlainWords:
     """Where nearly all of the cost is that of measured terms, and small changes of the network hardly lower it."""
     named = [f"{name!r} is off by {rms:.3g} (RMS)" for name, rms in misfit.rms.items()]
     terms = ", ".join(named[:NAMED_TERMS]) + (", …" if len(named) > NAMED_TERMS else "")
     left = f"What is left is the misfit of the measured values: {terms}"
+    coefficients = " solution.unknowns says how far its coefficients can be relied on." if misfit.has_unknowns else ""
     if misfit.is_noise:
         return PlainWords(
             f"{left}. It looks like independent errors of measurement of that size: neighbouring places are not off "
             "alike.",
-            f"Where the errors of the data are not smaller, nothing is left to fit. {judged}",
+            f"Where the errors of the data are not smaller, little is left to gain.{coefficients} {judged}",
             is_final=True,
         )
     if misfit.is_noise is False:

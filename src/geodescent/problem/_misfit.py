@@ -32,6 +32,7 @@ class Misfit:
         share: of the cost that all of these terms make up.
         is_noise: True: at neighbouring places the residuals have nothing to do with each other, as with independent
             errors of measurement; False: they are alike there; None: there are too few places to tell, or too many.
+        has_unknowns: whether unknown coefficients are found from these values.
         to_last_digit: whether the measured values are met to the last digits, so that no error is seen.
     """
 
@@ -39,6 +40,7 @@ class Misfit:
     share: float
     is_noise: bool | None
     to_last_digit: bool
+    has_unknowns: bool = False
 
     @property
     def sentence(self) -> str:
@@ -71,7 +73,9 @@ def misfit_of(problem: Problem, theta: Theta) -> Misfit | None:
     if not (math.isfinite(whole) and whole > 0.0 and math.isfinite(cost)):
         return None
     independent = None if None in noisy or not noisy else True
-    return Misfit(rms, min(cost / whole, 1.0), False if False in noisy else independent, not noisy)
+    return Misfit(
+        rms, min(cost / whole, 1.0), False if False in noisy else independent, not noisy, bool(problem.unknowns)
+    )
 
 
 def plain_residual(block: RowBlock, theta: Theta) -> Tensor:
