@@ -172,7 +172,7 @@ class Problem:
 
     @property
     def has_equations(self) -> bool:
-        """Whether rows are equations at places, which agree with each other more than rows of data do."""
+        """Whether rows are equations at places, which a solution makes zero all at once."""
         return any(isinstance(block.map, AtPlaces) for block in self.blocks)
 
     @property
