@@ -1,12 +1,16 @@
 """What every test starts from: one thread, float32 as torch's default, one seed."""
 
+import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partialmethod
 from statistics import median
 
 import pytest
 import torch
 from fuzz.run import first_seed
+
+import geodescent as gd
 
 
 def pytest_report_header() -> list[str]:
@@ -32,6 +36,21 @@ def torch_defaults() -> Iterator[None]:
     torch.set_num_threads(threads)
     assert torch.get_default_dtype() == torch.float32
     assert torch.is_grad_enabled()
+
+
+@pytest.fixture(autouse=True)
+def whole_sentences(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The notes of every result that a test makes are whole sentences."""
+    for result in (gd.Solution, gd.Flow):
+        monkeypatch.setattr(result, "__init__", partialmethod(_made_with_sentences, made=result.__init__))
+
+
+def _made_with_sentences(
+    self: gd.Solution | gd.Flow, *args: object, made: Callable[..., None], **named: object
+) -> None:
+    made(self, *args, **named)
+    for note in map(str, self.stats.get("notes", ())):  # type: ignore[call-overload]
+        assert not note[0].islower() and note[-1] in ".)" and not re.search(r"\w\w\w[.] [a-z]\w+ ", note), note
 
 
 @pytest.fixture(params=["cpu", "cuda"])

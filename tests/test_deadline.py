@@ -39,7 +39,8 @@ def test_what_is_cut_is_said_once_with_the_way_out() -> None:
             with pytest.raises(OutOfTime, match="in a step"):
                 require_time("a step")
         assert not in_time(1.0, "the margin")
-        assert left_out() == "there was no time left for a step and the margin; wait longer."
+        assert left_out() == "There was no time left for a step and the margin; wait longer."
+        assert left_out(time_is_said=True) == "There was no time left for the margin."
 
 
 def test_an_inner_deadline_is_never_later_and_each_has_its_own_notes() -> None:

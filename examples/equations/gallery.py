@@ -106,7 +106,7 @@ def write(kept: dict[str, dict]) -> None:
             "",
             f'<a id="{name}"></a>',
             "",
-            f"### {name}: {read_example(name).equation}",
+            f"### {heading(name, title)}",
             "",
             title,
             "",
@@ -116,6 +116,12 @@ def write(kept: dict[str, dict]) -> None:
     marked = "<!-- gallery: begin (generated) -->\n" + "\n".join(lines) + "\n<!-- gallery: end -->"
     text = re.sub(r"<!-- gallery: begin.*<!-- gallery: end -->", lambda _: marked, PAGE.read_text(), flags=re.DOTALL)
     PAGE.write_text(text)
+
+
+def heading(name: str, title: str) -> str:
+    """Name and equation; the name alone where the sentence below it says the equation."""
+    equation = read_example(name).equation
+    return name if equation.split(", ")[0] in title else f"{name}: {equation}"
 
 
 if __name__ == "__main__":

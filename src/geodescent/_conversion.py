@@ -77,7 +77,8 @@ def conversion_note(names: list[str], like: Tensor) -> list[str]:
     if not names:
         return []
     joined = " and ".join([", ".join(names[:-1]), names[-1]]) if len(names) > 1 else names[0]
-    return [f"{joined} became {'tensors' if len(names) > 1 else 'a tensor'} of {like.dtype} on {like.device}."]
+    what = "Tensors" if len(names) > 1 else "A tensor"
+    return [f"{what} of {like.dtype} on {like.device} {'were' if len(names) > 1 else 'was'} made of {joined}."]
 
 
 def _columns_of(frame: Frame, what: str) -> NDArray[np.generic]:

@@ -37,12 +37,14 @@ class Deadline:
         at: by `time.perf_counter`.
         remedy: a sentence that says how people get what was left out.
         left_out: what was not begun because it would have ended later, or was cut.
+        cut: what of it was cut.
         seconds: name of a piece of work → how long it took when it was last done, by `measuring`.
     """
 
     at: float = math.inf
     remedy: str = ""
     left_out: list[str] = field(default_factory=list)
+    cut: set[str] = field(default_factory=set)
     seconds: dict[str, float] = field(default_factory=dict)
 
     def leave_out(self, what: str) -> None:
@@ -171,6 +173,7 @@ def require_time(what: str, *, flops: float = 0.0) -> None:
     deadline = _deadline.get()
     if deadline is not None and flops / FLOPS_A_SECOND > seconds_left():
         deadline.leave_out(what)
+        deadline.cut.add(what)
         raise OutOfTime(f"the time ran out in {what}.")
 
 
@@ -215,11 +218,23 @@ def leave_out(what: str) -> None:
         deadline.leave_out(what)
 
 
-def left_out() -> str | None:
-    """A sentence that says what there was no time for so far, and how to get it."""
+def left_out(*, time_is_said: bool = False) -> str | None:
+    """A sentence that says what there was no time for so far, and how to get it.
+
+    Args:
+        time_is_said: whether people are told by other words that the time ran out, and what to do: then it tells of
+            what was not begun for want of time, and not of the work that was cut when it came.
+    """
     deadline = _deadline.get()
-    if deadline is None or not deadline.left_out:
+    if deadline is None:
         return None
-    *first, last = deadline.left_out
+    told = [what for what in deadline.left_out if not (time_is_said and what in deadline.cut)]
+    if not told:
+        return None
+    *first, last = told
     parts = f"{', '.join(first)} and {last}" if first else last
-    return f"there was no time left for {parts}; {deadline.remedy}"
+    return (
+        f"There was no time left for {parts}."
+        if time_is_said
+        else (f"There was no time left for {parts}; {deadline.remedy}")
+    )

@@ -312,7 +312,7 @@ def test_a_full_disk_costs_the_files_of_a_posterior_and_not_its_answer(called, p
     status, answer, _ = called(*FIT, "--mode", "posterior", "--out", "full", "--json")
     found = json.loads(answer)
     assert status == 0 and found["test"]["rmse"] > 0.0 and found["report"] is None
-    assert any("what was fitted is not saved in full" in note for note in found["stats"]["notes"])
+    assert any("What was fitted is not saved in full" in note for note in found["stats"]["notes"])
     shutil.rmtree(place / "full")
 
 

@@ -232,7 +232,7 @@ def test_a_full_disk_costs_the_folder_and_not_the_answer(command, full_disk, tmp
     done, answer = geodescent(*command, "--out", tmp_path / "run")
     assert done.exit_code == 0 and answer["steps"] >= 1 and answer["certificate"]["rank"] is not None
     notes = " ".join(answer["stats"]["notes"])
-    for lost in ("config.json", "history.jsonl", "what was fitted is not saved", "picture and report are not saved"):
+    for lost in ("config.json", "history.jsonl", "What was fitted is not saved", "picture and report are not saved"):
         assert lost in notes and str(tmp_path) in notes
     assert len(answer["stats"]["notes"]) == len(set(answer["stats"]["notes"])) < 8
 
@@ -240,9 +240,9 @@ def test_a_full_disk_costs_the_folder_and_not_the_answer(command, full_disk, tmp
 @pytest.mark.parametrize(
     ("what", "note"),
     [
-        ("png", "there is no picture"),
-        ("page", "there is no report"),
-        ("baselines", "the test rows have no scores"),
+        ("png", "There is no picture"),
+        ("page", "There is no report"),
+        ("baselines", "The test rows have no scores"),
     ],
 )
 def test_what_cannot_be_shown_is_a_note(what, note, tmp_path, monkeypatch):

@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from types import FunctionType
 
 import numpy as np
 import polars as pl
@@ -13,7 +14,7 @@ from geodescent.app.cli import app
 from geodescent.app.commands import _close
 from geodescent.app.report import in_options
 from geodescent.app.tables import prepare
-from geodescent.certificate import _plain_words
+from geodescent.certificate import _equation_words, _plain_words
 from geodescent.doors import _in_words
 
 PYTHON = re.compile(
@@ -91,7 +92,12 @@ def test_certify_says_what_it_means_before_the_rows(told):
 
 
 def test_every_advice_of_the_library_is_translated():
-    advices = [*map(str, _in_words.NEXT.values()), *_strings(_plain_words)]
+    advices = [
+        *map(str, _in_words.NEXT.values()),
+        *_strings(_plain_words),
+        *_strings(_equation_words),
+        _equation_words.OTHER_START,
+    ]
     assert len(advices) > 20
     for advice in advices:
         assert not re.search(r"gd\.|max_seconds|max_steps|p\.add_", in_options(advice)), advice
@@ -100,7 +106,7 @@ def test_every_advice_of_the_library_is_translated():
 def _strings(module):
     """Texts of several words in the code of a module's functions."""
     for function in vars(module).values():
-        if getattr(function, "__module__", "") == module.__name__:
+        if isinstance(function, FunctionType) and function.__module__ == module.__name__:
             yield from (c for c in function.__code__.co_consts if isinstance(c, str) and " " in c)
 
 

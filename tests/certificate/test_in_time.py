@@ -28,7 +28,7 @@ def seconds_of(problem: Problem, allowed: float) -> tuple[float, gd.Certificate]
 @pytest.mark.parametrize("pauses", [{"pause": 0.15}, {"pass_pause": 0.15}, {"pause": 0.15, "pass_pause": 0.15}])
 def test_slow_maps_take_one_linearisation_and_one_pass_more_at_most(pauses: dict[str, float]) -> None:
     seconds, c = seconds_of(problem(**pauses), 0.3)
-    assert seconds < 0.3 + 0.15 + 0.15 and "there was no time left for" in c.reason
+    assert seconds < 0.3 + 0.15 + 0.15 and "There was no time left for" in c.reason
     if "pass_pause" not in pauses:
         assert "the margin" in c.reason and c.margin is None
 
@@ -90,5 +90,5 @@ def test_in_time_counts_what_was_measured() -> None:
         assert not in_time(0.0, "linearisations", linearisations=200.0)
         assert not in_time(1e30, "flops")
         assert left_out() == (
-            "there was no time left for passes, products, linearisations and flops; gd.certify takes the time it needs."
+            "There was no time left for passes, products, linearisations and flops; gd.certify takes the time it needs."
         )

@@ -103,7 +103,7 @@ def test_validation_and_batches_and_an_optimizer_too() -> None:
     for validation in (more, (more[0].tolist(), more[1].tolist()), (polars.DataFrame(more[0]), more[1])):
         solution = gd.fit(net(), X, Y, validation=validation, max_steps=3)
         assert np.array_equal(solution.history["validation_cost"], expected)
-        assert "Validation: X" in " ".join(map(str, solution.stats["notes"]))
+        assert "Validation: Tensors of" in " ".join(map(str, solution.stats["notes"]))
     loader = DataLoader(TensorDataset(torch.tensor(X), torch.tensor(Y)), batch_size=3)
     assert np.isfinite(gd.fit(net(), loader, validation=more, max_steps=3).history["validation_cost"]).all()
     costs = [gd.GeoDescent(net()).step(*data) for data in ((torch.tensor(X), torch.tensor(Y)), (X, Y), (frame(), Y))]
@@ -114,7 +114,7 @@ def test_validation_and_batches_and_an_optimizer_too() -> None:
 def test_they_become_tensors_of_the_models_dtype_which_the_notes_say(dtype: torch.dtype) -> None:
     for solve in (lambda *a, **k: gd.fit(*a, max_steps=1, **k), lambda *a, **k: gd.flow(*a, until=0.1, tol=1e-3, **k)):
         notes = solve(net(dtype=dtype), frame(), Y.tolist(), weights=np.ones(6, dtype=int)).stats["notes"]
-        said = f"X (polars DataFrame), y (list) and weights (numpy ndarray) became tensors of {dtype} on cpu."
+        said = f"Tensors of {dtype} on cpu were made of X (polars DataFrame), y (list) and weights (numpy ndarray)."
         assert notes[0] == said
     assert gd.fit(net(), torch.tensor(X), torch.tensor(Y), max_steps=1).stats["notes"] == []
 

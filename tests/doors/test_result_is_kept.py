@@ -20,7 +20,7 @@ from support.diabetes import diabetes, theta_of
 from torch import Tensor, nn
 
 import geodescent as gd
-from geodescent.certificate import Certificate
+from geodescent.certificate import Certificate, PlainWords
 from geodescent.descent import _checkpoint
 from geodescent.doors._flow import _largest_deviation
 from geodescent.problem import Problem
@@ -257,11 +257,12 @@ def test_a_lift_that_fails_to_describe_itself_costs_the_description_alone(lift: 
 def test_a_certificate_that_cannot_be_printed_costs_its_words_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     solution = gd.fit(*diabetes(20), max_steps=2)
 
-    def fail(self: Certificate) -> str:
+    def fail(self: Certificate, **how: bool) -> PlainWords:
         raise ZeroDivisionError("in a sentence")
 
-    monkeypatch.setattr(Certificate, "meaning", property(fail))
-    assert "No certificate: nothing was computed: ZeroDivisionError: in a sentence" in " ".join(str(solution).split())
+    monkeypatch.setattr(Certificate, "in_words", fail)
+    said = " ".join(str(solution).split())
+    assert "What is known could not be told (ZeroDivisionError: in a sentence)." in said
 
 
 def test_a_flow_so_long_that_the_law_is_zero_has_an_end() -> None:

@@ -92,7 +92,7 @@ def test_weights_go_with_the_samples_drawn() -> None:
     assert cost_of(model, xt, yt) < 0.005 and solution.certificate.n_residuals == 200
     apart = gd.fit(noisy()[0], x, y, weights=torch.ones_like(weights), stop="validation", max_steps=1)
     assert apart.certificate.n_residuals == 160
-    assert apart.stats["notes"] == ["40 of 200 samples were drawn for validation."]
+    assert apart.stats["notes"] == ["Of the 200 samples 40 were drawn for validation."]
 
 
 def test_what_cannot_be_drawn() -> None:

@@ -188,14 +188,14 @@ def test_more_rows_than_fit_are_drawn_and_said(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr("geodescent.generalisation.posterior._conditioning.MOST_ROWS", 50)
     posterior = gd.fit_posterior(*noisy(70), starts=1)
     assert len(posterior.left_out) == 50
-    assert any("50 of 70 rows were drawn" in note for note in posterior.notes)
+    assert any("Of the 70 rows 50 were drawn" in note for note in posterior.notes)
 
 
 def test_rows_that_do_not_fit_into_memory_are_drawn_too(monkeypatch: pytest.MonkeyPatch) -> None:
     here = "geodescent.generalisation.posterior._conditioning"
     monkeypatch.setattr(f"{here}.MOST_FACTORED", 40)
     monkeypatch.setattr(f"{here}.fits", lambda n_bytes, device: n_bytes < 6.0 * 70.0**2)
-    assert any("40 of 70 rows were drawn" in note for note in gd.fit_posterior(*noisy(70), starts=1).notes)
+    assert any("Of the 70 rows 40 were drawn" in note for note in gd.fit_posterior(*noisy(70), starts=1).notes)
     assert gd.fit_posterior(*noisy(69), starts=1).rows_used == 69
 
 

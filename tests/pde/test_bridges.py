@@ -191,8 +191,9 @@ def changed(**changes: Any) -> Any:
     ],
 )
 def test_wrong_problems_of_pina_are_refused_in_words(problem: Any, more: Any, sentence: str) -> None:
-    with pytest.raises(gd.InputError, match=sentence):
+    with pytest.raises(gd.InputError, match=sentence) as caught:
         pde.from_pina(problem, **more)
+    assert_told_once(caught.value)
 
 
 # --- DeepXDE --------------------------------------------------------------------------------------------------------
@@ -281,8 +282,15 @@ def test_values_in_float32_are_said(caplog: pytest.LogCaptureFixture) -> None:
     ],
 )
 def test_wrong_data_of_deepxde_are_refused_in_words(data: Any, more: Any, sentence: str) -> None:
-    with pytest.raises(gd.InputError, match=sentence):
+    with pytest.raises(gd.InputError, match=sentence) as caught:
         pde.from_deepxde(data, **more)
+    assert_told_once(caught.value)
+
+
+def assert_told_once(error: gd.InputError) -> None:
+    """A traceback shows no second error but that of a line of the user's."""
+    assert error.__suppress_context__ or error.__context__ is None
+    assert not isinstance(error.__cause__, gd.InputError) and str(error).count("InputError") == 0
 
 
 def test_the_bridges_import_neither_package() -> None:

@@ -224,19 +224,72 @@ def test_what_is_not_known_is_refused(tmp_path):
         read_example(str(tmp_path / "other.py")).run(1.0)
 
 
-@pytest.mark.parametrize(
-    ("content", "says"),
-    [
-        ("def system(:", r"own\.py cannot be run, SyntaxError: invalid syntax \(own\.py, line 1\)\."),
-        ("import no_such_module", r"own\.py cannot be run, ModuleNotFoundError: No module named 'no_such_module'\."),
-        ("def system():\n    return 1 / 0\n", r"own\.py: system\(\) fails, ZeroDivisionError: division by zero\."),
-        ("from geodescent import pde\npde.Box()\n", r"^a box needs coordinates"),
-    ],
-)
-def test_a_file_that_fails_is_told_as_the_users(tmp_path, content, says):
+POISSON = """from geodescent import pde
+box = pde.Box(x=(0.0, 1.0))
+def equation(u, x):
+    {body}
+    return u.xx - x
+def system():
+    {more}
+    return pde.System(pde.mlp(1, [4], 1), [pde.Term("line", equation, box.inside(9))], coordinates="x")
+"""
+FAILING = {
+    "a syntax error": (
+        "def system(:",
+        r"own\.py cannot be run, SyntaxError: invalid .*line 1 of .*own\.py: def system",
+    ),
+    "an import": (
+        "import no_such_module",
+        r"own\.py cannot be run, ModuleNotFoundError: No module named 'no_such_module'\. It comes from line 1 of "
+        r".*own\.py: import no_such_module$",
+    ),
+    "system": (
+        POISSON.format(body="", more="one = 1 / 0"),
+        r"own\.py: system\(\) fails, ZeroDivisionError: division by zero\. .* line 7 of .*own\.py: one = 1 / 0$",
+    ),
+    "an equation": (
+        POISSON.format(body="y = x[99]", more=""),
+        r"term 'line': its equation fails, IndexError: .*It comes from line 4 of .*own\.py: y = x\[99\]$",
+    ),
+    "an error of ours": (
+        "from geodescent import pde\npde.Box()\n",
+        r"^a box needs coordinates.* It comes from line 2 of .*own\.py: pde\.Box\(\)$",
+    ),
+    "an exit": ("import sys\nsys.exit()\n", r"cannot be run: it ends the program, as sys\.exit\(\) does.* line 2 of"),
+    "an exit in system": (
+        POISSON.format(body="", more="raise SystemExit(3)"),
+        r"system\(\) fails: it ends the program",
+    ),
+    "an exit in an equation": (
+        POISSON.format(body="exit()", more=""),
+        r"it ends the program.* line 4 of .*: exit\(\)$",
+    ),
+    "seconds": (POISSON.format(body="", more="") + "seconds = 'ten'\n", r"own\.py: seconds = 'ten', where a number"),
+    "a reference": (
+        POISSON.format(body="", more="") + "def reference(points):\n    return points.nothing\n",
+        r"own\.py: its reference\(\) or table\(\) fails, AttributeError.* line 10 of .*: return points\.nothing$",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", FAILING)
+def test_a_file_that_fails_is_told_as_the_users_with_its_line(name, tmp_path):
+    content, says = FAILING[name]
     (tmp_path / "own.py").write_text(content)
-    with pytest.raises(InputError, match=says):
-        read_example(str(tmp_path / "own.py")).run(1.0)
+    with pytest.raises(InputError, match=says) as caught:
+        example = read_example(str(tmp_path / "own.py"))
+        example.require_sound()
+        example.run(1.0)
+    error = caught.value
+    assert error.__cause__ is None and (error.__suppress_context__ or error.__context__ is None)
+
+
+def test_an_equation_that_fails_in_the_midst_of_a_fit_is_told_with_its_line(tmp_path):
+    late = "calls.append(1)\n    if len(calls) > 40:\n        raise ValueError('no more')"
+    content = POISSON.format(body=late, more="").replace("def equation", "calls = []\ndef equation")
+    (tmp_path / "own.py").write_text(content)
+    with pytest.raises(InputError, match=r"ValueError: no more.* line 7 of .*own\.py: raise ValueError\('no more'\)$"):
+        read_example(str(tmp_path / "own.py")).run(3.0)
 
 
 TWO = """\"\"\"Two fields.\"\"\"
@@ -303,7 +356,8 @@ def test_the_page_shows_what_was_measured_and_is_what_is_generated_from_it(tmp_p
     for name, run in kept.items():
         row = next(line for line in page.splitlines() if line.startswith(f"| [{name}]"))
         assert run["error"] is None or f"{run['error']:.1e}" in row
-        assert f'<a id="{name}"></a>\n\n### {name}: {read_example(name).equation}\n' in page
+        section = page.split(f'<a id="{name}"></a>\n\n### {name}')[1].split("<a id=")[0]
+        assert section.count(read_example(name).equation.split(", ")[0]) == 1
         assert 10_000 < (gallery.PICTURES / f"{name}.png").stat().st_size < 100_000
     monkeypatch.setattr(gallery, "PAGE", tmp_path / "page.md")
     gallery.PAGE.write_text(page)

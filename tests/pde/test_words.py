@@ -121,7 +121,7 @@ def decay(first: float, target: bool, noise: float = 0.02) -> pde.System:
 
 def test_a_coefficient_without_data_says_why_it_has_no_standard_error() -> None:
     found = gd.fit(decay(8.0, target=False), max_steps=3).unknowns["k"]
-    assert "nan" not in repr(found) and "no standard error, for no term has a target" in repr(found)
+    assert "nan" not in repr(found) and "no standard error, for nothing is marked as measured" in repr(found)
 
 
 def test_a_coefficient_of_a_wrong_valley_is_doubted_and_that_of_a_good_fit_is_not() -> None:

@@ -203,9 +203,10 @@ def test_one_set_of_samples_may_be_cut_into_blocks() -> None:
     assert_close(cut.linearise(theta)[1].dense(), naive_jacobian(model, x), EXACT)
 
 
-def test_block_rms_is_the_root_mean_square_of_each_block_unweighted(problem: gd.Problem, theta: Tensor) -> None:
+def test_block_rms_is_the_root_mean_square_of_the_rows_that_count(problem: gd.Problem, theta: Tensor) -> None:
     known = {block.name: rows_of(block, theta) for block in problem.blocks}
-    expected = {name: float(np.sqrt(np.mean((rows.outputs - rows.target) ** 2))) for name, rows in known.items()}
+    off = {name: (rows.outputs - rows.target)[rows.weights > 0.0] for name, rows in known.items()}
+    expected = {name: float(np.sqrt(np.mean(rows**2))) for name, rows in off.items()}
     assert problem.block_rms(theta, math.nan) == pytest.approx(expected, rel=1e-13)
 
 

@@ -6,11 +6,13 @@ from dataclasses import dataclass, fields
 from typing import Literal
 
 from geodescent.certificate._cause import Cause
+from geodescent.certificate._equation_words import equations_in_words
 from geodescent.certificate._identifiable import Identifiability
 from geodescent.certificate._noise import Noise
-from geodescent.certificate._plain_words import equations_in_words, in_plain_words
+from geodescent.certificate._plain_words import PlainWords, in_plain_words
 from geodescent.certificate._point import Point
 from geodescent.certificate._spectrum import Level
+from geodescent.problem import Misfit
 
 WIDTH = 78  # Columns of a terminal that the sentences are wrapped to.
 NAMES = 12  # Columns that the name of a row takes.
@@ -46,7 +48,10 @@ class Certificate:
         n_rows_wanted: how many residuals have a positive weight, and count for the rank; None for all of them.
         identifiable: of a classical fit, few parameters and many rows: what the data say of each parameter, by name.
         noise: of a fit that was judged by validation data: what part of the cost no model removes.
-        equations: whether rows are equations at places, which agree with each other more than rows of data do.
+        equations: whether rows are equations at places, which a solution makes zero all at once.
+        misfit: of equations with measured values: what is left of these, where there is time for it.
+        near_rounding: whether three quarters of the digits are reached that the rounding floor leaves to residuals.
+        draws_points: whether the equations can be looked at on other points than those that were fitted.
     """
 
     regime: Literal["overparametrised", "underparametrised"]
@@ -77,37 +82,53 @@ class Certificate:
     identifiable: Identifiability | None = None
     noise: Noise | None = None
     equations: bool = False
+    misfit: Misfit | None = None
+    draws_points: bool = True
+    near_rounding: bool = False
 
     @property
     def meaning(self) -> str:
         """What all this means, in plain words."""
-        return self._plain_words[0]
+        return self.in_words().meaning
 
     @property
     def advice(self) -> str:
         """What to do next."""
-        return self._plain_words[1]
+        return self.in_words().advice
 
     @property
     def named_causes(self) -> tuple[Cause, ...]:
         """The causes that `meaning` and `advice` speak of; of equations also conditions that stand twice."""
         if self.equations:
             return tuple(cause for cause in self.causes if cause.kind not in NOTHING_TO_DO)
-        speaks = "that are named" in f"{self.meaning} {self.advice}"
+        speaks = self.in_words().names_causes
         return tuple(cause for cause in self.causes if speaks and cause.stands_in_the_way)
 
-    @property
-    def _plain_words(self) -> tuple[str, str]:
+    def in_words(self, *, has_ended: bool = False) -> PlainWords:
+        """What all this means, and what to do next.
+
+        Args:
+            has_ended: whether a descent came here and found no way down, which may be known when the point is not.
+        """
         if self.noise is not None:
-            return self.noise.meaning, self.noise.advice
+            return PlainWords(self.noise.meaning, self.noise.advice)
         if self.equations and math.isfinite(self.cost):
-            return equations_in_words(self.cost, self.causes, self.point)
+            return equations_in_words(
+                self.cost,
+                self.causes,
+                self.point,
+                floor=self.floor,
+                near_rounding=self.near_rounding,
+                misfit=self.misfit,
+                draws_points=self.draws_points,
+                has_ended=has_ended,
+            )
         return in_plain_words(
             cost=self.cost,
             rank=self.rank,
-            n_params=self.n_params,
-            n_rows=self._n_counted,
+            sizes=(self.n_params, self._n_counted),
             floor=self.floor,
+            near_rounding=self.near_rounding,
             causes=self.causes,
             point=self.point,
             identifiable=self.identifiable,
@@ -122,7 +143,7 @@ class Certificate:
         """The certificate for JSON: None where a number is unknown or not finite."""
         plain = {f.name: getattr(self, f.name) for f in fields(self)}
         plain |= {"causes": [c.as_dict() for c in self.causes], "point": self.point and self.point.as_dict()}
-        plain |= {"noise": self.noise and self.noise.as_dict()}
+        plain |= {"noise": self.noise and self.noise.as_dict(), "misfit": self.misfit and self.misfit.as_dict()}
         plain |= {"identifiable": self.identifiable and self.identifiable.as_dict()}
         return {name: _strict(value) for name, value in plain.items()}
 
@@ -140,6 +161,7 @@ class Certificate:
             ("margin", None if without_law else _margin_sentence(self)),
             ("cost", f"{self.cost:.4g} now{_target_sentence(self)}"),
             ("noise", self.noise and self.noise.sentence),
+            ("measured", self.misfit and self.misfit.sentence),
             ("floors", f"instant {_number(self.floor)}, rounding {_number(self.rounding_floor, 2)}"),
             ("point", self.point.sentence if self.point else None),
             ("unknown", self.reason),

@@ -27,7 +27,7 @@ from geodescent.certificate._identifiable import Identifiability, identifiabilit
 from geodescent.certificate._margin import Margin, margin_at
 from geodescent.certificate._point import Point, point_at
 from geodescent.certificate._spectrum import Spectrum, spectrum_of
-from geodescent.certificate._unknown import unknown_certificate
+from geodescent.certificate._unknown import begun_certificate
 from geodescent.flow import is_finite
 from geodescent.jacobian import Jacobian
 from geodescent.linalg import norm, row_dot, row_norm
@@ -81,7 +81,7 @@ def certificate_of(
     point = _in_time(lambda: there.point(spectrum, rounding), None) if describe_point else None
     reason = _joined(spectrum.reason, why_no_time, *not_looked_for(problem), left_out())
     return replace(
-        unknown_certificate(problem, there.cost, reason),
+        begun_certificate(problem, there.theta, there.cost, reason, rounding),
         guaranteed=_guaranteed(lost, spectrum, margin, full_rank_so_far=full_rank_so_far),
         rank=spectrum.rank,
         rcond=spectrum.rcond,
@@ -94,7 +94,6 @@ def certificate_of(
         margin_how=None if margin is None else margin.how,
         way_bound=None if margin is None else margin.way_bound,
         floor=floor,
-        rounding_floor=rounding,
         target_cost=target_cost,
         stopping_time=time,
         causes=causes,
@@ -256,7 +255,8 @@ def _guaranteed(
 
 
 def _joined(*sentences: str | None) -> str | None:
-    return " ".join(text for text in sentences if text) or None
+    """One text, in which each sentence begins with a capital."""
+    return " ".join(f"{text[0].upper()}{text[1:]}" for text in sentences if text) or None
 
 
 def _gradient_ratio(jacobian: Jacobian | None, spectrum: Spectrum, residual: Outputs) -> float | None:

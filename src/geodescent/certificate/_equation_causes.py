@@ -12,7 +12,15 @@ from geodescent._types import Theta
 from geodescent.certificate._cause import Cause, counted, few
 from geodescent.certificate._identifiable import groups_of
 from geodescent.jacobian import Jacobian
-from geodescent.problem import Problem, RowBlock, SameCondition, active, same_conditions
+from geodescent.problem import (
+    Problem,
+    RowBlock,
+    SameCondition,
+    active,
+    draws_points,
+    plain_residual,
+    same_conditions,
+)
 
 SHARED = 0.1  # Share of a term's rows: fewer repeated ones, as at corners, are nothing to speak of.
 SHOWN_DIGITS = 4  # Coordinates of places longer than this many numbers, as of a total, are not shown.
@@ -116,16 +124,15 @@ def _silent_terms(problem: Problem, theta: Theta, jacobian: Jacobian) -> list[Ca
 
 
 def _silent(problem: Problem, block: RowBlock, theta: Theta, share: float, *, unmoved: bool) -> Cause:
-    residual = (block.map(theta).reshape(block.target.shape) - block.target).double()
-    squares = residual.square() * problem.sample_weights(block)[:, None]
-    cost = float(squares.sum()) / (2.0 * problem.n_samples)
-    rms, name = math.sqrt(float(residual.square().sum()) / residual.numel()), block.name
+    squares = plain_residual(block, theta).square()
+    cost = float((squares * problem.sample_weights(block)[:, None]).sum()) / (2.0 * problem.n_samples)
+    rms, name = math.sqrt(float(squares[active(block)].mean())), block.name
     if not unmoved:
         text = (
             f"'{name}' has no influence: its rows are {share:.1g} of all, which is rounding beside the others. Give it "
             "a larger weight, or others a smaller one."
         )
-    elif rms <= math.sqrt(torch.finfo(residual.dtype).eps):
+    elif rms <= math.sqrt(torch.finfo(squares.dtype).eps):
         text = f"'{name}' has no influence: whatever the network is, it holds, as built in. Leave it out."
     else:
         text = (
@@ -139,10 +146,13 @@ def _few_rows(problem: Problem) -> list[Cause]:
     m, k = sum(len(active(block)) * block.n_outputs for block in problem.blocks), problem.n_params
     if m >= k:
         return []
+    if draws_points(problem):
+        way = "solution.residuals() compares other points; where the residual is larger there, take"
+    else:
+        way = "Other points, which would show it, cannot be drawn here: take them from a pde.Box, or take"
     text = (
         f"{m} rows for {k} parameters, which is usual of networks: all rows can vanish while the equations do not hold "
-        "between the points. solution.residuals() compares other points; where the residual is larger there, take two "
-        "to four times as many points as parameters."
+        f"between the points. {way} two to four times as many points as parameters."
     )
     return [Cause("few_rows", {"n_params": k, "n_residuals": m}, None, text)]
 

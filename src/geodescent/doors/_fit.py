@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader
 from geodescent._conversion import Values
 from geodescent._deadline import left_out, within
 from geodescent._memory import Account, accounting
-from geodescent._record import Callback, history_of
+from geodescent._record import Callback, Result, history_of
 from geodescent._settings import OneOf
 from geodescent._threads import suited_threads
 from geodescent.certificate import has_samples_to_leave_out
@@ -99,7 +99,7 @@ def fit(
         target_cost: absolute, in the units of C; None goes on to the rounding floor.
         max_steps: the largest number of accepted steps; None for 500, and 5,000 for a system of equations.
         max_seconds: the longest time that the run may take, planning and start included, to a second or to one
-            linearisation, whichever is more; what was cut is said in the notes. None for no bound.
+            linearisation, whichever is more; what was left out for it is said in the notes. None for no bound.
         weights: w ≥ 0, (N,): rows are multiplied by √w, N = Σw.
         validation: (X, y), or another problem over the same θ, never fitted: its cost is recorded beside each step, the
             model is left where it is least, and the run ends where it has not fallen for long (docs/decisions.md).
@@ -219,4 +219,5 @@ def _descended(
         finally:
             plan.problem.write(keeper.state.best.theta)
             keeper.write()
-    return descent, [sentence for sentence in (threads.sentence, left_out()) if sentence]
+    untimely = left_out(time_is_said=descent.result is Result.max_seconds)
+    return descent, [sentence for sentence in (threads.sentence, untimely) if sentence]

@@ -5,17 +5,16 @@ import textwrap
 from collections.abc import Iterable, Mapping
 
 from geodescent._record import Result
-from geodescent.certificate import FRESH, Certificate
+from geodescent.certificate import JUDGED, OTHER_START, Certificate, judging
 from geodescent.doors._on_demand import OnDemand, Words
 
 WIDTH_OF_RESULTS = 80  # Of a terminal, which a printed result is wrapped to.
-OTHER_START = "Another start or a wider network may end lower."
-JUDGED = "Judge the model on data that were not fitted."
 GO_ON = "Call {call} again to go on from here"
+LOWER_DIGITS = "What the cost could still fall by is lost in rounding."
 NEXT: dict[Result, str] = {
-    Result.target_reached: "The cost is as low as was asked for. Judge the model on data that were not fitted.",
-    Result.time_reached: "Nothing is left to do: gd.fit goes on to the least cost from here.",
-    Result.rounding_floor: "Nothing is left to gain in {dtype}. Judge the model on data that were not fitted.",
+    Result.target_reached: "{judged}",
+    Result.time_reached: "To go on to the least cost from here, call gd.fit.",
+    Result.rounding_floor: "{judged}",
     Result.validation_rose: "Use the model as it is: it stands at the least validation cost.",
     Result.max_steps: f"{GO_ON}, or pass a larger max_steps.",
     Result.max_seconds: f"{GO_ON}, or pass a larger max_seconds.",
@@ -26,21 +25,16 @@ NEXT: dict[Result, str] = {
 }
 """Result → what to do next; of all others the certificate says it."""
 NEXT_OF_EQUATIONS = NEXT | {
-    Result.target_reached: f"The cost is as low as was asked for. {FRESH}",
-    Result.rounding_floor: f"Nothing is left to gain in {{dtype}}. {FRESH}",
     Result.nonfinite: "Begin with another network, or bring equations and coordinates to order 1.",
 }
 CUT_SHORT = (Result.max_steps, Result.max_seconds, Result.stopped, Result.interrupted)
 """Results of runs that something else than the descent ended."""
-WORDS_AT_AN_END: dict[Result, tuple[str, str]] = {
-    Result.rounding_floor: ("What the cost could still fall by is lost in rounding.", ""),
-    Result.stationary: ("What the cost could still fall by is lost in rounding.", OTHER_START),
-    Result.no_progress: (
-        "To first order the cost could still fall, but no step that was tried lowers it.",
-        OTHER_START,
-    ),
+WORDS_AT_AN_END: dict[Result, str] = {
+    Result.rounding_floor: LOWER_DIGITS,
+    Result.stationary: LOWER_DIGITS,
+    Result.no_progress: "To first order the cost could still fall, but no step that was tried lowers it.",
 }
-"""Result → what it means and what to do, at points from where the cost falls to first order: the descent has ended."""
+"""Result → what it means at points from where the cost falls to first order: the descent has ended."""
 MOST_CAUSES = 3  # Of those that a printed result names; the certificate names all.
 
 
@@ -52,14 +46,17 @@ def lines_of(
     Args:
         call: the door that made the result.
     """
-    usual = NEXT_OF_EQUATIONS if on_demand.are_equations else NEXT
+    usual = (NEXT_OF_EQUATIONS if on_demand.are_equations else NEXT).get(result)
+    judged = judging(draws_points=on_demand.draws_points) if on_demand.are_equations else JUDGED
+    if usual is not None:
+        usual = usual.format(call=call, judged=judged)
 
     def words(certificate: Certificate) -> Words:
-        meaning, following = _agreeing(certificate, result, usual.get(result, certificate.advice))
+        meaning, following = _agreeing(certificate, result, usual, judged)
         return Words(meaning, following, tuple(cause.sentence for cause in certificate.named_causes), is_known=True)
 
     found = on_demand.in_words(seconds, words)
-    following = found.following if found.is_known else usual.get(result, found.following)
+    following = found.following if found.is_known or usual is None else usual
     causes = list(found.causes)
     more = len(causes) - MOST_CAUSES
     causes[MOST_CAUSES:] = [f"{more} more, which print(….certificate) names."] if more > 0 else []
@@ -69,23 +66,28 @@ def lines_of(
         ("known", found.known),
         *(("cause", cause) for cause in causes),
         ("notes", notes or "none"),
-        ("next", following.format(dtype=stats["model_dtype"], call=call)),
+        ("next", following),
     ]
 
 
-def _agreeing(certificate: Certificate, result: Result, following: str) -> tuple[str, str]:
-    """What the certificate means, and what to do next, so that neither contradicts how the run ended."""
-    meaning, point = certificate.meaning, certificate.point
+def _agreeing(certificate: Certificate, result: Result, usual: str | None, judged: str) -> tuple[str, str]:
+    """What the certificate means, and what to do next, so that neither contradicts how the run ended.
+
+    Args:
+        usual: what is to be done after this result; None where the certificate says it.
+        judged: how such a solution is judged.
+    """
+    words, point = certificate.in_words(), certificate.point
     hindered = certificate.equations and any(cause.stands_in_the_way for cause in certificate.causes)
     if result is Result.nonfinite or certificate.noise is not None:
-        return meaning, following
-    if hindered or (result in CUT_SHORT and point is not None and point.has_ended):
-        return meaning, certificate.advice
+        return words.meaning, usual or words.advice
+    at_an_end = certificate.in_words(has_ended=result in WORDS_AT_AN_END)
+    if hindered or at_an_end.is_final or (result in CUT_SHORT and point is not None and point.has_ended):
+        return at_an_end.meaning, at_an_end.advice
     if result in WORDS_AT_AN_END and not (point is not None and point.has_ended):
-        meaning, advice = WORDS_AT_AN_END[result]
-        judged = FRESH if certificate.equations else JUDGED
-        return meaning, f"{judged} {advice}" if advice else following
-    return meaning, following
+        lower = "" if certificate.near_rounding else f" {OTHER_START}"
+        return WORDS_AT_AN_END[result], usual or f"{judged}{lower}"
+    return words.meaning, usual or words.advice
 
 
 def text_of(rows: Iterable[tuple[str, str]], width: int) -> str:

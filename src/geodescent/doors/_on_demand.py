@@ -18,24 +18,24 @@ from geodescent.certificate import (
 )
 from geodescent.metric import Metric
 from geodescent.outputs import ModuleSnapshot, OfModule, Parametrised
-from geodescent.problem import Problem, rounding_floor, same_cost
+from geodescent.problem import Problem, draws_points, rounding_floor, same_cost
 
 LEAST_SECONDS = 1.0  # Seconds: a certificate that is made for printing a result may take this long.
 SHARE_OF_RUN = 0.1  # Share of the run's seconds: it may take this long, if that is more.
 UNMADE = (
-    "this result was pickled before its certificate was made: call gd.certify with the model and its data, or with the "
+    "This result was pickled before its certificate was made: call gd.certify with the model and its data, or with the "
     "problem, or read solution.certificate before pickling."
 )
 CHANGED = (
-    "nothing was computed: since the run the module, or the data, have been changed so that the cost at the solution "
+    "Nothing was computed: since the run the module, or the data, have been changed so that the cost at the solution "
     "is {now:.4g} and was {then:.4g}. Read solution.certificate before such a change, or call gd.certify."
 )
 GONE = (
-    "nothing was computed: since the run the module, or the data, have been changed so that there are no outputs at "
+    "Nothing was computed: since the run the module, or the data, have been changed so that there are no outputs at "
     "the solution ({error}). Read solution.certificate before such a change, or call gd.certify."
 )
 AGAIN = "Call gd.certify with the model and its data, or gd.fit to go on."
-FAILED = "nothing was computed: {error}"
+FAILED = "Nothing was computed: {error}"
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class OnDemand:
         remark: a sentence for the printed result, made when that is printed; empty where there is none.
     """
 
-    are_equations = False  # Of solutions that were pickled before it was kept.
+    are_equations, draws_points = False, True  # Of solutions that were pickled before these were kept.
 
     def __init__(
         self,
@@ -79,7 +79,7 @@ class OnDemand:
         self._in_part: Certificate | None = None
         self._problem: Problem | None = problem
         self._theta, self._make, self._cost = theta, make, math.nan
-        self.are_equations = problem.has_equations
+        self.are_equations, self.draws_points = problem.has_equations, draws_points(problem)
         self._modules: list[ModuleSnapshot] = []
         try:
             self._cost = problem.cost(theta)
@@ -127,12 +127,12 @@ class OnDemand:
             found = words(known)
             said = [
                 found.known,
-                f"(Not all of this could be computed: {known.reason})" if missing else "",
+                f"(Not all of this could be computed. {known.reason})" if missing else "",
                 self._remarked(allowed + begin - time.perf_counter()),
             ]
             return replace(found, known=" ".join(part for part in said if part))
         except Exception as error:  # whatever it is: the run is over, and its result must not be lost
-            return Words(f"No certificate: {_failed(error)}", AGAIN)
+            return Words(f"What is known could not be told ({type(error).__name__}: {error}).", AGAIN)
 
     def _remarked(self, seconds: float) -> str:
         """The remark, made once, where there are seconds left for it; empty where there is none."""
@@ -165,7 +165,7 @@ class OnDemand:
 
     def __getstate__(self) -> dict[str, object]:
         kept: dict[str, object] = {"_made": self._made, "_said": self._said, "_modules": []}
-        kept |= {"are_equations": self.are_equations}
+        kept |= {"are_equations": self.are_equations, "draws_points": self.draws_points}
         return kept | dict.fromkeys(("_in_part", "_problem", "_theta", "_make", "_remark", "_cost"))
 
 

@@ -86,7 +86,7 @@ def plan_fit(
     if by_validation and validation is None:
         problem, validation = split_off(whole)
         drawn, n_samples = validation.blocks[0].n_samples, whole.blocks[0].n_samples
-        notes.append(f"{drawn} of {n_samples} samples were drawn for validation.")
+        notes.append(f"Of the {n_samples} samples {drawn} were drawn for validation.")
     judge = validation_cost(problem, validation)
     notes += judge.notes
     if chosen is None and not by_validation:
@@ -202,8 +202,8 @@ def target_notes(problem: Problem, target_cost: float, floor: float) -> list[str
     if not 0.0 < target_cost < floor:
         return []
     note = (
-        f"target_cost = {target_cost:.3g} lies under the rounding floor, about {floor:.1e} for {problem.dtype} "
-        "at this scale of y: the run will end at the floor."
+        f"The target_cost = {target_cost:.3g} lies under the rounding floor, about {floor:.1e} for {problem.dtype} "
+        "at this scale of y: no run in this precision reaches it."
     )
     logger.warning(note)
     return [note]

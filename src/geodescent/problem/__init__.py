@@ -21,6 +21,7 @@ from geodescent.problem._checks import require_finite
 from geodescent.problem._conditions import SameCondition, same_conditions
 from geodescent.problem._drawn import DrawnSource, timely_source
 from geodescent.problem._hessian import curvature_at, gradient, hessian, hessian_extremes
+from geodescent.problem._misfit import Misfit, misfit_of, plain_residual
 from geodescent.problem._one_theta import require_one_theta
 from geodescent.problem._problem import Problem, RowBlock
 from geodescent.problem._residual_table import (
@@ -28,6 +29,7 @@ from geodescent.problem._residual_table import (
     BlockResidual,
     Estimate,
     ResidualTable,
+    draws_points,
     estimates,
     residual_table,
 )
@@ -57,6 +59,7 @@ __all__ = [
     "HasProblem",
     "HasStart",
     "Loader",
+    "Misfit",
     "Model",
     "PartSource",
     "Place",
@@ -71,15 +74,18 @@ __all__ = [
     "blocks_by_module",
     "conflict_cost",
     "curvature_at",
+    "draws_points",
     "estimates",
     "gradient",
     "hessian",
     "hessian_extremes",
     "identical_groups",
+    "misfit_of",
     "near_groups",
     "nearly_identical_groups",
     "on_samples",
     "part_of",
+    "plain_residual",
     "problem_of",
     "require_finite",
     "require_one_theta",

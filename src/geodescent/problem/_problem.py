@@ -172,7 +172,7 @@ class Problem:
 
     @property
     def has_equations(self) -> bool:
-        """Whether rows are equations at places, which agree with each other more than rows of data do."""
+        """Whether rows are equations at places, which a solution makes zero all at once."""
         return any(isinstance(block.map, AtPlaces) for block in self.blocks)
 
     @property
@@ -273,7 +273,7 @@ class Problem:
         return row_dot(rows, rows) / (2.0 * self.n_samples)
 
     def block_rms(self, theta: Theta, cost: float) -> dict[str, float]:
-        """The root of the mean square of x − y in each block, unweighted.
+        """The root of the mean square of x − y in each block, unweighted, over the rows of positive weight.
 
         Args:
             theta: where.
@@ -281,9 +281,11 @@ class Problem:
         """
         if self._scale is None:
             return {self.blocks[0].name: math.sqrt(2.0 * cost / self.blocks[0].n_outputs)}
-        squares = (self.outputs(theta) - self.target).double().square()
-        parts = torch.split(squares, [block.target.numel() for block in self.blocks])
-        return {block.name: math.sqrt(float(part.mean())) for block, part in zip(self.blocks, parts, strict=True)}
+        sizes = [block.target.numel() for block in self.blocks]
+        counted = torch.split(self._scale > 0.0, sizes)
+        squares = torch.split((self.outputs(theta) - self.target).double().square(), sizes)
+        parts = zip(self.blocks, squares, counted, strict=True)
+        return {block.name: math.sqrt(float(part[rows].mean())) for block, part, rows in parts}
 
     def _scale_in(self, dtype: torch.dtype) -> Outputs | None:
         return None if self._scale is None else self._scale.to(dtype)

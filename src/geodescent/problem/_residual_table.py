@@ -11,15 +11,14 @@ from torch import Tensor
 
 from geodescent._types import Theta
 from geodescent.linalg import row_dot, svd
-from geodescent.outputs import AtPlaces, OutputMap
+from geodescent.outputs import OutputMap
+from geodescent.problem._alike import active
+from geodescent.problem._misfit import is_alike, plain_residual
 from geodescent.problem._problem import Problem, RowBlock
 
-NO_DATA = "no standard error, for no term has a target of measured values: give one of them target="
+NO_DATA = "no standard error, for nothing is marked as measured; where a term holds measured values, target= says so"
+MILLION = 1e6  # Times: larger ratios are said in words, for their digits tell nobody anything.
 TABLE_WIDTH = 80  # Columns of a terminal, which the table keeps to.
-LEAST_NEIGHBOURS, MOST_NEIGHBOURS = 20, 5000
-"""Samples of a measured term whose neighbours are looked at: of fewer chance says too much, of more it takes long."""
-CORRELATED = 3.5  # Standard deviations of the correlation of neighbours: noise had up to 0.6, wrong valleys from 6 on.
-LAST_DIGITS = 1e-7  # Share of the targets: errors below it are the last digits of a fit, not noise.
 MOST_STEP = 2.0  # Standard errors that one more step moves a coefficient: fits that were done had up to 1.3.
 MOST_SHIFT = 10.0  # Standard errors that the residual between the points could make up for: good fits had up to 3.1.
 POINTS_LIMIT = 3.0  # Times: where the fresh residual is larger than this, the points are too few, not the network.
@@ -29,21 +28,40 @@ POINTS_LIMIT = 3.0  # Times: where the fresh residual is larger than this, the p
 class Refreshed(Protocol):
     """An output map that can draw its samples anew, at which its outputs should vanish too."""
 
+    @property
+    def can_draw(self) -> bool:
+        """Whether there are others."""
+        ...
+
     def fresh(self, seed: int) -> OutputMap | None:
         """The same map on as many other samples; None where it cannot draw them."""
         ...
 
 
+def draws_points(problem: Problem) -> bool:
+    """Whether a term can be looked at on other points than its own: by `_fresh`, which draws them."""
+    return any(_can_draw(block) for block in problem.blocks)
+
+
+def _can_draw(block: RowBlock) -> bool:
+    """Whether a block has other samples; none where some of its own do not count, for of others that is not known."""
+    return isinstance(block.map, Refreshed) and block.map.can_draw and len(active(block)) == block.n_samples
+
+
+def _fresh(block: RowBlock, seed: int) -> OutputMap | None:
+    return block.map.fresh(seed) if isinstance(block.map, Refreshed) and _can_draw(block) else None
+
+
 @dataclass(frozen=True)
 class BlockResidual:
-    """The residual x − y of one block, unweighted.
+    """The residual x − y of one block, unweighted, on the samples of positive weight.
 
     Attributes:
         name: of the block.
-        n_rows: N·Q.
+        n_rows: Q times the number of these samples.
         weight: of the block against the others.
         rms, largest: root of the mean square, and the largest size, on the block's own rows.
-        fresh_rms, fresh_largest: on fresh rows; None where the block cannot draw them.
+        fresh_rms, fresh_largest: on fresh rows; None where the block cannot draw them, or has samples of weight 0.
     """
 
     name: str
@@ -90,8 +108,8 @@ class ResidualTable(tuple[BlockResidual, ...]):
     def sentences(self) -> list[str]:
         """What the table means."""
         return [
-            f"{r.name}: the residual between the points is {r.fresh_rms / r.rms:.3g} times that on them: the points "
-            "limit the accuracy. Pass more, or call pde.refine(system, solution)."
+            f"{r.name}: the residual between the points is {times(r.fresh_rms / r.rms)} that on them: the points limit "
+            "the accuracy. Pass more, or call pde.refine(system, solution)."
             for r in self
             if r.points_limit and r.fresh_rms is not None and r.rms > 0.0
         ]
@@ -102,11 +120,15 @@ def residual_table(problem: Problem, theta: Theta, *, seed: int = 0) -> Residual
     return ResidualTable(_of_block(block, theta, seed) for block in problem.blocks)
 
 
+def times(ratio: float) -> str:
+    """A ratio that people read: `12.5 times`, `more than a million times`."""
+    return "more than a million times" if ratio > MILLION else f"{ratio:.3g} times"
+
+
 def _of_block(block: RowBlock, theta: Theta, seed: int) -> BlockResidual:
-    rms, largest = _sizes(block.map(theta).reshape(block.target.shape) - block.target)
-    fresh = block.map.fresh(seed) if isinstance(block.map, Refreshed) else None
+    off, fresh = plain_residual(block, theta)[active(block)], _fresh(block, seed)
     sizes = (None, None) if fresh is None else _sizes(fresh(theta))
-    return BlockResidual(block.name, block.target.numel(), block.weight, rms, largest, *sizes)
+    return BlockResidual(block.name, off.numel(), block.weight, *_sizes(off), *sizes)
 
 
 def _sizes(residual: Tensor) -> tuple[float, float]:
@@ -163,7 +185,7 @@ def estimates(problem: Problem, theta: Theta) -> Mapping[str, Estimate]:
     freedom = float(len(plain) - left[active].square().sum())
     variance = row_dot(plain, plain) / max(freedom, 1.0)
     found, step = dict[str, Estimate](), -right.T @ (left.T @ residual / values)
-    alike = any(_is_alike(block, theta) for block, is_data in zip(problem.blocks, data, strict=True) if is_data)
+    alike = any(is_alike(block, theta) for block, is_data in zip(problem.blocks, data, strict=True) if is_data)
     between = _between(problem, theta, residual / scale.clamp_min(1e-300))
     for name, k in problem.unknowns.items():
         h = right.T @ (right[:, k] / values**2)
@@ -187,26 +209,6 @@ def _doubt(alike: bool, unfinished: bool, *, limited: bool) -> str:
     return "do not rely on it: the fit is not done, go on with gd.fit" if unfinished else ""
 
 
-def _is_alike(block: RowBlock, theta: Theta) -> bool:
-    """Whether residuals at neighbouring places are correlated, which those of independent errors are not."""
-    n = block.n_samples
-    if not isinstance(block.map, AtPlaces) or not LEAST_NEIGHBOURS <= n <= MOST_NEIGHBOURS:
-        return False
-    known = (
-        torch.ones(n, dtype=torch.bool, device=block.target.device) if block.weights is None else block.weights > 0.0
-    )
-    places = block.map.locations.double()[known]
-    span = places.amax(0) - places.amin(0)
-    apart = torch.cdist(places / torch.where(span > 0.0, span, 1.0), places / torch.where(span > 0.0, span, 1.0))
-    nearest = apart.fill_diagonal_(math.inf).argmin(1)
-    off = (block.map(theta).reshape(block.target.shape) - block.target).double()[known]
-    if float(off.norm()) <= LAST_DIGITS * float(block.target[known].double().norm()):
-        return False
-    off = off - off.mean(0)
-    shared = (off * off[nearest]).sum(0) / off.square().sum(0).clamp_min(1e-300)
-    return bool((shared * math.sqrt(n) > CORRELATED).any())
-
-
 def _between(problem: Problem, theta: Theta, plain: Tensor) -> Tensor:
     """The median size at fresh points, for each row of the terms that points limit; 0 for all others.
 
@@ -215,7 +217,7 @@ def _between(problem: Problem, theta: Theta, plain: Tensor) -> Tensor:
     rows = list[Tensor]()
     parts = torch.split(plain, [block.target.numel() for block in problem.blocks])
     for block, own in zip(problem.blocks, parts, strict=True):
-        fresh = block.map.fresh(0) if isinstance(block.map, Refreshed) else None
+        fresh = _fresh(block, 0)
         size = 0.0 if fresh is None else float(fresh(theta).double().abs().median())
         limited = size > POINTS_LIMIT * float(own.abs().median())
         rows.append(torch.full_like(own, size if limited else 0.0))

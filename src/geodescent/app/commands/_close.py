@@ -20,21 +20,21 @@ def closed(job: Job, outcome: FitOutcome) -> Entries:
     """All that the command answers; what cannot be saved or shown is a note."""
     folder = job.folder
     job.begin(outcome.config)
-    with job.noting(f"history.jsonl in {folder.path} is not whole"):
+    with job.noting(f"The file history.jsonl in {folder.path} is not whole"):
         for record in outcome.path.records:
             folder.append(record)
-    with job.noting(f"what was fitted is not saved in {folder.path}"):
+    with job.noting(f"What was fitted is not saved in {folder.path}"):
         folder.keep(outcome.fitted)
     certified = outcome.certified()
     judged = Judged({}, (), "The test rows could not be judged.", None)
-    with job.noting("the test rows have no scores"):
+    with job.noting("The test rows have no scores"):
         judged = _judged(job, outcome)
     page_, curve, shown_page = None, None, None
-    with job.noting("there is no picture"):
+    with job.noting("There is no picture"):
         curve = None if outcome.path.picture is None else png(outcome.path.picture())
-    with job.noting("there is no report"):
+    with job.noting("There is no report"):
         page_ = None if judged.rows is None else page(_report(job, outcome, judged, certified))
-    with job.noting(f"certificate, picture and report are not saved in {folder.path}"):
+    with job.noting(f"The certificate, picture and report are not saved in {folder.path}"):
         folder.describe(certificate={"words": certified.words, **certified.entries}, curve=curve, report=page_)
         shown_page = None if page_ is None else str(folder.path / REPORT)
     notes = [*outcome.notes, *job.notes]
@@ -52,7 +52,7 @@ def closed(job: Job, outcome: FitOutcome) -> Entries:
         "run": str(folder.path),
         "report": shown_page,
     }
-    with job.noting(f"result.json is not saved in {folder.path}"):
+    with job.noting(f"The file result.json is not saved in {folder.path}"):
         folder.end(content)
     content["stats"]["notes"] = [*outcome.notes, *job.notes]
     return content

@@ -67,7 +67,7 @@ class Job:
         """Makes a note of an exception inside the block: the work is done, and its result must not be lost.
 
         Args:
-            what: is lost, as a clause.
+            what: is lost, as a sentence without its full stop.
         """
         try:
             yield
@@ -77,7 +77,7 @@ class Job:
 
     def begin(self, config: Config) -> None:
         """Writes what the run is, if it can be written."""
-        with self.noting(f"config.json and split.json are not saved in {self.folder.path}"):
+        with self.noting(f"The files config.json and split.json are not saved in {self.folder.path}"):
             self.folder.begin(config, self.table.split)
 
     def config(self, mode: Mode, options: Entries, network: NetworkChoice | None, scaled: ScaledData | None) -> Config:

@@ -73,7 +73,7 @@ class Recorder:
     def __call__(self, record: StepRecord) -> None:
         if self.first is None:
             self._begin(record.step)
-        with self.job.noting(f"history.jsonl in {self.job.folder.path} is not whole"):
+        with self.job.noting(f"The file history.jsonl in {self.job.folder.path} is not whole"):
             self.job.folder.append(asdict(record))
 
     def _begin(self, step: int) -> None:
@@ -135,7 +135,7 @@ def fitted_network(job: Job, options: NetworkOptions) -> FitOutcome:
         )
     resumed = solution.steps if recorder.first is None else recorder.first - 1
     if job.folder.resumed:
-        with job.noting(f"history.jsonl in {job.folder.path} is not whole"):
+        with job.noting(f"The file history.jsonl in {job.folder.path} is not whole"):
             job.folder.put_history(_records(solution.history))
     facts = {
         "cost": solution.cost,

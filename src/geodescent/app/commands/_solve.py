@@ -58,6 +58,7 @@ def solve_equation(options: SolveOptions, run: RunOptions, answer: Answer) -> En
     from geodescent.app.equations import read_example
 
     example = read_example(options.name)
+    example.require_sound()
     folder = RunFolder(named_folder(run.out, name=f"{example.name}-solve"))
     answer.say(example.title)
     with folder.alone(), saying_what_is_kept(folder.path, resumable=False):

@@ -4,7 +4,7 @@ import ast
 import io
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cached_property, partial
@@ -17,12 +17,14 @@ import torch
 from geodescent._errors import InputError
 from geodescent._record import Callback
 from geodescent.app.equations._compared import Compared
+from geodescent.app.equations._users_file import asked_of_file
 from geodescent.app.equations._values import values_csv
 from geodescent.doors import Solution, fit
 from geodescent.pde import System, plot, refine
 
 HERE = Path(__file__).parent
 USUAL_SECONDS = 30.0  # Of a file that says none: most equations are solved to six digits by then.
+COMPARING_FAILS = "its reference() or table() fails"
 
 
 @dataclass(frozen=True)
@@ -57,17 +59,28 @@ class Example:
     @property
     def seconds(self) -> float:
         """How long it is solved for where nobody says."""
-        return float(getattr(self.module, "seconds", USUAL_SECONDS))
+        return self._number("seconds", USUAL_SECONDS)
 
     @property
     def refinements(self) -> int:
         """How often points are added."""
-        return int(getattr(self.module, "refinements", 0))
+        return int(self._number("refinements", 0))
+
+    def _number(self, name: str, usual: float) -> float:
+        """A number that the file may say. Raises InputError, where it says something else."""
+        said = getattr(self.module, name, usual)
+        if isinstance(said, bool) or not isinstance(said, int | float) or not (math.isfinite(said) and said >= 0):
+            raise InputError(f"{self.path}: {name} = {said!r}, where a number from 0 on is needed: {name} = {usual:g}.")
+        return float(said)
 
     @cached_property
     def reference(self) -> Compared:
         """What solutions are compared with."""
-        return Compared.of(self.module)
+        return asked_of_file(partial(Compared.of, self.module), self.path, f"{self.path}: {COMPARING_FAILS}")
+
+    def require_sound(self) -> None:
+        """Reads numbers and reference, so that what fails in the file fails before the fit. Raises InputError."""
+        _ = self.seconds, self.refinements, self.reference
 
     def run(self, seconds: float | None = None, *, seed: int = 0, callback: Callback | None = None) -> "SolvedEquation":
         """Solves the equation; where the file asks for points to be added, in equal shares of the time.
@@ -82,27 +95,29 @@ class Example:
         seconds, rounds = self.seconds if seconds is None else seconds, self.refinements
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            system = _told(self.module.system, f"{self.path}: system() fails")
+            system = asked_of_file(self.module.system, self.path, f"{self.path}: system() fails")
         if not isinstance(system, System):
             raise InputError(f"{self.path}: system() returns {type(system).__name__}: a pde.System is needed.")
         self._require_comparable(system)
         begin, processor = time.perf_counter(), time.process_time()
-        solution = fit(system, max_seconds=seconds / (rounds + 1), callback=callback)
+        first = partial(fit, system, max_seconds=seconds / (rounds + 1), callback=callback)
+        solution = asked_of_file(first, self.path, f"{self.path}: an equation fails during the fit")
         for number in range(rounds):
             share, rows = (seconds - (time.perf_counter() - begin)) / (rounds - number), system.problem().n_residuals
             if share > 0.0:
                 solution = refine(system, solution, max_seconds=share, seed=number)
                 if system.problem().n_residuals == rows:  # what limits is the time
-                    solution = fit(system, max_seconds=share)
+                    solution = fit(system, max_seconds=share, initialise=False)
         took, used = time.perf_counter() - begin, time.process_time() - processor
         return SolvedEquation(self, system, solution, seconds=took, processor_seconds=used)
 
     def _require_comparable(self, system: System) -> None:
         """Raises InputError, where what the file compares with fails, or is not of this system."""
+        reference = self.reference
         try:
-            _told(lambda: self.reference.require_of(system), "its reference() or table() fails")
+            asked_of_file(partial(reference.require_of, system), self.path, COMPARING_FAILS)
         except InputError as error:
-            raise InputError(f"{self.path}: {error}") from error.__cause__
+            raise InputError(f"{self.path}: {error}") from None
 
 
 @dataclass(frozen=True)
@@ -194,7 +209,7 @@ def read_example(name: str) -> Example:
     spec = spec_from_file_location(f"equation_{path.stem}", path)
     assert spec is not None and spec.loader is not None
     module = module_from_spec(spec)
-    _told(partial(spec.loader.exec_module, module), f"{path} cannot be run")
+    asked_of_file(partial(spec.loader.exec_module, module), path, f"{path} cannot be run")
     said = getattr(module, "system", None)
     if isinstance(said, System) or not callable(said):
         raise InputError(
@@ -202,16 +217,6 @@ def read_example(name: str) -> Example:
             "def system(): … return pde.System(…)."
         )
     return Example(path.stem, path, module)
-
-
-def _told(ask: Callable[[], object], what: str) -> object:
-    """What a function of the user's file returns; its errors in words, which begin so."""
-    try:
-        return ask()
-    except InputError:
-        raise
-    except Exception as error:  # whatever the file raises
-        raise InputError(f"{what}, {type(error).__name__}: {error}.") from error
 
 
 def _paths() -> dict[str, Path]:

@@ -6,7 +6,7 @@ SAID_INSTEAD = {
     "gd.initialise(model, X, y), or gd.fit(…, initialise=True), suits the start to the data": (
         "--start data suits the start to the data"
     ),
-    "begin at another start: make the model anew, then gd.initialise": "begin at another start, with another --seed",
+    "at another start: make the model anew, then gd.initialise": "at another start, with another --seed",
     "Move every parameter by a little, such as p.add_(0.01 * torch.randn_like(p)), and call gd.fit again": (
         "Begin at another start, with another --seed"
     ),

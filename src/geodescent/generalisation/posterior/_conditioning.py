@@ -46,7 +46,9 @@ def posterior_of(
     notes, generator, tuning = list[str](), torch.Generator().manual_seed(seed), Tuning(callback)
     most = most_rows(len(x))
     if len(x) > most:
-        notes.append(f"{most} of {len(x)} rows were drawn for the posterior, whose memory and time are their square.")
+        notes.append(
+            f"Of the {len(x)} rows {most} were drawn for the posterior, whose memory and time grow as their square."
+        )
         kept = drawn_rows(len(x), most, generator)
         x, y, weights = x[kept], y[kept], weights[kept]
     x, table, weights, places = merged(x, y[:, None] if y.dim() == 1 else y, weights)
@@ -85,7 +87,7 @@ def starts_of(n_rows: int, starts: int, notes: list[str]) -> int:
         return starts
     affordable = min(starts, max(1, (MOST_ROWS // n_rows) ** 2))
     notes.append(
-        f"{n_rows} rows are more than {MOST_FACTORED}: the equations are solved by iteration, standard deviations are "
+        f"The {n_rows} rows are more than {MOST_FACTORED}: equations are solved by iteration, standard deviations are "
         f"those through {INDUCING} of the rows, and {affordable} of {starts} starts can be afforded."
     )
     return affordable

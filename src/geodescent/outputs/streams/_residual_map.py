@@ -150,9 +150,14 @@ class ResidualMap(ModuleMap):
             columns = [_second(rows[:, q].sum(), s) for q in range(self.n_outputs)]
         return self._summed(torch.stack(columns, 1))
 
+    @property
+    def can_draw(self) -> bool:
+        """Whether the equation holds at other points too, and these can be drawn."""
+        return self._drawn is not None and self._elsewhere is not None and not self.equation.total
+
     def fresh(self, seed: int) -> "ResidualMap | None":
         """The same equation at as many other points; None where no others can be drawn."""
-        if self._drawn is None or self._elsewhere is None or self.equation.total:
+        if not self.can_draw:
             return None
         return self.on(self.drawn(self.points.shape[1], seed))
 

@@ -12,10 +12,11 @@ from torch.overrides import TorchFunctionMode
 
 from geodescent._errors import InputError
 from geodescent.pde._boxes import Points
+from geodescent.pde._hints import own_cause
 from geodescent.pde._network import mlp
 from geodescent.pde._system import System
 from geodescent.pde._terms import Term
-from geodescent.pde.bridges._foreign import NETWORK, ForeignEquation
+from geodescent.pde.bridges._foreign import NETWORK, ForeignEquation, failing
 
 logger = logging.getLogger("geodescent")
 SPACE = ("x", "y", "z")
@@ -123,7 +124,7 @@ class _DataReader:
         try:
             return ForeignEquation(residual, self._coordinates, self._fields, first, points)
         except Exception as error:
-            raise InputError(f"term {name!r}: its equation fails, {type(error).__name__}: {error}.") from error
+            raise failing(f"term {name!r}", error) from own_cause(error)
 
     def _residual(self, function: Callable[[Any, Tensor, Tensor], Any]) -> Callable[..., Tensor]:
         """A function of points as an array and a tensor, and of fields; what DeepXDE keeps of it is dropped."""

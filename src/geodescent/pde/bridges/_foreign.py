@@ -17,6 +17,7 @@ from torch import Tensor
 
 from geodescent._errors import InputError
 from geodescent.outputs import MOST_ORDERS, Derivative
+from geodescent.pde._hints import OF_TENSORS, first_sentence, hint_for
 
 Residual = Callable[[Tensor, Tensor, dict[str, Tensor]], Tensor]
 """(points (N, d), fields (N, F), unknowns, each (N, 1)) → what is to vanish, (n, Q)."""
@@ -101,6 +102,18 @@ class ForeignEquation:
         if not used:
             raise InputError("the residual depends on no field: it has to be computed from the fields it is given.")
         return used
+
+
+def failing(what: str, error: Exception) -> InputError:
+    """The error of an equation, in words.
+
+    Args:
+        what: the term or the condition, by its name.
+    """
+    if isinstance(error, InputError):
+        return InputError(f"{what}: {error}")
+    text = f"{what}: its equation fails, {type(error).__name__}: {first_sentence(error)}."
+    return InputError(f"{text}{hint_for(error, OF_TENSORS)}")
 
 
 class FieldsThemselves:

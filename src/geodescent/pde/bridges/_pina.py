@@ -8,10 +8,11 @@ from torch import Tensor, nn
 
 from geodescent._errors import InputError
 from geodescent.pde._boxes import Box, Points
+from geodescent.pde._hints import own_cause
 from geodescent.pde._network import mlp
 from geodescent.pde._system import System
 from geodescent.pde._terms import Term
-from geodescent.pde.bridges._foreign import NETWORK, FieldsThemselves, ForeignEquation
+from geodescent.pde.bridges._foreign import NETWORK, FieldsThemselves, ForeignEquation, failing
 
 
 def from_pina(
@@ -122,7 +123,7 @@ class _ConditionReader:
                 lambda points: labelled(points, self._coordinates),
             )
         except Exception as error:
-            raise InputError(f"condition {name!r}: its equation fails, {type(error).__name__}: {error}.") from error
+            raise failing(f"condition {name!r}", error) from own_cause(error)
 
     def _placed(self, name: str, condition: Any) -> tuple[Points | Tensor, Any]:
         """Points of a condition's domain, and one that PINA drew, for its kind."""

@@ -48,7 +48,7 @@ def class_posterior_of(
     notes, generator = list[str](), torch.Generator().manual_seed(seed)
     n_classes = int(labels.max()) + 1
     if len(x) > MOST_ROWS_OF_CLASSES:
-        notes.append(f"{MOST_ROWS_OF_CLASSES} of {len(x)} rows were drawn for the posterior of classes.")
+        notes.append(f"Of the {len(x)} rows {MOST_ROWS_OF_CLASSES} were drawn for the posterior of classes.")
         kept = drawn_rows(len(x), MOST_ROWS_OF_CLASSES, generator)
         x, labels, weights = x[kept], labels[kept], weights[kept]
     x, column, weights, _ = merged(x, labels[:, None].to(x.dtype), weights)
