@@ -20,6 +20,7 @@ from geodescent.problem._arguments import Changes, HasProblem, HasStart, Model, 
 from geodescent.problem._checks import require_finite
 from geodescent.problem._conditions import SameCondition, same_conditions
 from geodescent.problem._drawn import DrawnSource, timely_source
+from geodescent.problem._estimates import Estimate, estimates
 from geodescent.problem._hessian import curvature_at, gradient, hessian, hessian_extremes
 from geodescent.problem._misfit import Misfit, misfit_of, plain_residual
 from geodescent.problem._one_theta import require_one_theta
@@ -27,10 +28,8 @@ from geodescent.problem._problem import Problem, RowBlock
 from geodescent.problem._residual_table import (
     POINTS_LIMIT,
     BlockResidual,
-    Estimate,
     ResidualTable,
     draws_points,
-    estimates,
     residual_table,
 )
 from geodescent.problem._rounding import rounding_floor, same_cost
