@@ -101,7 +101,7 @@ class Example:
         self._require_comparable(system)
         begin, processor = time.perf_counter(), time.process_time()
         first = partial(fit, system, max_seconds=seconds / (rounds + 1), callback=callback)
-        solution = asked_of_file(first, self.path, f"{self.path}: an equation fails during the fit")
+        solution = asked_of_file(first, self.path, f"{self.path}: the fit fails")
         for number in range(rounds):
             share, rows = (seconds - (time.perf_counter() - begin)) / (rounds - number), system.problem().n_residuals
             if share > 0.0:
