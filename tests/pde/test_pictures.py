@@ -268,3 +268,13 @@ def test_names_and_titles_are_legible_and_hide_nothing() -> None:
     assert titled[-1].get_title(loc="left").strip() == "residual of _wall"
     steps = [tick for tick in curves.get_xticks() if curves.get_xlim()[0] <= tick <= curves.get_xlim()[1]]
     assert all(tick == round(tick) for tick in steps)
+
+
+def test_the_picture_says_where_the_coordinates_stand_that_it_does_not_draw() -> None:
+    box = pde.Box(t=(0.0, 1.0), x=(0.0, 2.0), y=(-1.0, 2.0))
+    for names, title in ((("t", "x", "y"), "at y = 0.5"), (("t", "x"), None)):
+        part = pde.Box(**{name: (0.0, 1.0) for name in names[:2]}) if len(names) == 2 else box
+        terms = [pde.Term("flat", lambda u: u.t, part.inside(8))]
+        made = pde.System(pde.mlp(len(names), [3]), terms, coordinates=names)
+        figure = pde.plot(gd.fit(made, max_steps=1, initialise=False))
+        assert figure.subfigs[0].get_suptitle() == (title or "")

@@ -37,8 +37,8 @@ def plot(solution: Solution, reference: Reference | None = None) -> "Figure":
         figure = pde.plot(solution, lambda points: torch.sin(points[:, :1]))
         figure.savefig("solution.png")
 
-    Lines over one coordinate, maps over two; of more, the first two are drawn and the others stand in the middle. Holes
-    and corners of a domain given by points of one's own are left blank.
+    Lines over one coordinate, maps over two; of more, the first two are drawn and the others stand in the middle, as
+    the title says. Holes and corners of a domain given by points of one's own are left blank.
 
     Args:
         solution: of a `pde.System`.
@@ -63,6 +63,8 @@ def plot(solution: Solution, reference: Reference | None = None) -> "Figure":
     n_rows = -(-len(panels) // 3)
     figure = pyplot.figure(figsize=(10.5, 2.9 * n_rows + 2.6), layout="constrained")
     above, below = figure.subfigures(2, 1, height_ratios=(2.9 * n_rows, 2.6))
+    if where := _fixed(first.model, len(axes_of)):
+        above.suptitle(f"at {where}", fontsize=10, color=INK)
     every = above.subplots(n_rows, 3, squeeze=False)
     for axes, panel in zip(every.flat, panels, strict=False):
         _draw(axes, panel, axes_of, above)
@@ -86,6 +88,12 @@ def _points(model: FieldsModule) -> tuple[Tensor, list[tuple[str, Any]]]:
     points = centre.repeat(len(grid), 1)
     points[:, :n_axes] = grid
     return points, [(name, values.cpu().numpy()) for name, values in zip(model.coordinates, along, strict=False)]
+
+
+def _fixed(model: FieldsModule, n_axes: int) -> str:
+    """Where the coordinates stand that are not drawn; empty where all are."""
+    fixed = zip(model.coordinates[n_axes:], model.centre[n_axes:].tolist(), strict=True)
+    return ", ".join(f"{_label(name, PRINTED_TITLE)} = {value:.3g}" for name, value in fixed)
 
 
 def _panels(
