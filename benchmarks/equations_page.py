@@ -41,7 +41,7 @@ def names(lines: Lines, key: str) -> list[str]:
 def table(lines: Lines) -> list[str]:
     """Method × equation: the median of the errors at the end of the budget, and their range over the seeds."""
     cases = names(lines, "case")
-    head = [f"{case}, {budget_of(lines, case):g} s, {seeds_of(lines, case)} seeds" for case in cases]
+    head = [f"{case}, {budget_of(lines, case):g} s, {seeds_of(lines, case)}" for case in cases]
     rows = [f"| relative error | {' | '.join(head)} |", "|---" * (len(cases) + 1) + "|"]
     for method in names(lines, "method"):
         cells = [error_cell([line for line in lines if line["case"] == c and line["method"] == method]) for c in cases]
@@ -97,9 +97,11 @@ def losses(lines: Lines) -> list[str]:
     return ["Where we lose, at 1, 5, 20 and 60 s by more than a factor of two:", "", *said]
 
 
-def seeds_of(lines: Lines, case: str) -> int:
-    """How many there are."""
-    return len({line["seed"] for line in lines if line["case"] == case})
+def seeds_of(lines: Lines, case: str) -> str:
+    """How many there are, of the method with the fewest and the one with the most."""
+    own = [line["method"] for line in lines if line["case"] == case and line["method"] != FEATURES]
+    counts = sorted({own.count(method) for method in own})
+    return f"{' to '.join(map(str, dict.fromkeys((counts[0], counts[-1]))))} seeds"
 
 
 def budget_of(lines: Lines, case: str) -> float:
