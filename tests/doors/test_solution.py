@@ -203,7 +203,7 @@ UNDONE = {
         reordered,
         r"cost at the solution is \S+ and was \S+\. Read solution\.certificate before",
     ),
-    "another first layer": (another_first_layer, r"nothing was computed: JacobianError: the model calls its layers in"),
+    "another first layer": (another_first_layer, r"Nothing was computed: JacobianError: the model calls its layers in"),
     "no outputs": (without_outputs, r"have been changed so that there are no outputs at the solution \("),
     "a hook": (lambda model: model[0].register_forward_hook(lambda m, i, o: 2.0 * o), r"the cost at the solution is"),
 }

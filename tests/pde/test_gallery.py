@@ -59,7 +59,7 @@ def called(*words):
 @pytest.mark.parametrize("name", NAMES)
 def test_an_equation_is_solved_for_two_seconds(name):
     example = read_example(name)
-    solved = example.run(2.0)
+    solved = example.run(8.0 if name == "poisson_5d_deep" else 2.0)  # whose one step may take more than two seconds
     system, reference = solved.system, example.reference
     for block in system.problem().blocks:
         rms = solved.solution.history["block_rms"][block.name]
