@@ -43,6 +43,7 @@ def through_a_file(tensors: Tensors, folder: Path) -> Tensors:
 def test_a_posterior_comes_back_from_a_file(n_outputs: int, tmp_path: Path) -> None:
     posterior, asked = regression(n_outputs), drawn(9, 3, seed=5)
     back = Posterior.from_tensors(through_a_file(posterior.tensors(), tmp_path))
+    assert all(torch.equal(kept, back.tensors()[name]) for name, kept in posterior.tensors().items())
     torch.testing.assert_close(posterior.predict(asked), back.predict(asked), rtol=1e-12, atol=1e-14)
     assert torch.equal(posterior.left_out, back.left_out)
     assert posterior.left_out_rmse == pytest.approx(back.left_out_rmse, rel=1e-15)
