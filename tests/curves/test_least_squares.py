@@ -221,6 +221,60 @@ def test_differences_do_not_depend_on_units(size: float) -> None:
 
 
 @pytest.mark.parametrize("scheme", ["2-point", "3-point"])
+@pytest.mark.parametrize("least", [-np.inf, 0.0])
+@pytest.mark.parametrize(
+    ("value", "error"), [(0.0, 1e-6), (1e-300, 1e-6), (4e-28, 1e-6), (1e-16, 1e-6), (1e-12, 0.1), (1e-9, 1e-3)]
+)
+def test_differences_from_a_parameter_of_the_size_of_rounding(
+    value: float, error: float, least: float, scheme: str
+) -> None:
+    """Of a formula, and of its residuals at an exact fit, which are rounding themselves."""
+    from geodescent.curves._differences import Differences
+
+    u = torch.tensor([2.0, 0.8, value], dtype=torch.float64)
+    box = (torch.full((3,), least, dtype=torch.float64), torch.full((3,), torch.inf, dtype=torch.float64))
+
+    def formula(u):
+        return u[0] * torch.exp(-u[1] * torch.tensor(T)) + u[2]
+
+    exact = torch.autograd.functional.jacobian(formula, u)
+    data = formula(torch.tensor([2.0, 0.8, 0.0], dtype=torch.float64))
+    for rows in (formula, lambda u: formula(u) - data):
+        torch.testing.assert_close(Differences(scheme)(rows, u, box), exact, rtol=error, atol=1e-7)
+
+
+@pytest.mark.parametrize("first", [0.0, 1e-300, 1e-30, 1e-16, 1e-9, 1e-3])
+def test_a_tiny_start_is_no_fetter(first: float) -> None:
+    """A parameter that starts at the size of rounding goes to its value as one that starts at 1, bounds or none."""
+    t = np.array(T)
+    noisy = 2.0 * np.exp(-0.8 * t) + 0.5 + 0.01 * np.cos(40.0 * t)
+    for settings in ({}, {"bounds": (0.0, 9.0)}):
+        fit = [
+            gd.curve_fit(
+                lambda t, size, rate, c: size * np.exp(-rate * t) + c, t, noisy, p0=[1.0, 1.0, start], **settings
+            )
+            for start in (first, 1.0)
+        ]
+        np.testing.assert_allclose(fit[0][0], fit[1][0], rtol=1e-6)
+        np.testing.assert_allclose(fit[0][1], fit[1][1], rtol=1e-4)
+
+
+@pytest.mark.parametrize("least", [-1.0, 0.0])
+def test_an_exact_fit_that_ends_at_nothing_knows_its_covariance(least: float) -> None:
+    """A constant of the data's that is 0, at its bound or not, is determined by them: no warning, no infinite error."""
+    t = np.array(T)
+    for rate in (0.3, 0.8, 1.7):
+        values, covariance = gd.curve_fit(
+            lambda t, size, rate, c: size * np.exp(-rate * t) + c,
+            t,
+            2.0 * np.exp(-rate * t),
+            bounds=([0.0, 0.0, least], [5.0, 5.0, 5.0]),
+        )
+        np.testing.assert_allclose(values, [2.0, rate, 0.0], atol=1e-7)
+        assert float(np.abs(covariance).max()) < 1e-12
+
+
+@pytest.mark.parametrize("scheme", ["2-point", "3-point"])
 @pytest.mark.parametrize("at", [0.0, 1e-10, 1e-4, 0.5, 1.0 - 1e-10, 1.0])
 def test_differences_stay_inside_bounds(scheme: str, at: float) -> None:
     from geodescent.curves._differences import Differences

@@ -14,6 +14,7 @@ POWERS = {"2-point": 1.0 / 2.0, "3-point": 1.0 / 3.0}
 """Scheme → power of eps that is the relative step: SciPy's."""
 SECOND_POWER = 1.0 / 4.0  # Power of eps: the relative step of second differences.
 LONGEST_STEP = 1e-2  # Share of a parameter: no lengthened step moves it by more, or its secant is no derivative.
+HIDDEN_BY_ROUNDING = 10.0  # Times eps: a change of the rows by this share of their size cannot be told from rounding.
 WEAK = 0.1  # Share of the relative step: rows that change by less of their size are mostly rounding.
 
 Function = Callable[[Tensor], Tensor]
@@ -26,7 +27,8 @@ class Differences:
 
     `h = eps^p |u_j|`, with p from the scheme, as MINPACK's `lm` and SciPy's `diff_step` have it. SciPy's own default,
     `eps^p max(1, |u_j|)`, would depend on the units of a parameter below 1. From 0, and where the rows hardly change,
-    h is lengthened so that they change by more than rounding.
+    h is lengthened so that they change by more than rounding. A parameter whose half gives the same rows, but for
+    rounding, is taken as 0: its own size says nothing of how far it may go.
 
     Attributes:
         scheme: "2-point" or "3-point".
@@ -52,22 +54,34 @@ class Differences:
         Args:
             box: bounds of u: a step that leaves them goes to the other side, or as far as there is room.
         """
-        here = rows(u)
-        return torch.stack([self._column(rows, u, j, here, box) for j in range(len(u))], 1)
+        here, share = rows(u), self.share(u.dtype)
+        steps = [share * (abs(value) or 1.0) for value in u.tolist()]
+        columns = [self._with_step(rows, u, j, here, box, step) for j, step in enumerate(steps)]
+        size = _size_of_rows(here, columns, u)
+        if self.relative is None and 0.0 < size < math.inf:
+            columns = [self._improved(rows, u, j, here, box, column, size) for j, column in enumerate(columns)]
+        return torch.stack(columns, 1)
 
-    def _column(self, rows: Function, u: Tensor, j: int, here: Tensor, box: Box) -> Tensor:
-        share, value = self.share(u.dtype), abs(float(u[j]))
-        size = share * (value or 1.0)
-        column = self._with_step(rows, u, j, here, box, size)
-        rounding = torch.finfo(u.dtype).eps * float(here.norm())
-        moved, wanted = max(size * float(column.norm()), rounding), share * float(here.norm())
-        if self.relative is not None or not (0.0 < moved < math.inf and 0.0 < wanted < math.inf):
+    def _improved(
+        self, rows: Function, u: Tensor, j: int, here: Tensor, box: Box, column: Tensor, size: float
+    ) -> Tensor:
+        """The column again with a longer step, where its own moved rows of this size by little more than rounding."""
+        value, share = float(u[j]), self.share(u.dtype)
+        wanted, rounding = share * size, torch.finfo(u.dtype).eps * size
+        step = share * (abs(value) or 1.0)
+        moved = step * float(column.norm())
+        if value != 0.0 and not moved < WEAK * wanted:
             return column
-        if value == 0.0:
-            longer = size * wanted / moved
-        elif moved < WEAK * wanted:  # between the rounding of short steps and the bend of long ones
-            longer = min(size * math.sqrt(wanted / moved), max(size, LONGEST_STEP * value))
-        else:
+        if value != 0.0 and not _is_as_good_as_zero(rows, u, j, here, box, HIDDEN_BY_ROUNDING * rounding):
+            # between the rounding of short steps and the bend of long ones
+            longest = max(step, LONGEST_STEP * abs(value))
+            longer = (
+                min(step * math.sqrt(wanted / moved), longest) if moved > HIDDEN_BY_ROUNDING * rounding else longest
+            )
+        else:  # the parameter is 0, or as good as 0
+            column = column if value == 0.0 else self._with_step(rows, u, j, here, box, share)
+            longer = share * wanted / max(share * float(column.norm()), rounding)
+        if not 0.0 < longer < math.inf:
             return column
         made = self._with_step(rows, u, j, here, box, longer)
         return made if bool(torch.isfinite(made).all()) else column  # the longer step may leave where rows are defined
@@ -85,6 +99,21 @@ class Differences:
             return (_at(rows, u, j, made) - _at(rows, u, j, -made)) / (2.0 * made)
         half = 0.5 * made
         return (4.0 * _at(rows, u, j, half) - 3.0 * here - _at(rows, u, j, made)) / made
+
+
+def _size_of_rows(here: Tensor, columns: list[Tensor], u: Tensor) -> float:
+    """What rounding of rows goes with: their norm, or that of their largest part where parts cancel, `‖u_j D_j‖`."""
+    parts = [float((value * column).norm()) for value, column in zip(u.abs(), columns, strict=True)]
+    return max(float(here.norm()), *(part for part in parts if part < math.inf), 0.0)
+
+
+def _is_as_good_as_zero(rows: Function, u: Tensor, j: int, here: Tensor, box: Box, rounding: float) -> bool:
+    """Whether the half of a parameter is within its bounds, and hardly changes the rows.
+
+    They change by so little that a step of `LONGEST_STEP` of the parameter would not be told from rounding.
+    """
+    half, low, high = 0.5 * float(u[j]), float(box[0][j]), float(box[1][j])
+    return low <= half <= high and LONGEST_STEP * float((_at(rows, u, j, -half) - here).norm()) <= rounding
 
 
 def second_difference(rows: Function, u: Tensor, direction: Tensor) -> Tensor:
