@@ -100,7 +100,22 @@ CURVES = (
     ),
     Sabotage("curves/_differences.py", "(4.0 * _at(", "(3.0 * _at(", f"{SQUARES}::test_differences_stay_inside_bounds"),
     Sabotage(
-        "curves/_differences.py", "size * wanted / moved", "size", f"{SQUARES}::test_differences_do_not_depend_on_units"
+        "curves/_differences.py",
+        "share * wanted / max(share * float(column.norm()), rounding)",
+        "share",
+        f"{SQUARES}::test_differences_do_not_depend_on_units",
+    ),
+    Sabotage(
+        "curves/_differences.py",
+        "low <= half <= high and LONGEST_STEP",
+        "half == 0.0 and LONGEST_STEP",
+        f"{SQUARES}::test_a_tiny_start_is_no_fetter",
+    ),
+    Sabotage(
+        "curves/_differences.py",
+        "max(float(here.norm()), *(part for part in parts if part < math.inf), 0.0)",
+        "float(here.norm())",
+        f"{SQUARES}::test_differences_from_a_parameter_of_the_size_of_rounding",
     ),
     Sabotage("curves/_parameters.py", "places] * self.scale", "places]", f"{SQUARES}::test_x_scale_changes_no_answer"),
 )

@@ -178,6 +178,18 @@ DESCENT = (
         "descent/test_returns.py::test_a_step_that_promises_nothing_is_not_taken",
     ),
     Sabotage(
+        "descent/_planned.py",
+        "stages_without_step: int = 0",
+        "stages_without_step: int = 1",
+        "pde/test_exact_values.py::test_values_with_errors_keep_their_small_weight",
+    ),
+    Sabotage(
+        "problem/_exact_values.py",
+        "block.weight < VALUES_WEIGHT]",
+        "block.weight > VALUES_WEIGHT]",
+        "pde/test_exact_values.py::test_only_measured_values_of_less_weight_are_raised",
+    ),
+    Sabotage(
         "descent/_descend.py",
         "state = _settled(stages, state, stopping)",
         "pass",

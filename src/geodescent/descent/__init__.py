@@ -12,6 +12,7 @@ from geodescent.descent._gain_ratio import GainRatio, GainRatioState
 from geodescent.descent._linearised import Linearised
 from geodescent.descent._natural import NaturalControl, NaturalState
 from geodescent.descent._parts import require_part
+from geodescent.descent._planned import MeasuredExactly, planned_stages
 from geodescent.descent._polish import ends_at_a_minimum, polished
 from geodescent.descent._round import Observer, Round, Stages, advance, play
 from geodescent.descent._spring import Spring, SpringState
@@ -24,7 +25,6 @@ from geodescent.descent._stages import (
     Stage,
     chosen_lift,
     planned_lift,
-    planned_stages,
 )
 from geodescent.descent._state import Best, StageState, State, put_together, taken_apart
 from geodescent.descent._stopping import AT_FLOOR, PROGRESS, Patience, Stopping
@@ -49,6 +49,7 @@ __all__ = [
     "Keeper",
     "Leave",
     "Linearised",
+    "MeasuredExactly",
     "Method",
     "NaturalControl",
     "NaturalState",

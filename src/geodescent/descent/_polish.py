@@ -47,7 +47,10 @@ def polished(stage: Stage, state: State, tally: Counter[str]) -> State:
             tally["polishing steps"] += 1
     except OutOfTime:
         pass  # what was polished so far is kept
-    return state if theta is state.best.theta else replace(state, theta=theta, cost=cost, best=Best(theta, cost, cost))
+    if theta is state.best.theta:
+        return state
+    whole = stage.source.cost_of_all(state.step, theta, cost)
+    return replace(state, theta=theta, cost=cost, best=Best(theta, cost if whole is None else whole, cost))
 
 
 def _path(at: Callable[[Theta], Linearised], theta: Theta) -> Iterator[tuple[Theta, float]]:

@@ -98,7 +98,7 @@ def advance(stages: Stages, state: State, here: Linearised, observer: Observer) 
     if taken is not None and here.cost - taken[0].predicted > stage.least_fall * here.cost:
         after = _stepped(stage, state, here, *taken, observer)
         return Round(_moved(stages, after, _stages_on(stages, here, after)), here, stepped=True)
-    if on := _at_most_to_the_last(stages, state, stage.leave[0].stages if stage.leave else 0):
+    if on := _at_most_to_the_last(stages, state, stage.stages_without_step):
         return _further(stages, state, here, observer, on)
     restarted = stage.control.restart(here, state.returns)
     if restarted is not None and (state.theta is not state.best.theta or state.returns > 0 or taken is None):
@@ -165,7 +165,7 @@ def _stepped(stage: Stage, state: State, here: Linearised, trial: Trial, control
     if known is None or not known < state.best.cost:
         return after
     near = known <= NEAR_FLOOR * state.floor
-    floor = rounding_floor(here.problem, trial.theta) if near else state.floor
+    floor = rounding_floor(stage.source.first, trial.theta) if near else state.floor
     return replace(after, floor=floor, returns=state.returns if known > PROGRESS * state.best.cost else 0)
 
 

@@ -17,17 +17,13 @@ from geodescent.descent._state import State
 from geodescent.descent._stopping import PROGRESS, is_idle
 from geodescent.descent._walk import EulerWalk, GeodesicWalk, Walk
 from geodescent.lift import (
-    INEXACT,
-    CheaperLift,
     DenseLift,
-    KrylovLift,
     Lift,
-    PacedLift,
     PlannedLift,
     known_by_products,
 )
 from geodescent.linalg import SEEN, STEP_ITERATIONS
-from geodescent.problem import FixedSource, PartSource, Problem, Source, timely_source
+from geodescent.problem import Problem, Source
 
 VALLEY = 1e-3  # Share of the reference cost: below it exact steps converge fast (docs/decisions.md).
 VALLEY_OF_EQUATIONS = 0.1  # The same where the rows are equations.
@@ -45,11 +41,15 @@ class Leave(Protocol):
 
     Attributes:
         stages: by how many stages the run then advances.
+        stages_without_step: by how many it advances where no step is found; 0 to end it.
         least_fall: share of C; a step with a smaller predicted fall is not taken in this stage.
     """
 
     @property
     def stages(self) -> int: ...
+
+    @property
+    def stages_without_step(self) -> int: ...
 
     @property
     def least_fall(self) -> float: ...
@@ -76,7 +76,7 @@ class Stage:
         walk: from a lifted velocity to a displacement.
         control: chooses dampings and judges steps.
         leave: rules for when the stage is over; the `stages` of all rules that hold are added. Where no step is found
-            the run advances by those of the first rule. Empty for the last stage, with which the run ends.
+            the first rule tells by how many the run advances. Empty for the last stage, with which the run ends.
         solve_dtype: of residual and solves.
     """
 
@@ -97,6 +97,11 @@ class Stage:
         for rule in self.leave:
             require_part(rule, Leave, "leave", "(gd.AfterSteps(10),)")
         settle(self, solve_dtype=SOLVES_IN)
+
+    @property
+    def stages_without_step(self) -> int:
+        """By how many stages the run advances where no step is found."""
+        return self.leave[0].stages_without_step if self.leave else 0
 
     @property
     def least_fall(self) -> float:
@@ -133,6 +138,11 @@ class OpeningEnds:
             raise InputError(f"exact is {self.exact!r}: a gd.GramLift or gd.NormalLift is needed, exact=gd.GramLift().")
         settle(self, below=POSITIVE, stages=STAGES, least_fall=NOT_NEGATIVE)
 
+    @property
+    def stages_without_step(self) -> int:
+        """As many as otherwise."""
+        return self.stages
+
     def is_over(self, here: Linearised, state: State) -> bool:
         """Whether exact steps are the better use of the time."""
         if known_by_products(here.jacobian):
@@ -162,6 +172,11 @@ class PartEnds:
     def __post_init__(self) -> None:
         settle(self, stages=STAGES, least_fall=NOT_NEGATIVE)
 
+    @property
+    def stages_without_step(self) -> int:
+        """As many as otherwise."""
+        return self.stages
+
     def is_over(self, here: Linearised, state: State) -> bool:
         """Whether steps on all samples are the better use of the time."""
         return state.cost < PROGRESS * state.best.own_cost or is_idle(state, PART_PATIENCE)
@@ -181,6 +196,11 @@ class AfterSteps:
 
     def __post_init__(self) -> None:
         settle(self, steps=Whole(10), stages=STAGES, least_fall=NOT_NEGATIVE)
+
+    @property
+    def stages_without_step(self) -> int:
+        """As many as otherwise."""
+        return self.stages
 
     def is_over(self, here: Linearised, state: State) -> bool:
         """Whether the run has taken them."""
@@ -247,37 +267,3 @@ def chosen_lift(lift: Lift, problem: Problem, dtype: torch.dtype) -> Lift:
 def planned_lift(problem: Problem) -> PlannedLift:
     """The lift by size; equations, whose residuals can all become small at once, repay larger matrices than data."""
     return PlannedLift(for_exact=problem.has_equations)
-
-
-def planned_stages(problem: Problem, part: Problem | None = None) -> tuple[Stage, ...]:
-    """The stages of a fit of one problem by the default method.
-
-    Where a matrix of the problem can be factorised: an opening with inexact solves, then steps with exact ones.
-    With a part of the samples, both on the part first, and then on all. Where a step takes too long for the time
-    that is left to a deadline, all steps by few products with D, on as many samples, drawn anew, as are in time.
-
-    Args:
-        part: some of the samples, or None.
-    """
-    timely = timely_source(problem, part)
-    if timely is not None:
-        return (Stage(timely, PacedLift() if timely.by_products else INEXACT, EulerWalk(), GainRatio()),)
-    source = FixedSource(problem)
-    lift = planned_lift(problem)
-    chosen = lift.choice(problem.n_residuals, problem.n_params, dtype=torch.float64, device=problem.device)
-    stages = _on(source, lift, chosen, ())
-    if part is None:
-        return stages
-    return (*_on(PartSource(source, part), lift, chosen, (PartEnds(len(stages)),)), *stages)
-
-
-def _on(
-    source: Source, lift: PlannedLift, chosen: DenseLift | KrylovLift, leave: tuple[Leave, ...]
-) -> tuple[Stage, ...]:
-    """The stages on one source."""
-    if isinstance(chosen, KrylovLift):
-        return (Stage(source, chosen, EulerWalk(), GainRatio(), leave),)
-    inexact = KrylovLift(tol=INEXACT.tol, max_iterations=INEXACT.max_iterations, slack=INEXACT.slack)
-    ends = OpeningEnds(chosen, below=VALLEY_OF_EQUATIONS if lift.for_exact else VALLEY)
-    opening = Stage(source, CheaperLift(inexact, chosen), EulerWalk(), GainRatio(), (ends, *leave))
-    return opening, Stage(source, lift, GeodesicWalk(), NaturalControl(), leave)

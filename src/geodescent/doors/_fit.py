@@ -33,7 +33,7 @@ from geodescent.doors._arguments import Data, checked_callback, checked_stopping
 from geodescent.doors._call import door
 from geodescent.doors._kept_start import begin_as_kept, keep_start
 from geodescent.doors._on_demand import OnDemand, on_demand
-from geodescent.doors._plan import FitPlan, kept_notes, plan_fit, target_notes, unit_notes, watched
+from geodescent.doors._plan import FitPlan, exact_notes, kept_notes, plan_fit, target_notes, unit_notes, watched
 from geodescent.doors._progress import Progress, checked_verbose
 from geodescent.doors._results import Solution
 from geodescent.doors._stats import stats_of
@@ -141,7 +141,7 @@ def fit(
         with as_ctrl_c(wanted=folder is not None), Progress(verbose, called, state.records[-1]) as progress:
             descent, said = _descended(plan, stopping, progress, keeper, counts)
         notes += said
-    notes += [*keeper.notes(), *kept_notes(descent.state, stopping)]
+    notes += [*keeper.notes(), *exact_notes(plan.stages, descent.state), *kept_notes(descent.state, stopping)]
     best = descent.state.best.theta
     certificate = on_demand(plan.problem, best, target_cost=target_cost, start=origin, judged=judged)
     return _solution(plan, descent, counts, account, notes, certificate, begin)

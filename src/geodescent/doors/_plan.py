@@ -12,12 +12,25 @@ from geodescent._conversion import Values
 from geodescent._deadline import unhurried
 from geodescent._errors import InputError
 from geodescent._types import Theta
-from geodescent.descent import PROGRESS, GainRatio, Method, Patience, Spring, Stages, State, Stopping, planned_stages
+from geodescent.descent import (
+    PROGRESS,
+    GainRatio,
+    MeasuredExactly,
+    Method,
+    Patience,
+    Spring,
+    Stages,
+    State,
+    Stopping,
+    planned_stages,
+)
 from geodescent.doors._arguments import Data, checked_method
 from geodescent.generalisation import Validation, in_units, split_off, validation_cost
 from geodescent.metric import LayerUnits
 from geodescent.outputs import Select
 from geodescent.problem import (
+    EXACT_VALUES,
+    VALUES_WEIGHT,
     BatchSource,
     DrawnSource,
     FixedSource,
@@ -182,6 +195,18 @@ def kept_notes(state: State, stopping: Stopping) -> list[str]:
     if not stopping.by_validation or step == state.step:
         return []
     return [f"Kept is step {step}, of the least validation cost; stop='cost' keeps that of the least cost."]
+
+
+def exact_notes(stages: Stages, state: State) -> list[str]:
+    """A note where measured values have turned out to be exact, and later steps have weighed them so."""
+    before = stages[state.stage.index - 1].leave if state.stage.index > 0 else ()
+    if not any(isinstance(rule, MeasuredExactly) for rule in before):
+        return []
+    names = ", ".join(map(repr, stages[-1].source.first.measured))
+    return [
+        f"The values of {names} are met to {EXACT_VALUES:g} of their size, as exact ones are: later steps weighed them "
+        f"by {VALUES_WEIGHT:g}, as exact values. The cost is by the weights of the terms."
+    ]
 
 
 def unit_notes(problem: Problem, units: LayerUnits | None) -> list[str]:

@@ -33,9 +33,8 @@ from geodescent.pde._network import ACTIVATIONS_OF_FIELDS, Activation, FieldsMod
 from geodescent.pde._printed import printed_system
 from geodescent.pde._start import SystemStart, choose_system_start
 from geodescent.pde._terms import Placed, PointsOfTerm, Term, Total, places_of
-from geodescent.problem import Problem, RowBlock
+from geodescent.problem import VALUES_WEIGHT, Problem, RowBlock
 
-VALUES_WEIGHT = 100.0  # Of a term of values, as on a boundary, beside equations of weight 1 (docs/decisions.md).
 LOOSE = (
     "No term says what the fields are anywhere, only what their derivatives are, and no condition is built in: the "
     "solution may be one of many, and the residual does not tell."

@@ -35,7 +35,8 @@ class Term:
         equation: a function; it returns a tensor (N,), or a tuple of them.
         points: (N, d), columns in the order of the system's coordinates; or `Points` of a box; or several of them.
         weight: of the term's mean square against the others; None for 0.01 where a target was measured, 1 where
-            derivatives are asked for, 100 for values alone.
+            derivatives are asked for, 100 for values alone. Steps weigh measured values as exact ones, by 100, once
+            they are met to 1e-9 of their size.
         weights: of single points, (N,); None for those that the points bring.
         target: measured values, (N,), or (N, Q) for Q equations; None for 0. Exact values belong into the equation, as
             `u - torch.sin(x)`.

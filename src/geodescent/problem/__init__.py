@@ -21,6 +21,7 @@ from geodescent.problem._checks import require_finite
 from geodescent.problem._conditions import SameCondition, same_conditions
 from geodescent.problem._drawn import DrawnSource, timely_source
 from geodescent.problem._estimates import Estimate, estimates
+from geodescent.problem._exact_values import EXACT_VALUES, VALUES_WEIGHT, are_exact, with_exact_values
 from geodescent.problem._hessian import curvature_at, gradient, hessian, hessian_extremes
 from geodescent.problem._misfit import Misfit, misfit_of, plain_residual
 from geodescent.problem._one_theta import require_one_theta
@@ -47,8 +48,10 @@ from geodescent.problem._sources import (
 from geodescent.problem._streamed import StreamedMap, StreamedSource
 
 __all__ = [
+    "EXACT_VALUES",
     "NEARLY",
     "POINTS_LIMIT",
+    "VALUES_WEIGHT",
     "BatchSource",
     "BlockResidual",
     "Changes",
@@ -70,6 +73,7 @@ __all__ = [
     "StreamedMap",
     "StreamedSource",
     "active",
+    "are_exact",
     "blocks_by_module",
     "conflict_cost",
     "curvature_at",
@@ -97,4 +101,5 @@ __all__ = [
     "shared_cost",
     "shared_groups",
     "timely_source",
+    "with_exact_values",
 ]

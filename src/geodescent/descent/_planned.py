@@ -1,0 +1,81 @@
+"""The stages of a fit by the default method, from the size of its problem and the time that it has."""
+
+from dataclasses import dataclass, replace
+
+import torch
+
+from geodescent.descent._control import STATIONARY
+from geodescent.descent._gain_ratio import GainRatio
+from geodescent.descent._linearised import Linearised
+from geodescent.descent._natural import NaturalControl
+from geodescent.descent._stages import VALLEY, VALLEY_OF_EQUATIONS, Leave, OpeningEnds, PartEnds, Stage, planned_lift
+from geodescent.descent._state import State
+from geodescent.descent._walk import EulerWalk, GeodesicWalk
+from geodescent.lift import INEXACT, CheaperLift, DenseLift, KrylovLift, PacedLift, PlannedLift
+from geodescent.problem import FixedSource, PartSource, Problem, Source, are_exact, timely_source, with_exact_values
+
+
+@dataclass(frozen=True)
+class MeasuredExactly:
+    """Ends a stage of equations once their measured values turn out to be exact.
+
+    Measured values have a small weight, so that equations do not give way to their errors. Where the fit meets them to
+    more digits than anybody measures, there is no error to give way to, and the small weight costs digits of unknown
+    coefficients.
+
+    Args:
+        problem: whose measured values.
+    """
+
+    problem: Problem
+    stages: int = 1
+    stages_without_step: int = 0
+    least_fall: float = STATIONARY
+
+    def is_over(self, here: Linearised, state: State) -> bool:
+        """Whether the last record shows that they are met."""
+        return are_exact(self.problem, state.records[-1].block_rms)
+
+
+def planned_stages(problem: Problem, part: Problem | None = None) -> tuple[Stage, ...]:
+    """The stages of a fit of one problem by the default method.
+
+    Where a matrix of the problem can be factorised: an opening with inexact solves, then steps with exact ones.
+    With a part of the samples, both on the part first, and then on all. Where measured values of equations turn out to
+    be exact, steps that weigh them as such; costs stay those of the problem. Where a step takes too long for the time
+    that is left to a deadline, all steps by few products with D, on as many samples, drawn anew, as are in time.
+
+    Args:
+        part: some of the samples, or None.
+    """
+    timely = timely_source(problem, part)
+    if timely is not None:
+        return (Stage(timely, PacedLift() if timely.by_products else INEXACT, EulerWalk(), GainRatio()),)
+    source = FixedSource(problem)
+    lift = planned_lift(problem)
+    chosen = lift.choice(problem.n_residuals, problem.n_params, dtype=torch.float64, device=problem.device)
+    stages = _on(source, lift, chosen, ())
+    if part is None:
+        return (*stages[:-1], *_in_the_light_of_measured_values(stages[-1], source))
+    return (*_on(PartSource(source, part), lift, chosen, (PartEnds(len(stages)),)), *stages)
+
+
+def _on(
+    source: Source, lift: PlannedLift, chosen: DenseLift | KrylovLift, leave: tuple[Leave, ...]
+) -> tuple[Stage, ...]:
+    """The stages on one source."""
+    if isinstance(chosen, KrylovLift):
+        return (Stage(source, chosen, EulerWalk(), GainRatio(), leave),)
+    inexact = KrylovLift(tol=INEXACT.tol, max_iterations=INEXACT.max_iterations, slack=INEXACT.slack)
+    ends = OpeningEnds(chosen, below=VALLEY_OF_EQUATIONS if lift.for_exact else VALLEY)
+    opening = Stage(source, CheaperLift(inexact, chosen), EulerWalk(), GainRatio(), (ends, *leave))
+    return opening, Stage(source, lift, GeodesicWalk(), NaturalControl(), leave)
+
+
+def _in_the_light_of_measured_values(last: Stage, source: FixedSource) -> tuple[Stage, ...]:
+    """The last stage, and one after it for the case that measured values of equations turn out to be exact."""
+    raised = with_exact_values(source.first)
+    if raised is None:
+        return (last,)
+    ends = MeasuredExactly(source.first)
+    return replace(last, leave=(*last.leave, ends)), replace(last, source=PartSource(source, raised))
