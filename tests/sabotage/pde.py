@@ -3,6 +3,7 @@
 from sabotage._sabotage import Sabotage
 
 BOXES = "pde/test_boxes.py"
+START = "pde/test_start.py"
 CONFLICTS = (
     "certificate/test_equations.py::test_conditions_that_contradict_each_other_are_named_with_what_they_cost_at_least"
 )
@@ -61,6 +62,36 @@ PDE = (
         "low + (share - torch.floor(share)) * self._periodic[name]",
         "low + share * self._periodic[name]",
         "certificate/test_equations.py::test_conditions_one_period_apart_are_the_same",
+    ),
+    Sabotage(
+        "pde/_left_out.py",
+        "rest, apart = others @ residual, others.diagonal()",
+        "rest, apart = others @ residual, torch.ones_like(residual)",
+        f"{START}::test_what_is_left_out_is_that_of_refits",
+    ),
+    Sabotage(
+        "pde/_left_out.py",
+        "1.0 - torch.linalg.vector_norm(half, dim=0).square()",
+        "1.0 + torch.linalg.vector_norm(half, dim=0).square()",
+        f"{START}::test_what_is_left_out_is_that_of_refits",
+    ),
+    Sabotage(
+        "pde/_left_out.py",
+        "(places * (n / k)).long()",
+        "places.long()",
+        f"{START}::test_points_are_spread_over_all_of_them",
+    ),
+    Sabotage(
+        "pde/_system.py",
+        "block.target[which], some.weights, block.weight)",
+        "block.target[: len(which)], some.weights, block.weight)",
+        f"{START}::test_a_start_is_judged_by_some_points_of_every_term",
+    ),
+    Sabotage(
+        "pde/_start.py",
+        "while best.left_out < limit and COMMON[0]",
+        "while COMMON[0]",
+        f"{START}::test_a_walk_that_cannot_win_ends",
     ),
     Sabotage(
         "pde/_spelling.py",

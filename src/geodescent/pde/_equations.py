@@ -111,8 +111,7 @@ class Written:
                 "numpy()."
             )
         order = torch.arange(n - 1, -1 if equation.total else n // 2 - 1, -1, device="cpu")
-        some = replace(self.placed, points=like[:, order], weights=_taken(self.placed.weights, order))
-        others, _ = replace(self, placed=some).equation()
+        others, _ = replace(self, placed=self.placed.some(order)).equation()
         again = equation.rows(values, unknowns)
         part = others.rows(values[:, :, order], {name: value[order] for name, value in unknowns.items()})
         if not _same(again, rows):
@@ -214,10 +213,6 @@ def _function_of(term: Term | Total) -> Callable[..., Operand]:
 
 def _generator() -> torch.Generator:
     return torch.Generator("cpu").manual_seed(0)
-
-
-def _taken(weights: Tensor | None, order: Tensor) -> Tensor | None:
-    return None if weights is None else weights[order]
 
 
 def _same(a: Tensor, b: Tensor) -> bool:

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from geodescent._deadline import OutOfTime
-from geodescent.linalg import eigh, row_norm
+from geodescent.linalg import row_norm
+from geodescent.pde._left_out import left_out
 from geodescent.pde._network import Activation
 from geodescent.problem import Problem
 
@@ -17,15 +18,11 @@ COMMON = (1.0, 2.0, 4.0, 8.0)
 """Gains of all inputs alike; from the best of them each input goes down or up by rungs."""
 LARGEST_GAIN = 64.0  # Of one input: waves of some twenty periods over the range.
 RUNG = 2.0  # Factor of one rung.
-DAMPINGS = tuple(10.0**power for power in range(-15, -3))
-"""Shares of the trace of DᵀD, of which the one that leaves out best counts."""
+RISES_CLEARLY = 2.0  # Times the least value: larger gains of all inputs are not tried after one with as much.
 WORTH = 10.0  # Times: a smaller gain may leave out as much more, for a large one bends between the points.
 FALLS_CLEARLY = 5.0  # Times: tanh keeps its gain unless the value falls by as much (docs/decisions.md).
-SINE = 20.0  # Times: sine replaces tanh where its value is lower by as much (docs/decisions.md).
+SINE = 20.0  # Times: sine, tried first, replaces tanh where its value is lower by as much (docs/decisions.md).
 INFORMATIVE = 1e-2  # Share of the residual at the start: where a start leaves out more, it tells little, as at shocks.
-MOST_START_ROWS = 4000  # Rows that the start is judged by, at most: every k-th.
-MOST_START_ORDER = 1200  # The same where K is larger than this: eigenvalues of that order take half a second.
-LEVERAGE = 1.0 - 1e-9  # Largest leverage that a row is divided by.
 
 
 @dataclass(frozen=True)
@@ -85,7 +82,7 @@ def choose_system_start(net: nn.Module, problem: Problem, *, seed: int, seconds:
 
     Args:
         net: the network.
-        problem: the problem of its system.
+        problem: the problem of its system, or of some of its points.
         seed: of the phases of sines, and of places of kinks.
         seconds: no further candidate is begun after this time.
     """
@@ -104,32 +101,49 @@ def choose_system_start(net: nn.Module, problem: Problem, *, seed: int, seconds:
         return found[key]
 
     told = INFORMATIVE * row_norm(problem.residual(problem.theta)) / math.sqrt(problem.n_residuals)
-    own = judged(start.activation, (1.0,) * first.in_features)
-    best = _best_gains(start.activation, first.in_features, judged)
-    chosen = best if best.left_out < min(own.left_out / FALLS_CLEARLY, told) else own
-    if start.is_open:
-        sine = _best_gains("sin", first.in_features, judged)
-        chosen = sine if sine.left_out < min(chosen.left_out / SINE, told) else chosen
+    chosen = own = judged(start.activation, (1.0,) * first.in_features)
+    ways = [("sin", SINE)] if start.is_open else []
+    for activation, times in [*ways, (start.activation, FALLS_CLEARLY)]:
+        best = _best_gains(activation, first.in_features, min(own.left_out / times, told), judged)
+        if best is not None:
+            chosen = best
+            break
     start.put(chosen.activation, chosen.gains)
     tried = tuple(c for c in found.values() if math.isfinite(c.left_out))
     return SystemStart(chosen, tried, time.perf_counter() - begin, chosen is not own)
 
 
-def _best_gains(
-    activation: str, n_inputs: int, judged: Callable[[str, tuple[float, ...]], StartCandidate]
-) -> StartCandidate:
-    """The best common gain; then for each input the least that is nearly as good, or more where that is far better."""
-    best = min((judged(activation, (gain,) * n_inputs) for gain in COMMON), key=lambda c: c.left_out)
+Judged = Callable[[str, tuple[float, ...]], StartCandidate]
+
+
+def _best_gains(activation: str, n_inputs: int, limit: float, judged: Judged) -> StartCandidate | None:
+    """The best common gain; then for each input the least that is nearly as good, or more where that is far better.
+
+    None, without further candidates, once what it has come to leaves out as much as the limit.
+    """
+    best = _best_common(activation, n_inputs, judged)
     for k in range(n_inputs):
         for factor, allowed in ((1.0 / RUNG, WORTH), (RUNG, 1.0 / WORTH)):
             least, before = best.left_out, best
-            while COMMON[0] <= best.gains[k] * factor <= LARGEST_GAIN:
+            while best.left_out < limit and COMMON[0] <= best.gains[k] * factor <= LARGEST_GAIN:
                 candidate = judged(activation, _rung(best.gains, k, factor))
                 if not candidate.left_out < allowed * least:
                     break
                 best, least = candidate, min(least, candidate.left_out)
             if best is not before:
                 break
+    return best if best.left_out < limit else None
+
+
+def _best_common(activation: str, n_inputs: int, judged: Judged) -> StartCandidate:
+    """The best gain of all inputs alike; larger ones are not tried where what is left out rises clearly."""
+    first, *larger = COMMON[1:] if activation == "sin" else COMMON  # A sine of gain 1 is as smooth as tanh.
+    best = judged(activation, (first,) * n_inputs)
+    for gain in larger:
+        candidate = judged(activation, (gain,) * n_inputs)
+        best = min(best, candidate, key=lambda c: c.left_out)
+        if candidate.left_out > RISES_CLEARLY * best.left_out:
+            break
     return best
 
 
@@ -191,25 +205,3 @@ def _in_time(problem: Problem) -> float:
         return left_out(problem)
     except OutOfTime:
         return math.inf
-
-
-def left_out(problem: Problem) -> float:
-    """Root mean square of the residuals left out in turn, `(r − D h)/(1 − leverage)` with the best ridge, at θ.
-
-    Cost: DᵀD or DDᵀ, whichever is smaller, and its eigenvalues.
-    """
-    residual, jacobian = problem.linearise(problem.theta, dtype=torch.float64)
-    most = MOST_START_ROWS if jacobian.n_params <= MOST_START_ORDER else MOST_START_ORDER
-    rows, step = jacobian.dense(), math.ceil(len(residual) / most)
-    rows, residual = rows[::step], residual[::step]
-    wide = rows.shape[0] <= rows.shape[1]
-    factor = eigh(rows @ rows.T if wide else rows.T @ rows)
-    values, vectors = factor.values.clamp_min(0.0), factor.vectors
-    modes = vectors if wide else (rows @ vectors) / values.clamp_min(1e-300).sqrt()
-    inside, best, trace = modes.T @ residual, math.inf, float(values.sum())
-    for share in DAMPINGS:
-        shrunk = values / (values + share * trace)
-        leverage = (modes.square() @ shrunk).clamp_max(LEVERAGE)
-        off = (residual - modes @ (shrunk * inside)) / (1.0 - leverage)
-        best = min(best, row_norm(off) / math.sqrt(len(off)))
-    return best

@@ -29,6 +29,7 @@ from geodescent.pde._checks import (
 from geodescent.pde._domain import Domain
 from geodescent.pde._equations import Names, Written, called, no_derivatives, require_finite_rows
 from geodescent.pde._hints import own_cause
+from geodescent.pde._left_out import n_judged_rows, spread
 from geodescent.pde._network import ACTIVATIONS_OF_FIELDS, Activation, FieldsModule
 from geodescent.pde._printed import printed_system
 from geodescent.pde._start import SystemStart, choose_system_start
@@ -182,7 +183,23 @@ class System:
             seed: of phases and kinks.
             seconds: no further candidate is begun after this time.
         """
-        return choose_system_start(self.module.net, self.problem(), seed=seed, seconds=seconds)
+        judged = self._at_some_points(n_judged_rows(self._problem), seed)
+        return choose_system_start(self.module.net, judged, seed=seed, seconds=seconds)
+
+    def _at_some_points(self, n_rows: int, seed: int) -> Problem:
+        """The problem at some points of every term, of about so many rows; all of totals and of short terms."""
+        problem, blocks = self._problem, list[RowBlock]()
+        share, generator = n_rows / problem.n_residuals, torch.Generator("cpu").manual_seed(seed)
+        for term, placed, block in zip(self.terms, self._placed, problem.blocks, strict=True):
+            which = spread(placed.points.shape[1], share, generator).to(placed.points.device)
+            some = placed.some(which)
+            is_whole = isinstance(term, Total) or len(which) == placed.points.shape[1]
+            if is_whole or not (some.weights is None or bool(some.weights.any())):
+                blocks.append(block)
+                continue
+            outputs = ResidualMap(self.module, some.points, self._equation(term, some), folded=self.module.folded)
+            blocks.append(RowBlock(term.name, outputs, block.target[which], some.weights, block.weight))
+        return Problem(tuple(blocks), problem.unknowns, problem.measured)
 
     def start(self) -> dict[str, object]:
         """The activations, which a choice of the start may have changed, for JSON."""

@@ -145,6 +145,11 @@ class Placed:
         drawn = first.drawn if len(found) == 1 else None
         return cls(torch.stack([part.points for part in found]), first.weights, first.volume, drawn, first.box)
 
+    def some(self, which: Tensor) -> "Placed":
+        """These of its points, with their weights."""
+        weights = None if self.weights is None else self.weights[which]
+        return replace(self, points=self.points[:, which], weights=weights)
+
     def joined(self, points: Tensor) -> "Placed":
         """With more points (n, d), each with the mean weight."""
         weights = None if self.weights is None else torch.cat([self.weights, self.weights.new_ones(len(points))])
