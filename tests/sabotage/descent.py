@@ -66,7 +66,7 @@ DESCENT = (
     Sabotage(NATURAL, "lowest if here.cost <= levels.best else", "lowest if True else", MODEST),
     Sabotage(NATURAL, "next_damping=min(trial.next_damping, between)", "next_damping=trial.next_damping", MODEST),
     Sabotage(
-        "descent/_stages.py",
+        "descent/_planned.py",
         "below=VALLEY_OF_EQUATIONS if lift.for_exact else VALLEY",
         "below=VALLEY",
         "descent/test_stages.py::test_equations_leave_the_opening_early_and_factorise_larger_matrices",
