@@ -7,10 +7,11 @@ import pytest
 import torch
 from torch import Tensor
 
+import geodescent as gd
 from geodescent import pde
 from geodescent.pde import _left_out, _start
 from geodescent.pde._left_out import FEWEST_JUDGED_ROWS, MOST_JUDGED_ROWS, left_out, n_judged_rows, spread
-from geodescent.pde._start import StartCandidate
+from geodescent.pde._start import NEARLY_ENOUGH, StartCandidate
 
 SQUARE = pde.Box(x=(-1.0, 1.0), y=(-1.0, 1.0))
 SHARE = 1e-6  # Of a damping with which refits are exact to six digits.
@@ -111,7 +112,7 @@ def walk(
 
     def judged(activation: str, gains: tuple[float, ...]) -> StartCandidate:
         tried.extend([] if gains in tried else [gains])
-        return StartCandidate(activation, gains, value(*gains))
+        return StartCandidate(activation, gains, (), value(*gains))
 
     return _start._best_gains("tanh", n_inputs, limit, judged), tried
 
@@ -132,10 +133,29 @@ def test_larger_gains_are_not_tried_where_what_is_left_out_rises() -> None:
 
 
 def test_a_walk_that_cannot_win_ends() -> None:
-    best, tried = walk(lambda x, y: 1.0 / (x * y), 2, 1e-3)
+    best, tried = walk(lambda x, y: 1.0 / (x * y), 2, 1e-3 / NEARLY_ENOUGH)
     assert best is None and len(tried) == 4
-    best, tried = walk(lambda x, y: {8.0: 1.0, 4.0: 5.0}.get(x, 50.0), 2, 4.0)
+    best, tried = walk(lambda x, y: {8.0: 1.0, 4.0: 5.0}.get(x, 50.0), 2, 4.0 / NEARLY_ENOUGH)
     assert best is None and tried[-1] == (4.0, 8.0)
+
+
+@pytest.mark.parametrize(("by_all", "activation"), [(1e-9, "sin"), (1e9, "tanh")])
+def test_what_is_about_to_be_chosen_is_judged_by_all_rows(
+    by_all: float, activation: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Some of the rows say that sines are good; all of them agree, or do not."""
+    made = poisson(2000)
+    judged = list[gd.Problem]()
+
+    def value(problem: gd.Problem) -> float:
+        judged.append(problem)
+        sine = made.module.net[1].name == "sin"
+        return by_all if problem is made.problem() else 1e-9 if sine else 1.0
+
+    monkeypatch.setattr(_start, "left_out", value)
+    start = made.choose_start()
+    assert start is not None and start.chosen.activation == activation == made.module.net[1].name
+    assert judged.count(made.problem()) == 1
 
 
 def test_waves_are_seen_by_the_points_that_judge() -> None:

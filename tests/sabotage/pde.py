@@ -89,9 +89,21 @@ PDE = (
     ),
     Sabotage(
         "pde/_start.py",
-        "while best.left_out < limit and COMMON[0]",
+        "while best.left_out < most and COMMON[0]",
         "while COMMON[0]",
         f"{START}::test_a_walk_that_cannot_win_ends",
+    ),
+    Sabotage(
+        "pde/_start.py",
+        "and by_all_rows(best) < limit",
+        "",
+        f"{START}::test_what_is_about_to_be_chosen_is_judged_by_all_rows",
+    ),
+    Sabotage(
+        "pde/_start.py",
+        "best.left_out < chosen.left_out / ENVELOPE",
+        "best.left_out < chosen.left_out / ENVELOPE**9",
+        "pde/test_envelope.py::test_it_goes_against_what_the_built_in_factor_does",
     ),
     Sabotage(
         "pde/_spelling.py",

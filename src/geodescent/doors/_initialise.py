@@ -51,7 +51,8 @@ def initialise(
         max_samples: at most this many samples, a random part of them, are left out in turn.
         seed: of that random part; the global random state is not touched.
 
-    Of a `pde.System` activation and gains by input are chosen by the residual of its equations instead.
+    Of a `pde.System` activation, gains by input and, beside built-in conditions, an exponential of the coordinates that
+    multiplies the network are chosen by the residual of its equations instead.
 
     Returns:
         What was found and changed; print it for a table. Without a first layer, or with less than two distinct

@@ -93,6 +93,8 @@ class FieldsModule(nn.Module):
     centre: Tensor
     half_range: Tensor
     domain = Domain()  # Of modules that were stored before they had one: it covers everything.
+    slopes: tuple[float, ...] = ()  # One a coordinate, of the exponent of an envelope; empty without one.
+    enveloped: tuple[int, ...] = ()  # The coordinates along which there may be one.
 
     def __init__(
         self,
@@ -126,6 +128,7 @@ class FieldsModule(nn.Module):
         self.register_buffer("half_range", half)
         if transform is not None:
             self._wanted = self._checked_transform(transform)
+            self.enveloped = tuple(k for k, name in enumerate(coordinates) if name not in periodic)
         self._dry_run(self.centre + self.half_range * points.new_tensor(DRY_PLACES)[:, None])
 
     @property
@@ -200,6 +203,10 @@ class FieldsModule(nn.Module):
 
     def _transformed(self, columns: list[Operand], points: Operand) -> list[Operand]:
         assert self._transform is not None
+        if any(self.slopes):
+            scaled = (points - self.centre) / self.half_range
+            envelope = torch.exp((scaled @ self.centre.new_tensor(self.slopes)[:, None])[:, 0])
+            columns = [envelope * column for column in columns]
         places = {name: points[:, k] for k, name in enumerate(self.coordinates)}
         single = len(self.fields) == 1
         net = columns[0] if single else SimpleNamespace(**dict(zip(self.fields, columns, strict=True)))

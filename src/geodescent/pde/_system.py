@@ -29,7 +29,7 @@ from geodescent.pde._checks import (
 from geodescent.pde._domain import Domain
 from geodescent.pde._equations import Names, Written, called, no_derivatives, require_finite_rows
 from geodescent.pde._hints import own_cause
-from geodescent.pde._left_out import n_judged_rows, spread
+from geodescent.pde._left_out import MOST_JUDGED_ROWS, n_judged_rows, spread
 from geodescent.pde._network import ACTIVATIONS_OF_FIELDS, Activation, FieldsModule
 from geodescent.pde._printed import printed_system
 from geodescent.pde._start import SystemStart, choose_system_start
@@ -65,7 +65,8 @@ class System:
         fields: names.
         unknowns: name → first value, of coefficients that are found with the fields.
         transform: built-in conditions, a function of the network's fields and the coordinates, `(net, t, x) → field`;
-            of several fields, `net.u, net.v` come in and a dict or namespace of the same names is returned.
+            of several fields, `net.u, net.v` come in and a dict or namespace of the same names is returned. The fields
+            that come in are the network's times an exponential of the coordinates where the start shows that it helps.
         periodic: coordinate → period: the network sees its cosine and sine instead, as one more input.
 
     Raises: InputError, before any work, in the words of the term.
@@ -174,17 +175,18 @@ class System:
     @property
     def is_fresh(self) -> bool:
         """Whether the network is as it was when the system was made: a fit goes on from any other."""
-        return torch.equal(self._problem.theta, self._made_with)
+        return torch.equal(self._problem.theta, self._made_with) and not self.module.slopes
 
     def choose_start(self, *, seed: int = 0, seconds: float = math.inf) -> SystemStart | None:
-        """Chooses activation and first-layer gains, in place, by leave-one-out of the linearised residual.
+        """Chooses activation, first-layer gains and envelope, in place, by leave-one-out of the linearised residual.
 
         Args:
             seed: of phases and kinks.
             seconds: no further candidate is begun after this time.
         """
         judged = self._at_some_points(n_judged_rows(self._problem), seed)
-        return choose_system_start(self.module.net, judged, seed=seed, seconds=seconds)
+        whole = self._problem if self._problem.n_params <= MOST_JUDGED_ROWS else judged
+        return choose_system_start(self.module, judged, whole, seed=seed, seconds=seconds)
 
     def _at_some_points(self, n_rows: int, seed: int) -> Problem:
         """The problem at some points of every term, of about so many rows; all of totals and of short terms."""
@@ -202,14 +204,17 @@ class System:
         return Problem(tuple(blocks), problem.unknowns, problem.measured)
 
     def start(self) -> dict[str, object]:
-        """The activations, which a choice of the start may have changed, for JSON."""
-        return {"activations": [module.name for module in self._activations]}
+        """Activations and envelope, which a choice of the start may have changed, for JSON."""
+        return {"activations": [module.name for module in self._activations], "slopes": list(self.module.slopes)}
 
     def begin_as(self, start: dict[str, object]) -> None:
-        """Gives the network the activations of such a start. Raises ValueError, where they are of another network."""
-        names = start["activations"]
+        """Gives the network activations and envelope of such a start. Raises ValueError for one of another network."""
+        names, slopes = start["activations"], start.get("slopes", [])  # Older ones have no envelope.
         if not isinstance(names, list) or len(names) != len(self._activations) or set(names) - {*ACTIVATIONS_OF_FIELDS}:
             raise ValueError(f"activations {names} of {len(self._activations)} layers")
+        if not isinstance(slopes, list) or len(slopes) not in (0, len(self.coordinates)):
+            raise ValueError(f"slopes {slopes} of {len(self.coordinates)} coordinates")
+        self.module.slopes = tuple(map(float, slopes))
         for module, name in zip(self._activations, names, strict=True):
             module.name = name
 
