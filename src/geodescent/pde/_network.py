@@ -1,12 +1,10 @@
 """The network of a system, with its inputs scaled, periodic ones doubled, and conditions built in."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from itertools import pairwise
+from collections.abc import Callable, Mapping
 from types import SimpleNamespace
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from geodescent._conversion import tensor_of
@@ -15,69 +13,14 @@ from geodescent._types import Operand
 from geodescent.pde._domain import Domain
 from geodescent.pde._fields import arguments_of
 from geodescent.pde._hints import OF_TENSORS, first_sentence, hint_for, hint_for_name, own_cause
+from geodescent.pde._mlp import ACTIVATIONS_OF_FIELDS, Activation
 
-ACTIVATIONS_OF_FIELDS: dict[str, Callable[[Tensor], Tensor]] = {
-    "tanh": torch.tanh,
-    "sin": torch.sin,
-    "gelu": F.gelu,
-    "silu": F.silu,
-    "softplus": F.softplus,
-    "sigmoid": torch.sigmoid,
-}
 DRY_PLACES = (-0.9, -0.4, 0.1, 0.5, 0.8)  # Places of the dry run's points, in units of half of the coordinates' range.
 POINTWISE = 1e-5  # Share of the largest value: fields of one point that differ by more depend on the other points.
 
 FOLDED = (
     2.0**12
 )  # Times eps, in periods: what is closer to a whole number of periods than this is one, but for rounding.
-
-
-class Activation(nn.Module):
-    """An elementwise function by its name.
-
-    Attributes:
-        name: of the function.
-        is_open: whether the start of a system may choose another.
-    """
-
-    def __init__(self, name: str, *, is_open: bool = False) -> None:
-        super().__init__()
-        self.name, self.is_open = name, is_open
-
-    def forward(self, z: Tensor) -> Tensor:
-        """Elementwise."""
-        return ACTIVATIONS_OF_FIELDS[self.name](z)
-
-    def extra_repr(self) -> str:
-        return self.name
-
-
-def mlp(n_coordinates: int, widths: Sequence[int], n_fields: int = 1, activation: str | None = None) -> nn.Sequential:
-    """A multilayer perceptron in float64 for the fields of a system.
-
-        pde.mlp(2, [20, 20], 1)
-
-    Args:
-        n_coordinates: of its inputs; one more for each periodic coordinate.
-        widths: of the hidden layers; two or three small ones do better than one large (docs/decisions.md).
-        n_fields: of its outputs.
-        activation: "tanh", "sin", "gelu", "silu", "softplus" or "sigmoid"; None for tanh, which `gd.initialise`
-            replaces by a sine where the equations say so.
-
-    Raises: InputError, for sizes that are none, and for an activation that is not known.
-    """
-    if activation is not None and activation not in ACTIVATIONS_OF_FIELDS:
-        raise InputError(f"activation={activation!r}: {', '.join(map(repr, ACTIVATIONS_OF_FIELDS))} are known.")
-    if not isinstance(widths, Sequence):
-        raise InputError(f"widths = {widths!r}: a list of the widths of layers is needed, pde.mlp(2, [20, 20], 1).")
-    sizes = [n_coordinates, *widths, n_fields]
-    if not all(isinstance(n, int) and n > 0 for n in sizes):
-        raise InputError(f"sizes {sizes}: whole numbers above 0 are needed, pde.mlp(2, [20, 20], 1).")
-    layers = list[nn.Module]()
-    for i, o in pairwise(sizes):
-        layers.append(nn.Linear(i, o, dtype=torch.float64))
-        layers.append(Activation(activation or "tanh", is_open=activation is None))
-    return nn.Sequential(*layers[:-1])
 
 
 class FieldsModule(nn.Module):
@@ -149,6 +92,37 @@ class FieldsModule(nn.Module):
         if self._transform is not None:
             columns = self._transformed(columns, points)
         return torch.stack(columns, -1)
+
+    @property
+    def start(self) -> dict[str, object]:
+        """What a choice of the start may have changed beside the parameters, for JSON."""
+        return {"activations": [layer.name for layer in self._activations], "slopes": list(self.slopes)}
+
+    def begin_as(self, start: dict[str, object]) -> None:
+        """Takes activations and envelope of such a start. Raises ValueError for one of another network."""
+        names, slopes = start["activations"], start.get("slopes", [])  # Older ones have no envelope.
+        if not isinstance(names, list) or len(names) != len(self._activations) or set(names) - {*ACTIVATIONS_OF_FIELDS}:
+            raise ValueError(f"activations {names} of {len(self._activations)} layers")
+        if not isinstance(slopes, list) or len(slopes) not in (0, len(self.coordinates)):
+            raise ValueError(f"slopes {slopes} of {len(self.coordinates)} coordinates")
+        self.slopes = tuple(map(float, slopes))
+        for layer, name in zip(self._activations, names, strict=True):
+            layer.name = name
+
+    def get_extra_state(self) -> dict[str, object]:
+        """The same, for `state_dict`: parameters alone would be those of other fields."""
+        return self.start
+
+    def set_extra_state(self, state: dict[str, object]) -> None:
+        """For `load_state_dict`. Raises InputError for the state of another network."""
+        try:
+            self.begin_as(state)
+        except (KeyError, TypeError, ValueError) as error:
+            raise InputError(f"the state is not that of these fields: {error}.") from error
+
+    @property
+    def _activations(self) -> list[Activation]:
+        return [layer for layer in self.modules() if isinstance(layer, Activation)]
 
     def folded(self, points: Tensor) -> Tensor:
         """Points (…, d) with periodic coordinates in the first period from the least one on, where it is the same.

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from geodescent._deadline import OutOfTime
 from geodescent.linalg import row_norm
 from geodescent.pde._left_out import left_out
-from geodescent.pde._network import Activation, FieldsModule
+from geodescent.pde._mlp import Activation
+from geodescent.pde._network import FieldsModule
 from geodescent.problem import Problem
 
 COMMON = (1.0, 2.0, 4.0, 8.0)

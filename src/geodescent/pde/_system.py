@@ -30,7 +30,7 @@ from geodescent.pde._domain import Domain
 from geodescent.pde._equations import Names, Written, called, no_derivatives, require_finite_rows
 from geodescent.pde._hints import own_cause
 from geodescent.pde._left_out import MOST_JUDGED_ROWS, n_judged_rows, spread
-from geodescent.pde._network import ACTIVATIONS_OF_FIELDS, Activation, FieldsModule
+from geodescent.pde._network import FieldsModule
 from geodescent.pde._printed import printed_system
 from geodescent.pde._start import SystemStart, choose_system_start
 from geodescent.pde._terms import Placed, PointsOfTerm, Term, Total, places_of
@@ -204,23 +204,12 @@ class System:
         return Problem(tuple(blocks), problem.unknowns, problem.measured)
 
     def start(self) -> dict[str, object]:
-        """Activations and envelope, which a choice of the start may have changed, for JSON."""
-        return {"activations": [module.name for module in self._activations], "slopes": list(self.module.slopes)}
+        """What a choice of the start may have changed beside the parameters, for JSON."""
+        return self.module.start
 
     def begin_as(self, start: dict[str, object]) -> None:
         """Gives the network activations and envelope of such a start. Raises ValueError for one of another network."""
-        names, slopes = start["activations"], start.get("slopes", [])  # Older ones have no envelope.
-        if not isinstance(names, list) or len(names) != len(self._activations) or set(names) - {*ACTIVATIONS_OF_FIELDS}:
-            raise ValueError(f"activations {names} of {len(self._activations)} layers")
-        if not isinstance(slopes, list) or len(slopes) not in (0, len(self.coordinates)):
-            raise ValueError(f"slopes {slopes} of {len(self.coordinates)} coordinates")
-        self.module.slopes = tuple(map(float, slopes))
-        for module, name in zip(self._activations, names, strict=True):
-            module.name = name
-
-    @property
-    def _activations(self) -> list[Activation]:
-        return [module for module in self.module.modules() if isinstance(module, Activation)]
+        self.module.begin_as(start)
 
     def _elsewhere(self, term: Term | Total, placed: Placed) -> Callable[[Tensor], Equation] | None:
         """The equation at other points, for a term whose residual vanishes anywhere; None where it does not."""

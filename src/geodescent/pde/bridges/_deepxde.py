@@ -13,7 +13,7 @@ from torch.overrides import TorchFunctionMode
 from geodescent._errors import InputError
 from geodescent.pde._boxes import Points
 from geodescent.pde._hints import own_cause
-from geodescent.pde._network import mlp
+from geodescent.pde._mlp import mlp
 from geodescent.pde._system import System
 from geodescent.pde._terms import Term
 from geodescent.pde.bridges._foreign import NETWORK, ForeignEquation, failing

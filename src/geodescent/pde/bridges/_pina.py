@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from geodescent._errors import InputError
 from geodescent.pde._boxes import Box, Points
 from geodescent.pde._hints import own_cause
-from geodescent.pde._network import mlp
+from geodescent.pde._mlp import mlp
 from geodescent.pde._system import System
 from geodescent.pde._terms import Term
 from geodescent.pde.bridges._foreign import NETWORK, FieldsThemselves, ForeignEquation, failing

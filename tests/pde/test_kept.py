@@ -1,0 +1,44 @@
+"""What is kept of a solved system: its state_dict has all that a choice of the start changed beside the parameters."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+import geodescent as gd
+from geodescent import pde
+
+
+def wave(seed: int, *, built_in: bool = True, widths: tuple[int, ...] = (12, 12)) -> pde.System:
+    """`u'' + 400 u = 0`, u(0) = 1, u'(0) = 0."""
+    torch.manual_seed(seed)
+    terms = [pde.Term("wave", lambda u: u.tt + 400.0 * u, pde.Box(t=(0.0, 1.0)).inside(80, "chebyshev"))]
+    terms += [] if built_in else [pde.Term("start", lambda u: (u - 1.0, u.t), [[0.0]])]
+    transform = (lambda net, t: 1.0 + 400.0 * t**2 * net) if built_in else None
+    return pde.System(pde.mlp(1, widths, 1), terms, coordinates="t", transform=transform)
+
+
+@pytest.mark.parametrize("built_in", [True, False], ids=["with an envelope", "without"])
+def test_a_file_gives_another_process_the_same_fields(built_in: bool, tmp_path: Path) -> None:
+    solved, t = wave(0, built_in=built_in), torch.linspace(0.0, 1.0, 9, dtype=torch.float64)[:, None]
+    start = {"activations": ["sin", "sin"], "slopes": [-1.5] if built_in else []}
+    solved.begin_as(start)
+    gd.fit(solved, max_steps=5, initialise=False)
+    assert solved.module.start == start
+    torch.save(solved.module.state_dict(), tmp_path / "wave.pt")
+    other = wave(1, built_in=built_in)
+    assert not torch.allclose(other(t), solved(t))
+    other.module.load_state_dict(torch.load(tmp_path / "wave.pt"))
+    assert torch.equal(other(t), solved(t)) and other.module.start == start
+    assert not other.is_fresh
+
+
+@pytest.mark.parametrize(
+    "state", [{}, {"activations": ["sin"]}, {"activations": ["sin", "cosh"]}, {"activations": [], "slopes": 1.0}]
+)
+def test_a_state_of_other_fields_is_refused(state: dict[str, object]) -> None:
+    made = wave(0)
+    before = made.module.start
+    with pytest.raises(gd.InputError, match="not that of these fields"):
+        made.module.load_state_dict({**made.module.state_dict(), "_extra_state": state})
+    assert made.module.start == before
