@@ -139,6 +139,16 @@ def test_every_call_of_the_function_is_counted(f: Any, settings: dict[str, Any])
     assert gd.curve_fit(counting, X, Y, **settings).result.nfev == count
 
 
+@pytest.mark.parametrize("value", [1e-19, -1e-17])
+@pytest.mark.parametrize("scheme", ["2-point", "3-point"])
+def test_a_parameter_of_tiny_units_near_its_zero_keeps_a_finite_column(scheme: str, value: float) -> None:
+    """Rows that are defined within 1e-9 alone, at a parameter that changes none of them."""
+    u, everywhere = torch.tensor([value], dtype=torch.float64), torch.full((1,), torch.inf, dtype=torch.float64)
+    x = torch.linspace(0.1, 1.0, 10, dtype=torch.float64)
+    derivative = Differences(scheme)(lambda u: x * torch.sqrt(1.0 - (u[0] / 1e-9) ** 2), u, (-everywhere, everywhere))
+    assert bool(torch.isfinite(derivative).all())
+
+
 @pytest.mark.parametrize("scheme", ["2-point", "3-point"])
 def test_longer_steps_of_differences_stay_where_the_rows_are_finite(scheme: str) -> None:
     """The rows hardly depend on the last entry, and a step long enough to change them overflows."""

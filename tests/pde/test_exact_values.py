@@ -62,6 +62,46 @@ def test_values_with_errors_keep_their_small_weight(noise: float) -> None:
     assert stage.stages_without_step == 0 and stage.source.first is source.first
 
 
+class Cubic(torch.nn.Module):
+    """`Σ w_i t^i`, i from 0 to 3: linear in its weights, so that a fit ends at a critical point."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = torch.nn.Linear(3, 1, dtype=F64)
+
+    def forward(self, t: torch.Tensor) -> torch.Tensor:
+        return self.layer(torch.cat([t, t**2, t**3], 1))
+
+
+@pytest.mark.parametrize("noise", [1e-3, 1e-1])
+def test_the_end_is_a_minimum_of_the_cost_by_the_weights_of_the_terms(noise: float) -> None:
+    system = decay(noise)
+    system = pde.System(Cubic(), system.terms, coordinates=("t",), unknowns={"k": 1.0})
+    solution = gd.fit(system, max_seconds=20.0)
+    assert solution.result is gd.Result.stationary and not said(solution)
+    assert solution.cost <= min(solution.history["cost"]) * (1.0 + 1e-9)
+    residual, jacobian = system.problem().linearise(solution.theta)
+    D = jacobian.dense()
+    assert float((D.T @ residual).norm() / (D.norm() * residual.norm())) < 1e-7
+
+
+def test_the_note_names_what_was_raised_and_float32_raises_nothing() -> None:
+    torch.manual_seed(0)
+    t = torch.linspace(0.0, 2.0, 6, dtype=F64)[:, None]
+    terms = [
+        pde.Term("light", lambda u: u, t, target=t[:, 0]),
+        pde.Term("heavy", lambda u: u, t, target=t[:, 0], weight=1000.0),
+        pde.Term("line", lambda u: u.tt, t),
+    ]
+    solution = gd.fit(pde.System(pde.mlp(1, [4]), terms, coordinates=("t",)), max_steps=60, max_seconds=20.0)
+    (note,) = (note for note in solution.stats["notes"] if "as exact ones are" in note)
+    assert "'light'" in note and "heavy" not in note
+    single = pde.System(
+        pde.mlp(1, [4]).float(), [replace(term, target=t[:, 0].float()) for term in terms], coordinates="t"
+    )
+    assert single.problem().dtype is torch.float32 and with_exact_values(single.problem()) is None
+
+
 def test_only_measured_values_of_less_weight_are_raised() -> None:
     problem = decay().problem()
     raised = with_exact_values(problem)

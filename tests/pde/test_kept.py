@@ -42,3 +42,22 @@ def test_a_state_of_other_fields_is_refused(state: dict[str, object]) -> None:
     with pytest.raises(gd.InputError, match="not that of these fields"):
         made.module.load_state_dict({**made.module.state_dict(), "_extra_state": state})
     assert made.module.start == before
+
+
+def test_the_module_of_another_system_is_no_network() -> None:
+    made = wave(0)
+    with pytest.raises(gd.InputError, match=r"scales its inputs: pass its network, net=module\.net"):
+        pde.System(made.module, made.terms, coordinates="t")
+    pde.System(made.module.net, made.terms, coordinates="t")
+
+
+def test_solutions_and_systems_are_told_apart() -> None:
+    made = wave(0)
+    solution = gd.fit(made, max_steps=2)
+    for call in (lambda: pde.plot(made), lambda: pde.plot(made, solution)):
+        with pytest.raises(gd.InputError, match=r"a System is no solution: pde\.plot\(solution\)"):
+            call()
+    with pytest.raises(gd.InputError, match=r"reference is a Tensor: a function of points"):
+        pde.plot(solution, torch.zeros(3))
+    with pytest.raises(gd.InputError, match=r"a Solution and a System came in: .* pde\.refine\(system, solution\)"):
+        pde.refine(solution, made)

@@ -10,7 +10,7 @@ from torch import Tensor
 import geodescent as gd
 from geodescent import pde
 from geodescent.pde import _left_out, _start
-from geodescent.pde._left_out import FEWEST_JUDGED_ROWS, MOST_JUDGED_ROWS, left_out, n_judged_rows, spread
+from geodescent.pde._left_out import FEWEST_JUDGED_ROWS, MOST_JUDGED_PARAMETERS, left_out, n_judged_rows, spread
 from geodescent.pde._start import NEARLY_ENOUGH, StartCandidate
 
 SQUARE = pde.Box(x=(-1.0, 1.0), y=(-1.0, 1.0))
@@ -52,11 +52,14 @@ def test_what_is_left_out_is_that_of_refits(n: int, width: int, monkeypatch: pyt
     assert left_out(problem) == pytest.approx(float(off.square().mean().sqrt()), rel=1e-5)
 
 
-def test_a_network_without_a_finite_derivative_is_left_alone() -> None:
+def test_a_network_that_is_not_finite_is_left_alone() -> None:
     made = poisson(20)
     with torch.no_grad():
-        next(made.module.parameters()).fill_(math.nan)
+        made.module.net[0].bias.fill_(math.nan)
     assert left_out(made.problem()) == math.inf
+    start = made.choose_start()
+    assert start is not None and not start.changed and start.candidates == (start.chosen,)
+    assert bool(torch.isnan(made.module.net[0].bias).all())
 
 
 def test_a_start_is_judged_by_some_points_of_every_term() -> None:
@@ -92,7 +95,7 @@ def test_points_of_weight_zero_do_not_judge_alone() -> None:
 
 
 def test_many_parameters_do_not_mean_many_rows() -> None:
-    assert n_judged_rows(poisson(2000, 1000).problem()) == MOST_JUDGED_ROWS
+    assert n_judged_rows(poisson(2000, 1000).problem()) == MOST_JUDGED_PARAMETERS
 
 
 @pytest.mark.parametrize(("n", "share", "k"), [(1000, 0.25, 250), (1000, 1e-9, 8), (5, 0.1, 5), (100, 1.0, 100)])
@@ -145,22 +148,23 @@ def test_what_is_about_to_be_chosen_is_judged_by_all_rows(
 ) -> None:
     """Some of the rows say that sines are good; all of them agree, or do not."""
     made = poisson(2000)
-    judged = list[gd.Problem]()
+    n_rows, judged = made._at_some_points(n_judged_rows(made.problem()), 0).n_residuals, list[int]()
 
     def value(problem: gd.Problem) -> float:
-        judged.append(problem)
+        judged.append(problem.n_residuals)
         sine = made.module.net[1].name == "sin"
-        return by_all if problem is made.problem() else 1e-9 if sine else 1.0
+        return by_all if problem.n_residuals > n_rows else 1e-9 if sine else 1.0
 
     monkeypatch.setattr(_start, "left_out", value)
     start = made.choose_start()
     assert start is not None and start.chosen.activation == activation == made.module.net[1].name
-    assert judged.count(made.problem()) == 1
+    assert sum(n > n_rows for n in judged) == 1
 
 
-def test_waves_are_seen_by_the_points_that_judge() -> None:
-    """One wave along x, three along y, K = 601, m = 1,560: sines that are steeper along y."""
-    torch.manual_seed(0)
+@pytest.mark.parametrize("seed", range(4))
+def test_waves_are_seen_by_the_points_that_judge(seed: int) -> None:
+    """One wave along x, three along y, K = 595, m = 1,560: sines that are steeper along y."""
+    torch.manual_seed(seed)
 
     def equation(u, x, y):
         return u.laplacian / 100.0 + torch.sin(torch.pi * x) * torch.sin(3.0 * torch.pi * y)

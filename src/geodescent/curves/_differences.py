@@ -72,19 +72,18 @@ class Differences:
         moved = step * float(column.norm())
         if value != 0.0 and not moved < WEAK * wanted:
             return column
-        if value != 0.0 and not _is_as_good_as_zero(rows, u, j, here, box, HIDDEN_BY_ROUNDING * rounding):
+        if value != 0.0 and not _is_as_good_as_zero(rows, u, j, here, box, size):
             # between the rounding of short steps and the bend of long ones
             longest = max(step, LONGEST_STEP * abs(value))
-            longer = (
-                min(step * math.sqrt(wanted / moved), longest) if moved > HIDDEN_BY_ROUNDING * rounding else longest
-            )
+            is_seen = moved > HIDDEN_BY_ROUNDING * rounding
+            longer = min(step * math.sqrt(wanted / moved), longest) if is_seen else longest
         else:  # the parameter is 0, or as good as 0
-            column = column if value == 0.0 else self._with_step(rows, u, j, here, box, share)
-            longer = share * wanted / max(share * float(column.norm()), rounding)
+            from_zero = column if value == 0.0 else self._with_step(rows, u, j, here, box, share)
+            longer = share * wanted / max(share * float(from_zero.norm()), rounding)
         if not 0.0 < longer < math.inf:
             return column
         made = self._with_step(rows, u, j, here, box, longer)
-        return made if bool(torch.isfinite(made).all()) else column  # the longer step may leave where rows are defined
+        return made if bool(torch.isfinite(made).all()) else column  # a long step may leave where rows are defined
 
     def _with_step(self, rows: Function, u: Tensor, j: int, here: Tensor, box: Box, size: float) -> Tensor:
         value, low, high = (float(v[j]) for v in (u, *box))
@@ -107,13 +106,16 @@ def _size_of_rows(here: Tensor, columns: list[Tensor], u: Tensor) -> float:
     return max(float(here.norm()), *(part for part in parts if part < math.inf), 0.0)
 
 
-def _is_as_good_as_zero(rows: Function, u: Tensor, j: int, here: Tensor, box: Box, rounding: float) -> bool:
-    """Whether the half of a parameter is within its bounds, and hardly changes the rows.
+def _is_as_good_as_zero(rows: Function, u: Tensor, j: int, here: Tensor, box: Box, size: float) -> bool:
+    """Whether the half of a parameter is within its bounds, and hardly changes the rows, which have this size.
 
     They change by so little that a step of `LONGEST_STEP` of the parameter would not be told from rounding.
     """
     half, low, high = 0.5 * float(u[j]), float(box[0][j]), float(box[1][j])
-    return low <= half <= high and LONGEST_STEP * float((_at(rows, u, j, -half) - here).norm()) <= rounding
+    if not low <= half <= high:
+        return False
+    changed = float((_at(rows, u, j, -half) - here).norm())
+    return LONGEST_STEP * changed <= HIDDEN_BY_ROUNDING * torch.finfo(u.dtype).eps * size
 
 
 def second_difference(rows: Function, u: Tensor, direction: Tensor) -> Tensor:

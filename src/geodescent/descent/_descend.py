@@ -147,8 +147,9 @@ def descend(
     except KeyboardInterrupt:
         result = Result.interrupted
     state = _settled(stages, state, stopping)
-    if ends_at_a_minimum(stages[-1], result) and not stopping.by_validation:
-        state = polished(stages[-1], state, tally)
+    last = _stage_of_the_end(stages, state)
+    if ends_at_a_minimum(last, result) and not stopping.by_validation:
+        state = polished(last, state, tally)
     save(state)
     return Descent(state, in_the_light_of_validation(result, state, stopping), described)
 
@@ -160,9 +161,16 @@ def _described(stage: Stage, jacobian: Jacobian | None) -> Described:
 
 
 def _ended(stages: Stages, state: State, stopping: Stopping, observer: Observer) -> Result | None:
-    on_part = stages[state.stage.index].source is not stages[-1].source
+    on_part = stages[state.stage.index].source is not _stage_of_the_end(stages, state).source
     result = ended(state, stopping, on_part=on_part, seconds=observer.seconds())
     return Result.max_seconds if result is None and seconds_left() <= 0.0 else result
+
+
+def _stage_of_the_end(stages: Stages, state: State) -> Stage:
+    """The last stage on the problem itself; the run's own, if that is the last of all, on other samples or weights."""
+    if state.stage.index == len(stages) - 1:
+        return stages[-1]
+    return next((stage for stage in reversed(stages) if not isinstance(stage.source, PartSource)), stages[-1])
 
 
 def _settled(stages: Stages, state: State, stopping: Stopping) -> State:

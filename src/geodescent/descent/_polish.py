@@ -49,8 +49,11 @@ def polished(stage: Stage, state: State, tally: Counter[str]) -> State:
         pass  # what was polished so far is kept
     if theta is state.best.theta:
         return state
-    whole = stage.source.cost_of_all(state.step, theta, cost)
-    return replace(state, theta=theta, cost=cost, best=Best(theta, cost if whole is None else whole, cost))
+    known = stage.source.cost_of_all(state.step, theta, cost)
+    whole = cost if known is None else known
+    if whole > state.best.cost * (1.0 + HARDLY_MORE):
+        return state
+    return replace(state, theta=theta, cost=cost, best=Best(theta, whole, cost))
 
 
 def _path(at: Callable[[Theta], Linearised], theta: Theta) -> Iterator[tuple[Theta, float]]:

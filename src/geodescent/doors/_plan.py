@@ -198,14 +198,16 @@ def kept_notes(state: State, stopping: Stopping) -> list[str]:
 
 
 def exact_notes(stages: Stages, state: State) -> list[str]:
-    """A note where measured values have turned out to be exact, and later steps have weighed them so."""
+    """A note where measured values have turned out to be exact, and steps weigh them so from then on."""
+    source = stages[state.stage.index].source
     before = stages[state.stage.index - 1].leave if state.stage.index > 0 else ()
-    if not any(isinstance(rule, MeasuredExactly) for rule in before):
+    if not (any(isinstance(rule, MeasuredExactly) for rule in before) and isinstance(source, PartSource)):
         return []
-    names = ", ".join(map(repr, stages[-1].source.first.measured))
+    pairs = zip(source.first.blocks, source.drawn.blocks, strict=True)
+    names = ", ".join(repr(block.name) for block, raised in pairs if block.weight != raised.weight)
     return [
-        f"The values of {names} are met to {EXACT_VALUES:g} of their size, as exact ones are: later steps weighed them "
-        f"by {VALUES_WEIGHT:g}, as exact values. The cost is by the weights of the terms."
+        f"The values of {names} are met to {EXACT_VALUES:g} of their size, as exact ones are: from then on steps weigh "
+        f"them by {VALUES_WEIGHT:g}, as exact values. The cost is by the weights of the terms."
     ]
 
 

@@ -9,9 +9,10 @@ from geodescent._deadline import require_time
 from geodescent.linalg import cholesky, outer_square, row_norm
 from geodescent.problem import Problem
 
-MOST_JUDGED_ROWS = 1200  # That a start is judged by: factors of that order take a tenth of a second.
-FEWEST_JUDGED_ROWS = 400  # That it is judged by, if there are as many, however few parameters there are.
-ROWS_A_PARAMETER = 1.1  # Between the two; with fewer rows short waves are not seen (docs/decisions.md).
+MOST_JUDGED_PARAMETERS = 1200  # Of more, a start is judged by as many rows: larger factors take too long.
+FEWEST_JUDGED_ROWS = 400  # That a start is judged by, if there are as many, however few parameters there are.
+ROWS_A_PARAMETER = 2.0  # With fewer, what is left out is inflated, and short waves are not seen (docs/decisions.md).
+MOST_ROWS_OF_ALL = 4000  # Of all rows, that what is about to be chosen is judged by.
 DAMPINGS = (0.5, 50.0, 5000.0)
 """In units of the rounding of DᵀD, n·eps of its trace: the first with a factor counts; larger ones leave out more."""
 FEWEST_POINTS = 8  # Of a term, that are kept.
@@ -20,8 +21,10 @@ LEAST_APART = 1e-9  # Least 1 − leverage that a row is divided by.
 
 def n_judged_rows(problem: Problem) -> int:
     """By about how many of its rows a start is judged."""
+    if problem.n_params > MOST_JUDGED_PARAMETERS:
+        return min(problem.n_residuals, MOST_JUDGED_PARAMETERS)
     wanted = max(FEWEST_JUDGED_ROWS, math.ceil(ROWS_A_PARAMETER * problem.n_params))
-    return min(problem.n_residuals, wanted, MOST_JUDGED_ROWS)
+    return min(problem.n_residuals, wanted)
 
 
 def spread(n: int, share: float, generator: torch.Generator) -> Tensor:
@@ -41,12 +44,12 @@ def left_out(problem: Problem) -> float:
 
     It is infinite where D is not finite, or has no factor.
 
-    Cost: DᵀD or DDᵀ, whichever is smaller, its Cholesky factor, and the leverages, in all about 2n³ flops.
+    Cost: DᵀD or DDᵀ, whichever is smaller, its Cholesky factor, and the leverages: n² max(3m, 2K) + 2n³ flops at most.
     """
     residual, jacobian = problem.linearise(problem.theta, dtype=torch.float64)
     rows = jacobian.dense()
     n, is_wide = min(rows.shape), rows.shape[0] <= rows.shape[1]
-    require_time("a choice of the start", flops=2.0 * n**3)
+    require_time("a choice of the start", flops=n**2 * (3.0 * max(rows.shape) + 2.0 * n))
     gram = outer_square(rows if is_wide else rows.T)
     rounding = n * torch.finfo(gram.dtype).eps * float(gram.trace())
     for damping in (times * rounding for times in DAMPINGS):

@@ -51,6 +51,11 @@ class FieldsModule(nn.Module):
         domain: Domain,
     ) -> None:
         super().__init__()
+        if isinstance(net, FieldsModule):
+            raise InputError(
+                "net is the module of another system, which scales its inputs: pass its network, net=module.net, or "
+                "make the system with a new one and load the other's state, system.module.load_state_dict(…)."
+            )
         if isinstance(net, Mapping):
             if set(net) != set(fields):
                 raise InputError(
@@ -103,7 +108,8 @@ class FieldsModule(nn.Module):
         names, slopes = start["activations"], start.get("slopes", [])  # Older ones have no envelope.
         if not isinstance(names, list) or len(names) != len(self._activations) or set(names) - {*ACTIVATIONS_OF_FIELDS}:
             raise ValueError(f"activations {names} of {len(self._activations)} layers")
-        if not isinstance(slopes, list) or len(slopes) not in (0, len(self.coordinates)):
+        allowed = (0, len(self.coordinates)) if self.enveloped else (0,)
+        if not isinstance(slopes, list) or len(slopes) not in allowed:
             raise ValueError(f"slopes {slopes} of {len(self.coordinates)} coordinates")
         self.slopes = tuple(map(float, slopes))
         for layer, name in zip(self._activations, names, strict=True):

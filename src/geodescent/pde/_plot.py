@@ -51,6 +51,15 @@ def plot(solution: Solution, reference: Reference | None = None) -> "Figure":
         pyplot = import_module("matplotlib.pyplot")
     except ImportError:
         raise ImportError("pde.plot draws with matplotlib, which is missing: pip install 'geodescent[app]'.") from None
+    if not isinstance(solution, Solution):
+        raise InputError(
+            f"a {type(solution).__name__} is no solution: pde.plot(solution) draws what gd.fit(system) returned."
+        )
+    if reference is not None and not callable(reference):
+        raise InputError(
+            f"reference is a {type(reference).__name__}: a function of points (N, d) is needed, as in "
+            "pde.plot(solution, lambda points: torch.sin(points[:, 0]))."
+        )
     problem, theta = solution.on_demand.at_solution()
     maps = [block.map for block in problem.blocks]
     first = maps[0]

@@ -58,6 +58,11 @@ def refine(
     left = OrNone(Whole(500)).of("max_steps", max_steps)
     seconds = OrNone(SECONDS).of("max_seconds", max_seconds)
     callback = checked_callback(callback)
+    if not (isinstance(system, System) and isinstance(solution, Solution)):
+        raise InputError(
+            f"a {type(system).__name__} and a {type(solution).__name__} came in: a system and what gd.fit(system) "
+            "returned are needed, pde.refine(system, solution)."
+        )
     problem, _ = solution.on_demand.at_solution()
     if problem is not system.problem():
         raise InputError("the solution is not that of this system: pass the system that gd.fit was called with.")

@@ -36,7 +36,7 @@ class StartCandidate:
     Attributes:
         activation: "tanh", "sin", or that of the module.
         gains: of the first layer, one an input.
-        slopes: of the exponent of the envelope, one a coordinate, which goes from −1 to 1; empty without one.
+        slopes: of the envelope's exponent along each coordinate, scaled to [−1, 1]; empty without an envelope.
         left_out: root of the mean square of the residuals left out in turn, by the linearised network.
     """
 
@@ -98,9 +98,9 @@ def choose_system_start(
     Args:
         module: the fields, with their network.
         problem: of its system at some of the points, by which candidates are judged.
-        whole: that by which the best of them is judged before it is taken; the same where it is too large.
+        whole: at more of them, by which the best candidate is judged before it is taken, or the same.
         seed: of the phases of sines, and of places of kinks.
-        seconds: no further candidate is begun after this time.
+        seconds: no further candidate is judged after this time.
     """
     first = next((layer for layer in module.net.modules() if isinstance(layer, nn.Linear)), None)
     if first is None:
@@ -108,28 +108,32 @@ def choose_system_start(
     begin, start = time.perf_counter(), _Start.of(module, first, seed)
     found = dict[tuple[str, tuple[float, ...], tuple[float, ...]], StartCandidate]()
 
+    def is_late() -> bool:
+        return time.perf_counter() - begin > seconds and bool(found)
+
     def judged(activation: str, gains: tuple[float, ...], slopes: tuple[float, ...] = module.slopes) -> StartCandidate:
         key = activation, gains, slopes
         if key not in found:
-            late = time.perf_counter() - begin > seconds and found
             start.put(*key)
-            found[key] = StartCandidate(*key, math.inf if late else _in_time(problem))
+            found[key] = StartCandidate(*key, math.inf if is_late() else _in_time(problem))
         return found[key]
 
     def by_all_rows(candidate: StartCandidate) -> float:
         start.put(candidate.activation, candidate.gains, candidate.slopes)
-        return candidate.left_out if whole is problem else _in_time(whole)
+        return candidate.left_out if whole is problem else math.inf if is_late() else _in_time(whole)
 
-    told = INFORMATIVE * row_norm(problem.residual(problem.theta)) / math.sqrt(problem.n_residuals)
+    informative = INFORMATIVE * row_norm(problem.residual(problem.theta)) / math.sqrt(problem.n_residuals)
     chosen = own = judged(start.activation, (1.0,) * first.in_features)
+    if not math.isfinite(own.left_out):
+        return SystemStart(own, (own,), time.perf_counter() - begin, changed=False)
     ways = [("sin", SINE)] if start.is_open else []
     for activation, times in [*ways, (start.activation, FALLS_CLEARLY)]:
-        limit = min(own.left_out / times, told)
+        limit = min(own.left_out / times, informative)
         best = _best_gains(activation, first.in_features, limit, judged)
         if best is not None and by_all_rows(best) < limit:
             chosen = best
             break
-    if chosen.left_out < told:
+    if chosen.left_out < informative:
         chosen = _enveloped(chosen, module, judged)
     start.put(chosen.activation, chosen.gains, chosen.slopes)
     tried = tuple(c for c in found.values() if math.isfinite(c.left_out))

@@ -29,7 +29,7 @@ from geodescent.pde._checks import (
 from geodescent.pde._domain import Domain
 from geodescent.pde._equations import Names, Written, called, no_derivatives, require_finite_rows
 from geodescent.pde._hints import own_cause
-from geodescent.pde._left_out import MOST_JUDGED_ROWS, n_judged_rows, spread
+from geodescent.pde._left_out import MOST_JUDGED_PARAMETERS, MOST_ROWS_OF_ALL, n_judged_rows, spread
 from geodescent.pde._network import FieldsModule
 from geodescent.pde._printed import printed_system
 from geodescent.pde._start import SystemStart, choose_system_start
@@ -181,11 +181,13 @@ class System:
         """Chooses activation, first-layer gains and envelope, in place, by leave-one-out of the linearised residual.
 
         Args:
-            seed: of phases and kinks.
+            seed: of phases, of kinks, and of the points that judge.
             seconds: no further candidate is begun after this time.
         """
-        judged = self._at_some_points(n_judged_rows(self._problem), seed)
-        whole = self._problem if self._problem.n_params <= MOST_JUDGED_ROWS else judged
+        problem = self._problem
+        judged = whole = self._at_some_points(n_judged_rows(problem), seed)
+        if problem.n_params <= MOST_JUDGED_PARAMETERS and judged.n_residuals < problem.n_residuals:
+            whole = self._at_some_points(min(problem.n_residuals, MOST_ROWS_OF_ALL), seed)
         return choose_system_start(self.module, judged, whole, seed=seed, seconds=seconds)
 
     def _at_some_points(self, n_rows: int, seed: int) -> Problem:

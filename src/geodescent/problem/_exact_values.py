@@ -4,6 +4,8 @@ import math
 from collections.abc import Mapping
 from dataclasses import replace
 
+import torch
+
 from geodescent.linalg import row_norm
 from geodescent.problem._alike import active
 from geodescent.problem._problem import Problem
@@ -13,9 +15,12 @@ EXACT_VALUES = 1e-9  # Share of the size of measured values: errors below it are
 
 
 def with_exact_values(problem: Problem) -> Problem | None:
-    """The problem with its measured values weighted as exact ones; None where that changes nothing."""
+    """The problem with its measured values weighted as exact ones; None where that changes nothing.
+
+    None too in a precision in which values of `EXACT_VALUES` of their size are rounding.
+    """
     light = [block.name for block in problem.blocks if block.name in problem.measured and block.weight < VALUES_WEIGHT]
-    if not (light and problem.has_equations):
+    if not (light and problem.has_equations and torch.finfo(problem.dtype).eps < EXACT_VALUES):
         return None
     blocks = [replace(block, weight=VALUES_WEIGHT) if block.name in light else block for block in problem.blocks]
     return replace(problem, blocks=tuple(blocks))

@@ -177,13 +177,14 @@ class SolvedEquation:
         return content.getvalue()
 
     def sentence(self) -> str:
-        """How far the solution is from what it was compared with."""
+        """How far the solution is from what it was compared with, and every unknown that was found."""
         parts = [] if self.error is None else [f"off the reference by {self.error:.1e}, relative"]
-        for name, off in self.off.items():
-            found = self.solution.unknowns[name]
+        for name, found in self.solution.unknowns.items():
             shown = f"{found.value:.10g}" if math.isnan(found.standard_error) else str(found)
-            parts.append(f"{name} = {shown}, off by {off:.1e}, relative")
-        return "; ".join(parts) or "there is no reference to compare it with"
+            off = f", off by {self.off[name]:.1e}, relative" if name in self.off else ""
+            parts.append(f"{name} = {shown}{off}")
+        compared = self.error is not None or self.off
+        return "; ".join([*parts, *([] if compared else ["there is no reference to compare it with"])])
 
 
 def names_of_examples() -> dict[str, str]:
