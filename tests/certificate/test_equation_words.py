@@ -80,6 +80,14 @@ def test_at_the_noise_and_at_rounding_no_result_sends_people_to_another_start(
     assert "Go on" not in following and "can still fall" not in meaning
 
 
+@pytest.mark.parametrize("known", [certificate(), certificate(point=CRITICAL)])
+def test_a_valley_is_not_called_a_solution(known: Certificate) -> None:
+    meaning, following = _agreeing(known, gd.Result.stationary, None, "JUDGED.")
+    assert "where solution.residuals() shows large ones, this is no solution." in meaning and OTHER in following
+    for result in (gd.Result.no_progress, gd.Result.rounding_floor):
+        assert "this is no solution" in _agreeing(certificate(point=CRITICAL), result, None, "JUDGED.")[0]
+
+
 def test_what_is_not_known_of_errors_is_not_said() -> None:
     unknown, alike = (
         certificate(misfit=left(is_noise=None), floor=0.95),

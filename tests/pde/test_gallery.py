@@ -338,6 +338,27 @@ def test_a_reference_of_other_shape_is_refused_before_any_fit(tmp_path, monkeypa
         read_example(str(tmp_path / "own.py")).run(1.0)
 
 
+INVERSE = """\"\"\"The rate of a decay.\"\"\"
+import torch
+from geodescent import pde
+box = pde.Box(t=(0.0, 1.0))
+def system():
+    t = torch.linspace(0.0, 1.0, 9, dtype=torch.float64)[:, None]
+    terms = [
+        pde.Term("decay", lambda u, rate: u.t + rate * u, box.inside(12)),
+        pde.Term("sensors", lambda u: u, t, target=torch.exp(-2.0 * t[:, 0]) + 0.01 * torch.randn(9)),
+    ]
+    return pde.System(pde.mlp(1, [5], 1), terms, coordinates="t", unknowns={"rate": 1.0})
+"""
+
+
+def test_coefficients_are_shown_where_nothing_is_known_to_compare_them_with(tmp_path):
+    (tmp_path / "rate.py").write_text(INVERSE)
+    solved = read_example(str(tmp_path / "rate.py")).run(2.0)
+    found = solved.solution.unknowns["rate"]
+    assert solved.sentence() == f"rate = {found}; there is no reference to compare it with"
+
+
 def test_an_equation_without_a_reference_says_so(tmp_path):
     (tmp_path / "line.py").write_text(OWN.split("def reference")[0])
     assert read_example(str(tmp_path / "line.py")).run(0.5).sentence() == "there is no reference to compare it with"

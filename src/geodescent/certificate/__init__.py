@@ -8,7 +8,7 @@ from geodescent.certificate._cause import Cause
 from geodescent.certificate._causes import causes_of
 from geodescent.certificate._certificate import Certificate
 from geodescent.certificate._certify import certificate_of
-from geodescent.certificate._equation_words import OTHER_START, judging
+from geodescent.certificate._equation_words import NO_SOLUTION, OTHER_START, judging
 from geodescent.certificate._forecast import forecast_floor
 from geodescent.certificate._identifiable import Identifiability
 from geodescent.certificate._idle_units import idle_units
@@ -23,6 +23,7 @@ __all__ = [
     "AT_ZERO",
     "CRITICAL",
     "JUDGED",
+    "NO_SOLUTION",
     "OTHER_START",
     "Cause",
     "Certificate",

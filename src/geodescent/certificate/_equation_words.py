@@ -17,6 +17,10 @@ NOT_FRESH = (
     f"{BY_REFERENCE}"
 )
 OTHER_START = "Another start or a wider network may end lower."
+NO_SOLUTION = (
+    "No small change of the network lowers the residuals further: where solution.residuals() shows large ones, this is "
+    "no solution."
+)
 MOSTLY_DATA = 0.9  # Share of the cost: above it what is left of equations and conditions is not worth speaking of.
 STAYS = 0.9  # Share of the cost: where as much stays to first order, small changes of the network hardly lower it.
 NOISE_STAYS = 0.5  # The same where what is left looks like errors: much of the rest would be to learn them by heart.
@@ -64,7 +68,7 @@ def equations_in_words(
         return _left_of_data(misfit, judged)
     if has_ended:
         return PlainWords(
-            "No small change of the network lowers the residuals further.",
+            NO_SOLUTION,
             f"{judged} {OTHER_START}",
         )
     return _under_way(judged, measured=misfit is not None and not misfit.to_last_digit, known=kind == "moving")

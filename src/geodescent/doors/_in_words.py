@@ -5,7 +5,7 @@ import textwrap
 from collections.abc import Iterable, Mapping
 
 from geodescent._record import Result
-from geodescent.certificate import JUDGED, OTHER_START, Certificate, judging
+from geodescent.certificate import JUDGED, NO_SOLUTION, OTHER_START, Certificate, judging
 from geodescent.doors._on_demand import OnDemand, Words
 
 WIDTH_OF_RESULTS = 80  # Of a terminal, which a printed result is wrapped to.
@@ -85,8 +85,10 @@ def _agreeing(certificate: Certificate, result: Result, usual: str | None, judge
     if hindered or at_an_end.is_final or (result in CUT_SHORT and point is not None and point.has_ended):
         return at_an_end.meaning, at_an_end.advice
     if result in WORDS_AT_AN_END and not (point is not None and point.has_ended):
-        lower = "" if certificate.near_rounding else f" {OTHER_START}"
-        return WORDS_AT_AN_END[result], usual or f"{judged}{lower}"
+        if certificate.near_rounding:
+            return WORDS_AT_AN_END[result], usual or judged
+        ends_high = certificate.equations and result is Result.stationary
+        return NO_SOLUTION if ends_high else WORDS_AT_AN_END[result], usual or f"{judged} {OTHER_START}"
     return words.meaning, usual or words.advice
 
 
