@@ -44,6 +44,29 @@ def test_a_state_of_other_fields_is_refused(state: dict[str, object]) -> None:
     assert made.module.start == before
 
 
+@pytest.mark.parametrize("built_in", [True, False])
+def test_derivatives_at_new_points_are_those_of_autograd(built_in: bool) -> None:
+    solved = wave(0, built_in=built_in)
+    solved.begin_as({"activations": ["sin", "sin"], "slopes": [-1.5] if built_in else []})
+    t = torch.linspace(-0.1, 1.1, 7, dtype=torch.float64)[:, None].requires_grad_()
+    u = solved.module(t)
+    (slope,) = torch.autograd.grad(u.sum(), t, create_graph=True)
+    (bend,) = torch.autograd.grad(slope.sum(), t)
+    found = solved.evaluate(lambda u, t: (u, u.t, t * u.tt), t.detach())
+    assert found.shape == (7, 3) and not found.requires_grad
+    torch.testing.assert_close(found, torch.cat([u, slope, t * bend], 1).detach(), rtol=1e-12, atol=1e-10)
+    assert solved.evaluate(lambda u: u.t, pde.Box(t=(0.0, 1.0)).inside(5)).shape == (5, 1)
+
+
+def test_a_quantity_that_fails_is_told_in_words() -> None:
+    made = wave(0)
+    for wrong, says in ((lambda v: v.t, "v"), (lambda u: u.tx, "tx"), (lambda u: 1.0, "evaluate")):
+        with pytest.raises(gd.InputError, match=says):
+            made.evaluate(wrong, [[0.5]])
+    with pytest.raises(gd.InputError, match=r"system\.evaluate"):
+        made.evaluate(lambda u: u.t, [[0.5, 0.5]])
+
+
 def test_the_module_of_another_system_is_no_network() -> None:
     made = wave(0)
     with pytest.raises(gd.InputError, match=r"scales its inputs: pass its network, net=module\.net"):

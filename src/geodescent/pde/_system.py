@@ -103,7 +103,8 @@ class System:
     def __call__(self, points: Tensor) -> Tensor:
         """The fields at points (N, d), built-in conditions included, (N, number of fields).
 
-        A UserWarning says once where points lie far outside of the terms' own, for a fit says nothing there.
+        A UserWarning says once where points lie far outside of the terms' own, for a fit says nothing there. `evaluate`
+        gives derivatives.
         """
         like = next(self.module.parameters())
         placed = Placed.of(points, self.coordinates, "system(points)", like)
@@ -114,6 +115,22 @@ class System:
         with torch.no_grad():
             values: Tensor = self.module(placed.points[0])
         return values
+
+    def evaluate(self, quantity: Callable[..., object], points: "PointsOfTerm") -> Tensor:
+        """What a function of fields, their derivatives, coordinates and unknowns is at points, (N, Q).
+
+            slopes = system.evaluate(lambda u: (u.x, u.xx), points)
+
+        Args:
+            quantity: written as the equation of a `Term`; it returns a tensor (N,), or a tuple of Q of them.
+            points: (N, d), or `Points` of a box.
+
+        Raises: InputError, for points of another shape, and in the words of a term for a function that fails.
+        """
+        term = Term("evaluate", quantity, points)
+        placed = Placed.of(points, self.coordinates, "system.evaluate", next(self.module.parameters()))
+        outputs = ResidualMap(self.module, placed.points, self._equation(term, placed))
+        return outputs(outputs.theta).reshape(outputs.shape)
 
     @property
     def ends(self) -> tuple[Tensor, Tensor]:
