@@ -1,5 +1,6 @@
 """What is kept of a solved system: its state_dict has all that a choice of the start changed beside the parameters."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -39,9 +40,12 @@ def test_a_file_gives_another_process_the_same_fields(built_in: bool, tmp_path: 
 def test_a_state_of_other_fields_is_refused(state: dict[str, object]) -> None:
     made = wave(0)
     before = made.module.start
-    with pytest.raises(gd.InputError, match="not that of these fields"):
-        made.module.load_state_dict({**made.module.state_dict(), "_extra_state": state})
-    assert made.module.start == before
+    kept = made.module.state_dict()
+    assert all(isinstance(value, torch.Tensor) for value in kept.values())
+    for wrong in (state, torch.tensor(list(json.dumps(state).encode()), dtype=torch.uint8), torch.ones(3)):
+        with pytest.raises(gd.InputError, match="not that of these fields"):
+            made.module.load_state_dict({**kept, "_extra_state": wrong})
+        assert made.module.start == before
 
 
 @pytest.mark.parametrize("built_in", [True, False])

@@ -1,5 +1,6 @@
 """The network of a system, with its inputs scaled, periodic ones doubled, and conditions built in."""
 
+import json
 import math
 from collections.abc import Callable, Mapping
 from types import SimpleNamespace
@@ -115,15 +116,15 @@ class FieldsModule(nn.Module):
         for layer, name in zip(self._activations, names, strict=True):
             layer.name = name
 
-    def get_extra_state(self) -> dict[str, object]:
-        """The same, for `state_dict`: parameters alone would be those of other fields."""
-        return self.start
+    def get_extra_state(self) -> Tensor:
+        """The same for `state_dict`, as JSON in a tensor of bytes: parameters alone would be those of other fields."""
+        return torch.tensor(list(json.dumps(self.start).encode()), dtype=torch.uint8, device="cpu")
 
-    def set_extra_state(self, state: dict[str, object]) -> None:
+    def set_extra_state(self, state: Tensor) -> None:
         """For `load_state_dict`. Raises InputError for the state of another network."""
         try:
-            self.begin_as(state)
-        except (KeyError, TypeError, ValueError) as error:
+            self.begin_as(json.loads(bytes(state.tolist())))
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise InputError(f"the state is not that of these fields: {error}.") from error
 
     @property
