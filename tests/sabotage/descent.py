@@ -179,8 +179,8 @@ DESCENT = (
     ),
     Sabotage(
         "descent/_planned.py",
-        "stages_without_step: int = 0",
-        "stages_without_step: int = 1",
+        "ends_without_step=True",
+        "ends_without_step=False",
         "pde/test_exact_values.py::test_values_with_errors_keep_their_small_weight",
     ),
     Sabotage(

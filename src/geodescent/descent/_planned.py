@@ -29,7 +29,6 @@ class MeasuredExactly:
 
     problem: Problem
     stages: int = 1
-    stages_without_step: int = 0
     least_fall: float = STATIONARY
 
     def is_over(self, here: Linearised, state: State) -> bool:
@@ -78,4 +77,5 @@ def _in_the_light_of_measured_values(last: Stage, source: FixedSource) -> tuple[
     if raised is None:
         return (last,)
     ends = MeasuredExactly(source.first)
-    return replace(last, leave=(*last.leave, ends)), replace(last, source=PartSource(source, raised))
+    first = replace(last, leave=(*last.leave, ends), ends_without_step=True)
+    return first, replace(last, source=PartSource(source, raised))

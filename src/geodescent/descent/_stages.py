@@ -7,7 +7,7 @@ import torch
 
 from geodescent._deadline import FASTER_PRODUCTS, PIECE_SHARE, is_affordable
 from geodescent._errors import InputError
-from geodescent._settings import NOT_NEGATIVE, POSITIVE, SOLVES_IN, Whole, settle
+from geodescent._settings import NOT_NEGATIVE, POSITIVE, SOLVES_IN, OneOf, Whole, settle
 from geodescent.descent._control import STATIONARY, Control
 from geodescent.descent._gain_ratio import GainRatio
 from geodescent.descent._linearised import Linearised
@@ -41,15 +41,11 @@ class Leave(Protocol):
 
     Attributes:
         stages: by how many stages the run then advances.
-        stages_without_step: by how many it advances where no step is found; 0 to end it.
         least_fall: share of C; a step with a smaller predicted fall is not taken in this stage.
     """
 
     @property
     def stages(self) -> int: ...
-
-    @property
-    def stages_without_step(self) -> int: ...
 
     @property
     def least_fall(self) -> float: ...
@@ -76,8 +72,9 @@ class Stage:
         walk: from a lifted velocity to a displacement.
         control: chooses dampings and judges steps.
         leave: rules for when the stage is over; the `stages` of all rules that hold are added. Where no step is found
-            the first rule tells by how many the run advances. Empty for the last stage, with which the run ends.
+            the run advances by those of the first rule. Empty for the last stage, with which the run ends.
         solve_dtype: of residual and solves.
+        ends_without_step: whether the run ends where no step is found, though another stage follows.
     """
 
     source: Source
@@ -86,6 +83,7 @@ class Stage:
     control: Control[Any]
     leave: tuple[Leave, ...] = ()
     solve_dtype: torch.dtype = torch.float64
+    ends_without_step: bool = False
 
     def __post_init__(self) -> None:
         require_part(self.source, Source, "source", "gd.FixedSource(problem)")
@@ -96,12 +94,12 @@ class Stage:
             raise InputError(f"leave = {self.leave!r}: a tuple of rules is needed, for example (gd.AfterSteps(10),).")
         for rule in self.leave:
             require_part(rule, Leave, "leave", "(gd.AfterSteps(10),)")
-        settle(self, solve_dtype=SOLVES_IN)
+        settle(self, solve_dtype=SOLVES_IN, ends_without_step=OneOf((False, True)))
 
     @property
     def stages_without_step(self) -> int:
         """By how many stages the run advances where no step is found."""
-        return self.leave[0].stages_without_step if self.leave else 0
+        return self.leave[0].stages if self.leave and not self.ends_without_step else 0
 
     @property
     def least_fall(self) -> float:
@@ -138,11 +136,6 @@ class OpeningEnds:
             raise InputError(f"exact is {self.exact!r}: a gd.GramLift or gd.NormalLift is needed, exact=gd.GramLift().")
         settle(self, below=POSITIVE, stages=STAGES, least_fall=NOT_NEGATIVE)
 
-    @property
-    def stages_without_step(self) -> int:
-        """As many as otherwise."""
-        return self.stages
-
     def is_over(self, here: Linearised, state: State) -> bool:
         """Whether exact steps are the better use of the time."""
         if known_by_products(here.jacobian):
@@ -172,11 +165,6 @@ class PartEnds:
     def __post_init__(self) -> None:
         settle(self, stages=STAGES, least_fall=NOT_NEGATIVE)
 
-    @property
-    def stages_without_step(self) -> int:
-        """As many as otherwise."""
-        return self.stages
-
     def is_over(self, here: Linearised, state: State) -> bool:
         """Whether steps on all samples are the better use of the time."""
         return state.cost < PROGRESS * state.best.own_cost or is_idle(state, PART_PATIENCE)
@@ -196,11 +184,6 @@ class AfterSteps:
 
     def __post_init__(self) -> None:
         settle(self, steps=Whole(10), stages=STAGES, least_fall=NOT_NEGATIVE)
-
-    @property
-    def stages_without_step(self) -> int:
-        """As many as otherwise."""
-        return self.stages
 
     def is_over(self, here: Linearised, state: State) -> bool:
         """Whether the run has taken them."""
