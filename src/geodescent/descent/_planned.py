@@ -4,15 +4,39 @@ from dataclasses import dataclass, replace
 
 import torch
 
+from geodescent.descent._batches import FIRST_BATCH
 from geodescent.descent._control import STATIONARY
 from geodescent.descent._gain_ratio import GainRatio
 from geodescent.descent._linearised import Linearised
 from geodescent.descent._natural import NaturalControl
-from geodescent.descent._stages import VALLEY, VALLEY_OF_EQUATIONS, Leave, OpeningEnds, PartEnds, Stage, planned_lift
+from geodescent.descent._stages import (
+    OF_ALL,
+    VALLEY,
+    VALLEY_OF_EQUATIONS,
+    BatchesEnd,
+    Leave,
+    OpeningEnds,
+    PartEnds,
+    Stage,
+    planned_lift,
+)
 from geodescent.descent._state import State
 from geodescent.descent._walk import EulerWalk, GeodesicWalk
-from geodescent.lift import INEXACT, CheaperLift, DenseLift, KrylovLift, PacedLift, PlannedLift
-from geodescent.problem import FixedSource, PartSource, Problem, Source, are_exact, timely_source, with_exact_values
+from geodescent.lift import INEXACT, CheaperLift, DenseLift, KrylovLift, PacedLift, PlannedLift, SketchedLift
+from geodescent.problem import (
+    FixedSource,
+    PartSource,
+    Problem,
+    ShuffledSource,
+    Source,
+    are_exact,
+    sampled_block,
+    timely_source,
+    with_exact_values,
+)
+
+LEAST_ON_BATCHES = {torch.float32: 1e-7, torch.float64: 1e-14}
+"""Share of ‖B‖_F²/m: the least damping of steps on batches, by their precision."""
 
 
 @dataclass(frozen=True)
@@ -54,9 +78,24 @@ def planned_stages(problem: Problem, part: Problem | None = None) -> tuple[Stage
     lift = planned_lift(problem)
     chosen = lift.choice(problem.n_residuals, problem.n_params, dtype=torch.float64, device=problem.device)
     stages = _on(source, lift, chosen, ())
+    opening = _on_batches(problem, chosen) if part is None else ()
+    if opening:
+        return (*opening, *stages)
     if part is None:
         return (*stages[:-1], *_in_the_light_of_measured_values(stages[-1], source))
     return (*_on(PartSource(source, part), lift, chosen, (PartEnds(len(stages)),)), *stages)
+
+
+def _on_batches(problem: Problem, chosen: DenseLift | KrylovLift) -> tuple[Stage, ...]:
+    """The opening on batches, where there are enough samples; then, of large problems, all samples with its factors."""
+    sampled = sampled_block(problem)
+    if sampled is None or problem.has_equations or sampled[0].n_samples < OF_ALL * FIRST_BATCH:
+        return ()
+    below = 0.0 if isinstance(chosen, KrylovLift) else VALLEY
+    ends = BatchesEnd(sampled[0].n_samples, below)
+    control = GainRatio(least_damping=LEAST_ON_BATCHES[problem.dtype])
+    dtype = problem.dtype
+    return (Stage(ShuffledSource(problem), SketchedLift(), EulerWalk(), control, (ends,), solve_dtype=dtype),)
 
 
 def _on(

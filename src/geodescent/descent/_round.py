@@ -7,13 +7,14 @@ from dataclasses import dataclass, replace
 
 from geodescent._record import Result, StepRecord
 from geodescent._types import Theta
+from geodescent.descent._batch_steps import batch_steps
 from geodescent.descent._control import Damping, Trial
 from geodescent.descent._linearised import Linearised
 from geodescent.descent._stages import Stage
 from geodescent.descent._state import Best, State
 from geodescent.descent._stopping import NEAR_FLOOR, PROGRESS, standstill
 from geodescent.linalg import STEP_ITERATIONS
-from geodescent.problem import rounding_floor
+from geodescent.problem import ShuffledSource, rounding_floor
 
 Stages = tuple[Stage, ...]
 
@@ -51,6 +52,8 @@ class Round:
 def play(stages: Stages, state: State, observer: Observer, tally: Counter[str]) -> Round | Result:
     """One round from the state's point, on the problem that the stage gives for its step."""
     stage = stages[state.stage.index]
+    if isinstance(stage.source, ShuffledSource):
+        return _on_batches(stages, state, stage.source, observer, tally)
     problem = stage.source.at(state.step)
     here = Linearised.at(
         problem,
@@ -63,6 +66,19 @@ def play(stages: Stages, state: State, observer: Observer, tally: Counter[str]) 
     )
     solved = _linear_solved(stage, state, here, observer) if state.step == 0 else None
     return solved or advance(stages, state, here, observer)
+
+
+def _on_batches(
+    stages: Stages, state: State, source: ShuffledSource, observer: Observer, tally: Counter[str]
+) -> Round | Result:
+    """A round of steps on batches, and the cost of all samples after it."""
+    stage = stages[state.stage.index]
+    steps = batch_steps(stage, source, state, tally)
+    if steps.trial is None:
+        on = _at_most_to_the_last(stages, state, stage.stages_without_step)
+        return Round(_moved(stages, steps.state, on), steps.here, stepped=False)
+    after = _stepped(stage, steps.state, steps.here, steps.trial, steps.state.stage.control, observer)
+    return Round(_moved(stages, after, _stages_on(stages, steps.here, after)), steps.here, stepped=True)
 
 
 def _linear_solved(stage: Stage, state: State, here: Linearised, observer: Observer) -> Round | None:

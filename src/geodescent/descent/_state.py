@@ -29,6 +29,21 @@ class Best:
 
 
 @dataclass(frozen=True)
+class BatchState:
+    """What a stage on growing batches remembers of its last steps.
+
+    Attributes:
+        size: samples of the next batch.
+        costs: C of each batch before its step: what the steps before it brought on samples that they had not seen.
+        falls: of ln C of each batch by its own step.
+    """
+
+    size: int
+    costs: tuple[float, ...] = ()
+    falls: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True)
 class StageState:
     """The current stage of a run, and its state.
 
@@ -37,12 +52,14 @@ class StageState:
         control: the state of its control; None where the stage has not begun.
         damping: with which the control of a new stage begins; None before the first step.
         work: the cost of all steps of the run so far, in iterations.
+        batch: of a stage on growing batches; None elsewhere, and where the stage has not begun.
     """
 
     index: int = 0
     control: Any = None
     damping: Damping | None = None
     work: float = 0.0
+    batch: BatchState | None = None
 
 
 @dataclass(frozen=True)
@@ -110,6 +127,7 @@ def taken_apart(state: State) -> tuple[Numbers, Points]:
         "returns": state.returns,
         "stage": stage.index,
         "work": stage.work,
+        "batch": None if stage.batch is None else asdict(stage.batch),
         "damping": None if stage.damping is None else [stage.damping.value, stage.damping.total_square],
         "control": None,
         "control_state": None if stage.control is None else type(stage.control).__qualname__,
@@ -144,6 +162,7 @@ def put_together(
         kept |= {name.removeprefix(prefix): point for name, point in points.items() if name.startswith(prefix)}
         control = control_type(**kept)
     damping = None if numbers["damping"] is None else Damping(*numbers["damping"])
+    batch = numbers["batch"] and BatchState(**{name: _restored(value) for name, value in numbers["batch"].items()})
     return State(
         theta=points["theta"],
         cost=numbers["cost"],
@@ -152,7 +171,7 @@ def put_together(
         floor=numbers["floor"],
         records=records,
         returns=numbers["returns"],
-        stage=StageState(numbers["stage"], control, damping, numbers["work"]),
+        stage=StageState(numbers["stage"], control, damping, numbers["work"], batch),
         metric=Metric(
             _of(points, "metric", torch.float64), _of(points, "metric_groups", torch.long), numbers["metric_unit"]
         ),

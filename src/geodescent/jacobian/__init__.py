@@ -4,7 +4,7 @@
 its inputs and cotangents; `MatrixJacobian` is the same from a matrix, or from two functions.
 """
 
-from geodescent.jacobian._block_jacobian import BlockJacobian, stacked
+from geodescent.jacobian._block_jacobian import CALL_FLOPS, BlockJacobian, stacked
 from geodescent.jacobian._column_squares import column_squares
 from geodescent.jacobian._columns import Columns, DenseColumns, same_columns
 from geodescent.jacobian._cotangents import ChainedCotangents, Cotangents, DenseCotangents
@@ -16,10 +16,12 @@ from geodescent.jacobian._merged import merged
 from geodescent.jacobian._outer_columns import OuterColumns
 from geodescent.jacobian._product_columns import ProductColumns
 from geodescent.jacobian._room import require_room
+from geodescent.jacobian._spanned import Spanned
 from geodescent.jacobian._square import is_by_rows, order_of, square_of
 from geodescent.jacobian._workspace import Workspace
 
 __all__ = [
+    "CALL_FLOPS",
     "Block",
     "BlockJacobian",
     "ChainedCotangents",
@@ -34,6 +36,7 @@ __all__ = [
     "MatrixJacobian",
     "OuterColumns",
     "ProductColumns",
+    "Spanned",
     "Workspace",
     "chunks",
     "column_squares",

@@ -17,6 +17,8 @@ from geodescent.lift._planned_lift import INEXACT, DenseLift, PlannedLift, known
 from geodescent.lift._product_lift import PRODUCT_DAMPING
 from geodescent.lift._protocols import FULL, ROUGH, Damped, Lift, Lifted, MetricJacobian, Prepared, SolveGoal
 from geodescent.lift._refined_factor import LEAST_FACTOR, RefinedFactor
+from geodescent.lift._sketched_factors import SketchedFactors
+from geodescent.lift._sketched_lift import SketchedLift
 from geodescent.lift._two_factors import TwoFactors
 
 __all__ = [
@@ -44,6 +46,8 @@ __all__ = [
     "Prepared",
     "RefinedFactor",
     "RowBlocks",
+    "SketchedFactors",
+    "SketchedLift",
     "SolveGoal",
     "TwoFactors",
     "known_by_products",

@@ -4,6 +4,7 @@ A factor is computed once and used for many solves. Sums over rows and sums over
 so that rows could be spread over several processes.
 """
 
+from geodescent.linalg._cgls import LeastSquares, conjugate_least_squares, paced
 from geodescent.linalg._factors import (
     EIGH_FLOPS,
     CholeskyFactor,
@@ -54,12 +55,14 @@ __all__ = [
     "Enough",
     "Factor",
     "Iterations",
+    "LeastSquares",
     "Operator",
     "Pace",
     "Reflectors",
     "Space",
     "cholesky",
     "conjugate_gradients",
+    "conjugate_least_squares",
     "definite",
     "dot",
     "eigh",
@@ -71,6 +74,7 @@ __all__ = [
     "lsmr",
     "norm",
     "outer_square",
+    "paced",
     "reflected",
     "residual_test",
     "row_dot",

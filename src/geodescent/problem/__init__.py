@@ -19,7 +19,7 @@ from geodescent.problem._alike import (
 from geodescent.problem._arguments import Changes, HasProblem, HasStart, Model, problem_of
 from geodescent.problem._checks import require_finite
 from geodescent.problem._conditions import SameCondition, same_conditions
-from geodescent.problem._drawn import DrawnSource, timely_source
+from geodescent.problem._drawn import DrawnSource, ShuffledSource, timely_source
 from geodescent.problem._estimates import Estimate, estimates
 from geodescent.problem._exact_values import EXACT_VALUES, VALUES_WEIGHT, are_exact, with_exact_values
 from geodescent.problem._hessian import curvature_at, gradient, hessian, hessian_extremes
@@ -40,6 +40,7 @@ from geodescent.problem._sources import (
     Loader,
     PartSource,
     Source,
+    chosen_samples,
     on_samples,
     part_of,
     resampled,
@@ -69,12 +70,14 @@ __all__ = [
     "ResidualTable",
     "RowBlock",
     "SameCondition",
+    "ShuffledSource",
     "Source",
     "StreamedMap",
     "StreamedSource",
     "active",
     "are_exact",
     "blocks_by_module",
+    "chosen_samples",
     "conflict_cost",
     "curvature_at",
     "draws_points",

@@ -6,12 +6,12 @@ from dataclasses import dataclass, replace
 import torch
 
 from geodescent._deadline import Allowance, OutOfTime, clock, has_deadline, seconds_left
-from geodescent._errors import JacobianError, MemoryPlanError
+from geodescent._errors import InputError, JacobianError, MemoryPlanError
 from geodescent._types import Theta
 from geodescent.outputs import Sampled, Traced
 from geodescent.problem._by_products import ByProducts
 from geodescent.problem._problem import Problem, RowBlock
-from geodescent.problem._sources import resampled
+from geodescent.problem._sources import chosen_samples, resampled, sampled_block
 
 FIRST_LOOK = 4  # Samples of the first look at what a step takes.
 MORE_SAMPLES = 4  # Factor on the samples from one look to the next.
@@ -23,6 +23,7 @@ SHORT_STEP = 0.1  # Share of the time that is left which a step by products is t
 PRODUCTS = 8  # Pairs of products with D and Dᵀ, with which a step is taken to be over.
 PASSES = 5.0  # Forward passes that such a pair takes as long as.
 LEAST_DRAWN = 2  # Samples that are drawn at least.
+FIRST_ROUND = 0.25  # Share of all samples that the first round sees; each later one sees twice as many, up to all.
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,65 @@ class DrawnSource:
     def n_drawn(self) -> int:
         """Samples of a step, of all blocks that have some."""
         return sum(_number(block, self.share) for block in self.first.blocks if isinstance(block.map, Sampled))
+
+
+@dataclass(frozen=True)
+class ShuffledSource:
+    """Steps on batches; the cost of all samples is measured after each round of them.
+
+    Attributes:
+        first: the problem of all samples, of one block.
+    """
+
+    first: Problem
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.first, Problem) or sampled_block(self.first) is None:
+            raise InputError("batches need a problem of one block whose map is of samples, as gd.SampleMap(model, X).")
+
+    def at(self, step: int) -> Problem:
+        """The problem of all samples."""
+        return self.first
+
+    def cost(self, theta: Theta) -> float:
+        """C of all samples."""
+        return self.first.cost(theta)
+
+    def cost_of_all(self, step: int, theta: Theta, own_cost: float) -> float | None:
+        """C of all samples."""
+        return self.cost(theta)
+
+    def own_cost(self, theta: Theta, cost: float) -> float:
+        """C of all samples, because the next batch has others."""
+        return cost
+
+    def drawing(self, step: int) -> "Drawing":
+        """The batches of the round after `step`."""
+        return Drawing(self.first, step)
+
+
+class Drawing:
+    """Batches of one round, without replacement.
+
+    Args:
+        problem: of all samples.
+        step: the seed; the first rounds see fewer samples than the later ones.
+    """
+
+    def __init__(self, problem: Problem, step: int) -> None:
+        n = problem.blocks[0].n_samples
+        generator = torch.Generator().manual_seed(step)
+        self._problem, self._next = problem, 0
+        self._order = torch.randperm(n, generator=generator, device="cpu")
+        self._last = math.ceil(n * FIRST_ROUND * 2.0 ** min(step, 2))
+
+    def batch(self, size: int) -> Problem | None:
+        """The next batch; None where the round has seen its share, or too few samples are left."""
+        if self._next > 0 and self._next + size > self._last:
+            return None
+        chosen = self._order[self._next : self._next + size]
+        self._next += size
+        return chosen_samples(self._problem, chosen.sort().values)
 
 
 def drawn(problem: Problem, share: float, *, seed: int) -> Problem:

@@ -201,6 +201,16 @@ def resampled(block: RowBlock, outputs: Sampled, target: Tensor, weights: Tensor
     return RowBlock(block.name, outputs, target.reshape(outputs.target_shape), weights, block.weight)
 
 
+def chosen_samples(problem: Problem, rows: Tensor) -> Problem:
+    """The problem on some of its samples, of a problem of one block whose map is of samples."""
+    sampled = sampled_block(problem)
+    assert sampled is not None
+    block, outputs = sampled
+    chosen = rows.to(block.target.device)
+    weights = None if block.weights is None else block.weights[chosen]
+    return Problem((resampled(block, outputs.at(chosen), block.target[chosen], weights),))
+
+
 def part_of(problem: Problem) -> Problem | None:
     """A part of the samples, drawn by a fixed seed, which determines steps far from the minimum as well as all.
 
@@ -210,7 +220,7 @@ def part_of(problem: Problem) -> Problem | None:
     sampled = sampled_block(problem)
     if sampled is None:
         return None
-    block, outputs = sampled
+    block, _ = sampled
     asked = (
         torch.arange(block.n_samples, device="cpu") if block.weights is None else block.weights.cpu().nonzero()[:, 0]
     )
@@ -218,9 +228,7 @@ def part_of(problem: Problem) -> Problem | None:
     if n > PART_SHARE * len(asked):
         return None
     order = torch.randperm(len(asked), generator=torch.Generator().manual_seed(0), device="cpu")
-    chosen = asked[order[:n]].sort().values.to(block.target.device)
-    weights = None if block.weights is None else block.weights[chosen]
-    return Problem((resampled(block, outputs.at(chosen), block.target[chosen], weights),))
+    return chosen_samples(problem, asked[order[:n]].sort().values)
 
 
 def device_of(model: nn.Module) -> torch.device | None:
