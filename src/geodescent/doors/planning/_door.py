@@ -22,8 +22,10 @@ from geodescent.doors.planning._samples import number_of_samples, problem_of_ste
 from geodescent.doors.planning._solves import solves, used, why
 from geodescent.metric import LayerUnits
 from geodescent.outputs import Select
-from geodescent.problem import BatchSource, HasStart, Model, Problem, StreamedSource
+from geodescent.problem import BatchSource, FixedSource, HasStart, Model, Problem, StreamedSource
 
+PASSES_OF_START = 6.0  # Forward passes over all data before the first step of a fit.
+LONG_START = 1.0  # Seconds.
 ANY_STEPS = 500  # Of a fit, whose number changes nothing of its plan.
 
 
@@ -72,7 +74,7 @@ def plan(
         with unhurried():
             looks = _looks(fit.stages)
             whole = _look_at_whole(fit.stages[-1], looks[-1])
-            state = _start(fit, by_validation=by_validation)
+            state = _start(fit, looks[0], whole, by_validation=by_validation)
             with within(max_seconds):
                 passed = passed_over(fit.stages, state, looks)
             return _planned(fit, looks, whole, passed, _notes(model, fit), is_planned=method is None)
@@ -104,13 +106,20 @@ def _look_at_whole(last: Stage, look: Look) -> Look:
     return look if look.problem is problem else Look.at(problem, last.solve_dtype)
 
 
-def _start(fit: FitPlan, *, by_validation: bool) -> State | None:
-    """The state of a fit before its first step; None over batches, whose cost would take a pass over the data."""
-    last = fit.stages[-1]
+def _start(fit: FitPlan, first: Look, whole: Look, *, by_validation: bool) -> State | None:
+    """The state of a fit before its first step; None over batches, whose cost would take a pass over the data.
+
+    Where passes over all data would take long, its costs are those of the samples that were looked at.
+    """
+    last, observer = fit.stages[-1], Observer(by_validation=by_validation)
     if isinstance(last.source, (BatchSource, StreamedSource)):
         return None
-    state = start(fit.stages, Observer(by_validation=by_validation), LayerUnits.of(fit.problem))
-    require_finite_start(fit.problem, state.cost)
+    if PASSES_OF_START * whole.forward <= LONG_START:
+        state = start(fit.stages, observer, LayerUnits.of(fit.problem))
+        require_finite_start(fit.problem, state.cost)
+        return state
+    state = start((replace(last, source=FixedSource(first.few)),), observer)
+    require_finite_start(first.few, state.cost)
     return state
 
 

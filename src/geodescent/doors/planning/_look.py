@@ -88,7 +88,7 @@ class Look:
             return self.linearisation + self.product / 2.0
 
         def differentiate() -> None:
-            with torch.inference_mode(False), torch.enable_grad():
+            with torch.enable_grad():
                 theta = self.few.theta.clone().requires_grad_()
                 outputs = torch.cat([each.traced(theta).reshape(-1) for each in traced])
                 rows = self.few.residual_of(outputs, dtype=self.few.dtype)
