@@ -11,7 +11,7 @@ from geodescent.lift._homotopy_lift import HomotopyLift
 from geodescent.lift._krylov_lift import KrylovLift
 from geodescent.lift._layer_factors import LayerFactor, LayerFactors, factors_flops
 from geodescent.lift._normal_lift import NormalLift
-from geodescent.lift._output_blocks import OutputBlocks, RowBlocks
+from geodescent.lift._output_blocks import BLOCKS_BYTES, OutputBlocks, RowBlocks
 from geodescent.lift._paced_lift import PacedLift
 from geodescent.lift._planned_lift import INEXACT, DenseLift, PlannedLift, known_by_products
 from geodescent.lift._product_lift import DENSE_MATRICES, PRODUCT_DAMPING, solving_flops
@@ -20,6 +20,7 @@ from geodescent.lift._refined_factor import LEAST_FACTOR, RefinedFactor
 from geodescent.lift._two_factors import TwoFactors
 
 __all__ = [
+    "BLOCKS_BYTES",
     "DENSE_MATRICES",
     "FULL",
     "INEXACT",

@@ -9,6 +9,7 @@ from geodescent._budget import FRACTION, allowed_bytes, budget, fits
 from geodescent.descent import Stage, planned_lift
 from geodescent.doors.planning._look import Look, seconds_of
 from geodescent.lift import (
+    BLOCKS_BYTES,
     DENSE_MATRICES,
     PRODUCT_DAMPING,
     CheaperLift,
@@ -30,6 +31,8 @@ ITERATIONS_OF_A_STEP = 8.0  # Of the inexact solves of a step: between 3 and 15 
 FACTORS_OF_A_STEP, SOLVES_AT_A_FACTOR, SECOND_DERIVATIVES, PASSES_OF_A_STEP = 3.0, 3.0, 2.0, 4.0
 """Of an exact step that tries another damping once: the mean of six fits was 2.9, 2.9, 2.0 and 4.2."""
 PASSES_OF_TRIAL = 2.0  # Forward passes of an inexact step: of its trial, and of one more where a damping is refused.
+DIRECT_SECONDS = 0.5  # An inexact solve that is taken to be shorter is measured.
+VECTORS = 6.0  # Of K numbers, in conjugate gradients.
 DIRECT_FLOPS = 1e9  # A solve with fewer flops, some tenths of a second, is measured; others by the rate of products.
 EARLY_DAMPING, LATE_DAMPING = 1e-3, 1e-3 * PRODUCT_DAMPING
 """Of ‖B‖_F²: dampings at which solves are measured, as at the start of a fit and near its end, which needs D itself."""
@@ -146,26 +149,41 @@ def _(lift: NormalLift, stage: Stage, look: Look) -> Solves:
 
 @solves.register
 def _(lift: KrylovLift, stage: Stage, look: Look) -> Solves:
-    k = look.shape[1]
+    jacobian, k = look.jacobian, look.shape[1]
+    blocks = RowBlocks.flops(jacobian)
     if lift.slack == 0.0:
-        return Solves(f"conjugate gradients on products with D, to a residual of {lift.tol:g}", numbers=6.0 * k)
-    j = look.jacobian
-    by_blocks = not j.holds_rows or 0.0 < RowBlocks.flops(j) < STEP_ITERATIONS * j.product_flops()
+        return Solves(f"conjugate gradients on products with D, to a residual of {lift.tol:g}", numbers=VECTORS * k)
+    by_blocks = not jacobian.holds_rows or 0.0 < blocks < STEP_ITERATIONS * jacobian.product_flops()
     behind = "blocks of G" if by_blocks else "two small factors for each layer"
-    seconds = (
-        look.linearisation
-        + factors_flops(j) / look.factor_rate
-        + ITERATIONS_OF_A_STEP * look.pair(lift.products or j.dtype)
-        + PASSES_OF_TRIAL * look.forward
-    )
-    return Solves(f"inexact solves: a few conjugate gradients, behind {behind}", None, seconds, numbers=6.0 * k)
+    factors = blocks * look.times**2 / look.rate if by_blocks else factors_flops(jacobian) / look.factor_rate
+    solving = factors + ITERATIONS_OF_A_STEP * look.pair(lift.products or jacobian.dtype) + look.product
+    held = sum(float(b.n_samples) ** 2 * b.n_outputs for b in look.problem.blocks) if by_blocks else 0.0
+    words = f"inexact solves: a few conjugate gradients, behind {behind}"
+    numbers = VECTORS * k + min(held, BLOCKS_BYTES / jacobian.dtype.itemsize)
+    return Solves(words, seconds=_inexact(lift, look, solving), numbers=numbers)
 
 
 @solves.register
 def _(lift: PacedLift, stage: Stage, look: Look) -> Solves:
-    seconds = look.linearisation + ITERATIONS_OF_A_STEP * look.product + PASSES_OF_TRIAL * look.forward
     words = "inexact solves: a few conjugate gradients on products with D"
-    return Solves(words, None, seconds, numbers=6.0 * look.shape[1])
+    solving = (ITERATIONS_OF_A_STEP + 1.0) * look.product
+    return Solves(words, seconds=_inexact(lift, look, solving), numbers=VECTORS * look.shape[1])
+
+
+def _inexact(lift: Lift, look: Look, solving: float) -> float:
+    """Seconds of a step, its solve measured where it does not take long.
+
+    Args:
+        solving: seconds of the solve as far as its parts tell.
+    """
+    if look.times == 1.0 and solving <= DIRECT_SECONDS:
+
+        def solve() -> None:
+            prepared = lift.prepare(look.jacobian)
+            prepared.damped(EARLY_DAMPING * prepared.mean_square).lift(-look.residual)
+
+        solving = max(solving, seconds_of(solve, look.problem.device))
+    return look.linearisation + solving + PASSES_OF_TRIAL * look.forward
 
 
 def _exact(lift: DenseLift, look: Look, words: str) -> Solves:
