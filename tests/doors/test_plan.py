@@ -20,6 +20,7 @@ from geodescent import pde
 from geodescent._budget import Budget, spending
 from geodescent.doors import Plan
 from geodescent.lift import PacedLift
+from geodescent.problem import part_of
 
 F64 = torch.float64
 
@@ -185,6 +186,50 @@ def test_the_first_step_is_taken_as_foretold_whatever_the_size(seed: int, monkey
     assert order == {"gram": rows, "normal": planned.n_params, "krylov": None}[lift]
 
 
+class ByHand:
+    """A linear map of a stranger's, who has products alone."""
+
+    dtype, device = F64, torch.device("cpu")
+
+    def __init__(self, matrix: Tensor) -> None:
+        self.matrix, self.theta, self.shape = matrix, torch.ones(matrix.shape[1], dtype=F64), (len(matrix),)
+
+    def __call__(self, theta: Tensor) -> Tensor:
+        return self.matrix @ theta
+
+    def linearise(self, theta: Tensor) -> tuple[Tensor, gd.Jacobian]:
+        pair = (lambda v: self.matrix @ v), (lambda u: self.matrix.T @ u)
+        return self(theta), gd.MatrixJacobian(pair, shape=(len(self.matrix), len(theta)))
+
+    def second_derivative(self, theta: Tensor, direction: Tensor) -> Tensor:
+        return torch.zeros(len(self.matrix), dtype=F64)
+
+    def write(self, theta: Tensor) -> None:
+        self.theta = theta.clone()
+
+
+def test_a_part_that_costs_more_than_all_is_foretold_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rules for leaving a stage are asked with the costs of the run: whatever they do with such a part, it is said."""
+    model, x = mlp(2, 10, 1), normal(4000, 2)
+    y = torch.sin(x[:, :1])
+    part = part_of(gd.Problem.of(model, x, y))
+    assert part is not None
+    drawn = part.blocks[0].map
+    assert isinstance(drawn, gd.SampleMap)
+    y = y + 30.0 * (x[:, None, 0] == drawn.inputs[None, :20, 0]).any(1, keepdim=True)
+    planned = gd.plan(model, x, y)
+    assert route_of_first_step((model, x, y), monkeypatch) == (planned.first.lift, planned.first.step.samples)
+
+
+def test_a_map_with_products_alone() -> None:
+    problem = gd.Problem((gd.RowBlock("data", ByHand(normal(60, 50)), normal(60)),))
+    with spending(Budget(rows_numbers=1000)):
+        planned = gd.plan(problem)
+        assert {layer.how for layer in planned.layers} == {"by products"}
+        assert planned.lift == gd.fit(problem, max_steps=1).stats["lift"] == "krylov"
+    assert "the diagonal of G" in planned.first.solves and "products alone" in planned.stages[-1].why
+
+
 def test_all_routes_come_up_in_that_test() -> None:
     found = set[str]()
     for order, n, width in ((3000, 20, 30), (3000, 200, 2), (20, 200, 30)):
@@ -274,11 +319,11 @@ def test_seconds_are_those_of_a_fit() -> None:
 
 @pytest.mark.slow
 def test_of_many_samples_few_are_measured() -> None:
-    n, each = 4000, 5e-4
+    n, each = 2500, 1e-3
     begin = time.perf_counter()
     planned = gd.plan(Slow(each), normal(n, 2), normal(n, 1))
-    assert time.perf_counter() - begin < 4 * n * each
-    assert planned.measured.n_samples < n / 4
+    assert time.perf_counter() - begin < 6 * n * each
+    assert planned.measured.n_samples <= n / 2
     assert planned.measured.gradient > 0.9 * n * each
     text = " ".join(str(planned).split())
     assert f"(in proportion to {planned.measured.n_samples:,} samples)" in text

@@ -103,7 +103,7 @@ def _of_all_batches(look: Look, source: StreamedSource) -> Look:
 def _look_at_whole(last: Stage, look: Look) -> Look:
     """At the problem of all data, whose gradient is the unit of prices."""
     problem = whole_of(last.source)
-    return look if look.problem is problem else Look.at(problem, last.solve_dtype)
+    return look if look.problem is problem else Look.at(problem, last.solve_dtype, as_far_as_fits=True)
 
 
 def _start(fit: FitPlan, first: Look, whole: Look, *, by_validation: bool) -> State | None:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from geodescent._deadline import clock
+from geodescent._errors import MemoryPlanError
 from geodescent._types import Outputs
 from geodescent.doors.planning._samples import number_of_samples
 from geodescent.jacobian import Jacobian
@@ -48,26 +49,34 @@ class Look:
     in_passes: bool = False
 
     @classmethod
-    def at(cls, problem: Problem, dtype: torch.dtype) -> "Look":
+    def at(cls, problem: Problem, dtype: torch.dtype, *, as_far_as_fits: bool = False) -> "Look":
         """On as many samples as take about a second at most, other blocks whole.
 
         Args:
             dtype: of residual and solves.
+            as_far_as_fits: whether D of fewer samples will do where that of more does not fit into memory.
         """
         n = max((block.n_samples for block in problem.blocks if isinstance(block.map, Sampled)), default=1)
-        count = min(SAMPLES_OF_A_LOOK, n)
-        while True:
-            few = problem if count == n else drawn(problem, count / n, seed=0)
-            found = list[tuple[Outputs, Jacobian]]()
+        count, look = min(SAMPLES_OF_A_LOOK, n), None
+        while look is None or not (count == n or look.linearisation / look.times > LONG_LOOK):
+            count = count if look is None else min(n, MORE_EACH_LOOK * count)
+            try:
+                look = cls._of_samples(problem, problem if count == n else drawn(problem, count / n, seed=0), dtype)
+            except MemoryPlanError:
+                if look is None or not as_far_as_fits:
+                    raise
+                break
+        return look
 
-            def linearise(few: Problem = few, found: list[tuple[Outputs, Jacobian]] = found) -> None:
-                found[:] = [few.linearise(few.theta, dtype=dtype)]
+    @classmethod
+    def _of_samples(cls, problem: Problem, few: Problem, dtype: torch.dtype) -> "Look":
+        found = list[tuple[Outputs, Jacobian]]()
 
-            seconds = seconds_of(linearise, few.device)
-            if count == n or seconds > LONG_LOOK:
-                times = number_of_samples(problem) / number_of_samples(few)
-                return cls(problem, few, *found[0], times * seconds)
-            count = min(n, MORE_EACH_LOOK * count)
+        def linearise() -> None:
+            found[:] = [few.linearise(few.theta, dtype=dtype)]
+
+        seconds = seconds_of(linearise, few.device)
+        return cls(problem, few, *found[0], number_of_samples(problem) / number_of_samples(few) * seconds)
 
     @property
     def times(self) -> float:

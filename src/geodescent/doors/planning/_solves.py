@@ -153,9 +153,11 @@ def _(lift: KrylovLift, stage: Stage, look: Look) -> Solves:
     blocks = RowBlocks.flops(jacobian)
     if lift.slack == 0.0:
         return Solves(f"conjugate gradients on products with D, to a residual of {lift.tol:g}", numbers=VECTORS * k)
-    by_blocks = not jacobian.holds_rows or 0.0 < blocks < STEP_ITERATIONS * jacobian.product_flops()
+    by_blocks = 0.0 < blocks < STEP_ITERATIONS * jacobian.product_flops()
     behind = "blocks of G" if by_blocks else "two small factors for each layer"
+    behind = behind if jacobian.holds_rows else "the diagonal of G"
     factors = blocks * look.times**2 / look.rate if by_blocks else factors_flops(jacobian) / look.factor_rate
+    factors = factors if jacobian.holds_rows else 0.0
     solving = factors + ITERATIONS_OF_A_STEP * look.pair(lift.products or jacobian.dtype) + look.product
     held = sum(float(b.n_samples) ** 2 * b.n_outputs for b in look.problem.blocks) if by_blocks else 0.0
     words = f"inexact solves: a few conjugate gradients, behind {behind}"
