@@ -48,8 +48,8 @@ def plan(
     The stages are those of `gd.fit` itself, and rules for leaving a stage are asked at the model's own parameters. Of a
     step, the parts are measured: outputs and Jacobian, products with D, passes through the model, and solves of small
     matrices; those of large ones follow from their flops and the rate of products of matrices. Where all samples would
-    take more than about a second, few are measured, and seconds are in proportion. Fourteen fits
-    took 0.5 to 1.6 times the seconds that were foretold for their first steps, on a busy machine (docs/routes.md).
+    take more than about a second, few are measured, and seconds are in proportion. Fourteen fits took 0.5 to 1.6 times
+    the seconds that were foretold for their first steps (docs/routes.md).
 
     Args:
         model, X, y, weights, stop, method, max_seconds, select: as in `gd.fit`. With `max_seconds` a fit takes shorter
@@ -59,7 +59,7 @@ def plan(
         A `Plan`; print it, or read its `stages`, `layers`, `measured`. The model is as it was.
 
     Raises: InputError, JacobianError, MemoryPlanError: as `gd.fit` does before any work.
-    Cost: about a second, or as much as two linearisations.
+    Cost: one to a few seconds.
     """
     checked_stopping(None, ANY_STEPS, max_seconds, stop)
     by_validation = stop == "validation"
