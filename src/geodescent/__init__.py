@@ -59,7 +59,7 @@ if TYPE_CHECKING:
         Stage,
         Walk,
     )
-    from geodescent.doors import Flow, Solution, certify, fit, fit_posterior, flow, initialise
+    from geodescent.doors import Flow, Plan, Solution, certify, fit, fit_posterior, flow, initialise, plan
     from geodescent.estimators import GeoClassifier, GeoRegressor
     from geodescent.generalisation import ChosenStart, Posterior
     from geodescent.optim import GeoDescent
@@ -97,7 +97,7 @@ LAZY = {
         "Stage",
         "Walk",
     ),
-    "doors": ("Flow", "Solution", "certify", "fit", "fit_posterior", "flow", "initialise"),
+    "doors": ("Flow", "Plan", "Solution", "certify", "fit", "fit_posterior", "flow", "initialise", "plan"),
     "estimators": ("GeoClassifier", "GeoRegressor"),
     "generalisation": ("ChosenStart", "Posterior"),
     "geometry": (),
@@ -145,6 +145,7 @@ __all__ = [
     "Parameters",
     "PartEnds",
     "PartSource",
+    "Plan",
     "Posterior",
     "Problem",
     "Result",
@@ -176,6 +177,7 @@ __all__ = [
     "load",
     "optim",
     "pde",
+    "plan",
     "predicted_cost",
     "register_rule",
     "stopping_time",

@@ -188,7 +188,7 @@ OPTIONS = {
     ("predict", RUN_OF_NUMBERS): "Missing argument 'DATA'",
 }
 CASES: dict[tuple[str, ...], str] = {
-    **{(command, file): sentence for file, sentence in FILES.items() for command in ("fit", "flow")},
+    **{(command, file): sentence for file, sentence in FILES.items() for command in ("fit", "flow", "plan")},
     **{("certify", file): sentence for file, sentence in FILES.items() if file != "folder.csv"},
     **{("predict", RUN_OF_A_NETWORK, file): FILES[file] for file in OF_A_TABLE},
     **OPTIONS,

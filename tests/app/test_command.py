@@ -26,7 +26,7 @@ def called(command, folder):
 @pytest.mark.slow
 def test_the_help_of_the_module_names_the_commands(tmp_path):
     text = called([*MODULE, "--help"], tmp_path)
-    assert {"fit", "flow", "certify", "predict", "--version", "--help"} <= set(re.findall(r"[\w-]+", text))
+    assert {"fit", "plan", "flow", "certify", "predict", "--version", "--help"} <= set(re.findall(r"[\w-]+", text))
     assert "Predicts a column of a table from the others, with error bars" in " ".join(text.split())
 
 

@@ -12,7 +12,7 @@ from geodescent.app.cli import app
 
 ROOT = Path(__file__).parents[2]
 PAGES = ("README.md", "docs/people/table.md", "Makefile")
-SHOWN = re.compile(r"^(?:\t@\$\(BIN\)/)?geodescent ((?:fit|flow|certify|predict) [^#\n]+)", re.MULTILINE)
+SHOWN = re.compile(r"^(?:\t@\$\(BIN\)/)?geodescent ((?:fit|plan|flow|certify|predict) [^#\n]+)", re.MULTILINE)
 
 
 def commands(page):

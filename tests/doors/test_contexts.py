@@ -36,6 +36,7 @@ DOORS: dict[str, Callable[[nn.Module], object]] = {
     "fit": fitted,
     "flow": lambda model: gd.flow(model, X[:6], Y[:6], until=0.2),
     "certify": lambda model: str(gd.certify(model, X, Y)),
+    "plan": lambda model: str(gd.plan(model, X, Y)),
     "initialise": lambda model: str(gd.initialise(model, X, Y)),
     "krylov": lambda model: gd.fit(model, X, Y, max_steps=2, method=gd.Method(lift=gd.KrylovLift())),
     "validation": lambda model: gd.fit(model, X, Y, max_steps=2, stop="validation"),

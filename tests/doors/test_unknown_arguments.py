@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, TensorDataset
 import geodescent as gd
 from geodescent.doors._call import ANSWERS
 
-DOORS = [gd.fit, gd.flow, gd.certify, gd.initialise, gd.GeoDescent]
+DOORS = [gd.fit, gd.plan, gd.flow, gd.certify, gd.initialise, gd.GeoDescent]
 
 
 @pytest.mark.parametrize("door", DOORS, ids=lambda door: door.__name__)

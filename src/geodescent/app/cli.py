@@ -10,12 +10,28 @@ from typing import Annotated, Literal
 import typer
 
 from geodescent._version import __version__
+from geodescent.app._shared_options import (
+    DATA_HELP,
+    ActivationOption,
+    ColumnOption,
+    CostOption,
+    DataArgument,
+    DeviceOption,
+    DtypeOption,
+    HiddenOption,
+    JsonOption,
+    OutOption,
+    SecondsOption,
+    SeedOption,
+    TaskOption,
+    TestSizeOption,
+    VerboseOption,
+)
 from geodescent.app._usable import require_mode, require_no_options, widths
+from geodescent.app._usage_errors import USAGE_ERROR, refused
 from geodescent.app.fitted import INTERVAL_LEVEL
 from geodescent.app.report import INTERRUPTED, NOTHING_SAVED, Answer, answering
 from geodescent.app.tables import DATA_SETS
-
-USAGE = 2  # Exit status of options that cannot be used, as shells have it.
 
 HELP = (
     "Predicts a column of a table from the others, with error bars, and fits networks to all digits: geometrically "
@@ -39,36 +55,6 @@ def options_of_all(
     ] = False,
 ) -> None:
     """What goes before the name of a command."""
-
-
-COMMANDS = ("fit", "flow", "certify", "predict", "solve")
-"""Names of the commands, each of which has a help of its own."""
-Activation = Literal["tanh", "relu", "gelu", "silu", "sigmoid"]
-DATA_HELP = f"A .csv, .tsv, .parquet or .npz file, or one of {', '.join(DATA_SETS)}."
-DataArgument = Annotated[str, typer.Argument(metavar="DATA", help=DATA_HELP)]
-ColumnOption = Annotated[
-    str | None, typer.Option("--target", metavar="COL", help="Column to predict (default: the last).")
-]
-TaskOption = Annotated[
-    Literal["auto", "regression", "classification"], typer.Option("--task", help="auto: by the column to predict.")
-]
-HiddenOption = Annotated[
-    str | None, typer.Option("--hidden", metavar="WIDTHS", help="Such as 64,64 (default; digits: 256,256).")
-]
-ActivationOption = Annotated[
-    Activation | None, typer.Option("--activation", help="Between the layers (gelu; classes: tanh).")
-]
-TestSizeOption = Annotated[float, typer.Option("--test-size", help="Fraction of the test part.")]
-DtypeOption = Annotated[
-    Literal["float64", "float32"] | None, typer.Option("--dtype", help="Of parameters and data (float64).")
-]
-DeviceOption = Annotated[str | None, typer.Option("--device", help="auto, cpu, cuda, … (auto)")]
-SeedOption = Annotated[int, typer.Option("--seed", min=0, max=2**32 - 1, help="Of the split and of the start.")]
-OutOption = Annotated[str | None, typer.Option("--out", metavar="DIR", help="The run's folder (default: runs/…).")]
-JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object last, all else on standard error.")]
-VerboseOption = Annotated[bool, typer.Option("--verbose", help="A line for each step, and the whole certificate.")]
-SecondsOption = Annotated[float | None, typer.Option("--max-seconds", min=0.0, help="Wall time of the fit.")]
-CostOption = Annotated[float | None, typer.Option("--target-cost", metavar="C", help="Stop at this cost (all digits).")]
 
 
 @app.command()
@@ -133,6 +119,36 @@ def fit(
         options = commands.FitOptions(mode, network, exact_only)
         content = commands.fit_table(asked, options, commands.RunOptions(out, resume, verbose), answer)
         answer.end(content, INTERRUPTED if content["result"] == "interrupted" else 0)
+
+
+@app.command()
+def plan(
+    data: DataArgument,
+    target: ColumnOption = None,
+    task: TaskOption = "auto",
+    stop: Annotated[
+        Literal["cost", "validation"], typer.Option("--stop", help="validation: a fifth of the rows is put aside.")
+    ] = "cost",
+    hidden: HiddenOption = None,
+    activation: ActivationOption = None,
+    test_size: TestSizeOption = 0.25,
+    dtype: DtypeOption = None,
+    device: DeviceOption = None,
+    seed: SeedOption = 0,
+    max_seconds: SecondsOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Say what an exact fit would do, before any work.
+
+    Its stages and why, memory, and seconds a step, each in gradients over all rows; no step is taken.
+    """
+    from geodescent.app import commands
+
+    with answering(as_json) as answer:
+        network = commands.NetworkAsked(widths(hidden), activation, dtype, device)
+        asked = commands.DataOptions(data, target, task, test_size, seed)
+        options = commands.PlanOptions(network, stop, max_seconds)
+        answer.end(commands.plan_table(asked, options, answer))
 
 
 @app.command()
@@ -258,11 +274,6 @@ def solve(
             answer.end(content, INTERRUPTED if content["result"] == "interrupted" else 0)
 
 
-USAGE_ERROR: type[typer.BadParameter] = typer.BadParameter.__mro__[1]
-"""What is raised for options that cannot be used: the class that bad values, missing ones and unknown options share.
-Which module holds it depends on typer's version."""
-
-
 def main() -> None:
     """The console script; a usage error under --json is an object too."""
     try:
@@ -273,18 +284,5 @@ def main() -> None:
     except Exception as error:
         if not isinstance(error, USAGE_ERROR):
             raise
-        status = _refused(error)
+        status = refused(error)
     sys.exit(status)
-
-
-def _refused(error: typer.BadParameter) -> int:
-    """Says what is wrong with the options, or shows the help where there are none."""
-    words = sys.argv[1:]
-    if not words:
-        error.show()
-        return USAGE
-    sentence = error.format_message().removeprefix("Invalid value: ").rstrip(".")
-    asked = ["geodescent", *words[:1]] if words[0] in COMMANDS else ["geodescent"]
-    sentence += "" if sentence.endswith("?") else "."
-    Answer("--json" in words).fail(f"{sentence} See {' '.join(asked)} --help.", USAGE)
-    return USAGE

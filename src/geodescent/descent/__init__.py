@@ -17,6 +17,8 @@ from geodescent.descent._polish import ends_at_a_minimum, polished
 from geodescent.descent._round import Observer, Round, Stages, advance, play
 from geodescent.descent._spring import Spring, SpringState
 from geodescent.descent._stages import (
+    LONG,
+    PART_PATIENCE,
     AfterSteps,
     Leave,
     Method,
@@ -32,6 +34,8 @@ from geodescent.descent._walk import Displacement, EulerWalk, GeodesicWalk, Walk
 
 __all__ = [
     "AT_FLOOR",
+    "LONG",
+    "PART_PATIENCE",
     "PROGRESS",
     "STATIONARY",
     "AfterSteps",

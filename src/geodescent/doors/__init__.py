@@ -1,4 +1,4 @@
-"""The doors: `fit`, `flow`, `certify` and `initialise`, and what they return.
+"""The doors: `fit`, `plan`, `flow`, `certify` and `initialise`, and what they return.
 
 Each takes a module with its data, or a whole `Problem`. Wrong arguments raise here, before any work; a run that does
 not reach its target returns, with a `Result` that says why.
@@ -13,13 +13,19 @@ from geodescent.doors._flow import DEFAULT_FALL, flow
 from geodescent.doors._initialise import initialise
 from geodescent.doors._results import Flow, Solution
 from geodescent.doors._termination import as_ctrl_c
+from geodescent.doors.planning import Plan, PlannedLayer, PlannedStage, Price, Timings, plan
 
 __all__ = [
     "DEFAULT_FALL",
     "Answers",
     "Door",
     "Flow",
+    "Plan",
+    "PlannedLayer",
+    "PlannedStage",
+    "Price",
     "Solution",
+    "Timings",
     "as_ctrl_c",
     "certify",
     "checked_callback",
@@ -29,4 +35,5 @@ __all__ = [
     "fit_posterior",
     "flow",
     "initialise",
+    "plan",
 ]

@@ -5,16 +5,16 @@ among the Gram matrix, the normal matrix and products alone; all of them compute
 """
 
 from geodescent.lift._cheaper_lift import CheaperLift
-from geodescent.lift._described import Described
+from geodescent.lift._described import Described, lift_used
 from geodescent.lift._gram_lift import GramLift
 from geodescent.lift._homotopy_lift import HomotopyLift
 from geodescent.lift._krylov_lift import KrylovLift
-from geodescent.lift._layer_factors import LayerFactor, LayerFactors
+from geodescent.lift._layer_factors import LayerFactor, LayerFactors, factors_flops
 from geodescent.lift._normal_lift import NormalLift
-from geodescent.lift._output_blocks import OutputBlocks, RowBlocks
+from geodescent.lift._output_blocks import BLOCKS_BYTES, OutputBlocks, RowBlocks
 from geodescent.lift._paced_lift import PacedLift
 from geodescent.lift._planned_lift import INEXACT, DenseLift, PlannedLift, known_by_products
-from geodescent.lift._product_lift import PRODUCT_DAMPING
+from geodescent.lift._product_lift import DENSE_MATRICES, PRODUCT_DAMPING, solving_flops
 from geodescent.lift._protocols import FULL, ROUGH, Damped, Lift, Lifted, MetricJacobian, Prepared, SolveGoal
 from geodescent.lift._refined_factor import LEAST_FACTOR, RefinedFactor
 from geodescent.lift._sketched_factors import SketchedFactors
@@ -22,6 +22,8 @@ from geodescent.lift._sketched_lift import SketchedLift
 from geodescent.lift._two_factors import TwoFactors
 
 __all__ = [
+    "BLOCKS_BYTES",
+    "DENSE_MATRICES",
     "FULL",
     "INEXACT",
     "LEAST_FACTOR",
@@ -50,5 +52,8 @@ __all__ = [
     "SketchedLift",
     "SolveGoal",
     "TwoFactors",
+    "factors_flops",
     "known_by_products",
+    "lift_used",
+    "solving_flops",
 ]

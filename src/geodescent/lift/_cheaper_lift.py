@@ -26,10 +26,13 @@ class CheaperLift(Lift):
     name: str = field(default="auto", init=False)
 
     def prepare(self, jacobian: Jacobian, *, metric: Theta | None = None) -> Prepared:
+        return self.chosen(jacobian).prepare(jacobian, metric=metric)
+
+    def chosen(self, jacobian: Jacobian) -> KrylovLift | DenseLift:
+        """The one that costs less for this Jacobian."""
         is_formed = jacobian.blocks and jacobian.holds_rows
         cheaper = is_formed and factors_flops(jacobian) >= self.matrix.step_flops(jacobian)
-        lift: Lift = self.matrix if cheaper else self.inexact
-        return lift.prepare(jacobian, metric=metric)
+        return self.matrix if cheaper else self.inexact
 
     @property
     def exact(self) -> bool:

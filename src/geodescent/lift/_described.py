@@ -37,10 +37,21 @@ class Described:
             last: a Jacobian of the run, which may be that of a part of the rows; None where no step was taken.
         """
         try:
-            chosen: Lift = lift.choice(*shape, dtype=dtype, device=device)
-            if isinstance(lift, PlannedLift) and last is not None and last.shape == shape:
-                chosen = lift.chosen(last)
+            chosen = lift_used(lift, shape, last, dtype=dtype, device=device)
             routes = [] if last is None else last.routes()
             return cls(None if last is None else last.shape, chosen.name, str(chosen), routes)
         except Exception as error:  # whatever it is, the run goes on and its result stays
             return cls(None if last is None else last.shape, failure=f"{type(error).__name__}: {error}")
+
+
+def lift_used(
+    lift: Lift, shape: tuple[int, int], last: Jacobian | None, *, dtype: torch.dtype, device: torch.device
+) -> Lift:
+    """The lift that is used for m residuals and K parameters: itself, or what a plan picks.
+
+    Args:
+        last: a Jacobian, which tells what its size does not; one of another shape is not looked at.
+    """
+    if isinstance(lift, PlannedLift) and last is not None and last.shape == shape:
+        return lift.chosen(last)
+    return lift.choice(*shape, dtype=dtype, device=device)

@@ -53,11 +53,15 @@ class PlannedLift(Lift):
 
     def choice(self, m: int, k: int, *, dtype: torch.dtype, device: torch.device) -> DenseLift | KrylovLift:
         """The lift for m residuals and K parameters on this device."""
-        smaller, limits = min(m, k), budget()
-        order = limits.exact_order if self.for_exact else limits.factor_order
-        if smaller > order or not fits(DENSE_MATRICES * smaller**2 * dtype.itemsize, device):
+        smaller = min(m, k)
+        if smaller > self.largest_order or not fits(DENSE_MATRICES * smaller**2 * dtype.itemsize, device):
             return self.krylov
         return GramLift() if m <= k else NormalLift()
+
+    @property
+    def largest_order(self) -> int:
+        """Of a matrix that is factorised."""
+        return budget().exact_order if self.for_exact else budget().factor_order
 
     def for_flow(self) -> Lift:
         return PlannedLift(KrylovLift(), for_exact=True)

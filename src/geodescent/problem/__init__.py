@@ -19,7 +19,7 @@ from geodescent.problem._alike import (
 from geodescent.problem._arguments import Changes, HasProblem, HasStart, Model, problem_of
 from geodescent.problem._checks import require_finite
 from geodescent.problem._conditions import SameCondition, same_conditions
-from geodescent.problem._drawn import DrawnSource, ShuffledSource, timely_source
+from geodescent.problem._drawn import DrawnSource, ShuffledSource, drawn, timely_source
 from geodescent.problem._estimates import Estimate, estimates
 from geodescent.problem._exact_values import EXACT_VALUES, VALUES_WEIGHT, are_exact, with_exact_values
 from geodescent.problem._hessian import curvature_at, gradient, hessian, hessian_extremes
@@ -80,6 +80,7 @@ __all__ = [
     "chosen_samples",
     "conflict_cost",
     "curvature_at",
+    "drawn",
     "draws_points",
     "estimates",
     "gradient",

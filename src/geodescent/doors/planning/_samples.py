@@ -1,0 +1,66 @@
+"""The samples of a stage, in words: what each kind of source takes its steps on."""
+
+from functools import singledispatch
+
+from geodescent.problem import (
+    BatchSource,
+    DrawnSource,
+    FixedSource,
+    PartSource,
+    Problem,
+    Source,
+    StreamedSource,
+)
+
+
+def number_of_samples(problem: Problem) -> int:
+    """Of all blocks."""
+    return sum(block.n_samples for block in problem.blocks)
+
+
+def whole_of(source: Source) -> Problem:
+    """The problem of all data, as far as they are known before they are read."""
+    return source.whole if isinstance(source, StreamedSource) else source.first
+
+
+def problem_of_step(source: Source) -> Problem:
+    """The problem of the first step: of a loader the first batch, which is read already."""
+    return source.first if isinstance(source, (BatchSource, StreamedSource)) else source.at(0)
+
+
+@singledispatch
+def samples_in_words(source: Source) -> str:
+    """On what the steps are taken; a source of one's own says how many samples the first step has."""
+    return f"{number_of_samples(source.at(0)):,} samples, by {type(source).__name__}"
+
+
+@samples_in_words.register
+def _(source: FixedSource) -> str:
+    return _all(source.first)
+
+
+@samples_in_words.register
+def _(source: PartSource) -> str:
+    n, some = number_of_samples(source.first), number_of_samples(source.drawn)
+    return f"{_all(source.first)}, measured values weighed as exact" if n == some else f"{some:,} of {n:,} samples"
+
+
+@samples_in_words.register
+def _(source: DrawnSource) -> str:
+    n = number_of_samples(source.first)
+    return _all(source.first) if source.is_whole else f"{source.n_drawn:,} of {n:,} samples, drawn anew for each step"
+
+
+@samples_in_words.register
+def _(source: BatchSource) -> str:
+    return f"one batch of the DataLoader for each step, the first of {number_of_samples(source.first):,} samples"
+
+
+@samples_in_words.register
+def _(source: StreamedSource) -> str:
+    return f"all {number_of_samples(source.whole):,} samples, in passes over the DataLoader"
+
+
+def _all(problem: Problem) -> str:
+    n = number_of_samples(problem)
+    return f"all {n:,} samples" if n > 1 else "the one sample"

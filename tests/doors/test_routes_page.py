@@ -1,0 +1,58 @@
+"""docs/routes.md: its limits are those of the code, and its table what `gd.plan` says."""
+
+import re
+
+import pytest
+from support.crossovers import CASES, PAGE, row, shown
+
+from geodescent._budget import DEFAULT, FRACTION
+from geodescent.descent._stages import LONG, VALLEY, VALLEY_OF_EQUATIONS
+from geodescent.jacobian._gram import ROWS_MARGIN
+from geodescent.lift import DENSE_MATRICES, KrylovLift
+from geodescent.linalg import STEP_ITERATIONS
+from geodescent.problem._drawn import LONG_STEP, SHORT_STEP
+from geodescent.problem._sources import LEAST_PART, PART_ROWS, PART_SHARE
+
+
+def cells(beginning: str) -> str:
+    """The row of the rules whose first cell begins so."""
+    found = [line for line in PAGE.read_text().splitlines() if line.startswith(f"| {beginning}")]
+    assert len(found) == 1, beginning
+    return found[0]
+
+
+def test_the_limits_are_those_of_the_code() -> None:
+    part = f"N ≥ {1.0 / PART_SHARE:g}·max({LEAST_PART}, {PART_ROWS:g}K/Q)"
+    assert f"more than {LONG_STEP:.0%}".replace("%", " %") in cells("a step would take")
+    assert SHORT_STEP == 0.1 and "ten steps" in cells("a step would take")
+    assert f"{PART_ROWS:g} rows for each parameter" in cells(part)
+    orders = f"{DEFAULT.factor_order:,} (equations: {DEFAULT.exact_order:,})"
+    rows = cells(f"m ≤ K and m ≤ {orders}")
+    assert DENSE_MATRICES == 5.0 and "five matrices" in rows
+    assert f"{FRACTION:.0%} of the free memory".replace("%", " %") in rows
+    assert cells(f"K < m and K ≤ {orders}")
+    opening = cells(f"one of these, where an exact step costs more than {STEP_ITERATIONS:g} iterations")
+    assert f"{VALLEY:g} of its scale (equations: {VALLEY_OF_EQUATIONS:g}), or {LONG:g} exact steps" in opening
+    assert f"above {DEFAULT.factor_order:,}" in cells("**large networks**")
+    assert f"{KrylovLift().tol:g}" in cells("D known by its products alone")
+    assert f"at most {ROWS_MARGIN:g} times" in PAGE.read_text().replace("\n", " ")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case[0]} on {case[1]}")
+def test_the_table_is_what_is_planned(case: tuple[str, int]) -> None:
+    """All of it but the last column, which was measured on one machine."""
+    (there,) = [cells for cells in shown() if cells[0] == case[0]]
+    now = row(*case)
+    assert there[:-1] == now[:-1]
+    assert float(there[-1]) > 0.0 and float(now[-1]) > 0.0
+
+
+def test_the_table_has_the_cases() -> None:
+    assert [cells[0] for cells in shown()] == [name for name, _ in CASES]
+    assert {re.sub(r" of order.*|;.*", "", cells[6]) for cells in shown()} == {
+        "exact solves with G = DDᵀ",
+        "exact solves with DᵀD",
+        "inexact solves: a few conjugate gradients, behind blocks of G",
+        "inexact solves: a few conjugate gradients, behind two small factors for each layer",
+    }
