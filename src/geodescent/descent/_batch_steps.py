@@ -4,12 +4,11 @@ from collections import Counter
 from dataclasses import dataclass, replace
 
 from geodescent._deadline import OutOfTime, seconds_left
-from geodescent.descent._batches import FIRST, after_step
+from geodescent.descent._batches import FIRST, OWN_PRODUCTS, after_step, passes_of_round, passes_of_step
 from geodescent.descent._control import Trial
 from geodescent.descent._linearised import Linearised
 from geodescent.descent._stages import Stage
 from geodescent.descent._state import State
-from geodescent.linalg import STEP_ITERATIONS
 from geodescent.problem import Problem, ShuffledSource
 
 
@@ -33,14 +32,16 @@ def batch_steps(stage: Stage, source: ShuffledSource, state: State, tally: Count
 
     Raises: OutOfTime, where not one was taken.
     """
-    drawing, last = source.drawing(state.step), None
+    drawing, last, spent = source.drawing(state.step), None, 0.0
     try:
         while (batch := drawing.batch((state.stage.batch or FIRST).size)) is not None:
+            before = state.stage.work
             found = _on_batch(stage, batch, state, tally)
             if found.trial is None:
                 return last or found
             state, last = found.state, found
-            if seconds_left() <= 0.0:
+            spent += passes_of_step(found.here, state.stage.work - before, source.first)
+            if spent >= passes_of_round(state.step) or seconds_left() <= 0.0:
                 break
     except OutOfTime:
         if last is None:
@@ -55,7 +56,7 @@ def _on_batch(stage: Stage, batch: Problem, state: State, tally: Counter[str]) -
     before, control = tally["iterations"], state.stage.control
     control = stage.control.begin(here, state.stage.damping) if control is None else control
     taken = stage.control.step(here, stage.walk, control, state.levels) if here.cost > 0.0 else None
-    work = state.stage.work + tally["iterations"] - before + STEP_ITERATIONS
+    work = state.stage.work + tally["iterations"] - before + OWN_PRODUCTS
     state = replace(state, metric=here.metric, stage=replace(state.stage, control=control, work=work))
     if taken is None:
         return BatchSteps(state, here, None)

@@ -2,11 +2,16 @@
 
 import math
 
+from geodescent.descent._linearised import Linearised
 from geodescent.descent._state import BatchState
 from geodescent.jacobian import CALL_FLOPS, Jacobian
+from geodescent.problem import Problem
 
 FIRST_BATCH = 128  # Samples: fewer hardly cost less, since kernels are called as often.
 COMPARED_STEPS = 8  # Steps over which the falls on new samples and on own ones are compared.
+
+OWN_PRODUCTS = 3.0  # Pairs of products: what a step on a batch takes beside its iterations.
+PASSES_OF_ROUND = (2.0, 4.0, 8.0)  # Times a pass over all samples: the first rounds, and all later ones.
 
 FIRST = BatchState(FIRST_BATCH)
 """The state before the first step."""
@@ -33,7 +38,32 @@ def after_step(state: BatchState, jacobian: Jacobian, cost: float, own: float) -
     return BatchState(state.size, costs, falls)
 
 
+def passes_of_step(here: Linearised, products: float, problem: Problem) -> float:
+    """What a step on a batch takes, in passes over all samples, of which each takes as much as half a pair of products.
+
+    Args:
+        here: where it began.
+        products: pairs of products that it took as long as.
+        problem: of all samples.
+    """
+    pair = here.jacobian.product_flops()
+    passed = (pair - _calls(here.jacobian)) / 2.0 * problem.n_residuals / here.jacobian.n_residuals
+    return products * pair / passed
+
+
+def passes_of_round(step: int) -> float:
+    """How many passes the steps of a round take, so that the pass after them, for the cost, takes little beside them.
+
+    Args:
+        step: number of the last round.
+    """
+    return PASSES_OF_ROUND[min(step, len(PASSES_OF_ROUND) - 1)]
+
+
+def _calls(jacobian: Jacobian) -> float:
+    return CALL_FLOPS * sum(len(block.columns) for block in jacobian.blocks)
+
+
 def _price_of_double(jacobian: Jacobian) -> float:
     """τ: what products with twice the rows cost over those with these; kernels are called as often."""
-    calls = CALL_FLOPS * sum(len(block.columns) for block in jacobian.blocks)
-    return 2.0 - calls / jacobian.product_flops()
+    return 2.0 - _calls(jacobian) / jacobian.product_flops()

@@ -25,7 +25,7 @@ class SketchedLift(Lift):
         max_iterations: a bound.
     """
 
-    price: float = 3.0
+    price: float = 1.0
     max_iterations: int = 300
     name: str = field(default="sketched", init=False)
 

@@ -23,7 +23,6 @@ SHORT_STEP = 0.1  # Share of the time that is left which a step by products is t
 PRODUCTS = 8  # Pairs of products with D and Dᵀ, with which a step is taken to be over.
 PASSES = 5.0  # Forward passes that such a pair takes as long as.
 LEAST_DRAWN = 2  # Samples that are drawn at least.
-FIRST_ROUND = 0.25  # Share of all samples that the first round sees; each later one sees twice as many, up to all.
 
 
 @dataclass(frozen=True)
@@ -102,31 +101,27 @@ class ShuffledSource:
 
     def drawing(self, step: int) -> "Drawing":
         """The batches of the round after `step`."""
-        return Drawing(self.first, step)
+        return Drawing(self.first, seed=step)
 
 
 class Drawing:
-    """Batches of one round, without replacement.
+    """Batches without replacement.
 
     Args:
         problem: of all samples.
-        step: the seed; the first rounds see fewer samples than the later ones.
+        seed: of their order.
     """
 
-    def __init__(self, problem: Problem, step: int) -> None:
+    def __init__(self, problem: Problem, *, seed: int) -> None:
         n = problem.blocks[0].n_samples
-        generator = torch.Generator().manual_seed(step)
         self._problem, self._next = problem, 0
-        self._order = torch.randperm(n, generator=generator, device="cpu")
-        self._last = math.ceil(n * FIRST_ROUND * 2.0 ** min(step, 2))
+        self._order = torch.randperm(n, generator=torch.Generator().manual_seed(seed), device="cpu")
 
     def batch(self, size: int) -> Problem | None:
-        """The next batch; None where the round has seen its share, or too few samples are left."""
-        if self._next > 0 and self._next + size > self._last:
-            return None
+        """The next so many samples; None where fewer are left."""
         chosen = self._order[self._next : self._next + size]
         self._next += size
-        return chosen_samples(self._problem, chosen.sort().values)
+        return chosen_samples(self._problem, chosen.sort().values) if len(chosen) == size else None
 
 
 def drawn(problem: Problem, share: float, *, seed: int) -> Problem:
