@@ -10,10 +10,10 @@ from geodescent.descent._gain_ratio import GainRatio
 from geodescent.descent._linearised import Linearised
 from geodescent.descent._natural import NaturalControl
 from geodescent.descent._stages import (
-    OF_ALL,
     VALLEY,
     VALLEY_OF_EQUATIONS,
     BatchesEnd,
+    EigenvectorsPay,
     Leave,
     OpeningEnds,
     PartEnds,
@@ -35,8 +35,8 @@ from geodescent.problem import (
     with_exact_values,
 )
 
-LEAST_ON_BATCHES = {torch.float32: 1e-7, torch.float64: 1e-14}
-"""Share of ‖B‖_F²/m: the least damping of steps on batches, by their precision."""
+LEAST_OF_PRECISION = {torch.float32: 1e-7, torch.float64: 1e-14}
+"""Share of ‖B‖_F²/m: the least damping of steps with few iterations, by their precision."""
 
 
 @dataclass(frozen=True)
@@ -78,24 +78,29 @@ def planned_stages(problem: Problem, part: Problem | None = None) -> tuple[Stage
     lift = planned_lift(problem)
     chosen = lift.choice(problem.n_residuals, problem.n_params, dtype=torch.float64, device=problem.device)
     stages = _on(source, lift, chosen, ())
-    opening = _on_batches(problem, chosen) if part is None else ()
-    if opening:
-        return (*opening, *stages)
     if part is None:
+        stages = (*_opening(source, chosen), *stages)
         return (*stages[:-1], *_in_the_light_of_measured_values(stages[-1], source))
     return (*_on(PartSource(source, part), lift, chosen, (PartEnds(len(stages)),)), *stages)
 
 
-def _on_batches(problem: Problem, chosen: DenseLift | KrylovLift) -> tuple[Stage, ...]:
-    """The opening on batches, where there are enough samples; then, of large problems, all samples with its factors."""
-    sampled = sampled_block(problem)
-    if sampled is None or problem.has_equations or sampled[0].n_samples < OF_ALL * FIRST_BATCH:
+def _opening(source: FixedSource, chosen: DenseLift | KrylovLift) -> tuple[Stage, ...]:
+    """The first stages of one source: on batches, where it has enough samples, and of a large problem then on all.
+
+    Both take few iterations a step, behind factors of the layers that cost next to nothing, in the problem's precision.
+    """
+    problem, lift, stages = source.first, SketchedLift(), list[Stage]()
+    if problem.has_equations or (sampled := sampled_block(problem)) is None:
         return ()
-    below = 0.0 if isinstance(chosen, KrylovLift) else VALLEY
-    ends = BatchesEnd(sampled[0].n_samples, below)
-    control = GainRatio(least_damping=LEAST_ON_BATCHES[problem.dtype])
-    dtype = problem.dtype
-    return (Stage(ShuffledSource(problem), SketchedLift(), EulerWalk(), control, (ends,), solve_dtype=dtype),)
+    control = GainRatio(least_damping=LEAST_OF_PRECISION[problem.dtype])
+    ends = BatchesEnd(sampled[0].n_samples, 0.0 if isinstance(chosen, KrylovLift) else VALLEY)
+    if not ends.are_many(FIRST_BATCH):
+        batches = ShuffledSource(problem)
+        stages.append(Stage(batches, lift, EulerWalk(), control, (ends,), solve_dtype=problem.dtype))
+    if isinstance(chosen, KrylovLift):
+        pays = (EigenvectorsPay(),)
+        stages.append(Stage(source, lift, EulerWalk(), control, pays, solve_dtype=problem.dtype))
+    return tuple(stages)
 
 
 def _on(

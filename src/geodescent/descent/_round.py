@@ -100,7 +100,7 @@ def advance(stages: Stages, state: State, here: Linearised, observer: Observer) 
     Args:
         here: the state's point, linearised on the step's own problem by the stage's lift.
     """
-    stage, before = stages[state.stage.index], _work(here)
+    stage, before, iterations = stages[state.stage.index], _work(here), here.tally["iterations"]
     state = replace(state, metric=here.metric)
     if state.stage.control is None:
         if on := _stages_on(stages, here, state):
@@ -110,7 +110,8 @@ def advance(stages: Stages, state: State, here: Linearised, observer: Observer) 
     taken = None
     if 0.0 < here.total_square < math.inf:
         taken = stage.control.step(here, stage.walk, state.stage.control, state.levels)
-    state = replace(state, stage=replace(state.stage, work=state.stage.work + _work(here) - before))
+    work, iterations = state.stage.work + _work(here) - before, here.tally["iterations"] - iterations
+    state = replace(state, stage=replace(state.stage, work=work, iterations=iterations))
     if taken is not None and here.cost - taken[0].predicted > stage.least_fall * here.cost:
         after = _stepped(stage, state, here, *taken, observer)
         return Round(_moved(stages, after, _stages_on(stages, here, after)), here, stepped=True)

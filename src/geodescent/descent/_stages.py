@@ -20,6 +20,7 @@ from geodescent.lift import (
     DenseLift,
     Lift,
     PlannedLift,
+    factors_flops,
     known_by_products,
 )
 from geodescent.linalg import SEEN, STEP_ITERATIONS
@@ -172,7 +173,30 @@ class BatchesEnd:
     def is_over(self, here: Linearised, state: State) -> bool:
         """Whether steps on all samples are the better use of the time."""
         size = 0 if state.stage.batch is None else state.stage.batch.size
-        return OF_ALL * size > self.n_samples or state.best.cost <= self.below * state.reference
+        return self.are_many(size) or state.best.cost <= self.below * state.reference
+
+    def are_many(self, size: int) -> bool:
+        """Whether batches of this size save little."""
+        return OF_ALL * size > self.n_samples
+
+
+@dataclass(frozen=True)
+class EigenvectorsPay:
+    """Ends the steps with sketched factors of the layers, where the last one took iterations as long as eigenvectors.
+
+    The eigenvectors of the factors save iterations, the more of them the smaller the damping.
+    """
+
+    stages: int = 1
+    least_fall: float = STATIONARY
+
+    def __post_init__(self) -> None:
+        settle(self, stages=STAGES, least_fall=NOT_NEGATIVE)
+
+    def is_over(self, here: Linearised, state: State) -> bool:
+        """Whether the better factors are the better use of the time."""
+        spent = state.stage.iterations * here.jacobian.product_flops()
+        return spent >= FASTER_PRODUCTS * factors_flops(here.jacobian)
 
 
 @dataclass(frozen=True)

@@ -52,6 +52,7 @@ class StageState:
         control: the state of its control; None where the stage has not begun.
         damping: with which the control of a new stage begins; None before the first step.
         work: the cost of all steps of the run so far, in iterations.
+        iterations: of the solves of the last step.
         batch: of a stage on growing batches; None elsewhere, and where the stage has not begun.
     """
 
@@ -59,6 +60,7 @@ class StageState:
     control: Any = None
     damping: Damping | None = None
     work: float = 0.0
+    iterations: int = 0
     batch: BatchState | None = None
 
 
@@ -127,6 +129,7 @@ def taken_apart(state: State) -> tuple[Numbers, Points]:
         "returns": state.returns,
         "stage": stage.index,
         "work": stage.work,
+        "iterations": stage.iterations,
         "batch": None if stage.batch is None else asdict(stage.batch),
         "damping": None if stage.damping is None else [stage.damping.value, stage.damping.total_square],
         "control": None,
@@ -171,7 +174,7 @@ def put_together(
         floor=numbers["floor"],
         records=records,
         returns=numbers["returns"],
-        stage=StageState(numbers["stage"], control, damping, numbers["work"], batch),
+        stage=StageState(numbers["stage"], control, damping, numbers["work"], numbers["iterations"], batch),
         metric=Metric(
             _of(points, "metric", torch.float64), _of(points, "metric_groups", torch.long), numbers["metric_unit"]
         ),
