@@ -137,6 +137,8 @@ def _groups(problem: Problem) -> Tensor | None:
     if isinstance(shared, OfModule):
         with alone(shared.model):
             inside, parameters = {id(p) for p in _of_layers(shared.model)}, list(shared.parameters().values())
+    if all(id(p) in inside for p in parameters):
+        return None
     groups = torch.full((len(theta),), IN_LAYERS, dtype=torch.long, device=theta.device)
     mixed, offset = any(id(p) in inside for p in parameters), 0
     for parameter in parameters:

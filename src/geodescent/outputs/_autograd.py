@@ -77,11 +77,6 @@ def differ(ours: Tensor, theirs: Tensor, whole: float, power: float = 0.5) -> bo
     return not norm(ours - theirs) <= max(allowed, torch.finfo(theirs.dtype).tiny ** 0.5)
 
 
-def is_nothing(part: Tensor, whole: float) -> bool:
-    """Whether a part is zero up to the rounding of the whole, as `differ` takes it."""
-    return not differ(torch.zeros_like(part), part, whole)
-
-
 def gradient_of(outputs: Tensor, leaves: list[Tensor], direction: Tensor) -> list[Tensor]:
     """`Dᵀu`, one tensor a leaf; the graph is kept."""
     with torch.enable_grad():

@@ -129,7 +129,8 @@ def checked_target(outputs: OutputMap, given: Values) -> Outputs:
 
 def _target_tensor(outputs: OutputMap, given: Values) -> Tensor:
     """The targets as a tensor; what may be class labels stays integers, and is refused as such."""
-    target = tensor_of(given, outputs.theta, "y", keep_integers=True)
+    like = torch.empty(0, dtype=outputs.dtype, device=outputs.device)
+    target = tensor_of(given, like, "y", keep_integers=True)
     rows, size = outputs.shape[0], math.prod(outputs.shape)
     are_labels = size > rows == target.numel()
     return target if isinstance(given, Tensor) or are_labels else target.to(outputs.dtype)
