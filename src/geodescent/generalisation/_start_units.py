@@ -89,7 +89,7 @@ def in_units(
     for name, layer in units.layers.first.items():
         weight, unit = _parameter(layer, "weight"), units.inputs[name]
         where = entries_of(units.outputs, weight)
-        if where is None or weight is None:
+        if where is None or weight is None or bool((unit == 1.0).all()):
             continue
         size = _relative_size(theta[where].view(weight.shape))
         divisor = over_weight(unit, layer)
@@ -105,7 +105,7 @@ def _scaled_last(theta: Theta, units: LayerUnits) -> float:
     """What the last layer is multiplied by, in place."""
     last = units.layers.last
     places = [] if last is None else [entries_of(units.outputs, last.weight), entries_of(units.outputs, last.bias)]
-    if last is None or places[0] is None:
+    if last is None or places[0] is None or units.target == 1.0:
         return 1.0
     size = _relative_size(theta[places[0]].view(last.weight.shape)).mean()
     if not bool(_closer(size, size / units.target)):

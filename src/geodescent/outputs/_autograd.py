@@ -62,7 +62,7 @@ def differentiable(what: str) -> Iterator[None]:
 
 def sizes_of(theta: Theta) -> Theta:
     """The size of each parameter, 1 for one that is zero."""
-    return torch.where(theta == 0.0, torch.ones_like(theta), theta.abs())
+    return theta.abs().masked_fill_(theta == 0.0, 1.0)
 
 
 def differ(ours: Tensor, theirs: Tensor, whole: float, power: float = 0.5) -> bool:

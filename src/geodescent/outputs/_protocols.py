@@ -17,6 +17,11 @@ def declare(kind: type, *protocols: type) -> None:
     _declared.update((kind, protocol) for protocol in protocols)
 
 
+def is_declared(outputs: object) -> bool:
+    """Whether the class of this map was declared to be one of output maps."""
+    return (type(outputs), OutputMap) in _declared
+
+
 class _Declarable(_ProtocolMeta):
     """`isinstance` looks for all members, and θ is a copy of K numbers: of declared classes nothing is looked for."""
 

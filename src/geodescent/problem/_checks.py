@@ -10,11 +10,13 @@ from geodescent._errors import InputError
 from geodescent._types import Outputs, Theta
 from geodescent.jacobian import BlockJacobian, Jacobian
 from geodescent.linalg import row_total
-from geodescent.outputs import OfModule, OutputMap, Sampled, require_plain
+from geodescent.outputs import OfModule, OutputMap, Sampled, is_declared, require_plain
 
 
 def require_map(outputs: OutputMap) -> None:
     """Raises InputError, where a map's shape, dtype or device are not what the sizes and types of tensors are."""
+    if is_declared(outputs):
+        return
     theta, shape, kind = outputs.theta, outputs.shape, type(outputs).__name__
     if not isinstance(theta, Tensor) or theta.dim() != 1:
         found = f"shape {tuple(theta.shape)}" if isinstance(theta, Tensor) else type(theta).__name__

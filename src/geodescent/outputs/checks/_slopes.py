@@ -34,7 +34,7 @@ def point_of_check(function: Function, theta: Theta, u: Outputs, way: Theta) -> 
         u: of the outputs' shape.
         way: random numbers, (K,).
     """
-    moved = theta + NEARBY * sizes_of(theta) * way
+    moved = torch.addcmul(theta, sizes_of(theta), way, value=NEARBY)
     outputs = _where_defined(function, moved, u)
     if bool(torch.isfinite(outputs).all()):
         return moved, outputs
@@ -135,7 +135,9 @@ class SlopeCheck:
 
     def _slope(self, v: Theta, h: float) -> tuple[Tensor, Tensor]:
         """The slope of the outputs along v over a length h to both sides, and its change from behind to ahead."""
-        ahead, behind = (_where_defined(self.function, self.theta + s * h * v, self.u) for s in (1.0, -1.0))
+        ahead, behind = (
+            _where_defined(self.function, torch.add(self.theta, v, alpha=s * h), self.u) for s in (1.0, -1.0)
+        )
         return (ahead - behind) / (2.0 * h), ((ahead - self.outputs) - (self.outputs - behind)) / h
 
     @cached_property
