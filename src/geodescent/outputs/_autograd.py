@@ -72,9 +72,14 @@ def differ(ours: Tensor, theirs: Tensor, whole: float, power: float = 0.5) -> bo
         whole: the size of what the two are a part of, which may be zero by cancellation of much larger numbers.
         power: larger where a difference that is taken for a wrong number costs nothing but time.
     """
-    eps = torch.finfo(theirs.dtype).eps
-    allowed = SUMMED * eps**power * norm(theirs) + eps**0.75 * whole
-    return not norm(ours - theirs) <= max(allowed, torch.finfo(theirs.dtype).tiny ** 0.5)
+    return is_beyond_rounding(norm(ours - theirs), theirs, whole, power)
+
+
+def is_beyond_rounding(off: float, theirs: Tensor, whole: float, power: float = 0.5) -> bool:
+    """The same of a difference of this size."""
+    kind = torch.finfo(theirs.dtype)
+    allowed = SUMMED * kind.eps**power * norm(theirs) + kind.eps**0.75 * whole
+    return not off <= max(allowed, kind.tiny**0.5)
 
 
 def gradient_of(outputs: Tensor, leaves: list[Tensor], direction: Tensor) -> list[Tensor]:

@@ -12,7 +12,7 @@ from geodescent._errors import JacobianError
 from geodescent._types import Outputs, Theta
 from geodescent.jacobian import BlockJacobian, Columns
 from geodescent.linalg import norm, row_norm
-from geodescent.outputs._autograd import SUMMED, differ, random_rows, sizes_of
+from geodescent.outputs._autograd import SUMMED, differ, is_beyond_rounding, random_rows, sizes_of
 from geodescent.outputs._function import ModelFunction
 
 UNSEEN = 10.0  # Times eps of the outputs: a difference that no output would show.
@@ -34,9 +34,15 @@ def disagreeing(parts: Iterable[Part], ours: Theta, theirs: Theta, theta: Theta)
     if torch.equal(ours, theirs) or not bool(torch.isfinite(theirs).all()):
         return []
     sizes = sizes_of(theta)
-    ours, theirs = ours * sizes, theirs * sizes
+    return _beyond_rounding(parts, (ours - theirs).mul_(sizes), theirs * sizes)
+
+
+def _beyond_rounding(parts: Iterable[Part], off: Theta, theirs: Theta) -> list[Part]:
+    """The same from the difference, both in units of the parameters' sizes."""
     whole = norm(theirs)
-    return [(name, where) for name, where in parts if differ(ours[where], theirs[where], whole)]
+    if not math.isfinite(whole):
+        return []
+    return [(name, where) for name, where in parts if is_beyond_rounding(norm(off[where]), theirs[where], whole)]
 
 
 @dataclass(frozen=True)
@@ -66,12 +72,17 @@ class Gradients:
     @property
     def whole(self) -> float:
         """The size of what rounding errors are a share of."""
-        return max(norm(self.theirs * self.sizes), norm(self.outputs * self.u))
+        return max(norm(self.scaled), norm(self.outputs * self.u))
+
+    @cached_property
+    def scaled(self) -> Theta:
+        """Autograd's, in units of the parameters' sizes."""
+        return self.theirs * self.sizes
 
     @cached_property
     def off(self) -> Theta:
-        """The difference of the two."""
-        return (self.ours - self.theirs) * self.sizes
+        """The difference of the two, in the same units."""
+        return (self.ours - self.theirs).mul_(self.sizes)
 
 
 @dataclass(frozen=True)
@@ -115,8 +126,8 @@ class Rounding:
         return self.exactly()
 
 
-def check_agreement(function: ModelFunction, here: Gradients, rounding: Rounding, *, products: bool) -> Tensor:
-    """Compares Dᵀu by layers with autograd's; in which entries it is more than rounding, (K,).
+def check_agreement(function: ModelFunction, here: Gradients, rounding: Rounding, *, products: bool) -> list[slice]:
+    """Compares Dᵀu by layers with autograd's; in which parameters it is nothing but rounding.
 
     A D whose `Dᵀu` is right for random u is right. That `D v` and G belong to the same D is found without autograd,
     layer by layer.
@@ -128,23 +139,19 @@ def check_agreement(function: ModelFunction, here: Gradients, rounding: Rounding
 
     Raises: JacobianError, naming the layer that disagrees.
     """
-    of_parameters: list[Part] = [(p.name, p.entries) for p in function.parameters]  # a bias beside a larger weight
-    if disagreeing(of_parameters, here.ours, here.theirs, here.theta):
+    of_parameters = [(p.name, p.entries) for p in function.parameters]  # a bias beside a larger weight
+    if _beyond_rounding(of_parameters, here.off, here.scaled):
         parts: list[Part] = [(piece.label, piece.index.reshape(-1)) for piece in here.jacobian.columns]
         _refuse_other_gradients([*parts, *of_parameters], here, rounding)
-    known, scaled = torch.ones_like(here.theirs), here.theirs * here.sizes
-    for _, where in of_parameters:
-        if norm(here.off[where]) > SILENT * norm(scaled[where]):
-            known[where] = 0.0
     for piece in here.jacobian.columns if products else ():
         _refuse_other_products(here, piece)
-    return known
+    return [where for _, where in of_parameters if norm(here.off[where]) > SILENT * norm(here.scaled[where])]
 
 
 def _refuse_other_gradients(parts: list[Part], here: Gradients, rounding: Rounding) -> None:
     """Raises JacobianError for parts of θ in which Dᵀu is another by layers, by more than rounding explains."""
     unseen = UNSEEN * torch.finfo(here.theta.dtype).eps * here.whole
-    for name, where in disagreeing(parts, here.ours, here.theirs, here.theta):
+    for name, where in _beyond_rounding(parts, here.off, here.scaled):
         if norm(here.off[where]) > unseen and not rounding.explains(here, where):
             _refuse(name, "Dᵀu", "autograd's", here.ours[where], here.theirs[where])
 
