@@ -240,6 +240,23 @@ def test_near_the_floor_it_is_measured_again() -> None:
         assert near.floor == (rounding_floor(problem, near.theta) if again else floor)
 
 
+def test_the_floor_is_of_no_use_before_costs_are_near_it() -> None:
+    """It is estimated where a cost is below √eps of the scale of costs, and where no step is found."""
+    problem = gd.Problem.of(*smooth(30, width=20))
+    stages = (gd.Method().stage(gd.FixedSource(problem), problem),)
+    state, here = begun(stages), opening(stages)
+    assert state.floor == 0.0
+    after = played(stages, state, here)
+    assert after.floor == 0.0
+    scale = 1.1 * after.cost / torch.finfo(F64).eps ** 0.5
+    low = played(stages, replace(state, reference=scale), here)
+    assert low.floor == rounding_floor(problem, low.theta)
+    solution = gd.fit(problem)
+    assert solution.result is gd.Result.rounding_floor
+    again = start(stages, OBSERVER)
+    assert again.floor == rounding_floor(problem, problem.theta)
+
+
 def test_the_work_of_a_run_is_counted_over_all_its_steps() -> None:
     """Iterations, and fifteen for each factor."""
     stages, tally = planned_stages(gd.Problem.of(*smooth(40, width=30))), Counter[str]()

@@ -74,6 +74,38 @@ def test_a_rule_that_breaks_the_gram_alone_is_noticed() -> None:
         SampleMap(nn.Sequential(nn.Linear(4, 30), nn.Tanh(), Scaled(30, 30), nn.Linear(30, 1)).double(), normal(5, 4))
 
 
+def test_a_rule_that_breaks_the_product_with_d_alone_is_noticed() -> None:
+    """Dᵀu is right and D v is not; of many outputs a few mixtures are enough."""
+
+    class Wrong(OuterColumns):
+        def mv(self, v: Tensor) -> Tensor:
+            return 1.01 * super().mv(v)
+
+    def broken(module: nn.Module, a: Tensor, g: Tensor, index: dict[str, Tensor], label: str) -> list[Columns]:
+        return [Wrong(DenseInputs(a.flatten(1, -2)), DenseCotangents(0.5 * g.flatten(2, -2)), index["weight"], label)]
+
+    gd.register_rule(Scaled, broken, parameters=("weight",))
+    for n_outputs in (1, 20):
+        model = nn.Sequential(nn.Linear(4, 30), nn.Tanh(), Scaled(30, 30), nn.Linear(30, n_outputs)).double()
+        with pytest.raises(gd.JacobianError, match=r"^2: ⟨u, D v⟩ by layers differs from ⟨Dᵀu, v⟩"):
+            SampleMap(model, normal(5, 4))
+
+
+@pytest.mark.parametrize("n_outputs", [1, 20])
+def test_entries_that_a_rule_names_twice_in_one_piece_are_noticed(n_outputs: int) -> None:
+    """`0.25 W [a, a]` for `0.5 W a`: the products with D are right, and G is half of what it is."""
+
+    def twice(module: nn.Module, a: Tensor, g: Tensor, index: dict[str, Tensor], label: str) -> list[Columns]:
+        inputs, where = a.flatten(1, -2), index["weight"]
+        doubled = DenseInputs(torch.cat([inputs, inputs], 2))
+        return [OuterColumns(doubled, DenseCotangents(0.25 * g.flatten(2, -2)), torch.cat([where, where], 1), label)]
+
+    gd.register_rule(Scaled, twice, parameters=("weight",))
+    model = nn.Sequential(nn.Linear(4, 30), nn.Tanh(), Scaled(30, 30), nn.Linear(30, n_outputs)).double()
+    with pytest.raises(gd.JacobianError, match=r"^2: G u by layers differs from D\(Dᵀu\)"):
+        SampleMap(model, normal(5, 4))
+
+
 # --- what rules are made of ------------------------------------------------------------------------------------------
 
 

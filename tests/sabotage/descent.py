@@ -161,6 +161,24 @@ DESCENT = (
     ),
     Sabotage(
         "descent/_round.py",
+        "else may_be_rounding(problem, known, state.reference)",
+        "else False",
+        "descent/test_stages.py::test_the_floor_is_of_no_use_before_costs_are_near_it",
+    ),
+    Sabotage(
+        "problem/_rounding.py",
+        "    stored = _square(problem, eps * problem.target) / (24.0",
+        "    stored = _square(problem, eps * problem.target) / (12.0",
+        "doors/test_beginnings.py::test_costs_may_be_rounding_below_the_root_of_eps_or_where_targets_lie_far_away",
+    ),
+    Sabotage(
+        "metric/_end_layers.py",
+        "if calls[name] == 1)",
+        "if calls[name] >= 1)",
+        "doors/test_beginnings.py::test_a_layer_that_is_called_on_the_samples_has_their_units_and_others_those_of_their_calls",
+    ),
+    Sabotage(
+        "descent/_round.py",
         "returns=state.returns if known > PROGRESS * state.best.cost else 0)",
         "returns=state.returns)",
         "descent/test_returns.py::test_returns_are_counted_anew_after_progress",

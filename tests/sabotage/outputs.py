@@ -105,8 +105,8 @@ OUTPUTS = (
     ),
     Sabotage(
         "outputs/checks/_agreement.py",
-        "disagreeing([*parts, *of_parameters], here",
-        "disagreeing(parts, here",
+        "[(p.name, p.entries) for p in function.parameters]",
+        '[("", slice(None))]',
         "outputs/test_wrong_rules.py::test_a_wrong_rule_is_refused",
     ),
     Sabotage(
@@ -117,9 +117,21 @@ OUTPUTS = (
     ),
     Sabotage(
         "outputs/checks/_agreement.py",
-        'or not _Product("", v, ours, 1.0).agrees(theirs):',
-        "or False:",
+        "    if differ(products, along, size):",
+        "    if False:",
         "outputs/test_own_rules.py::test_a_rule_that_breaks_the_gram_alone_is_noticed",
+    ),
+    Sabotage(
+        "outputs/checks/_agreement.py",
+        "    if differ(*numbers, row_norm(along) * row_norm(u)):",
+        "    if False:",
+        "outputs/test_own_rules.py::test_a_rule_that_breaks_the_product_with_d_alone_is_noticed",
+    ),
+    Sabotage(
+        "outputs/_sample_map.py",
+        "products=not self.routes.by_given_rules",
+        "products=False",
+        "outputs/test_own_rules.py::test_entries_that_a_rule_names_twice_in_one_piece_are_noticed",
     ),
     Sabotage(
         "outputs/checks/_agreement.py",
@@ -135,8 +147,8 @@ OUTPUTS = (
     ),
     Sabotage(
         "outputs/checks/_elsewhere.py",
-        "    _refuse_slopes(few, here, way * known)",
-        "    _refuse_slopes(few, here, way)",
+        "        way[where] = 0.0",
+        "        way[where] = way[where]",
         "outputs/test_rounded_derivatives.py::test_none_is_refused",
     ),
     Sabotage(

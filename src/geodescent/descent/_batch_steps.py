@@ -1,15 +1,25 @@
 """Steps on batches, one after the other, until a round has seen its share of the samples."""
 
+import math
 from collections import Counter
 from dataclasses import dataclass, replace
 
 from geodescent._deadline import OutOfTime, seconds_left
-from geodescent.descent._batches import FIRST, OWN_PRODUCTS, after_step, passes_of_round, passes_of_step
 from geodescent.descent._control import Trial
 from geodescent.descent._linearised import Linearised
 from geodescent.descent._stages import Stage
-from geodescent.descent._state import State
+from geodescent.descent._state import BatchState, State
+from geodescent.jacobian import CALL_FLOPS, Jacobian
 from geodescent.problem import Problem, ShuffledSource
+
+FIRST_BATCH = 128  # Samples: fewer hardly cost less, since kernels are called as often.
+COMPARED_STEPS = 8  # Steps over which the falls on new samples and on own ones are compared.
+
+OWN_PRODUCTS = 3.0  # Pairs of products: what a step on a batch takes beside its iterations.
+PASSES_OF_ROUND = (2.0, 4.0, 8.0)  # Times a pass over all samples: the first rounds, and all later ones.
+
+FIRST = BatchState(FIRST_BATCH)
+"""The state before the first step."""
 
 
 @dataclass(frozen=True)
@@ -40,8 +50,8 @@ def batch_steps(stage: Stage, source: ShuffledSource, state: State, tally: Count
             if found.trial is None:
                 return last or found
             state, last = found.state, found
-            spent += passes_of_step(found.here, state.stage.work - before, source.first)
-            if spent >= passes_of_round(state.step) or seconds_left() <= 0.0:
+            spent += _passes_of_step(found.here, state.stage.work - before, source.first)
+            if spent >= _passes_of_round(state.step) or seconds_left() <= 0.0:
                 break
     except OutOfTime:
         if last is None:
@@ -61,6 +71,58 @@ def _on_batch(stage: Stage, batch: Problem, state: State, tally: Counter[str]) -
     if taken is None:
         return BatchSteps(state, here, None)
     trial, control = taken
-    grown = after_step(state.stage.batch or FIRST, here.jacobian, here.cost, trial.cost)
+    grown = _after_step(state.stage.batch or FIRST, here.jacobian, here.cost, trial.cost)
     stage_state = replace(state.stage, control=control, batch=grown)
     return BatchSteps(replace(state, theta=trial.theta, cost=trial.cost, stage=stage_state), here, trial)
+
+
+def _after_step(state: BatchState, jacobian: Jacobian, cost: float, own: float) -> BatchState:
+    """The state after a step on a batch, whose size doubles where that lowers the cost faster.
+
+    A step lowers ln C of its own batch by f, and that of new samples by g ≤ f, which the costs of the next batches show
+    before their own steps. What f has over g is noise, and twice the samples halve it: a step would bring (f + 3g)/4,
+    at τ times the price. So the size doubles where that is more than τ g, which is f > (4τ − 3) g.
+
+    Args:
+        jacobian: of the batch, for τ.
+        cost, own: C of the batch before and after its step.
+    """
+    fall = math.log(cost / own) if own > 0.0 else math.inf
+    costs, falls = (*state.costs, cost)[-COMPARED_STEPS:], (*state.falls, fall)[-COMPARED_STEPS:]
+    if len(costs) == COMPARED_STEPS:
+        earlier, later = sum(costs[: COMPARED_STEPS // 2]), sum(costs[COMPARED_STEPS // 2 :])
+        fresh = math.log(earlier / later) / (COMPARED_STEPS // 2) if later > 0.0 else math.inf
+        if sum(falls) / COMPARED_STEPS > (4.0 * _price_of_double(jacobian) - 3.0) * fresh:
+            return BatchState(2 * state.size)
+    return BatchState(state.size, costs, falls)
+
+
+def _passes_of_step(here: Linearised, products: float, problem: Problem) -> float:
+    """What a step on a batch takes, in passes over all samples, of which each takes as much as half a pair of products.
+
+    Args:
+        here: where it began.
+        products: pairs of products that it took as long as.
+        problem: of all samples.
+    """
+    pair = here.jacobian.product_flops()
+    passed = (pair - _calls(here.jacobian)) / 2.0 * problem.n_residuals / here.jacobian.n_residuals
+    return products * pair / passed
+
+
+def _passes_of_round(step: int) -> float:
+    """How many passes the steps of a round take, so that the pass after them, for the cost, takes little beside them.
+
+    Args:
+        step: number of the last round.
+    """
+    return PASSES_OF_ROUND[min(step, len(PASSES_OF_ROUND) - 1)]
+
+
+def _calls(jacobian: Jacobian) -> float:
+    return CALL_FLOPS * sum(len(block.columns) for block in jacobian.blocks)
+
+
+def _price_of_double(jacobian: Jacobian) -> float:
+    """τ: what products with twice the rows cost over those with these; kernels are called as often."""
+    return 2.0 - _calls(jacobian) / jacobian.product_flops()

@@ -18,7 +18,7 @@ from geodescent._files import alone_in, own_file, put_whole, require_writable
 from geodescent._record import StepRecord
 from geodescent.descent._round import Stages
 from geodescent.descent._state import Numbers, Points, State, put_together, taken_apart
-from geodescent.problem import Problem, same_cost
+from geodescent.problem import Problem, rounding_floor, same_cost
 
 EVERY_SECONDS = 30.0  # Seconds between two savings of a run, at most.
 SHARE_OF_TIME = 0.05  # Of the time since the last saving that the next may cost, where it comes earlier than that.
@@ -125,7 +125,8 @@ def read_state(folder: Path | None, stages: Stages, *, planned: bool = False) ->
     _require_theta(points, problem)
     state = _state(path, text, points, _control_type(json.loads(text), stages, planned=planned))
     cost = source.cost(state.best.theta)
-    if not same_cost(cost, state.best.cost, state.floor):
+    then = state.best.cost
+    if not (same_cost(cost, then, state.floor) or same_cost(cost, then, rounding_floor(problem, state.best.theta))):
         raise InputError(
             f"the checkpoint was saved at cost {state.best.cost:.6g} and has cost {cost:.6g} on these data: "
             "it belongs to another run. Choose another folder."

@@ -19,7 +19,7 @@ from geodescent.descent._stopping import Stopping, ended, in_the_light_of_valida
 from geodescent.jacobian import Jacobian
 from geodescent.lift import Described
 from geodescent.metric import LayerUnits, Metric, target_mean
-from geodescent.problem import FixedSource, PartSource, Problem, rounding_floor
+from geodescent.problem import FixedSource, PartSource, Problem, may_be_rounding, rounding_floor
 
 WORST_START = 10.0  # Times C of the best constant outputs: a start that costs more is no scale of costs.
 
@@ -67,16 +67,9 @@ def start(stages: Stages, observer: Observer, units: LayerUnits | None = None) -
     if metric.is_by_columns and all(isinstance(stage.source, (FixedSource, PartSource)) for stage in stages):
         linear = linear_entries(problem)
     solved = cost if linear is None else problem.cost(settled(problem, theta, linear, torch.float64))
-    return State(
-        theta,
-        cost,
-        best,
-        reference_cost(solved, problem),
-        rounding_floor(problem, theta),
-        (record,),
-        metric=metric,
-        linear=linear,
-    )
+    reference = reference_cost(solved, problem)
+    floor = rounding_floor(problem, theta) if may_be_rounding(problem, cost, reference) else 0.0
+    return State(theta, cost, best, reference, floor, (record,), metric=metric, linear=linear)
 
 
 def reference_cost(cost0: float, problem: Problem) -> float:

@@ -4,16 +4,14 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from geodescent.descent._batches import FIRST_BATCH
 from geodescent.descent._control import STATIONARY
 from geodescent.descent._gain_ratio import GainRatio
 from geodescent.descent._linearised import Linearised
 from geodescent.descent._natural import NaturalControl
+from geodescent.descent._opening import first_batch, opening
 from geodescent.descent._stages import (
     VALLEY,
     VALLEY_OF_EQUATIONS,
-    BatchesEnd,
-    EigenvectorsPay,
     Leave,
     OpeningEnds,
     PartEnds,
@@ -22,21 +20,16 @@ from geodescent.descent._stages import (
 )
 from geodescent.descent._state import State
 from geodescent.descent._walk import EulerWalk, GeodesicWalk
-from geodescent.lift import INEXACT, CheaperLift, DenseLift, KrylovLift, PacedLift, PlannedLift, SketchedLift
+from geodescent.lift import INEXACT, CheaperLift, DenseLift, KrylovLift, PacedLift, PlannedLift
 from geodescent.problem import (
     FixedSource,
     PartSource,
     Problem,
-    ShuffledSource,
     Source,
     are_exact,
-    sampled_block,
     timely_source,
     with_exact_values,
 )
-
-LEAST_OF_PRECISION = {torch.float32: 1e-7, torch.float64: 1e-14}
-"""Share of ‖B‖_F²/m: the least damping of steps with few iterations, by their precision."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +64,7 @@ def planned_stages(problem: Problem, part: Problem | None = None) -> tuple[Stage
     Args:
         part: some of the samples, or None.
     """
-    timely = timely_source(problem, part)
+    timely = timely_source(problem, first_batch(problem) if part is None else part)
     if timely is not None:
         return (Stage(timely, PacedLift() if timely.by_products else INEXACT, EulerWalk(), GainRatio()),)
     source = FixedSource(problem)
@@ -79,28 +72,9 @@ def planned_stages(problem: Problem, part: Problem | None = None) -> tuple[Stage
     chosen = lift.choice(problem.n_residuals, problem.n_params, dtype=torch.float64, device=problem.device)
     stages = _on(source, lift, chosen, ())
     if part is None:
-        stages = (*_opening(source, chosen), *stages)
+        stages = (*opening(source, chosen), *stages)
         return (*stages[:-1], *_in_the_light_of_measured_values(stages[-1], source))
     return (*_on(PartSource(source, part), lift, chosen, (PartEnds(len(stages)),)), *stages)
-
-
-def _opening(source: FixedSource, chosen: DenseLift | KrylovLift) -> tuple[Stage, ...]:
-    """The first stages of one source: on batches, where it has enough samples, and of a large problem then on all.
-
-    Both take few iterations a step, behind factors of the layers that cost next to nothing, in the problem's precision.
-    """
-    problem, lift, stages = source.first, SketchedLift(), list[Stage]()
-    if problem.has_equations or (sampled := sampled_block(problem)) is None:
-        return ()
-    control = GainRatio(least_damping=LEAST_OF_PRECISION[problem.dtype])
-    ends = BatchesEnd(sampled[0].n_samples, 0.0 if isinstance(chosen, KrylovLift) else VALLEY)
-    if not ends.are_many(FIRST_BATCH):
-        batches = ShuffledSource(problem)
-        stages.append(Stage(batches, lift, EulerWalk(), control, (ends,), solve_dtype=problem.dtype))
-    if isinstance(chosen, KrylovLift):
-        pays = (EigenvectorsPay(),)
-        stages.append(Stage(source, lift, EulerWalk(), control, pays, solve_dtype=problem.dtype))
-    return tuple(stages)
 
 
 def _on(

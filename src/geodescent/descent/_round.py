@@ -14,7 +14,7 @@ from geodescent.descent._stages import Stage
 from geodescent.descent._state import Best, State
 from geodescent.descent._stopping import NEAR_FLOOR, PROGRESS, standstill
 from geodescent.linalg import STEP_ITERATIONS
-from geodescent.problem import ShuffledSource, rounding_floor
+from geodescent.problem import ShuffledSource, may_be_rounding, rounding_floor
 
 Stages = tuple[Stage, ...]
 
@@ -121,7 +121,7 @@ def advance(stages: Stages, state: State, here: Linearised, observer: Observer) 
     if restarted is not None and (state.theta is not state.best.theta or state.returns > 0 or taken is None):
         back = replace(state.at_best(), returns=state.returns + 1, stage=replace(state.stage, control=restarted))
         return Round(back, here, stepped=False)
-    return standstill(here, state)
+    return standstill(here, _knowing_the_floor(stage, state))
 
 
 def _stages_on(stages: Stages, here: Linearised, state: State) -> int:
@@ -181,9 +181,15 @@ def _stepped(stage: Stage, state: State, here: Linearised, trial: Trial, control
     )
     if known is None or not known < state.best.cost:
         return after
-    near = known <= NEAR_FLOOR * state.floor
-    floor = rounding_floor(stage.source.first, trial.theta) if near else state.floor
+    problem = stage.source.first
+    near = known <= NEAR_FLOOR * state.floor if state.floor else may_be_rounding(problem, known, state.reference)
+    floor = rounding_floor(problem, trial.theta) if near else state.floor
     return replace(after, floor=floor, returns=state.returns if known > PROGRESS * state.best.cost else 0)
+
+
+def _knowing_the_floor(stage: Stage, state: State) -> State:
+    """The state with the rounding floor of its best point, where that was of no use before."""
+    return state if state.floor else replace(state, floor=rounding_floor(stage.source.first, state.best.theta))
 
 
 def _best(state: State, trial: Trial, known: float | None, record: StepRecord, observer: Observer) -> Best:

@@ -20,13 +20,11 @@ from geodescent.lift import (
     DenseLift,
     Lift,
     PlannedLift,
-    factors_flops,
     known_by_products,
 )
 from geodescent.linalg import SEEN, STEP_ITERATIONS
 from geodescent.problem import Problem, Source
 
-OF_ALL = 4  # Batches of more than a quarter of the samples save little: all of them follow.
 VALLEY = 1e-3  # Share of the reference cost: below it exact steps converge fast (docs/decisions.md).
 VALLEY_OF_EQUATIONS = 0.1  # The same where the rows are equations.
 LONG = 10.0  # Exact steps: the opening ends when the run has cost as much as this many.
@@ -151,52 +149,6 @@ class OpeningEnds:
         return state.stage.work > 0.0 and (
             state.cost <= self.below * state.reference or state.stage.work >= LONG * worth
         )
-
-
-@dataclass(frozen=True)
-class BatchesEnd:
-    """Ends the steps on batches, where the next one would have more than a quarter of all samples.
-
-    Args:
-        n_samples: of the problem.
-        below: a share of the reference cost; the stage ends there too, where exact steps follow.
-    """
-
-    n_samples: int
-    below: float = 0.0
-    stages: int = 1
-    least_fall: float = STATIONARY
-
-    def __post_init__(self) -> None:
-        settle(self, n_samples=Whole(1000, least=1), below=NOT_NEGATIVE, stages=STAGES, least_fall=NOT_NEGATIVE)
-
-    def is_over(self, here: Linearised, state: State) -> bool:
-        """Whether steps on all samples are the better use of the time."""
-        size = 0 if state.stage.batch is None else state.stage.batch.size
-        return self.are_many(size) or state.best.cost <= self.below * state.reference
-
-    def are_many(self, size: int) -> bool:
-        """Whether batches of this size save little."""
-        return OF_ALL * size > self.n_samples
-
-
-@dataclass(frozen=True)
-class EigenvectorsPay:
-    """Ends the steps with sketched factors of the layers, where the last one took iterations as long as eigenvectors.
-
-    The eigenvectors of the factors save iterations, the more of them the smaller the damping.
-    """
-
-    stages: int = 1
-    least_fall: float = STATIONARY
-
-    def __post_init__(self) -> None:
-        settle(self, stages=STAGES, least_fall=NOT_NEGATIVE)
-
-    def is_over(self, here: Linearised, state: State) -> bool:
-        """Whether the better factors are the better use of the time."""
-        spent = state.stage.iterations * here.jacobian.product_flops()
-        return spent >= FASTER_PRODUCTS * factors_flops(here.jacobian)
 
 
 @dataclass(frozen=True)

@@ -72,7 +72,7 @@ class State:
         theta, cost: the point of the last step, (K,), and C there, of the step's own problem.
         best: the best point.
         reference: the scale of costs, `reference_cost`.
-        floor: the rounding floor, estimated at the start and again near it.
+        floor: the rounding floor, estimated once the cost may be near it, and again near it; 0 before.
         records: of the accepted steps, the start first.
         returns: to the best point, since its cost last fell by a tenth.
         stage: the state of its current stage.

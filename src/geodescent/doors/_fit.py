@@ -133,11 +133,11 @@ def fit(
             state, said = _begun(plan, suited, by_validation=stopping.by_validation)
             notes += said
             keep_start(model, folder)
-        notes += target_notes(plan.problem, stopping.target_cost, state.floor)
+        notes += target_notes(plan.problem, stopping.target_cost, state)
         keeper, counts = Keeper(folder, state), Counter[str]()
         judged = state.records[0].validation_cost is not None
         wanted = state.step == 0 and (judged or has_samples_to_leave_out(plan.problem))
-        origin = state.theta.clone() if wanted else None
+        origin = state.theta if wanted else None
         with as_ctrl_c(wanted=folder is not None), Progress(verbose, called, state.records[-1]) as progress:
             descent, said = _descended(plan, stopping, progress, keeper, counts)
         notes += said

@@ -38,8 +38,10 @@ from geodescent.problem import (
     PartSource,
     Problem,
     StreamedSource,
+    may_be_rounding,
     part_of,
     problem_of,
+    rounding_floor,
 )
 
 logger = logging.getLogger("geodescent")
@@ -52,6 +54,9 @@ WATCHING = Patience(12, closer=PROGRESS)
 never before the end of a noise-free one; 10 steps would do, 6 end noise-free ones (docs/decisions.md)."""
 OVER_BATCHES = Patience(math.inf)
 """Over a DataLoader costs are those of batches, and do not tell whether a step fits better: the run is not ended."""
+
+
+SAMPLES_OF_A_NOTE = 100  # Samples: their mean outputs show whether targets lie a hundred times their spread away.
 
 
 @dataclass(frozen=True)
@@ -212,8 +217,8 @@ def exact_notes(stages: Stages, state: State) -> list[str]:
 
 
 def unit_notes(problem: Problem, units: LayerUnits | None) -> list[str]:
-    """A note for a start that the units of the data have saturated."""
-    saturated = in_units(problem, problem.theta, units)[1].saturated
+    """A note for a start that the units of the data have saturated, by the outputs of a few samples."""
+    saturated = in_units(problem, problem.theta, units, most_samples=SAMPLES_OF_A_NOTE)[1].saturated
     if saturated is None:
         return []
     note = (
@@ -224,9 +229,12 @@ def unit_notes(problem: Problem, units: LayerUnits | None) -> list[str]:
     return [note]
 
 
-def target_notes(problem: Problem, target_cost: float, floor: float) -> list[str]:
+def target_notes(problem: Problem, target_cost: float, state: State) -> list[str]:
     """A note for a target that a fit cannot reach because of rounding."""
-    if not 0.0 < target_cost < floor:
+    if not target_cost > 0.0 or not (state.floor or may_be_rounding(problem, target_cost, state.reference)):
+        return []
+    floor = state.floor or rounding_floor(problem, state.theta)
+    if not target_cost < floor:
         return []
     note = (
         f"The target_cost = {target_cost:.3g} lies under the rounding floor, about {floor:.1e} for {problem.dtype} "

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from geodescent._types import Theta
 from geodescent.metric import LayerUnits, entries_of, over_weight, sample_mean, target_mean
-from geodescent.outputs import NetworkMap
+from geodescent.outputs import NetworkMap, OutputMap, Sampled
 from geodescent.problem import Problem
 
 MEAN_STEP = (
@@ -72,11 +72,16 @@ class StartUnits:
 UNCHANGED = StartUnits()
 
 
-def in_units(problem: Problem, theta: Theta, units: LayerUnits | None) -> tuple[Theta, StartUnits]:
+def in_units(
+    problem: Problem, theta: Theta, units: LayerUnits | None, *, most_samples: int | None = None
+) -> tuple[Theta, StartUnits]:
     """θ as it would be if all data were of order one: `W[:, d] / u(a_d)`, `u(y − ȳ) (W, b)`, and `b + ȳ`, rounded.
 
     What suits its data already is left alone: a size of W, relative to the 1/√(3 d) of torch's own start, that is
     closer to what the unit asks for than to 1.
+
+    Args:
+        most_samples: of which the outputs are looked at, evenly spaced; None for all.
     """
     if units is None:
         return theta, StartUnits()
@@ -84,7 +89,7 @@ def in_units(problem: Problem, theta: Theta, units: LayerUnits | None) -> tuple[
     for name, layer in units.layers.first.items():
         weight, unit = _parameter(layer, "weight"), units.inputs[name]
         where = entries_of(units.outputs, weight)
-        if where is None or weight is None:
+        if where is None or weight is None or bool((unit == 1.0).all()):
             continue
         size = _relative_size(theta[where].view(weight.shape))
         divisor = over_weight(unit, layer)
@@ -93,14 +98,14 @@ def in_units(problem: Problem, theta: Theta, units: LayerUnits | None) -> tuple[
         if bool((divisor != 1.0).any()):
             inputs[name] = tuple(divisor.double().movedim(1, 0).flatten(1).amax(1).tolist())
     target = _scaled_last(theta, units)
-    return theta, StartUnits(inputs, target, _shifted(problem, theta, units))
+    return theta, StartUnits(inputs, target, _shifted(problem, theta, units, most_samples))
 
 
 def _scaled_last(theta: Theta, units: LayerUnits) -> float:
     """What the last layer is multiplied by, in place."""
     last = units.layers.last
     places = [] if last is None else [entries_of(units.outputs, last.weight), entries_of(units.outputs, last.bias)]
-    if last is None or places[0] is None:
+    if last is None or places[0] is None or units.target == 1.0:
         return 1.0
     size = _relative_size(theta[places[0]].view(last.weight.shape)).mean()
     if not bool(_closer(size, size / units.target)):
@@ -111,16 +116,21 @@ def _scaled_last(theta: Theta, units: LayerUnits) -> float:
     return units.target
 
 
-def _shifted(problem: Problem, theta: Theta, units: LayerUnits) -> tuple[float, ...]:
+def _shifted(problem: Problem, theta: Theta, units: LayerUnits, most: int | None) -> tuple[float, ...]:
     """What is added to the biases of the last layer, in place: what outputs lack on the mean, rounded."""
     last = units.layers.last
     where = None if last is None else entries_of(units.outputs, last.bias)
     if where is None:
         return ()
     block = next(block for block in problem.blocks if isinstance(block.map, NetworkMap))
-    outputs = block.map(theta).reshape(block.target.shape)
+    seen: OutputMap
+    seen, weights, n = block.map, block.weights, block.n_samples
+    if most is not None and isinstance(seen, Sampled) and n > most:
+        some = [i * n // most for i in range(most)]
+        seen, weights = seen.at(some), None if weights is None else weights[some]
+    outputs = seen(theta).reshape(-1, block.n_outputs)
     step = MEAN_STEP * units.target
-    shift = step * ((target_mean(block) - sample_mean(outputs, block.weights)) / step).round()
+    shift = step * ((target_mean(block) - sample_mean(outputs, weights)) / step).round()
     if not bool(torch.isfinite(shift).all()) or not bool(shift.any()) or len(shift) != where.stop - where.start:
         return ()
     theta[where] += shift.to(theta.dtype)

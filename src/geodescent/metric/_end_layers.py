@@ -1,5 +1,6 @@
 """The layers at both ends of a network: those that are called on the inputs, and the one that returns the outputs."""
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -33,26 +34,29 @@ class EndLayers:
     Attributes:
         first: name → layer, in the order of the calls: linear or convolutional, its input depends on no parameter.
         last: the linear layer that returns the outputs, or None.
+        on_data: names of the first layers that are called once, on the samples themselves, of shape (N, d).
     """
 
     first: dict[str, nn.Module]
     last: nn.Linear | None
+    on_data: frozenset[str] = frozenset()
 
     @classmethod
     def of(cls, outputs: NetworkMap, theta: Theta) -> "EndLayers":
         """From one call of the module, on two samples where they can be picked."""
         first, returned, model = dict[str, nn.Module](), dict[str, Tensor](), outputs.model
         layers: dict[str, nn.Module] = {name: m for name, m in model.named_modules() if isinstance(m, FIRST_KINDS)}
-        few = outputs
+        few, data, calls = outputs, None, Counter[str]()
         if isinstance(outputs, Sampled):
             n = n_samples_of(outputs.inputs)
             two = outputs.on(map_inputs(torch.Tensor.detach, take(outputs.inputs, [0, 1 % n])))
-            few = two if isinstance(two, NetworkMap) else outputs
+            few, data = (two, two.inputs) if isinstance(two, NetworkMap) else (outputs, None)
 
         def look(name: str, inputs: Tensor, output: Tensor) -> None:
             if not inputs.requires_grad:
                 first.setdefault(name, layers[name])
             returned[name] = output
+            calls[name] += 1 if inputs is data and inputs.dim() == 2 and isinstance(layers[name], nn.Linear) else 2
 
         with alone(model), hooked(layers, look), left_as_found(model, theta.device):
             rows = few.watched(theta)
@@ -61,7 +65,7 @@ class EndLayers:
             layer = layers[name]
             if isinstance(layer, nn.Linear) and output.numel() == rows.numel():
                 last = layer if torch.equal(output.reshape(-1), rows.reshape(-1)) else last
-        return cls(first, last)
+        return cls(first, last, frozenset(name for name in first if calls[name] == 1))
 
 
 @contextmanager
@@ -84,9 +88,20 @@ def hooked(layers: Mapping[str, nn.Module], look: Look) -> Iterator[None]:
             handle.remove()
 
 
-def input_columns(outputs: NetworkMap, theta: Theta, layers: dict[str, nn.Module]) -> dict[str, Tensor]:
-    """Name → all inputs of a layer, (n, d), d its input features or channels: one call of the module."""
-    seen = dict[str, Tensor]()
+def input_columns(outputs: NetworkMap, theta: Theta, ends: EndLayers, *, is_own: bool) -> dict[str, Tensor]:
+    """Name → all inputs of a first layer, (n, d), d its input features or channels.
+
+    Args:
+        is_own: whether the layers were found by calls of this map.
+
+    Cost: one call of the module, where one of them is not called on the samples themselves.
+    """
+    seen, layers = dict[str, Tensor](), dict(ends.first)
+    if is_own and isinstance(outputs, Sampled) and isinstance(outputs.inputs, Tensor):
+        seen |= {name: outputs.inputs.detach() for name in layers if name in ends.on_data}
+        layers = {name: layer for name, layer in layers.items() if name not in seen}
+    if not layers:
+        return seen
 
     def look(name: str, inputs: Tensor, output: Tensor) -> None:
         axis = -1 if isinstance(layers[name], nn.Linear) else 1

@@ -32,7 +32,7 @@ class LayerUnits:
     def of(cls, problem: Problem) -> "LayerUnits | None":
         """From all blocks that are maps of one network on samples; None where there is none.
 
-        Cost: a forward pass.
+        Cost: a forward pass, where a first layer is not called on the samples themselves.
         """
         blocks = network_blocks(problem)
         if not blocks:
@@ -40,7 +40,8 @@ class LayerUnits:
         outputs, theta = blocks[0].map, problem.theta
         assert isinstance(outputs, NetworkMap)
         layers = EndLayers.of(outputs, theta)
-        parts = [input_columns(b.map, theta, layers.first) for b in blocks if isinstance(b.map, NetworkMap)]
+        maps = [block.map for block in blocks if isinstance(block.map, NetworkMap)]
+        parts = [input_columns(network, theta, layers, is_own=network is outputs) for network in maps]
         inputs = {name: unit_of(torch.cat([part[name] for part in parts if name in part])) for name in layers.first}
         target = 1.0 if layers.last is None else target_unit(blocks)
         return cls(outputs, layers, inputs, target)

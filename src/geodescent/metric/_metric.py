@@ -130,14 +130,16 @@ EUCLIDEAN = Metric()
 
 def _groups(problem: Problem) -> Tensor | None:
     """(K,): which entries of θ share one M_j; `IN_LAYERS` for those of layers. None where all are."""
-    theta, shared = problem.theta, next(_named(problem), None)
+    shared = next(_named(problem), None)
     if shared is None:
-        return torch.arange(len(theta), device=theta.device)
+        return torch.arange(problem.n_params, device=problem.device)
     inside, parameters = set[int](), list(shared.parameters().values())
     if isinstance(shared, OfModule):
         with alone(shared.model):
             inside, parameters = {id(p) for p in _of_layers(shared.model)}, list(shared.parameters().values())
-    groups = torch.full((len(theta),), IN_LAYERS, dtype=torch.long, device=theta.device)
+    if all(id(p) in inside for p in parameters):
+        return None
+    groups = torch.full((problem.n_params,), IN_LAYERS, dtype=torch.long, device=problem.device)
     mixed, offset = any(id(p) in inside for p in parameters), 0
     for parameter in parameters:
         where = slice(offset, offset + parameter.numel())
@@ -147,7 +149,7 @@ def _groups(problem: Problem) -> Tensor | None:
         if parameter.dim() > 1:
             groups[where] = where.start
         else:
-            groups[where] = torch.arange(where.start, where.stop, device=theta.device)
+            groups[where] = torch.arange(where.start, where.stop, device=problem.device)
     return groups
 
 

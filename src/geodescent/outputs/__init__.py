@@ -32,6 +32,8 @@ from geodescent.outputs._protocols import (
     Parametrised,
     Sampled,
     Traced,
+    declare,
+    is_declared,
 )
 from geodescent.outputs._rules import RULES, Rule, affine_columns, register_rule
 from geodescent.outputs._sample_map import SampleMap
@@ -71,6 +73,8 @@ __all__ = [
     "affine_columns",
     "alone",
     "as_inputs",
+    "declare",
+    "is_declared",
     "kind_of",
     "leaves_of",
     "left_as_found",

@@ -62,7 +62,7 @@ def differentiable(what: str) -> Iterator[None]:
 
 def sizes_of(theta: Theta) -> Theta:
     """The size of each parameter, 1 for one that is zero."""
-    return torch.where(theta == 0.0, torch.ones_like(theta), theta.abs())
+    return theta.abs().masked_fill_(theta == 0.0, 1.0)
 
 
 def differ(ours: Tensor, theirs: Tensor, whole: float, power: float = 0.5) -> bool:
@@ -72,14 +72,14 @@ def differ(ours: Tensor, theirs: Tensor, whole: float, power: float = 0.5) -> bo
         whole: the size of what the two are a part of, which may be zero by cancellation of much larger numbers.
         power: larger where a difference that is taken for a wrong number costs nothing but time.
     """
-    eps = torch.finfo(theirs.dtype).eps
-    allowed = SUMMED * eps**power * norm(theirs) + eps**0.75 * whole
-    return not norm(ours - theirs) <= max(allowed, torch.finfo(theirs.dtype).tiny ** 0.5)
+    return is_beyond_rounding(norm(ours - theirs), theirs, whole, power)
 
 
-def is_nothing(part: Tensor, whole: float) -> bool:
-    """Whether a part is zero up to the rounding of the whole, as `differ` takes it."""
-    return not differ(torch.zeros_like(part), part, whole)
+def is_beyond_rounding(off: float, theirs: Tensor, whole: float, power: float = 0.5) -> bool:
+    """The same of a difference of this size."""
+    kind = torch.finfo(theirs.dtype)
+    allowed = SUMMED * kind.eps**power * norm(theirs) + kind.eps**0.75 * whole
+    return not off <= max(allowed, kind.tiny**0.5)
 
 
 def gradient_of(outputs: Tensor, leaves: list[Tensor], direction: Tensor) -> list[Tensor]:

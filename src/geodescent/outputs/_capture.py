@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cache
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -152,6 +153,9 @@ def columns_of(
 
 def groups_of(columns: list[Columns], n_params: int) -> list[list[int]]:
     """The positions of columns, those that share entries of θ together: shared layers and tied parameters."""
+    ends = sorted(tuple(map(int, piece.index.aminmax())) for piece in columns)
+    if all(before[1] < after[0] for before, after in pairwise(ends)):
+        return [[position] for position in range(len(columns))]
     groups = list[list[int]]()
     owner = torch.full((n_params,), -1, dtype=torch.long, device="cpu")
     for position, piece in enumerate(columns):

@@ -192,12 +192,12 @@ class FunctionMap:
             raise InputError("jacobian changes θ in place: copy it first, theta = theta.clone().")
         return as_jacobian(derivative, (math.prod(self.shape), self.n_params), self._places, self.theta)
 
-    def _check(self, theta: Theta, u: Outputs, gradient: Theta) -> None:
+    def _check(self, theta: Theta, outputs: Outputs, u: Outputs, gradient: Theta) -> None:
         """Raises JacobianError, where Dᵀu does not belong to the change of the outputs near θ."""
         edges = [*(p.offset for p in self._places), self.n_params] if self._places else range(self.n_params + 1)
-        check = SlopeCheck(self, theta, u, gradient, self._along(theta), edges, random_rows(theta.shape, theta))
-        wrong = check.wrong()
-        if not wrong:
+        way = random_rows(theta.shape, theta)
+        check = SlopeCheck(self, theta, outputs, u, gradient, self._along(theta), edges, way)
+        if not (wrong := check.wrong()):
             return
         labels = [self._places[i].name if self._places else f"θ[{i}]" for i in wrong[:NAMED]]
         names, (off, size) = ", ".join(labels) + ", …" * (len(wrong) > NAMED), check.sizes(wrong)
@@ -225,13 +225,13 @@ class FunctionMap:
         """
         u = random_rows(torch.Size(self.shape), self.theta)
         way = random_rows(self.theta.shape, self.theta)
-        theta = point_of_check(self, self.theta, u, way)
+        theta, outputs = point_of_check(self, self.theta, u, way)
         if self._jacobian is None:
-            self._check(theta, u, self._gradient(theta, u))
+            self._check(theta, outputs, u, self._gradient(theta, u))
             return True
         jacobian = self._given(theta)
         ours = jacobian.rmv(u.reshape(-1))
-        self._check(theta, u, ours)
+        self._check(theta, outputs, u, ours)
         v = random_rows(theta.shape, theta)
         one, other = row_dot(u.reshape(-1), jacobian.mv(v)), row_dot(ours, v)
         if abs(one - other) > AGREES * (abs(one) + norm(ours) * norm(v)):

@@ -1,6 +1,7 @@
 """Inputs of a model: a tensor, tuple or dict of tensors with the samples first; and checks of them."""
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import islice
 from typing import Any, TypeGuard
 
 import torch
@@ -130,11 +131,18 @@ def require_plain(what: str, tensor: Tensor, name: str, *, again: str) -> None:
         )
 
 
-def kind_of(model: nn.Module, inputs: Inputs) -> tuple[torch.dtype, torch.device]:
-    """The one floating dtype and device of the parameters and inputs."""
+def kind_of(model: nn.Module, inputs: Inputs, *, is_known: bool = False) -> tuple[torch.dtype, torch.device]:
+    """The one floating dtype and device of the parameters and inputs.
+
+    Args:
+        is_known: whether the parameters were looked at before: the first of them stands for all.
+    """
     for tensor in leaves_of(inputs):
         require_plain("X", tensor, "X", again="X.clone()")
-    tensors: list[tuple[str, Tensor]] = [(f"parameter {n}", p) for n, p in model.named_parameters()]
+    parameters = ((name, p) for name, p in model.named_parameters() if not is_known or p.dtype.is_floating_point)
+    tensors: list[tuple[str, Tensor]] = [
+        (f"parameter {name}", p) for name, p in islice(parameters, 1 if is_known else None)
+    ]
     tensors += [("an input", t) for t in leaves_of(inputs)]
     floating = [(what, t) for what, t in tensors if t.dtype.is_floating_point or t.dtype.is_complex]
     what0, first = floating[0]

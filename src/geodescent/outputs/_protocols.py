@@ -1,6 +1,6 @@
 """The protocol of output maps, and those of abilities that only some output maps have."""
 
-from typing import Protocol, runtime_checkable
+from typing import Protocol, _ProtocolMeta, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -9,9 +9,28 @@ from geodescent._types import Outputs, Theta
 from geodescent.jacobian import Jacobian
 from geodescent.outputs._inputs import Inputs
 
+_declared = set[tuple[type, type]]()
+
+
+def declare(kind: type, *protocols: type) -> None:
+    """Says of a class of maps that its objects have the members of these protocols."""
+    _declared.update((kind, protocol) for protocol in protocols)
+
+
+def is_declared(outputs: object) -> bool:
+    """Whether the class of this map was declared to be one of output maps."""
+    return (type(outputs), OutputMap) in _declared
+
+
+class _Declarable(_ProtocolMeta):
+    """`isinstance` looks for all members, and θ is a copy of K numbers: of declared classes nothing is looked for."""
+
+    def __instancecheck__(cls, instance: object) -> bool:
+        return (type(instance), cls) in _declared or super().__instancecheck__(instance)
+
 
 @runtime_checkable
-class OutputMap(Protocol):
+class OutputMap(Protocol, metaclass=_Declarable):
     """`x[θ]`: a differentiable map from parameters to outputs; a pure function of θ.
 
     Any object with these methods can be fitted, as the map of a block of a `Problem`. Its `linearise` may return a
@@ -79,7 +98,7 @@ class Sampled(OutputMap, Protocol):
 
 
 @runtime_checkable
-class OfModule(Protocol):
+class OfModule(Protocol, metaclass=_Declarable):
     """An output map that calls a module."""
 
     @property
@@ -89,7 +108,7 @@ class OfModule(Protocol):
 
 
 @runtime_checkable
-class Parametrised(Protocol):
+class Parametrised(Protocol, metaclass=_Declarable):
     """An output map whose θ consists of named tensors."""
 
     def parameters(self) -> dict[str, Tensor]:

@@ -24,7 +24,7 @@ from geodescent.outputs._capture import (
 )
 from geodescent.outputs._function import ModelFunction
 from geodescent.outputs._inputs import Inputs
-from geodescent.outputs._rules import RULES
+from geodescent.outputs._rules import GIVEN, RULES
 from geodescent.outputs.graph import uses
 
 
@@ -49,6 +49,11 @@ class Routes:
     rest: list[str]
     held: SampleBytes = field(default_factory=SampleBytes)
     groups: list[list[int]] | None = None
+
+    @property
+    def by_given_rules(self) -> bool:
+        """Whether all rules are those of the package: their columns have the products that Dᵀu belongs to."""
+        return all(RULES[kind] is GIVEN.get(kind) for kind in map(type, self.modules.values()))
 
     def kept(self, calls: list[Call]) -> tuple[list[Call], list[Layout]]:
         """The calls that go by rule, with their layouts.
@@ -143,7 +148,9 @@ def probed_routes(function: ModelFunction, two_samples: Inputs, three_samples: I
         held=held,
     )
     kept, places = routes.kept([c for c, _ in calls])
-    gradients = function.standing_at(leaves, lambda: cotangents(outputs, kept, places))
+    with torch.enable_grad():
+        first = outputs[:, :1]  # which entries of θ a piece has does not depend on the number of outputs
+    gradients = function.standing_at(leaves, lambda: cotangents(first, kept, places))
     columns = columns_of(kept, places, gradients, routes.index)
     return routes.grouped(columns, function.n_params)
 

@@ -154,6 +154,7 @@ RULES: dict[type[nn.Module], Rule] = {
     nn.BatchNorm2d: Rule(batch_norm),
     nn.BatchNorm3d: Rule(batch_norm),
 }
+GIVEN = dict(RULES)  # Those of the package, whose columns are of its own kinds.
 
 
 def register_rule(

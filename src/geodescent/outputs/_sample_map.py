@@ -25,6 +25,7 @@ from geodescent.outputs._inputs import (
 )
 from geodescent.outputs._parameters import parameters_of
 from geodescent.outputs._per_sample import PerSample
+from geodescent.outputs._protocols import Layered, NetworkMap, OfModule, OutputMap, Parametrised, Sampled, declare
 from geodescent.outputs._routes import Routes, owned, probed_routes, ruled_modules
 from geodescent.outputs._rules import affine_columns
 from geodescent.outputs._standing import alone
@@ -94,11 +95,13 @@ class SampleMap(ModuleMap):
             if check:
                 n = min(CHECK_SAMPLES, self.n_samples)
                 few = self.at([i * self.n_samples // n for i in range(n)])
-                if not check_elsewhere(few, attributes):
+                if not check_elsewhere(few, attributes, products=not self.routes.by_given_rules):
                     self.traced = None
 
     def _look_inside(self, samples: Inputs) -> None:
         """Notes that the model takes derivatives by its inputs, where a layer is used beside its calls."""
+        if not self.routes.rest:
+            return
         ruled = {
             name for module in ruled_modules(self.function).values() for name in owned(self.function, module).values()
         }
@@ -159,16 +162,21 @@ class SampleMap(ModuleMap):
 
     def at(self, samples: list[int] | Tensor) -> "SampleMap":
         """The same map on these of its samples, with the routes already found."""
-        return self.on(take(self.inputs, samples))
+        return self._over(take(self.inputs, samples))
 
     def on(self, inputs: RawInputs) -> "SampleMap":
         """The same map on other samples, with the routes already found."""
+        other = self._over(as_inputs(inputs, self.model))
+        other.converted = converted_names(inputs)
+        kind_of(self.model, other.inputs, is_known=True)
+        return other
+
+    def _over(self, inputs: Inputs) -> "SampleMap":
+        """The same map on tensors of its own kind."""
         other = object.__new__(SampleMap)
         other.__dict__.update(self.__dict__)
-        other.inputs = as_inputs(inputs, self.model)
-        other.notes, other.converted = [], converted_names(inputs)
-        kind_of(self.model, other.inputs)
-        other.n_samples = n_samples_of(other.inputs)
+        other.inputs, other.notes, other.converted = inputs, [], []
+        other.n_samples = n_samples_of(inputs)
         other.traced = None if self.traced is None else other._attached
         return other
 
@@ -199,3 +207,6 @@ class SampleMap(ModuleMap):
             index = self.routes.index[call.name]
             columns += affine_columns(call.inputs[:, None], g, index.get("weight"), index.get("bias"), call.name)
         return self.routes.joined(columns)
+
+
+declare(SampleMap, OutputMap, Sampled, OfModule, Parametrised, NetworkMap, Layered)

@@ -33,7 +33,7 @@ from geodescent.problem._residual_table import (
     draws_points,
     residual_table,
 )
-from geodescent.problem._rounding import rounding_floor, same_cost
+from geodescent.problem._rounding import may_be_rounding, rounding_floor, same_cost
 from geodescent.problem._sources import (
     BatchSource,
     FixedSource,
@@ -87,6 +87,7 @@ __all__ = [
     "hessian",
     "hessian_extremes",
     "identical_groups",
+    "may_be_rounding",
     "misfit_of",
     "near_groups",
     "nearly_identical_groups",

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from geodescent._types import Outputs, Theta
 from geodescent.jacobian import MatrixJacobian
-from geodescent.outputs import Traced, products
+from geodescent.outputs import OutputMap, Traced, declare, products
 from geodescent.problem._around import AroundMap
 
 
@@ -40,3 +40,6 @@ class ByProducts(AroundMap):
     def second_derivative(self, theta: Theta, direction: Theta) -> Tensor:
         """`d²x[θ + s·direction]/ds²` at s = 0."""
         return self.map.second_derivative(theta, direction)
+
+
+declare(ByProducts, OutputMap)

@@ -10,11 +10,13 @@ from geodescent._errors import InputError
 from geodescent._types import Outputs, Theta
 from geodescent.jacobian import BlockJacobian, Jacobian
 from geodescent.linalg import row_total
-from geodescent.outputs import OfModule, OutputMap, Sampled, require_plain
+from geodescent.outputs import OfModule, OutputMap, Sampled, is_declared, require_plain
 
 
 def require_map(outputs: OutputMap) -> None:
     """Raises InputError, where a map's shape, dtype or device are not what the sizes and types of tensors are."""
+    if is_declared(outputs):
+        return
     theta, shape, kind = outputs.theta, outputs.shape, type(outputs).__name__
     if not isinstance(theta, Tensor) or theta.dim() != 1:
         found = f"shape {tuple(theta.shape)}" if isinstance(theta, Tensor) else type(theta).__name__
@@ -129,7 +131,8 @@ def checked_target(outputs: OutputMap, given: Values) -> Outputs:
 
 def _target_tensor(outputs: OutputMap, given: Values) -> Tensor:
     """The targets as a tensor; what may be class labels stays integers, and is refused as such."""
-    target = tensor_of(given, outputs.theta, "y", keep_integers=True)
+    like = torch.empty(0, dtype=outputs.dtype, device=outputs.device)
+    target = tensor_of(given, like, "y", keep_integers=True)
     rows, size = outputs.shape[0], math.prod(outputs.shape)
     are_labels = size > rows == target.numel()
     return target if isinstance(given, Tensor) or are_labels else target.to(outputs.dtype)

@@ -211,8 +211,10 @@ def _seconds_of_planned(problem: Problem) -> float:
         count = min(MORE_SAMPLES * before, n)
         last = _seconds_of_step(problem, count / n)
         slope = max(0.0, last - sooner) / max(1, count - before)
-        if count == n or math.isinf(last) or last >= TELLING * left or allowed.is_spent:
-            return last + slope * (n - count)
+        whole = last + slope * (n - count)
+        is_told = last >= TELLING * left or SURELY * whole <= LONG_STEP * left
+        if count == n or math.isinf(last) or is_told or allowed.is_spent:
+            return whole
         before, sooner = count, last
     return math.inf
 

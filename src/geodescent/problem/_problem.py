@@ -183,7 +183,8 @@ class Problem:
     @cached_property
     def n_params(self) -> int:
         """K."""
-        return len(self.blocks[0].map.theta)
+        outputs = self.blocks[0].map
+        return outputs.n_params if isinstance(outputs, SampleMap) else len(outputs.theta)
 
     @property
     def dtype(self) -> torch.dtype:
@@ -198,7 +199,8 @@ class Problem:
     @property
     def theta(self) -> Theta:
         """The current parameters of the first map, a copy, (K,)."""
-        return self.blocks[0].map.theta.detach().clone()
+        outputs = self.blocks[0].map
+        return outputs.theta if isinstance(outputs, SampleMap) else outputs.theta.detach().clone()
 
     @cached_property
     def target(self) -> Outputs:

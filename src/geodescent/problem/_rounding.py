@@ -1,5 +1,7 @@
 """The rounding floor: the cost that rounding errors alone produce in a precision."""
 
+import math
+
 import torch
 
 from geodescent._deadline import SMALL_SHARE, Allowance
@@ -8,6 +10,7 @@ from geodescent.linalg import row_dot
 from geodescent.problem._problem import Problem
 
 DRAWS = 4  # Random roundings of θ that the floor is a mean over.
+WITHIN_SIGHT = 1e4  # Times what rounding the targets causes: costs below it may be near the floor of any network.
 SAME_COST = 1e-6  # Share of a cost: two measurements of it at one point may differ by this.
 SAME_FLOORS = 1e2  # Rounding floors: two measurements may differ by this much in addition.
 
@@ -35,6 +38,23 @@ def rounding_floor(problem: Problem, theta: Theta) -> float:
         drawn += 1
     stored = _square(problem, eps * torch.maximum(outputs.abs(), problem.target.abs())) / 12.0
     return (moved / drawn + stored) / (2.0 * problem.n_samples)
+
+
+def may_be_rounding(problem: Problem, cost: float, reference: float) -> bool:
+    """Whether a cost is so low that it may be near the rounding floor, which is not worth its passes before.
+
+    So is one below √eps of the scale of costs: rounding θ moves outputs by eps, times what a network amplifies it by,
+    and costs by the square of that. And one that is near what rounding the targets alone causes, as where these lie far
+    from zero.
+
+    Args:
+        reference: the scale of costs.
+    """
+    eps = torch.finfo(problem.dtype).eps
+    if cost <= math.sqrt(eps) * reference:
+        return True
+    stored = _square(problem, eps * problem.target) / (24.0 * problem.n_samples)
+    return cost <= WITHIN_SIGHT * stored
 
 
 def same_cost(cost: float, other: float, floor: float) -> bool:

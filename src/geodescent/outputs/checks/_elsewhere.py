@@ -46,19 +46,20 @@ class FewSamples(Protocol):
     def linearise(self, theta: Theta) -> tuple[Outputs, BlockJacobian]: ...
 
 
-def check_elsewhere(few: FewSamples, before: Attributes) -> bool:
+def check_elsewhere(few: FewSamples, before: Attributes, *, products: bool = True) -> bool:
     """Whether a graph of the outputs may be differentiated after the call; raises JacobianError where D is not theirs.
 
     Args:
         few: the map on a few samples.
         before: the attributes of the module before its first call.
+        products: whether `D v` and `G u` are compared with Dᵀu too, as those of columns made by rules of the user's.
 
-    Cost: some fifteen forward passes of these samples.
+    Cost: some twelve forward passes of these samples.
     """
     function, own = few.function, few.function.theta
     u, way = random_rows(few.shape, own), random_rows(own.shape, own)
-    theta = point_of_check(few, own, u, way)
-    _refuse_memory(few, theta, before)
+    theta, passed = point_of_check(few, own, u, way)
+    _refuse_memory(few, theta, passed, before)
     here, afterwards = _gradients(few, theta, u)
 
     def nearby() -> Iterator[Gradients]:
@@ -70,8 +71,9 @@ def check_elsewhere(few: FewSamples, before: Attributes) -> bool:
         return (_by_autograd(function, few.inputs, theta, c * u)[1] / c for c in MULTIPLES)
 
     rounding = Rounding(nearby, multiples, lambda: _in_double(few, theta, u))
-    known = check_agreement(function, few.inputs, here, rounding)
-    _refuse_slopes(few, here, way * known)
+    for where in check_agreement(function, here, rounding, products=products):
+        way[where] = 0.0
+    _refuse_slopes(few, replace(here, outputs=passed), way)
     return not disagreeing([("", slice(None))], afterwards, here.theirs, theta)
 
 
@@ -114,10 +116,14 @@ def _by_autograd(function: ModelFunction, inputs: Inputs, theta: Theta, u: Outpu
     return x.detach(), theirs, afterwards
 
 
-def _refuse_memory(few: FewSamples, theta: Theta, before: Attributes) -> None:
-    """Raises JacobianError where x[θ] depends on earlier calls, or is not what the module returns at θ."""
-    function, passed = few.function, few(theta)
-    kept = before.changed()
+def _refuse_memory(few: FewSamples, theta: Theta, passed: Outputs, before: Attributes) -> None:
+    """Raises JacobianError where x[θ] depends on earlier calls, or is not what the module returns at θ.
+
+    Args:
+        passed: x[θ] after earlier calls.
+        before: the attributes of the module before its first call.
+    """
+    function, kept = few.function, before.changed()
     before.put_back()
     fresh = few(theta)
     if not near(passed, fresh):
@@ -146,7 +152,7 @@ def _refuse_slopes(few: FewSamples, here: Gradients, way: Theta) -> None:
     places, silent = few.function.parameters, _silent_by_convention(few.function)
     function = few if silent is None else lambda at: few(torch.where(silent, here.theta, at))
     edges = [*(p.offset for p in places), len(here.theta)]
-    check = SlopeCheck(function, here.theta, here.u, here.theirs, here.jacobian.mv, edges, way)
+    check = SlopeCheck(function, here.theta, here.outputs, here.u, here.theirs, here.jacobian.mv, edges, way)
     wrong = check.wrong()
     if not wrong:
         return

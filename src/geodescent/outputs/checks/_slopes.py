@@ -25,15 +25,20 @@ GROUPS = 3  # Directions at first: a part of θ is not hidden by larger ones, an
 NAMED = 3  # Parts of θ that a message names.
 
 
-def point_of_check(function: Function, theta: Theta, u: Outputs, way: Theta) -> Theta:
-    """θ, moved a little, if the function is defined there: at the start derivatives are often zero, or have a kink.
+def point_of_check(function: Function, theta: Theta, u: Outputs, way: Theta) -> tuple[Theta, Outputs]:
+    """θ, moved a little, if the function is defined there, and x[θ].
+
+    At the start derivatives are often zero, or have a kink.
 
     Args:
         u: of the outputs' shape.
         way: random numbers, (K,).
     """
-    moved = theta + NEARBY * sizes_of(theta) * way
-    return moved if bool(torch.isfinite(_where_defined(function, moved, u)).all()) else theta.clone()
+    moved = torch.addcmul(theta, sizes_of(theta), way, value=NEARBY)
+    outputs = _where_defined(function, moved, u)
+    if bool(torch.isfinite(outputs).all()):
+        return moved, outputs
+    return theta.clone(), function(theta)
 
 
 def _where_defined(function: Function, theta: Theta, u: Outputs) -> Outputs:
@@ -55,6 +60,7 @@ class SlopeCheck:
     Attributes:
         function: `θ ↦ x[θ]`.
         theta: the point.
+        outputs: x[θ] there.
         u: random, in the outputs' shape.
         gradient: Dᵀu at the point.
         along: `v ↦ D v` there, asked where outputs have not moved.
@@ -64,6 +70,7 @@ class SlopeCheck:
 
     function: Function
     theta: Theta
+    outputs: Outputs
     u: Outputs
     gradient: Theta
     along: Callable[[Theta], Outputs]
@@ -106,9 +113,9 @@ class SlopeCheck:
         slope, bend = self._slope(v, self._step)
         ours, theirs = row_dot(self.gradient, v), row_dot(self.u, slope)
         rounding = ROUNDED * torch.finfo(v.dtype).eps
-        if abs(ours) * self._step <= rounding * row_norm(self.u * self._here) and not bool(slope.any()):
+        if abs(ours) * self._step <= rounding * row_norm(self.u * self.outputs) and not bool(slope.any()):
             return False  # so short a step would not show in the outputs
-        weighed, moved = self.u * self._here, slope != 0.0
+        weighed, moved = self.u * self.outputs, slope != 0.0
         noise = rounding * row_norm(weighed * moved) / self._step
         allowed = AGREES * (abs(ours) + row_norm(self.u * slope)) + BENT * row_norm(self.u * bend) + noise
         off = abs(ours - theirs)
@@ -128,8 +135,10 @@ class SlopeCheck:
 
     def _slope(self, v: Theta, h: float) -> tuple[Tensor, Tensor]:
         """The slope of the outputs along v over a length h to both sides, and its change from behind to ahead."""
-        ahead, behind = (_where_defined(self.function, self.theta + s * h * v, self.u) for s in (1.0, -1.0))
-        return (ahead - behind) / (2.0 * h), ((ahead - self._here) - (self._here - behind)) / h
+        ahead, behind = (
+            _where_defined(self.function, torch.add(self.theta, v, alpha=s * h), self.u) for s in (1.0, -1.0)
+        )
+        return (ahead - behind) / (2.0 * h), ((ahead - self.outputs) - (self.outputs - behind)) / h
 
     @cached_property
     def _rounded(self) -> Outputs:
@@ -137,17 +146,13 @@ class SlopeCheck:
         eps = torch.finfo(self.theta.dtype).eps
         signs = eps * random_rows(self.theta.shape, self.theta).sign()
         nudged = [_where_defined(self.function, self.theta * (1.0 + s * signs), self.u) for s in (1.0, -1.0)]
-        changes = [(outputs - self._here).abs().nan_to_num(nan=0.0) for outputs in nudged]
-        return torch.stack([*changes, UNSEEN_CHANGE * eps * self._here.abs()]).amax(0)
+        changes = [(outputs - self.outputs).abs().nan_to_num(nan=0.0) for outputs in nudged]
+        return torch.stack([*changes, UNSEEN_CHANGE * eps * self.outputs.abs()]).amax(0)
 
     @cached_property
     def _directions(self) -> Theta:
         """All of them together, (K,)."""
         return sizes_of(self.theta) * self.way
-
-    @cached_property
-    def _here(self) -> Outputs:
-        return self.function(self.theta)
 
     @property
     def _step(self) -> float:

@@ -1,0 +1,96 @@
+"""The opening of a fit: short steps on batches of growing size, and of large problems on all samples."""
+
+from dataclasses import dataclass
+
+import torch
+
+from geodescent._deadline import FASTER_PRODUCTS, PIECE_SHARE, is_affordable
+from geodescent._settings import NOT_NEGATIVE, Whole, settle
+from geodescent.descent._batch_steps import FIRST_BATCH
+from geodescent.descent._control import STATIONARY
+from geodescent.descent._gain_ratio import GainRatio
+from geodescent.descent._linearised import Linearised
+from geodescent.descent._stages import STAGES, VALLEY, Stage
+from geodescent.descent._state import State
+from geodescent.descent._walk import EulerWalk
+from geodescent.lift import DenseLift, KrylovLift, SketchedLift, factors_flops
+from geodescent.problem import FixedSource, Problem, ShuffledSource, chosen_samples, sampled_block
+
+OF_ALL = 4  # Batches of more than a quarter of the samples save little: all of them follow.
+STEP_LINEARISATIONS = 8.0  # Linearisations: a step with few iterations takes as long as so many.
+LEAST_OF_PRECISION = {torch.float32: 1e-7, torch.float64: 1e-14}
+"""Share of ‖B‖_F²/m: the least damping of steps with few iterations, by their precision."""
+
+
+@dataclass(frozen=True)
+class BatchesEnd:
+    """Ends the steps on batches, where the next one would have more than a quarter of all samples.
+
+    Args:
+        n_samples: of the problem.
+        below: a share of the reference cost; the stage ends there too, where exact steps follow.
+    """
+
+    n_samples: int
+    below: float = 0.0
+    stages: int = 1
+    least_fall: float = STATIONARY
+
+    def __post_init__(self) -> None:
+        settle(self, n_samples=Whole(1000, least=1), below=NOT_NEGATIVE, stages=STAGES, least_fall=NOT_NEGATIVE)
+
+    def is_over(self, here: Linearised, state: State) -> bool:
+        """Whether steps on all samples are the better use of the time."""
+        if state.best.cost <= self.below * state.reference:
+            return True
+        if state.stage.batch is None or OF_ALL * state.stage.batch.size <= self.n_samples:
+            return False
+        times = self.n_samples / here.jacobian.blocks[0].n_samples
+        return is_affordable(linearisations=STEP_LINEARISATIONS * times, share=PIECE_SHARE)
+
+
+@dataclass(frozen=True)
+class EigenvectorsPay:
+    """Ends the steps with sketched factors of the layers, where the last one took iterations as long as eigenvectors.
+
+    The eigenvectors of the factors save iterations, the more of them the smaller the damping.
+    """
+
+    stages: int = 1
+    least_fall: float = STATIONARY
+
+    def __post_init__(self) -> None:
+        settle(self, stages=STAGES, least_fall=NOT_NEGATIVE)
+
+    def is_over(self, here: Linearised, state: State) -> bool:
+        """Whether the better factors are the better use of the time."""
+        spent = state.stage.iterations * here.jacobian.product_flops()
+        return spent >= FASTER_PRODUCTS * factors_flops(here.jacobian)
+
+
+def first_batch(problem: Problem) -> Problem | None:
+    """The samples of a first step on a batch; None where steps are taken on all."""
+    sampled = sampled_block(problem)
+    if sampled is None or problem.has_equations or sampled[0].n_samples < OF_ALL * FIRST_BATCH:
+        return None
+    return chosen_samples(problem, torch.arange(FIRST_BATCH, device="cpu"))
+
+
+def opening(source: FixedSource, chosen: DenseLift | KrylovLift) -> tuple[Stage, ...]:
+    """The first stages of one source: on batches, where it has enough samples, and of a large problem then on all.
+
+    Both take few iterations a step, behind factors of the layers that cost next to nothing, in the problem's precision.
+    """
+    problem, lift, stages = source.first, SketchedLift(), list[Stage]()
+    if problem.has_equations or (sampled := sampled_block(problem)) is None:
+        return ()
+    n_samples = sampled[0].n_samples
+    control = GainRatio(least_damping=LEAST_OF_PRECISION[problem.dtype])
+    if n_samples >= OF_ALL * FIRST_BATCH:
+        ends = BatchesEnd(n_samples, 0.0 if isinstance(chosen, KrylovLift) else VALLEY)
+        batches = ShuffledSource(problem)
+        stages.append(Stage(batches, lift, EulerWalk(), control, (ends,), solve_dtype=problem.dtype))
+    if isinstance(chosen, KrylovLift):
+        pays = (EigenvectorsPay(),)
+        stages.append(Stage(source, lift, EulerWalk(), control, pays, solve_dtype=problem.dtype))
+    return tuple(stages)
