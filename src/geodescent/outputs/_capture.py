@@ -84,13 +84,14 @@ def recording(modules: dict[str, nn.Module]) -> Iterator[list[Call]]:
             handle.remove()
 
 
-def cotangents(outputs: Tensor, calls: list[Call], layouts: list[Layout]) -> list[Tensor]:
+def cotangents(outputs: Tensor, calls: list[Call], layouts: list[Layout], *, keep_graph: bool = False) -> list[Tensor]:
     """`g (N, Q, c, …)` for each call: one backward pass an output, through activations only.
 
     Sums are differentiated: with `grad_outputs` `torch.autograd.grad` would import SymPy, which takes most of a second.
 
     Args:
         outputs: (N, Q), attached to the graph.
+        keep_graph: for more passes.
     """
     n, q = outputs.shape
     if not calls:
@@ -105,7 +106,7 @@ def cotangents(outputs: Tensor, calls: list[Call], layouts: list[Layout]) -> lis
     with torch.enable_grad():
         sums = [outputs[:, k].sum() for k in range(q)]
     if q == 1:  # what autograd returns, without a copy
-        gradients = torch.autograd.grad(sums[0], edges, allow_unused=True)
+        gradients = torch.autograd.grad(sums[0], edges, retain_graph=keep_graph, allow_unused=True)
         return [
             outputs.new_zeros(shape) if g is None else layout.samples_first(g, n)[:, None]
             for g, layout, shape in zip(gradients, layouts, shapes, strict=True)
@@ -113,7 +114,7 @@ def cotangents(outputs: Tensor, calls: list[Call], layouts: list[Layout]) -> lis
     collected = [_zeros(call, shape, outputs) for call, shape in zip(calls, shapes, strict=True)]
     for k in range(q):
         require_time("a linearisation")
-        gradients = torch.autograd.grad(sums[k], edges, retain_graph=k < q - 1, allow_unused=True)
+        gradients = torch.autograd.grad(sums[k], edges, retain_graph=keep_graph or k < q - 1, allow_unused=True)
         for target, gradient, layout in zip(collected, gradients, layouts, strict=True):
             if gradient is not None:
                 target[:, k] = layout.samples_first(gradient, n)

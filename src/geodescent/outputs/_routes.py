@@ -40,6 +40,7 @@ class Routes:
         rest: names of the other parameters, whose columns autograd computes row by row.
         held: how much memory a call of the model takes for each sample.
         groups: positions of the columns that share parameters; None before they are known.
+        outline: the columns of two samples.
     """
 
     modules: dict[str, nn.Module]
@@ -49,6 +50,7 @@ class Routes:
     rest: list[str]
     held: SampleBytes = field(default_factory=SampleBytes)
     groups: list[list[int]] | None = None
+    outline: tuple[Columns, ...] = ()
 
     def kept(self, calls: list[Call]) -> tuple[list[Call], list[Layout]]:
         """The calls that go by rule, with their layouts.
@@ -145,7 +147,8 @@ def probed_routes(function: ModelFunction, two_samples: Inputs, three_samples: I
     kept, places = routes.kept([c for c, _ in calls])
     gradients = function.standing_at(leaves, lambda: cotangents(outputs, kept, places))
     columns = columns_of(kept, places, gradients, routes.index)
-    return routes.grouped(columns, function.n_params)
+    routes = routes.grouped(columns, function.n_params)
+    return replace(routes, outline=tuple(routes.joined(columns)))
 
 
 def _recorded(

@@ -131,7 +131,7 @@ def check_agreement(function: ModelFunction, inputs: Inputs, here: Gradients, ro
     Raises: JacobianError, naming the layer that disagrees.
     """
     jacobian, u, scaled, known = here.jacobian, here.u, here.theirs * here.sizes, torch.ones_like(here.theirs)
-    (block,), size, whole = jacobian.blocks, norm(scaled), here.whole
+    block, size, whole = jacobian.blocks[0].made(), norm(scaled), here.whole
     parts: list[Part] = [(piece.label, piece.index.reshape(-1)) for piece in jacobian.columns]
     of_parameters: list[Part] = [(p.name, p.entries) for p in function.parameters]  # a bias beside a larger weight
     rounded, tiny, eps = set[str](), torch.finfo(scaled.dtype).tiny, torch.finfo(scaled.dtype).eps
