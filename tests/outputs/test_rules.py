@@ -43,10 +43,10 @@ def test_most_of_a_transformer_block_goes_by_rule() -> None:
 
 
 def calls_of_linearise(model: nn.Module, outputs: SampleMap) -> int:
-    """How often `linearise` calls the model: once for the outputs, and for the rest once a chunk, or once a sample."""
+    """How often D and its columns call the model: once for the outputs; for the rest once a chunk, or a sample."""
     calls = list[int]()
     handle = model.register_forward_hook(lambda module, args, output: calls.append(1))
-    outputs.linearise()
+    outputs.linearise()[1].made()
     handle.remove()
     return len(calls)
 

@@ -3,6 +3,7 @@
 Products with D are passes through autograd's graph of it, and the columns of D are made where something asks for them.
 """
 
+from geodescent.outputs.recorded._convolutions import WantedDerivatives, convolving
 from geodescent.outputs.recorded._recorded_call import RecordedCall, Twice
 
-__all__ = ["RecordedCall", "Twice"]
+__all__ = ["RecordedCall", "Twice", "WantedDerivatives", "convolving"]
