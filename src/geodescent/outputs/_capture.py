@@ -41,7 +41,7 @@ class Call:
 
 
 @dataclass(frozen=True)
-class Layout:
+class AxisLayout:
     """Where the samples stand in a call: on `axis`, `copies` rows a sample (merged only on axis 0, sample-major)."""
 
     axis: int
@@ -50,6 +50,22 @@ class Layout:
     def samples_first(self, tensor: Tensor, n_samples: int) -> Tensor:
         """`(…, N·c, …) → (N, c, …)`."""
         return torch.unflatten(tensor.movedim(self.axis, 0), 0, (n_samples, self.copies))
+
+
+@dataclass(frozen=True)
+class RowLayout:
+    """Where the samples stand in a table of rows: those of `before` positions, of each sample, of other positions."""
+
+    before: int
+
+    def samples_first(self, tensor: Tensor, n_samples: int) -> Tensor:
+        """`(before·N·after, o) → (N, before·after, o)`."""
+        rows = tensor.flatten(0, -2)
+        after = len(rows) // (self.before * n_samples)
+        return torch.unflatten(rows, 0, (self.before, n_samples, after)).movedim(1, 0).flatten(1, 2)
+
+
+Layout = AxisLayout | RowLayout
 
 
 def apart(calls: list[Call], parameters: Iterable[Tensor]) -> list[Call]:
@@ -168,14 +184,14 @@ def groups_of(columns: list[Columns], n_params: int) -> list[list[int]]:
     return [group for group in groups if group]
 
 
-def layouts_of(two: list[Call], three: list[Call]) -> list[Layout | None]:
+def layouts_of(two: list[Call], three: list[Call]) -> list[AxisLayout | None]:
     """The layout of each call, from one forward pass on two samples and one on three; None where it is unclear."""
     if [c.name for c in two] != [c.name for c in three]:
         return [None] * len(two)
     return [_layout(a, b) for a, b in zip(two, three, strict=True)]
 
 
-def _layout(a: Call, b: Call) -> Layout | None:
+def _layout(a: Call, b: Call) -> AxisLayout | None:
     inputs, outputs = _axis(a.inputs.shape, b.inputs.shape), _axis(a.shape, b.shape)
     if inputs is None or inputs != outputs or not (a.unchanged and b.unchanged):
         return None
@@ -183,7 +199,7 @@ def _layout(a: Call, b: Call) -> Layout | None:
     if axis > 0 and (copies > 1 or not RULES[type(a.module)].any_axis):
         return None
     first = b.inputs.narrow(axis, 0, 2 * copies)
-    return Layout(axis, copies) if _close(first, a.inputs) else None
+    return AxisLayout(axis, copies) if close(first, a.inputs) else None
 
 
 def _axis(two: torch.Size, three: torch.Size) -> tuple[int, int] | None:
@@ -196,7 +212,8 @@ def _axis(two: torch.Size, three: torch.Size) -> tuple[int, int] | None:
     return differ[0], two[differ[0]] // 2
 
 
-def _close(a: Tensor, b: Tensor) -> bool:
+def close(a: Tensor, b: Tensor) -> bool:
+    """Equal up to rounding."""
     if a.numel() == 0:
         return True
     if not a.dtype.is_floating_point:

@@ -138,8 +138,13 @@ def batch_norm(module: Any, inputs: Tensor, cotangents: Tensor, index: Index, la
     return _affine(_channels_last(normalised, 2), _channels_last(cotangents, 3), index, label, axes=1)
 
 
+class LinearUse(nn.Module):
+    """Stands for a product with a weight, or a sum with a bias, in a model's own code."""
+
+
 RULES: dict[type[nn.Module], Rule] = {
     nn.Linear: Rule(linear, any_axis=True),
+    LinearUse: Rule(linear, any_axis=True),
     nn.Conv1d: Rule(convolution),
     nn.Conv2d: Rule(convolution),
     nn.Conv3d: Rule(convolution),

@@ -29,7 +29,7 @@ from geodescent.outputs._parameters import parameters_of
 from geodescent.outputs._per_sample import PerSample
 from geodescent.outputs._routes import Routes, owned, probed_routes, ruled_modules
 from geodescent.outputs._rules import affine_columns
-from geodescent.outputs._standing import alone
+from geodescent.outputs._standing import alone, unrolled
 from geodescent.outputs.checks import check_elsewhere, left_as_found, output_shape, probe
 from geodescent.outputs.graph import faster_by_system, takes_derivatives
 from geodescent.outputs.recorded import RecordedCall, Twice, WantedDerivatives, convolving
@@ -109,7 +109,9 @@ class SampleMap(ModuleMap):
             name for module in ruled_modules(self.function).values() for name in owned(self.function, module).values()
         }
         views = self.function.views(self.theta)
-        if ruled & set(self.routes.rest) and takes_derivatives(lambda: self.function.outputs(views, samples)):
+        if ruled & {*self.routes.rest, *self.routes.products} and takes_derivatives(
+            lambda: self.function.outputs(views, samples)
+        ):
             self.notes.append(faster_by_system("The model", by_products=True))
 
     @property
@@ -166,12 +168,12 @@ class SampleMap(ModuleMap):
         return self._at(theta, self._made)
 
     def _at(
-        self, theta: Theta, ask: Callable[[Theta, list[Tensor]], tuple[Outputs, AnyBlock]]
+        self, theta: Theta, ask: Callable[[Theta, dict[str, Tensor]], tuple[Outputs, AnyBlock]]
     ) -> tuple[Outputs, BlockJacobian]:
         """What `ask` returns while the model's parameters are leaves at θ, which all that reads them later reads."""
         require_calls(self.routes.held.recorded, self.n_samples, self.device)
         leaves = self.function.leaves(theta.clone())  # a graph that is kept must not follow θ
-        outputs, block = self.function.standing_at(leaves, lambda: ask(theta, list(leaves.values())))
+        outputs, block = self.function.standing_at(leaves, lambda: ask(theta, leaves))
         return outputs, BlockJacobian((block,), self.n_params, self.dtype, self.device)
 
     def second_derivative(self, theta: Theta, direction: Theta) -> Outputs:
@@ -197,35 +199,35 @@ class SampleMap(ModuleMap):
         """`x[θ]`, (N, Q), with the graph that leads to θ."""
         return self.function.outputs(self.function.views(theta), self.inputs)
 
-    def _linearised(self, theta: Theta, leaves: list[Tensor]) -> tuple[Outputs, AnyBlock]:
+    def _linearised(self, theta: Theta, leaves: dict[str, Tensor]) -> tuple[Outputs, AnyBlock]:
         one_pass = self.n_outputs == 1 and not self.routes.rest
         if self.traced is None or one_pass:
             return self._made(theta, leaves)
         wanted = WantedDerivatives()
         with convolving(self.model, wanted):
-            outputs, kept, layouts = self._recorded()
+            outputs, kept, layouts = self._recorded(leaves)
         along_chain = self._along_chain(theta, kept)
         if along_chain is not None:
             return outputs.detach(), self._block(along_chain, theta)
         make = partial(self._columns, theta.clone(), (kept, layouts), wanted)  # D must not follow θ
         passes = math.inf if self.routes.rest else AS_LONG * self.n_outputs
         graph_bytes = self.routes.held.graph * self.n_samples
-        call = RecordedCall(outputs, leaves, make, self._outline, passes, graph_bytes, self._twice)
+        call = RecordedCall(outputs, list(leaves.values()), make, self._outline, passes, graph_bytes, self._twice)
         block = RecordedBlock(call, self.n_samples, self.n_outputs, self.dtype)
         return outputs.detach().clone(), block  # the graph may hold the outputs themselves
 
-    def _made(self, theta: Theta, leaves: list[Tensor]) -> tuple[Outputs, AnyBlock]:
-        outputs, kept, layouts = self._recorded()
+    def _made(self, theta: Theta, leaves: dict[str, Tensor]) -> tuple[Outputs, AnyBlock]:
+        outputs, kept, layouts = self._recorded(leaves)
         columns = self._along_chain(theta, kept)
         if columns is None:
             columns = self.routes.by_rule(kept, layouts, cotangents(outputs, kept, layouts))
         return outputs.detach(), self._block(columns, theta)
 
-    def _recorded(self) -> tuple[Outputs, list[Call], list[Layout]]:
+    def _recorded(self, leaves: dict[str, Tensor]) -> tuple[Outputs, list[Call], list[Layout]]:
         """x[θ], attached, and the calls of layers that go by rule."""
-        with torch.enable_grad(), recording(self.routes.modules) as calls:
+        with torch.enable_grad(), recording(self.routes.modules) as calls, unrolled(self.model):
             outputs = self.function.rows(self.inputs)
-        return outputs, *self.routes.kept(calls)
+        return outputs, *self.routes.kept([*calls, *self.routes.product_calls(outputs, leaves)])
 
     def _columns(
         self,
