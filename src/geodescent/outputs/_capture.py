@@ -85,7 +85,8 @@ def recording(modules: dict[str, nn.Module]) -> Iterator[list[Call]]:
     def hook_of(name: str) -> Callable[[nn.Module, tuple[Tensor, ...], dict[str, Tensor], Tensor], None]:
         def hook(module: nn.Module, args: tuple[Tensor, ...], kwargs: dict[str, Tensor], output: Tensor) -> None:
             inputs = args[0] if args else kwargs["input"]
-            if output.requires_grad and has_memory(inputs):
+            fits = RULES[type(module)].fits(module, len(args) + len(kwargs))
+            if fits and output.requires_grad and has_memory(inputs):
                 edge = get_gradient_edge(output)
                 calls.append(Call(name, module, inputs.detach(), inputs._version, edge, output.shape))
 
