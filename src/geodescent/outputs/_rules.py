@@ -193,7 +193,7 @@ def register_rule(
     """Registers how a user's own layer enters the Jacobian; the rule is used for exactly this type.
 
     The Jacobian of every new map is compared with autograd's, so that a wrong rule is refused. Layers without a rule
-    work too: their parameters go through derivatives of single samples.
+    work too: weights that they multiply rows with go by rule, all others through derivatives of single samples.
 
     Args:
         layer: the class of the layer.

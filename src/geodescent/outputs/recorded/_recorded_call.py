@@ -71,8 +71,8 @@ class RecordedCall:
             return _flat(self.leaves, gradients)
 
     def mv(self, v: Theta) -> Tensor | None:
-        """`D v`, (K,) → (N, Q): one pass; None where an operation can be differentiated only once."""
-        if self.twice.is_right is False:
+        """`D v`, (K,) → (N, Q): one pass; None where autograd has no second derivative, or no memory for it."""
+        if self.twice.is_right is False or not self._has_room:
             return None
         require_time(BY_PASSES)
         try:
@@ -94,6 +94,11 @@ class RecordedCall:
                 outputs = outputs @ matrix if matrix.dim() == 2 else (outputs[:, None] @ matrix)[:, 0]
         return tuple(self.make(outputs, rows, matrix))
 
+    @property
+    def _has_room(self) -> bool:
+        """Whether the graph of Dᵀu is there, or fits into memory."""
+        return self._gradient is not None or reserved(GRAPH_OF_GRADIENT * self.graph_bytes, self.outputs.device)
+
     def _along(self, v: Theta) -> Tensor | None:
         with measuring(PRODUCT, v.device), torch.enable_grad():
             u, gradient = self._gradient_of_outputs()
@@ -114,8 +119,6 @@ class RecordedCall:
     def _gradient_of_outputs(self) -> tuple[Tensor, list[Tensor | None]]:
         """u and Dᵀu with its graph."""
         if self._gradient is None:
-            if not reserved(GRAPH_OF_GRADIENT * self.graph_bytes, self.outputs.device):
-                raise RuntimeError("the graph of the gradient does not fit into memory.")
             u = torch.zeros_like(self.outputs, requires_grad=True)
             along = (self.outputs * u).sum()
             gradients = torch.autograd.grad(along, self.leaves, create_graph=True, allow_unused=True)
