@@ -159,6 +159,15 @@ def test_products_and_columns_are_those_of_autograd(name: str, dtype: torch.dtyp
     assert_close(outputs.with_columns(outputs.theta)[1].mv(v), dense @ v, tol)
 
 
+@pytest.mark.parametrize("name", [name for name in RULED if not name.startswith("bags")])
+def test_products_are_passes_through_the_graph(name: str) -> None:
+    """Were one wrong, columns would take its place."""
+    _, outputs, dense = map_of(RULED[name], F64)
+    jacobian = outputs.linearise()[1]
+    assert_close(jacobian.mv(vectors(dense)[0]), dense @ vectors(dense)[0], 1e-11)
+    assert not block_of(jacobian).is_made
+
+
 @pytest.mark.parametrize("name", RULED)
 def test_all_parameters_go_by_rule(name: str) -> None:
     _, outputs, _ = map_of(RULED[name], F64)
