@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
+import torch.utils.checkpoint
 from support.laws import assert_adjoint, assert_close, naive_jacobian
 from support.models import ZOO, Specimen, made, normal, text
 from torch import Tensor, nn
@@ -326,6 +327,28 @@ def test_what_can_be_differentiated_once_has_products_by_its_columns() -> None:
         jacobian = SampleMap(model, x).linearise()[1]
         assert_close(jacobian.rmv(u), dense.T @ u, 1e-12)
         assert_close(jacobian.mv(v), dense @ v, 1e-12)
+
+
+def test_a_checkpoint_reads_the_parameters_of_the_call_also_unchecked() -> None:
+    class Again(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner, self.out = nn.Sequential(nn.Conv1d(1, 2, 2), nn.Tanh(), nn.Flatten()), nn.Linear(6, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.out(torch.utils.checkpoint.checkpoint(self.inner, x, use_reentrant=False))
+
+    model, x = Again().double(), normal(5, 1, 4).double()
+    outputs = SampleMap(model, x, check=False)
+    theta = 1.5 * outputs.theta
+    jacobian, rows = outputs.linearise(theta)[1], outputs.linearise(theta)[1]
+    outputs.write(theta)
+    dense = naive_jacobian(model, x)
+    outputs.write(0.1 * theta)
+    v, u = vectors(dense)
+    assert_close(jacobian.rmv(u), dense.T @ u, 1e-12)
+    assert_close(jacobian.mv(v), dense @ v, 1e-12)
+    assert_close(rows.dense(), dense, 1e-12)
 
 
 @pytest.mark.parametrize("specimen", ZOO, ids=[s.name for s in ZOO])

@@ -209,10 +209,13 @@ class SampleMap(ModuleMap):
         along_chain = self._along_chain(theta, kept)
         if along_chain is not None:
             return outputs.detach(), self._block(along_chain, theta)
-        make = partial(self._columns, theta.clone(), (kept, layouts), wanted)  # D must not follow θ
+        make = partial(self._columns, leaves, (kept, layouts), wanted)
         passes = math.inf if self.routes.rest else AS_LONG * self.n_outputs
         graph_bytes = self.routes.held.graph * self.n_samples
-        call = RecordedCall(outputs, list(leaves.values()), make, self._outline, passes, graph_bytes, self._twice)
+        standing = partial(self.function.standing_at, leaves)
+        call = RecordedCall(
+            outputs, list(leaves.values()), make, self._outline, passes, graph_bytes, self._twice, standing
+        )
         block = RecordedBlock(call, self.n_samples, self.n_outputs, self.dtype)
         return outputs.detach().clone(), block  # the graph may hold the outputs themselves
 
@@ -231,7 +234,7 @@ class SampleMap(ModuleMap):
 
     def _columns(
         self,
-        theta: Theta,
+        leaves: dict[str, Tensor],
         calls: tuple[list[Call], list[Layout]],
         wanted: WantedDerivatives,
         outputs: Tensor,
@@ -240,13 +243,11 @@ class SampleMap(ModuleMap):
     ) -> list[Columns]:
         """The columns of outputs that are sums of those of the call; its graph is kept."""
 
-        def ruled() -> list[Columns]:
-            with wanted.returns_alone():
-                gradients = cotangents(outputs, *calls, keep_graph=True)
-            return self.routes.by_rule(*calls, gradients)
-
-        columns = self.function.standing_at(self.function.views(theta), ruled)  # rules may read parameters
+        with wanted.returns_alone():
+            gradients = cotangents(outputs, *calls, keep_graph=True)
+        columns = self.routes.by_rule(*calls, gradients)
         if self.routes.rest:
+            theta = torch.cat([leaf.detach().reshape(-1) for leaf in leaves.values()])
             rest = self._per_sample.columns(self.function, theta, self.inputs, self.n_outputs).scaled(rows, None)
             columns.append(rest if matrix is None else rest.mixed(matrix))
         return columns

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -45,6 +46,7 @@ class RecordedCall:
         passes: how many products take as long as the columns.
         graph_bytes: of the graph.
         twice: shared by all calls of the model.
+        standing: asks a function while the model's parameters are the leaves, which checkpoints and rules read.
     """
 
     outputs: Tensor
@@ -54,6 +56,7 @@ class RecordedCall:
     passes: float
     graph_bytes: float
     twice: Twice
+    standing: Callable[[Callable[[], Any]], Any]
     _gradient: tuple[Tensor, list[Tensor | None]] | None = field(default=None, repr=False)
 
     @property
@@ -67,7 +70,9 @@ class RecordedCall:
         with measuring(PRODUCT, u.device):
             with torch.enable_grad():
                 along = (self.outputs * u).sum()
-            gradients = torch.autograd.grad(along, self.leaves, retain_graph=True, allow_unused=True)
+            gradients = self.standing(
+                lambda: torch.autograd.grad(along, self.leaves, retain_graph=True, allow_unused=True)
+            )
             return _flat(self.leaves, gradients)
 
     def mv(self, v: Theta) -> Tensor | None:
@@ -76,7 +81,7 @@ class RecordedCall:
             return None
         require_time(BY_PASSES)
         try:
-            product = self._along(v)
+            product = self.standing(lambda: self._along(v))
         except (RuntimeError, NotImplementedError):
             product = None
         if product is not None and self.twice.is_right is None:
@@ -92,7 +97,7 @@ class RecordedCall:
             outputs = self.outputs if rows is None else self.outputs * rows
             if matrix is not None:
                 outputs = outputs @ matrix if matrix.dim() == 2 else (outputs[:, None] @ matrix)[:, 0]
-        return tuple(self.make(outputs, rows, matrix))
+        return tuple(self.standing(lambda: self.make(outputs, rows, matrix)))
 
     @property
     def _has_room(self) -> bool:
