@@ -136,7 +136,7 @@ def test_new_inputs_are_looked_at_too() -> None:
 
 
 def test_too_many_rows_outside_the_rules_are_refused() -> None:
-    model, sentence = nn.Bilinear(3, 3, 1).double(), "rows of 10 parameters outside the rules, for 5 residuals"
+    model, sentence = nn.Bilinear(3, 3, 1).double(), "rows of 9 parameters outside the rules, for 5 residuals"
     with spending(Budget(free_bytes=2000)), pytest.raises(MemoryPlanError, match=sentence):
         SampleMap(model, (normal(5, 3), normal(5, 3)))
 

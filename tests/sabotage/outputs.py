@@ -59,6 +59,25 @@ OUTPUTS = (
         "if len(calls) > len(self.calls):",
         "outputs/test_rules.py::test_a_path_that_depends_on_the_data_is_refused",
     ),
+    # products with weights, and recorded calls
+    Sabotage(
+        "outputs/_rules.py",
+        "counted.sum(2, keepdim=True).clamp(min=1.0)",
+        "float(words.shape[2])",
+        "outputs/test_recorded.py::test_products_and_columns_are_those_of_autograd",
+    ),
+    Sabotage(
+        "outputs/recorded/_product_calls.py",
+        "return found[0] if len(found) == 1 else None",
+        "return RowLayout(1)",
+        "outputs/test_recorded.py::test_products_and_columns_are_those_of_autograd",
+    ),
+    Sabotage(
+        "outputs/recorded/_convolutions.py",
+        "return torch.convolution(x, changes[0], None, *ctx.options), None, None, None",
+        "return 2.0 * torch.convolution(x, changes[0], None, *ctx.options), None, None, None",
+        "outputs/test_recorded.py::test_products_are_passes_through_the_graph",
+    ),
     # what a model must be
     Sabotage(
         "outputs/checks/_probing.py",
@@ -69,8 +88,8 @@ OUTPUTS = (
     # what is looked at off the module's own parameters
     Sabotage(
         "outputs/_sample_map.py",
-        "        return self.function.standing_at(leaves, lambda: self._linearised(theta))",
-        "        return self.function.standing_at(self.function.leaves(self.theta), lambda: self._linearised(theta))",
+        "outputs, block = self.function.standing_at(leaves, lambda: ask(theta, leaves))",
+        "outputs, block = self.function.standing_at(self.function.leaves(self.theta), lambda: ask(theta, leaves))",
         "outputs/test_off_theta.py::test_a_checkpoint_has_the_same_d_at_every_theta",
     ),
     Sabotage(

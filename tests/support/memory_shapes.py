@@ -57,7 +57,7 @@ class Transformer(nn.Module):
 class Bag(nn.Module):
     def __init__(self) -> None:
         super().__init__()
-        self.bag, self.out = nn.EmbeddingBag(1000, 16, mode="sum"), nn.Linear(16, 2)
+        self.bag, self.out = nn.EmbeddingBag(1000, 16, mode="max"), nn.Linear(16, 2)
 
     def forward(self, x: Tensor) -> Tensor:
         out: Tensor = self.out(torch.tanh(self.bag(x)))

@@ -16,6 +16,7 @@ FIRST_BATCH = 128  # Samples: fewer hardly cost less, since kernels are called a
 COMPARED_STEPS = 8  # Steps over which the falls on new samples and on own ones are compared.
 
 OWN_PRODUCTS = 3.0  # Pairs of products: what a step on a batch takes beside its iterations.
+CALLS_OF_LAYER = 1.5e7  # Flops: what calling kernels, of a step's products and of all beside, takes a layer and pair.
 PASSES_OF_ROUND = (2.0, 4.0, 8.0)  # Times a pass over all samples: the first rounds, and all later ones.
 
 FIRST = BatchState(FIRST_BATCH)
@@ -105,9 +106,9 @@ def _passes_of_step(here: Linearised, products: float, problem: Problem) -> floa
         products: pairs of products that it took as long as.
         problem: of all samples.
     """
-    pair = here.jacobian.product_flops()
-    passed = (pair - _calls(here.jacobian)) / 2.0 * problem.n_residuals / here.jacobian.n_residuals
-    return products * pair / passed
+    rows = _rows_flops(here.jacobian)
+    of_pass = rows / 2.0 * problem.n_residuals / here.jacobian.n_residuals
+    return products * (rows + _calls(here.jacobian)) / of_pass
 
 
 def _passes_of_round(step: int) -> float:
@@ -120,9 +121,16 @@ def _passes_of_round(step: int) -> float:
 
 
 def _calls(jacobian: Jacobian) -> float:
-    return CALL_FLOPS * sum(len(block.columns) for block in jacobian.blocks)
+    """What a step on a batch takes however few its samples are, in flops a pair of products."""
+    return CALLS_OF_LAYER * sum(len(block.kinds) for block in jacobian.blocks)
+
+
+def _rows_flops(jacobian: Jacobian) -> float:
+    """Of a pair of products, without calling kernels."""
+    return jacobian.product_flops() - CALL_FLOPS * sum(len(block.kinds) for block in jacobian.blocks)
 
 
 def _price_of_double(jacobian: Jacobian) -> float:
     """τ: what products with twice the rows cost over those with these; kernels are called as often."""
-    return 2.0 - _calls(jacobian) / jacobian.product_flops()
+    rows, calls = _rows_flops(jacobian), _calls(jacobian)
+    return (2.0 * rows + calls) / (rows + calls)

@@ -14,6 +14,7 @@ from geodescent.descent._stages import STAGES, VALLEY, Stage
 from geodescent.descent._state import State
 from geodescent.descent._walk import EulerWalk
 from geodescent.lift import DenseLift, KrylovLift, SketchedLift, factors_flops
+from geodescent.linalg import STEP_ITERATIONS
 from geodescent.problem import FixedSource, Problem, ShuffledSource, chosen_samples, sampled_block
 
 OF_ALL = 4  # Batches of more than a quarter of the samples save little: all of them follow.
@@ -51,9 +52,10 @@ class BatchesEnd:
 
 @dataclass(frozen=True)
 class EigenvectorsPay:
-    """Ends the steps with sketched factors of the layers, where the last one took iterations as long as eigenvectors.
+    """Ends the steps with sketched factors of the layers, where the last one took as many iterations as a better step.
 
-    The eigenvectors of the factors save iterations, the more of them the smaller the damping.
+    The eigenvectors of the factors save iterations, the more of them the smaller the damping. A step with them takes as
+    long as `STEP_ITERATIONS`, and the eigenvectors may take longer. Below `VALLEY` better solves are worth their price.
     """
 
     stages: int = 1
@@ -64,8 +66,9 @@ class EigenvectorsPay:
 
     def is_over(self, here: Linearised, state: State) -> bool:
         """Whether the better factors are the better use of the time."""
-        spent = state.stage.iterations * here.jacobian.product_flops()
-        return spent >= FASTER_PRODUCTS * factors_flops(here.jacobian)
+        price = FASTER_PRODUCTS * factors_flops(here.jacobian) / here.jacobian.product_flops()
+        least = 0.0 if state.best.cost <= VALLEY * state.reference else STEP_ITERATIONS
+        return state.stage.iterations >= max(least, price)
 
 
 def first_batch(problem: Problem) -> Problem | None:

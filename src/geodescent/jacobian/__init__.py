@@ -4,17 +4,19 @@
 its inputs and cotangents; `MatrixJacobian` is the same from a matrix, or from two functions.
 """
 
-from geodescent.jacobian._block_jacobian import CALL_FLOPS, BlockJacobian, stacked
+from geodescent.jacobian._block import CALL_FLOPS, Block
+from geodescent.jacobian._block_jacobian import BlockJacobian, stacked
 from geodescent.jacobian._column_squares import column_squares
 from geodescent.jacobian._columns import Columns, DenseColumns, same_columns
 from geodescent.jacobian._cotangents import ChainedCotangents, Cotangents, DenseCotangents
-from geodescent.jacobian._gram import Block, chunks
+from geodescent.jacobian._gram import chunks
 from geodescent.jacobian._jacobian import Jacobian
 from geodescent.jacobian._layer_inputs import DenseInputs, IndexInputs, LayerInputs
 from geodescent.jacobian._matrix_jacobian import MatrixJacobian
 from geodescent.jacobian._merged import merged
 from geodescent.jacobian._outer_columns import OuterColumns
 from geodescent.jacobian._product_columns import ProductColumns
+from geodescent.jacobian._recorded_block import AnyBlock, Recorded, RecordedBlock
 from geodescent.jacobian._room import require_room
 from geodescent.jacobian._spanned import Spanned
 from geodescent.jacobian._square import is_by_rows, order_of, square_of
@@ -22,6 +24,7 @@ from geodescent.jacobian._workspace import Workspace
 
 __all__ = [
     "CALL_FLOPS",
+    "AnyBlock",
     "Block",
     "BlockJacobian",
     "ChainedCotangents",
@@ -36,6 +39,8 @@ __all__ = [
     "MatrixJacobian",
     "OuterColumns",
     "ProductColumns",
+    "Recorded",
+    "RecordedBlock",
     "Spanned",
     "Workspace",
     "chunks",

@@ -10,13 +10,14 @@ from torch import Tensor
 from geodescent._budget import require
 from geodescent._errors import JacobianError
 from geodescent._types import Gram, Outputs, Theta
+from geodescent.jacobian._block import Block, rows_flops
 from geodescent.jacobian._columns import Columns, DenseColumns
-from geodescent.jacobian._gram import Block, by_rows, fill, formed_numbers, mirrored, rows_flops
+from geodescent.jacobian._gram import by_rows, fill, formed_numbers, mirrored
 from geodescent.jacobian._jacobian import Jacobian
 from geodescent.jacobian._normal import add_normal, row_chunks
+from geodescent.jacobian._recorded_block import AnyBlock
 
 COMPACT = 2**22  # Entries of D, 32 MB in float64: up to here reading D is as fast as computing it from its pieces.
-CALL_FLOPS = 2e6  # Flops: calling the kernels of one layer's products takes as long as this many, on two cores.
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class BlockJacobian:
         dtype, device: of everything it returns.
     """
 
-    blocks: tuple[Block, ...]
+    blocks: tuple[AnyBlock, ...]
     n_params: int
     dtype: torch.dtype
     device: torch.device
@@ -42,7 +43,7 @@ class BlockJacobian:
     @property
     def holds_rows(self) -> bool:
         """Whether rows of D can be formed; False for a large D that is only known by its products."""
-        return all(piece.is_formable for piece in self.columns)
+        return all(block.is_formable for block in self.blocks)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -55,34 +56,22 @@ class BlockJacobian:
 
     def mv(self, v: Theta) -> Outputs:
         """`D v`, (K,) → (m,)."""
-        products = []
-        for block in self.blocks:
-            out = v.new_zeros(block.n_samples, block.n_outputs)
-            for piece in block.columns:
-                out += piece.mv(v)
-            products.append(out.reshape(-1))
-        return torch.cat(products)
+        return torch.cat([block.mv(v).reshape(-1) for block in self.blocks])
 
     def rmv(self, u: Outputs) -> Theta:
         """`Dᵀ u`, (m,) or (N, Q) → (K,)."""
         out = u.new_zeros(self.n_params)
         for block, rows in zip(self.blocks, self._split(u.reshape(-1)), strict=True):
-            for piece in block.columns:
-                piece.rmv(rows.reshape(block.n_samples, block.n_outputs), out)
+            block.rmv(rows.reshape(block.n_samples, block.n_outputs), out)
         return out
 
     def product_flops(self) -> float:
         """Flops of one product with D and one with Dᵀ, with the cost of calling small kernels added."""
-        return sum(
-            CALL_FLOPS + 4.0 * block.n_samples * (c.width + block.n_outputs * c.index.shape[0])
-            for block in self.blocks
-            for c in block.columns
-        )
+        return sum(block.product_flops() for block in self.blocks)
 
     def gram_flops(self) -> float:
         """Flops of the square Gram matrix, each piece by its cheaper route."""
-        m = self.n_residuals
-        return 0.5 * sum(min(rows_flops(c, m), c.flops(m)) for c in self.columns)
+        return 0.5 * sum(block.gram_flops(self.n_residuals) for block in self.blocks)
 
     def gram(self, other: Jacobian | None = None) -> Gram:
         """`G = D Dᵀ` (m, m), or the block `D D'ᵀ` (m, m') against another set of samples; sample-major rows.
@@ -149,8 +138,24 @@ class BlockJacobian:
         sizes = [block.n_samples for block in self.blocks]
         parts = [matrix] * len(sizes) if matrix.dim() == 2 else torch.split(matrix, sizes)
         pairs = zip(self.blocks, parts, strict=True)
-        blocks = tuple(Block(tuple(c.mixed(part) for c in b.columns), b.n_samples, part.shape[-1]) for b, part in pairs)
+        blocks = tuple(block.mixed(part) for block, part in pairs)
         return BlockJacobian(blocks, self.n_params, self.dtype, self.device)
+
+    def sketched(self, seed: int) -> "BlockJacobian":
+        """The Jacobian of one random sum of the outputs of each sample, `Σ_q ±x_q`: the mean of its DᵀD is DᵀD.
+
+        Of a recorded call its columns take one backward pass, whatever Q.
+        """
+        generator = torch.Generator().manual_seed(seed)
+        blocks = list[AnyBlock]()
+        for block in self.blocks:
+            signs = torch.randint(0, 2, (block.n_samples, block.n_outputs, 1), generator=generator, device="cpu")
+            blocks.append(block.mixed((2 * signs - 1).to(self.device, self.dtype)))
+        return BlockJacobian(tuple(blocks), self.n_params, self.dtype, self.device)
+
+    def made(self) -> "BlockJacobian":
+        """The same with all columns known, in place of products with a recorded call."""
+        return BlockJacobian(tuple(block.made() for block in self.blocks), self.n_params, self.dtype, self.device)
 
     def normal(self) -> Tensor:
         """`DᵀD` (K, K), accumulated over chunks of samples.
@@ -181,7 +186,7 @@ class BlockJacobian:
     def compact(self) -> "BlockJacobian":
         """The same with its rows formed, where one output and a small m·K make products cheaper with them."""
         m, k = self.shape
-        if any(block.n_outputs > 1 for block in self.blocks) or m * k > COMPACT:
+        if any(block.n_outputs > 1 or not block.is_made for block in self.blocks) or m * k > COMPACT:
             return self
         rows = DenseColumns(
             self.dense()[:, None], torch.arange(k, device=self.device), " + ".join(c.label for c in self.columns)
@@ -209,19 +214,17 @@ class BlockJacobian:
         if rows is None and columns is None:
             return self
         parts = [None] * len(self.blocks) if rows is None else self._split(rows.reshape(-1))
-        blocks = []
-        for block, part in zip(self.blocks, parts, strict=True):
-            scale = None if part is None else part.reshape(block.n_samples, block.n_outputs)
-            pieces = tuple(c.scaled(scale, columns) for c in block.columns)
-            blocks.append(Block(pieces, block.n_samples, block.n_outputs))
-        return BlockJacobian(tuple(blocks), self.n_params, self.dtype, self.device)
+        blocks = tuple(
+            block.scaled(None if part is None else part.reshape(block.n_samples, block.n_outputs), columns)
+            for block, part in zip(self.blocks, parts, strict=True)
+        )
+        return BlockJacobian(blocks, self.n_params, self.dtype, self.device)
 
     def to(self, dtype: torch.dtype) -> "BlockJacobian":
         """The same Jacobian, converted to another precision."""
         if dtype == self.dtype:
             return self
-        blocks = [Block(tuple(c.to(dtype) for c in b.columns), b.n_samples, b.n_outputs) for b in self.blocks]
-        return BlockJacobian(tuple(blocks), self.n_params, dtype, self.device)
+        return BlockJacobian(tuple(block.to(dtype) for block in self.blocks), self.n_params, dtype, self.device)
 
     def routes(self) -> list[dict[str, object]]:
         """How each piece enters G: module, route (`contracted` or `rows`), entries of θ, flops of the square G."""

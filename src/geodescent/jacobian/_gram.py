@@ -2,43 +2,22 @@
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from geodescent._budget import budget
 from geodescent._deadline import require_time
+from geodescent.jacobian._block import Block, rows_flops
 from geodescent.jacobian._columns import Columns, DenseColumns, same_columns
 from geodescent.jacobian._outer_columns import OuterColumns
+from geodescent.jacobian._recorded_block import AnyBlock
 from geodescent.jacobian._workspace import Workspace
 
 ASPECT = 4  # Columns of a tile over its rows: wide products are faster, and two buffers of 2 MB fit the cache.
 ROWS_MARGIN = 2.0  # Times the flops of contraction: rows may cost this, because contraction is bound by memory traffic.
 
 Pair = tuple[Columns, Columns]  # of two blocks, for the same entries of θ
-
-
-@dataclass(frozen=True)
-class Block:
-    """The rows of one named block: N samples × Q outputs, and the pieces that make up their columns."""
-
-    columns: tuple[Columns, ...]
-    n_samples: int
-    n_outputs: int
-
-    @property
-    def n_rows(self) -> int:
-        return self.n_samples * self.n_outputs
-
-    def samples(self, chunk: slice) -> "Block":
-        """The rows of some samples."""
-        n = len(range(*chunk.indices(self.n_samples)))
-        return Block(tuple(c.samples(chunk) for c in self.columns), n, self.n_outputs)
-
-    def settled(self) -> "Block":
-        """The same, with everything computed that a Gram matrix reads more than once."""
-        return Block(tuple(c.settled() for c in self.columns), self.n_samples, self.n_outputs)
 
 
 def fill(block: Block, other: Block, out: Tensor, n_params: int, *, lower: bool) -> None:
@@ -59,7 +38,7 @@ def fill(block: Block, other: Block, out: Tensor, n_params: int, *, lower: bool)
         out.zero_()
 
 
-def _matched(block: Block, other: Block) -> tuple[list[Pair], list[Columns], list[Columns]]:
+def _matched(block: AnyBlock, other: AnyBlock) -> tuple[list[Pair], list[Columns], list[Columns]]:
     """Pairs of pieces for the same parameters if both blocks have the same pieces; else all pieces, unpaired."""
     if block.columns is other.columns:
         return [(c, c) for c in block.columns], [], []
@@ -68,14 +47,14 @@ def _matched(block: Block, other: Block) -> tuple[list[Pair], list[Columns], lis
     return [], list(block.columns), list(other.columns)
 
 
-def formed_numbers(block: Block, other: Block, n_params: int) -> int:
+def formed_numbers(block: AnyBlock, other: AnyBlock, n_params: int) -> int:
     """How many numbers `fill` holds at most: rows over all of θ of blocks with other pieces, and formed rows."""
     pairs, rest, other_rest = _matched(block, other)
     over_theta = n_params * (block.n_rows * bool(rest) + other.n_rows * bool(other_rest))
     return over_theta + _most_formed(pairs, block, other)
 
 
-def _most_formed(pairs: Sequence[Pair], block: Block, other: Block) -> int:
+def _most_formed(pairs: Sequence[Pair], block: AnyBlock, other: AnyBlock) -> int:
     """How many numbers the rows of one group hold; those of each piece are formed beside what they are made of."""
     rows = block.n_rows + (0 if block.columns is other.columns else other.n_rows)
     widths = [a.width for a, b in pairs if isinstance(a, OuterColumns) and by_rows(a, b, other.n_rows)]
@@ -160,14 +139,6 @@ def by_rows(columns: Columns, other: Columns, other_rows: int) -> bool:
     if columns.scale is not None or other.scale is not None:
         return True
     return rows_flops(columns, other_rows) <= ROWS_MARGIN * columns.flops(other_rows)
-
-
-def rows_flops(columns: Columns, other_rows: int) -> int:
-    """Flops of a block of G against `other_rows` rows, with the rows formed."""
-    if not isinstance(columns, OuterColumns):
-        return columns.flops(other_rows)
-    n, q, p, _ = columns.cotangents.shape
-    return 2 * (2 * n * q * p + n * q * other_rows) * columns.width
 
 
 def _positions(columns: Columns) -> int:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from geodescent._types import Gram, Outputs, Theta
-from geodescent.jacobian._gram import Block
+from geodescent.jacobian._recorded_block import AnyBlock
 
 
 @runtime_checkable
@@ -33,7 +33,7 @@ class Jacobian(Protocol):
         ...
 
     @property
-    def blocks(self) -> tuple[Block, ...]:
+    def blocks(self) -> tuple[AnyBlock, ...]:
         """The blocks of rows; empty where rows are never held in memory."""
         ...
 

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 
 from geodescent._errors import InputError
+from geodescent.jacobian._block import Block
 from geodescent.jacobian._block_jacobian import BlockJacobian
 from geodescent.jacobian._columns import Columns, DenseColumns
-from geodescent.jacobian._gram import Block
 from geodescent.jacobian._product_columns import Product, ProductColumns
 
 LABEL = "a matrix"

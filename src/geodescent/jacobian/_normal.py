@@ -9,14 +9,15 @@ from torch import Tensor
 from geodescent._budget import budget
 from geodescent._deadline import require_time
 from geodescent.jacobian._columns import Columns
-from geodescent.jacobian._gram import Block, chunks
+from geodescent.jacobian._gram import chunks
 from geodescent.jacobian._outer_columns import OuterColumns
+from geodescent.jacobian._recorded_block import AnyBlock
 from geodescent.jacobian._room import require_room
 
 BY_PRODUCTS = "Use gd.KrylovLift(), which forms no matrix of the parameters."
 
 
-def add_normal(block: Block, out: Tensor) -> None:
+def add_normal(block: AnyBlock, out: Tensor) -> None:
     """Adds `DᵀD` of the block to `out`, (K, K); what lies above the diagonal is left to be mirrored.
 
     Cost: N·K²/2 multiply-adds by rows for one output; about N·K² for any number of them, where layers have one
@@ -38,7 +39,7 @@ def add_normal(block: Block, out: Tensor) -> None:
                 out[where2[:, None], where] += product.T
 
 
-def row_chunks(block: Block, n_params: int, *, like: Tensor) -> Iterator[Tensor]:
+def row_chunks(block: AnyBlock, n_params: int, *, like: Tensor) -> Iterator[Tensor]:
     """The rows of D, (n·Q, K), in chunks of whole samples."""
     for chunk in chunks(block.n_samples, budget().rows_numbers // max(1, block.n_outputs * n_params)):
         require_time("the rows of D")

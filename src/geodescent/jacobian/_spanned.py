@@ -6,12 +6,13 @@ import torch
 from torch import Tensor
 
 from geodescent._types import Theta
+from geodescent.jacobian._block import Block
 from geodescent.jacobian._block_jacobian import BlockJacobian
 from geodescent.jacobian._columns import Columns, DenseColumns
-from geodescent.jacobian._gram import Block
 from geodescent.jacobian._jacobian import Jacobian
 from geodescent.jacobian._layer_inputs import DenseInputs
 from geodescent.jacobian._outer_columns import OuterColumns
+from geodescent.jacobian._recorded_block import RecordedBlock
 
 NARROWER = 1.5  # Times the rows of a layer's inputs: a layer is restricted where it has more inputs than this.
 ROUNDINGS = 16.0  # Units in the last place, of the largest |a|²: added to AAᵀ, so that it is definite.
@@ -37,13 +38,15 @@ class Spanned:
 
     @classmethod
     def of(cls, jacobian: Jacobian) -> "Spanned | None":
-        """None where pieces have parameters in common or are known by products, or there are several blocks of rows.
+        """None where pieces have parameters in common or by products or passes, or there are several blocks.
 
         Cost: of a restricted layer some 2n²d flops.
         """
         if len(jacobian.blocks) != 1:
             return None
         (block,), parts, pieces, start = jacobian.blocks, [], list[Columns](), 0
+        if isinstance(block, RecordedBlock) and not block.is_made:
+            return None
         if sum(piece.width for piece in block.columns) > jacobian.n_params:
             return None
         for piece in block.columns:

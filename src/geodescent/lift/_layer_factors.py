@@ -127,7 +127,7 @@ class LayerFactors:
 def factors_flops(jacobian: Jacobian) -> float:
     """Flops of the eigenvectors of all layers."""
     sizes = list[int]()
-    for piece in (piece for block in jacobian.blocks for piece in block.columns):
+    for piece in (piece for block in jacobian.blocks for piece in block.kinds):
         sizes += [*piece.index.shape] if isinstance(piece, OuterColumns) else [piece.width]
     return sum(EIGH_FLOPS * float(size) ** 3 for size in sizes if size <= WIDEST)
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from geodescent._types import Theta
-from geodescent.jacobian import Columns, DenseInputs, IndexInputs, Jacobian, OuterColumns
+from geodescent.jacobian import BlockJacobian, Columns, DenseInputs, IndexInputs, Jacobian, OuterColumns, RecordedBlock
 from geodescent.linalg import sum_of_squares, total
 
 ROWS_OF_MOMENT = 16  # Times the order of a moment: so many vectors determine it well enough.
@@ -96,6 +96,8 @@ class SketchedFactor:
     def of(cls, piece: Columns, signs: Tensor) -> "SketchedFactor":
         """From one cotangent a sample, `Σ_q signs[i,q] g[i,q]`."""
         n = len(signs)
+        if not piece.is_formable:
+            return cls._of_products(piece, signs)
         if not isinstance(piece, OuterColumns) or piece.scale is not None:
             squares = signs.new_zeros(int(piece.index.max()) + 1)
             piece.add_column_squares(squares)
@@ -108,6 +110,15 @@ class SketchedFactor:
             return cls(piece.index, left, Moment(None, None, counts / positions, 1.0, piece.inputs.size))
         assert isinstance(piece.inputs, DenseInputs)
         return cls(piece.index, left, Moment.of(piece.inputs.values, positions))
+
+    @classmethod
+    def _of_products(cls, piece: Columns, signs: Tensor) -> "SketchedFactor":
+        """The same square for all columns, `‖Bᵀu‖²` of the random u over their number: they have products alone."""
+        product = signs.new_zeros(int(piece.index.max()) + 1)
+        piece.rmv(signs, product)
+        size = piece.index.numel()
+        diagonal = signs.new_full((size,), total(product.square()) / (size * len(signs)))
+        return cls(piece.index, None, Moment(None, None, diagonal, total(diagonal), size))
 
     @property
     def trace(self) -> float:
@@ -143,6 +154,10 @@ class SketchedFactors:
     def of(cls, jacobian: Jacobian) -> "SketchedFactors":
         """From one random cotangent a sample, always the same ones for as many samples and outputs."""
         (block,) = jacobian.blocks
+        if isinstance(jacobian, BlockJacobian) and isinstance(block, RecordedBlock) and not block.is_made:
+            (sums,) = jacobian.sketched(0).blocks
+            ones = torch.ones(block.n_samples, 1, dtype=jacobian.dtype, device=jacobian.device)
+            return cls(tuple(SketchedFactor.of(piece, ones) for piece in sums.columns), block.n_samples)
         generator = torch.Generator().manual_seed(0)
         signs = torch.randn(block.n_samples, block.n_outputs, generator=generator, dtype=jacobian.dtype, device="cpu")
         signs = signs.to(jacobian.device)

@@ -109,7 +109,7 @@ def second_derivative_of(outputs: Tensor, leaves: list[Tensor], direction: list[
         along = (outputs * u).sum()
         slope = _along(torch.autograd.grad(along, leaves, create_graph=True, allow_unused=True), direction)
         first, number = _by(slope, u), float(slope.detach())
-        if not _is_slope(first, u.detach(), number):
+        if not is_slope(first, u.detach(), number):
             return None
         if not slope.requires_grad:
             return torch.zeros_like(outputs)
@@ -229,7 +229,7 @@ def _kept_twice(outputs: Tensor, leaf: Tensor) -> Callable[[Tensor], Tensor] | N
         product, number = _by((gradient * v).sum(), u), row_dot(gradient.detach(), v)
     except (RuntimeError, NotImplementedError):
         return None
-    if not _is_slope(product, u.detach(), number):
+    if not is_slope(product, u.detach(), number):
         return None
 
     def twice(v: Tensor) -> Tensor:
@@ -240,7 +240,7 @@ def _kept_twice(outputs: Tensor, leaf: Tensor) -> Callable[[Tensor], Tensor] | N
     return twice
 
 
-def _is_slope(product: Tensor, u: Tensor, number: float) -> bool:
+def is_slope(product: Tensor, u: Tensor, number: float) -> bool:
     """Whether `⟨u, D v⟩` is what `⟨Dᵀu, v⟩` is: where x can be differentiated only once, autograd may give zeros."""
     size = row_norm(u) * row_norm(product) + abs(number)
     return abs(row_dot(u, product) - number) <= math.sqrt(torch.finfo(u.dtype).eps) * size
@@ -255,7 +255,7 @@ def _backward_twice(outputs: Tensor, leaf: Tensor, v: Tensor) -> Tensor:
     with torch.enable_grad():
         slope = _along(torch.autograd.grad((outputs * u).sum(), [leaf], create_graph=True), [v])
     product, number = _by(slope, u), float(slope.detach())
-    if not _is_slope(product, u.detach(), number):
+    if not is_slope(product, u.detach(), number):
         raise JacobianError(
             "D is too large to be formed, and torch has no product D v of the function: an operation in it has no "
             "forward derivative and can be differentiated only once. Pass jacobian=, a function that returns "

@@ -42,7 +42,7 @@ class Call:
 
 
 @dataclass(frozen=True)
-class Layout:
+class AxisLayout:
     """Where the samples stand in a call: on `axis`, `copies` rows a sample (merged only on axis 0, sample-major)."""
 
     axis: int
@@ -51,6 +51,22 @@ class Layout:
     def samples_first(self, tensor: Tensor, n_samples: int) -> Tensor:
         """`(…, N·c, …) → (N, c, …)`."""
         return torch.unflatten(tensor.movedim(self.axis, 0), 0, (n_samples, self.copies))
+
+
+@dataclass(frozen=True)
+class RowLayout:
+    """Where the samples stand in a table of rows: those of `before` positions, of each sample, of other positions."""
+
+    before: int
+
+    def samples_first(self, tensor: Tensor, n_samples: int) -> Tensor:
+        """`(before·N·after, o) → (N, before·after, o)`."""
+        rows = tensor.flatten(0, -2)
+        after = len(rows) // (self.before * n_samples)
+        return torch.unflatten(rows, 0, (self.before, n_samples, after)).movedim(1, 0).flatten(1, 2)
+
+
+Layout = AxisLayout | RowLayout
 
 
 def apart(calls: list[Call], parameters: Iterable[Tensor]) -> list[Call]:
@@ -70,7 +86,8 @@ def recording(modules: dict[str, nn.Module]) -> Iterator[list[Call]]:
     def hook_of(name: str) -> Callable[[nn.Module, tuple[Tensor, ...], dict[str, Tensor], Tensor], None]:
         def hook(module: nn.Module, args: tuple[Tensor, ...], kwargs: dict[str, Tensor], output: Tensor) -> None:
             inputs = args[0] if args else kwargs["input"]
-            if output.requires_grad and has_memory(inputs):
+            fits = RULES[type(module)].fits(module, len(args) + len(kwargs))
+            if fits and output.requires_grad and has_memory(inputs):
                 edge = get_gradient_edge(output)
                 calls.append(Call(name, module, inputs.detach(), inputs._version, edge, output.shape))
 
@@ -85,13 +102,14 @@ def recording(modules: dict[str, nn.Module]) -> Iterator[list[Call]]:
             handle.remove()
 
 
-def cotangents(outputs: Tensor, calls: list[Call], layouts: list[Layout]) -> list[Tensor]:
+def cotangents(outputs: Tensor, calls: list[Call], layouts: list[Layout], *, keep_graph: bool = False) -> list[Tensor]:
     """`g (N, Q, c, …)` for each call: one backward pass an output, through activations only.
 
     Sums are differentiated: with `grad_outputs` `torch.autograd.grad` would import SymPy, which takes most of a second.
 
     Args:
         outputs: (N, Q), attached to the graph.
+        keep_graph: for more passes.
     """
     n, q = outputs.shape
     if not calls:
@@ -106,7 +124,7 @@ def cotangents(outputs: Tensor, calls: list[Call], layouts: list[Layout]) -> lis
     with torch.enable_grad():
         sums = [outputs[:, k].sum() for k in range(q)]
     if q == 1:  # what autograd returns, without a copy
-        gradients = torch.autograd.grad(sums[0], edges, allow_unused=True)
+        gradients = torch.autograd.grad(sums[0], edges, retain_graph=keep_graph, allow_unused=True)
         return [
             outputs.new_zeros(shape) if g is None else layout.samples_first(g, n)[:, None]
             for g, layout, shape in zip(gradients, layouts, shapes, strict=True)
@@ -114,7 +132,7 @@ def cotangents(outputs: Tensor, calls: list[Call], layouts: list[Layout]) -> lis
     collected = [_zeros(call, shape, outputs) for call, shape in zip(calls, shapes, strict=True)]
     for k in range(q):
         require_time("a linearisation")
-        gradients = torch.autograd.grad(sums[k], edges, retain_graph=k < q - 1, allow_unused=True)
+        gradients = torch.autograd.grad(sums[k], edges, retain_graph=keep_graph or k < q - 1, allow_unused=True)
         for target, gradient, layout in zip(collected, gradients, layouts, strict=True):
             if gradient is not None:
                 target[:, k] = layout.samples_first(gradient, n)
@@ -171,14 +189,14 @@ def groups_of(columns: list[Columns], n_params: int) -> list[list[int]]:
     return [group for group in groups if group]
 
 
-def layouts_of(two: list[Call], three: list[Call]) -> list[Layout | None]:
+def layouts_of(two: list[Call], three: list[Call]) -> list[AxisLayout | None]:
     """The layout of each call, from one forward pass on two samples and one on three; None where it is unclear."""
     if [c.name for c in two] != [c.name for c in three]:
         return [None] * len(two)
     return [_layout(a, b) for a, b in zip(two, three, strict=True)]
 
 
-def _layout(a: Call, b: Call) -> Layout | None:
+def _layout(a: Call, b: Call) -> AxisLayout | None:
     inputs, outputs = _axis(a.inputs.shape, b.inputs.shape), _axis(a.shape, b.shape)
     if inputs is None or inputs != outputs or not (a.unchanged and b.unchanged):
         return None
@@ -186,7 +204,7 @@ def _layout(a: Call, b: Call) -> Layout | None:
     if axis > 0 and (copies > 1 or not RULES[type(a.module)].any_axis):
         return None
     first = b.inputs.narrow(axis, 0, 2 * copies)
-    return Layout(axis, copies) if _close(first, a.inputs) else None
+    return AxisLayout(axis, copies) if close(first, a.inputs) else None
 
 
 def _axis(two: torch.Size, three: torch.Size) -> tuple[int, int] | None:
@@ -199,7 +217,8 @@ def _axis(two: torch.Size, three: torch.Size) -> tuple[int, int] | None:
     return differ[0], two[differ[0]] // 2
 
 
-def _close(a: Tensor, b: Tensor) -> bool:
+def close(a: Tensor, b: Tensor) -> bool:
+    """Equal up to rounding."""
     if a.numel() == 0:
         return True
     if not a.dtype.is_floating_point:

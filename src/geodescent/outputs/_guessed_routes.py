@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from geodescent.jacobian import Columns
-from geodescent.outputs._capture import Call, Layout, columns_of
+from geodescent.outputs._capture import AxisLayout, Call, Layout, columns_of
 from geodescent.outputs._function import ModelFunction
 from geodescent.outputs._routes import Routes, index_of, left_over, owned
 from geodescent.outputs._rules import RULES
@@ -35,11 +35,13 @@ def guessed_routes(
             excluded |= set(owned(function, call.module).values())
     modules = {call.name: call.module for call in calls}
     index = index_of(function, modules, {p.name for p in function.parameters} - excluded)
-    kept = [layout if index[call.name] else None for call, layout in zip(calls, layouts, strict=True)]
+    kept: list[Layout | None] = [
+        layout if index[call.name] else None for call, layout in zip(calls, layouts, strict=True)
+    ]
     return Routes(modules, [call.name for call in calls], kept, index, left_over(function, index, used))
 
 
-def guessed_layout(call: Call, n_samples: int) -> Layout | None:
+def guessed_layout(call: Call, n_samples: int) -> AxisLayout | None:
     """Where N samples may stand in a call: an axis of that size, or several rows a sample on the first.
 
     The last axis of the outputs holds features: a layer that returned a vector has seen no samples.
@@ -48,9 +50,9 @@ def guessed_layout(call: Call, n_samples: int) -> Layout | None:
     axes = range(min(len(inputs), len(outputs)) if RULES[type(call.module)].any_axis else min(1, len(inputs)))
     for axis in axes:
         if inputs[axis] == outputs[axis] == n_samples:
-            return Layout(axis, 1)
+            return AxisLayout(axis, 1)
     if min(len(inputs), len(outputs)) > 0 and inputs[0] == outputs[0] and inputs[0] % n_samples == 0:
-        return Layout(0, inputs[0] // n_samples)
+        return AxisLayout(0, inputs[0] // n_samples)
     return None
 
 

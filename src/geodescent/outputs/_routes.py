@@ -25,7 +25,9 @@ from geodescent.outputs._capture import (
 from geodescent.outputs._function import ModelFunction
 from geodescent.outputs._inputs import Inputs
 from geodescent.outputs._rules import GIVEN, RULES
+from geodescent.outputs._standing import unrolled
 from geodescent.outputs.graph import uses
+from geodescent.outputs.recorded import product_layers, row_layouts
 
 
 @dataclass(frozen=True)
@@ -34,12 +36,15 @@ class Routes:
 
     Attributes:
         modules: the layers to record.
+        products: names of parameters that enter by products outside of these; those with `calls` of their own follow
+            the calls of layers.
         calls: names of the layers called, in order.
         layouts: of these calls; None for a call that is left out.
         index: module → parameter → entries of θ, for parameters that go by rule.
         rest: names of the other parameters, whose columns autograd computes row by row.
         held: how much memory a call of the model takes for each sample.
         groups: positions of the columns that share parameters; None before they are known.
+        outline: the columns of two samples.
     """
 
     modules: dict[str, nn.Module]
@@ -47,8 +52,10 @@ class Routes:
     layouts: list[Layout | None]
     index: dict[str, dict[str, Tensor]]
     rest: list[str]
+    products: list[str] = field(default_factory=list)
     held: SampleBytes = field(default_factory=SampleBytes)
     groups: list[list[int]] | None = None
+    outline: tuple[Columns, ...] = ()
 
     @property
     def by_given_rules(self) -> bool:
@@ -67,6 +74,13 @@ class Routes:
             )
         pairs = [(c, lay) for c, lay in zip(calls, self.layouts, strict=True) if lay is not None]
         return [c for c, _ in pairs], [lay for _, lay in pairs]
+
+    def product_calls(self, outputs: Tensor, leaves: dict[str, Tensor]) -> list[Call]:
+        """The calls outside of layers, in attached outputs."""
+        if not self.products:
+            return []
+        layers = product_layers(outputs, {name: leaves[name] for name in self.products})
+        return [call for layer in layers for call in layer.calls]
 
     def by_rule(self, calls: list[Call], layouts: list[Layout], gradients: list[Tensor]) -> list[Columns]:
         """The columns of these calls from their inputs and cotangents; the columns of shared parameters as one."""
@@ -139,26 +153,47 @@ def probed_routes(function: ModelFunction, two_samples: Inputs, three_samples: I
     index = index_of(function, modules, {name for name in used if 0 < counts[name] == known[name]})
     ruled = {name: m for name, m in modules.items() if index[name]}
     calls = [(c, layout) for c, layout in zip(two, layouts, strict=True) if c.name in ruled]
-    routes = Routes(
-        modules=ruled,
-        calls=[c.name for c, _ in calls],
-        layouts=[layout for _, layout in calls],
-        index={name: index[name] for name in ruled},
-        rest=left_over(function, index, counts),
-        held=held,
-    )
-    kept, places = routes.kept([c for c, _ in calls])
-    with torch.enable_grad():
-        first = outputs[:, :1]  # which entries of θ a piece has does not depend on the number of outputs
-    gradients = function.standing_at(leaves, lambda: cotangents(first, kept, places))
+    own = {name: index[name] for name in ruled}
+    routes = Routes(ruled, [c.name for c, _ in calls], [lay for _, lay in calls], own, left_over(function, own, counts))
+    graphs = (outputs, outputs_of_three), (leaves, leaves_of_three)
+    routes = replace(_with_products(function, routes, *graphs), held=held)
+    every = [c for c, _ in calls] + routes.product_calls(outputs, leaves)
+    kept, places = routes.kept(every)
+    gradients = function.standing_at(leaves, lambda: cotangents(outputs, kept, places))
     columns = columns_of(kept, places, gradients, routes.index)
-    return routes.grouped(columns, function.n_params)
+    routes = routes.grouped(columns, function.n_params)
+    return replace(routes, outline=tuple(routes.joined(columns)))
+
+
+def _with_products(
+    function: ModelFunction, routes: Routes, outputs: tuple[Tensor, Tensor], leaves: tuple[dict[str, Tensor], ...]
+) -> Routes:
+    """With parameters that no layer accounts for by rule too, where all of their uses are products and sums of rows.
+
+    Args:
+        outputs, leaves: of calls on two and on three samples.
+    """
+    of_two, of_three = (
+        product_layers(x, {name: own[name] for name in routes.rest}) for x, own in zip(outputs, leaves, strict=True)
+    )
+    where, index = {p.name: p for p in function.parameters}, dict(routes.index)
+    names, layouts, products = list(routes.calls), list(routes.layouts), list[str]()
+    for layer, places in row_layouts(outputs, (of_two, of_three)):
+        entries = {own: function.entries(where[name]) for own, name in layer.own.items()}
+        if not layer.is_transposed:
+            entries["weight"] = entries["weight"].T
+        index[layer.name] = entries
+        names += [layer.name] * len(places)
+        layouts += places
+        products += layer.own.values()
+    rest = [name for name in routes.rest if name not in products]
+    return replace(routes, calls=names, layouts=layouts, index=index, rest=rest, products=products)
 
 
 def _recorded(
     function: ModelFunction, modules: dict[str, nn.Module], inputs: Inputs
 ) -> tuple[list[Call], Tensor, dict[str, Tensor]]:
     leaves = function.leaves(function.theta)
-    with torch.enable_grad(), recording(modules) as calls:
+    with torch.enable_grad(), recording(modules) as calls, unrolled(function.model):
         outputs = function.outputs(leaves, inputs)
     return calls, outputs, leaves

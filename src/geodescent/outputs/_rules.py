@@ -42,11 +42,13 @@ class Rule:
         apply: the rule.
         parameters: the names of the parameters it accounts for.
         any_axis: whether samples may stand on any leading axis (true where the layer acts on the last axes alone).
+        fits: whether the rule holds for a layer's options, and for a call with this many arguments.
     """
 
     apply: Apply
     parameters: tuple[str, ...] = ("weight", "bias")
     any_axis: bool = False
+    fits: Callable[[Any, int], bool] = lambda module, n_arguments: True
 
 
 def linear(module: nn.Linear, inputs: Tensor, cotangents: Tensor, index: Index, label: str) -> list[Columns]:
@@ -113,6 +115,29 @@ def embedding(module: nn.Embedding, inputs: Tensor, cotangents: Tensor, index: I
     return [OuterColumns(one_hot, DenseCotangents(g), index["weight"].T, label)]
 
 
+def embedding_bag(
+    module: nn.EmbeddingBag, inputs: Tensor, cotangents: Tensor, index: Index, label: str
+) -> list[Columns]:
+    """A linear layer on how often each word is in a bag, or on its share of the bag."""
+    n, q = cotangents.shape[:2]
+    words = inputs.reshape(n, -1, inputs.shape[-1]).long()
+    g = cotangents.reshape(n, q, words.shape[1], -1)
+    counted = torch.ones_like(words, dtype=g.dtype)
+    if module.padding_idx is not None:
+        counted = (words != module.padding_idx).to(g.dtype)
+    if module.mode == "mean":
+        counted = counted / counted.sum(2, keepdim=True).clamp(min=1.0)
+    require_room(words.shape[0] * words.shape[1] * module.num_embeddings, g, "the bags of an embedding")
+    bags = g.new_zeros(*words.shape[:2], module.num_embeddings).scatter_add_(2, words, counted)
+    return [OuterColumns(DenseInputs(bags), DenseCotangents(g), index["weight"].T, label)]
+
+
+def are_plain_bags(module: nn.EmbeddingBag, n_arguments: int) -> bool:
+    """Whether an embedding adds up or averages bags of one size, without weights or offsets, nor touches its own."""
+    plain = module.max_norm is None and not module.scale_grad_by_freq
+    return plain and module.mode != "max" and n_arguments == 1
+
+
 def layer_norm(module: nn.LayerNorm, inputs: Tensor, cotangents: Tensor, index: Index, label: str) -> list[Columns]:
     """Elementwise affine over the last axes."""
     normalised = F.layer_norm(inputs, module.normalized_shape, eps=module.eps)
@@ -138,8 +163,13 @@ def batch_norm(module: Any, inputs: Tensor, cotangents: Tensor, index: Index, la
     return _affine(_channels_last(normalised, 2), _channels_last(cotangents, 3), index, label, axes=1)
 
 
+class LinearUse(nn.Module):
+    """Stands for a product with a weight, or a sum with a bias, in a model's own code."""
+
+
 RULES: dict[type[nn.Module], Rule] = {
     nn.Linear: Rule(linear, any_axis=True),
+    LinearUse: Rule(linear, any_axis=True),
     nn.Conv1d: Rule(convolution),
     nn.Conv2d: Rule(convolution),
     nn.Conv3d: Rule(convolution),
@@ -147,6 +177,7 @@ RULES: dict[type[nn.Module], Rule] = {
     nn.ConvTranspose2d: Rule(transposed_convolution),
     nn.ConvTranspose3d: Rule(transposed_convolution),
     nn.Embedding: Rule(embedding, ("weight",), any_axis=True),
+    nn.EmbeddingBag: Rule(embedding_bag, ("weight",), fits=are_plain_bags),
     nn.LayerNorm: Rule(layer_norm, any_axis=True),
     nn.RMSNorm: Rule(rms_norm, ("weight",), any_axis=True),
     nn.GroupNorm: Rule(group_norm),
@@ -163,7 +194,7 @@ def register_rule(
     """Registers how a user's own layer enters the Jacobian; the rule is used for exactly this type.
 
     The Jacobian of every new map is compared with autograd's, so that a wrong rule is refused. Layers without a rule
-    work too: their parameters go through derivatives of single samples.
+    work too: weights that they multiply rows with go by rule, all others through derivatives of single samples.
 
     Args:
         layer: the class of the layer.

@@ -1,15 +1,17 @@
 """A module and its samples as an output map."""
 
+import math
 from collections.abc import Callable, Iterable
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
 from geodescent._types import Outputs, Theta
 from geodescent._wrappers import unwrapped
-from geodescent.jacobian import Block, BlockJacobian, Columns
+from geodescent.jacobian import AnyBlock, Block, BlockJacobian, Columns, DenseColumns, RecordedBlock
 from geodescent.outputs._autograd import differentiable
-from geodescent.outputs._capture import Call, apart, cotangents, recording, require_calls
+from geodescent.outputs._capture import Call, Layout, cotangents, recording, require_calls
 from geodescent.outputs._chain import is_last_linear
 from geodescent.outputs._function import ModelFunction, ModuleMap
 from geodescent.outputs._inputs import (
@@ -28,10 +30,13 @@ from geodescent.outputs._per_sample import PerSample
 from geodescent.outputs._protocols import Layered, NetworkMap, OfModule, OutputMap, Parametrised, Sampled, declare
 from geodescent.outputs._routes import Routes, owned, probed_routes, ruled_modules
 from geodescent.outputs._rules import affine_columns
-from geodescent.outputs._standing import alone
+from geodescent.outputs._standing import alone, unrolled
 from geodescent.outputs.checks import check_elsewhere, left_as_found, output_shape, probe
 from geodescent.outputs.graph import faster_by_system, takes_derivatives
+from geodescent.outputs.recorded import RecordedCall, Twice, WantedDerivatives, convolving
 
+AS_LONG = 1.5
+"""Times Q: products through a graph until what they took longer than products with columns would have made these."""
 CHECK_SAMPLES = 8  # Samples of the comparison with autograd: a wrong rule gives wrong numbers on any samples.
 
 
@@ -76,6 +81,7 @@ class SampleMap(ModuleMap):
         self.inputs = as_inputs(inputs, model)
         self.notes, self.converted = notes, converted_names(inputs)
         self.traced: Callable[[Theta], Outputs] | None = self._attached
+        self._twice = Twice()
         with alone(model):
             places, kind = parameters_of(model, parameters), kind_of(model, self.inputs)
             partial = len(places) < sum(p.requires_grad for p in model.parameters())
@@ -106,7 +112,9 @@ class SampleMap(ModuleMap):
             name for module in ruled_modules(self.function).values() for name in owned(self.function, module).values()
         }
         views = self.function.views(self.theta)
-        if ruled & set(self.routes.rest) and takes_derivatives(lambda: self.function.outputs(views, samples)):
+        if ruled & {*self.routes.rest, *self.routes.products} and takes_derivatives(
+            lambda: self.function.outputs(views, samples)
+        ):
             self.notes.append(faster_by_system("The model", by_products=True))
 
     @property
@@ -150,11 +158,26 @@ class SampleMap(ModuleMap):
             return self.function.outputs(self.function.views(leaf), self.inputs)
 
     def linearise(self, theta: Theta | None = None) -> tuple[Outputs, BlockJacobian]:
-        """`x[θ]`, (N, Q), and its Jacobian: one forward pass, Q backward passes through activations."""
-        theta = self.theta if theta is None else theta
+        """`x[θ]`, (N, Q), and its Jacobian: one forward pass, recorded; the columns of D are made where they are asked.
+
+        Products with D are passes through the recorded graph until they have cost as much as the columns, which take Q
+        backward passes through activations. Of one output, along a chain of linear layers, and where a backward pass
+        reads the module's parameters, the columns are made at once.
+        """
+        return self._at(self.theta if theta is None else theta, self._linearised)
+
+    def with_columns(self, theta: Theta) -> tuple[Outputs, BlockJacobian]:
+        """The same with the columns made at once."""
+        return self._at(theta, self._made)
+
+    def _at(
+        self, theta: Theta, ask: Callable[[Theta, dict[str, Tensor]], tuple[Outputs, AnyBlock]]
+    ) -> tuple[Outputs, BlockJacobian]:
+        """What `ask` returns while the model's parameters are leaves at θ, which all that reads them later reads."""
         require_calls(self.routes.held.recorded, self.n_samples, self.device)
-        leaves = self.function.leaves(theta)
-        return self.function.standing_at(leaves, lambda: self._linearised(theta))
+        leaves = self.function.leaves(theta.clone())  # a graph that is kept must not follow θ
+        outputs, block = self.function.standing_at(leaves, lambda: ask(theta, leaves))
+        return outputs, BlockJacobian((block,), self.n_params, self.dtype, self.device)
 
     def second_derivative(self, theta: Theta, direction: Theta) -> Outputs:
         """`d²x[θ + s·direction]/ds²` at s = 0, (N, Q); some six forward passes."""
@@ -184,18 +207,75 @@ class SampleMap(ModuleMap):
         """`x[θ]`, (N, Q), with the graph that leads to θ."""
         return self.function.outputs(self.function.views(theta), self.inputs)
 
-    def _linearised(self, theta: Theta) -> tuple[Outputs, BlockJacobian]:
-        """The same while the model's parameters are leaves at θ, so that what reads them later reads these."""
-        with torch.enable_grad(), recording(self.routes.modules) as calls:
-            outputs = self.function.rows(self.inputs)
-        kept, layouts = self.routes.kept(apart(calls, [theta]))
+    def _linearised(self, theta: Theta, leaves: dict[str, Tensor]) -> tuple[Outputs, AnyBlock]:
+        one_pass = self.n_outputs == 1 and not self.routes.rest
+        if self.traced is None or one_pass:
+            return self._made(theta, leaves)
+        wanted = WantedDerivatives()
+        with convolving(self.model, wanted):
+            outputs, kept, layouts = self._recorded(leaves)
+        along_chain = self._along_chain(theta, kept)
+        if along_chain is not None:
+            return outputs.detach(), self._block(along_chain, theta)
+        make = partial(self._columns, leaves, (kept, layouts), wanted)
+        passes = math.inf if self.routes.rest else AS_LONG * self.n_outputs
+        graph_bytes = self.routes.held.graph * self.n_samples
+        standing = partial(self.function.standing_at, leaves)
+        call = RecordedCall(
+            outputs, list(leaves.values()), make, self._outline, passes, graph_bytes, self._twice, standing
+        )
+        block = RecordedBlock(call, self.n_samples, self.n_outputs, self.dtype)
+        return outputs.detach().clone(), block  # the graph may hold the outputs themselves
+
+    def _made(self, theta: Theta, leaves: dict[str, Tensor]) -> tuple[Outputs, AnyBlock]:
+        outputs, kept, layouts = self._recorded(leaves)
         columns = self._along_chain(theta, kept)
         if columns is None:
             columns = self.routes.by_rule(kept, layouts, cotangents(outputs, kept, layouts))
+        return outputs.detach(), self._block(columns, theta)
+
+    def _recorded(self, leaves: dict[str, Tensor]) -> tuple[Outputs, list[Call], list[Layout]]:
+        """x[θ], attached, and the calls of layers that go by rule."""
+        with torch.enable_grad(), recording(self.routes.modules) as calls, unrolled(self.model):
+            outputs = self.function.rows(self.inputs)
+        return outputs, *self.routes.kept([*calls, *self.routes.product_calls(outputs, leaves)])
+
+    def _columns(
+        self,
+        leaves: dict[str, Tensor],
+        calls: tuple[list[Call], list[Layout]],
+        wanted: WantedDerivatives,
+        outputs: Tensor,
+        rows: Tensor | None,
+        matrix: Tensor | None,
+    ) -> list[Columns]:
+        """The columns of outputs that are sums of those of the call; its graph is kept."""
+
+        with wanted.returns_alone():
+            gradients = cotangents(outputs, *calls, keep_graph=True)
+        columns = self.routes.by_rule(*calls, gradients)
         if self.routes.rest:
-            columns.append(self._per_sample.columns(self.function, theta, self.inputs, self.n_outputs))
-        block = Block(tuple(columns), self.n_samples, self.n_outputs)
-        return outputs.detach(), BlockJacobian((block,), self.n_params, self.dtype, self.device)
+            theta = torch.cat([leaf.detach().reshape(-1) for leaf in leaves.values()])
+            rest = self._per_sample.columns(self.function, theta, self.inputs, self.n_outputs).scaled(rows, None)
+            columns.append(rest if matrix is None else rest.mixed(matrix))
+        return columns
+
+    def _block(self, columns: list[Columns], theta: Theta) -> Block:
+        """With the columns of the parameters that no rule accounts for."""
+        if self.routes.rest:
+            columns = [*columns, self._per_sample.columns(self.function, theta, self.inputs, self.n_outputs)]
+        return Block(tuple(columns), self.n_samples, self.n_outputs)
+
+    @property
+    def _outline(self) -> Block:
+        """The columns of two samples, with zeros for those that no rule accounts for."""
+        pieces = list(self.routes.outline)
+        rest = [p for p in self.function.parameters if p.name in self.routes.rest]
+        if rest:
+            index = torch.cat([self.function.entries(p).reshape(-1) for p in rest])
+            zeros = index.new_zeros((), dtype=self.dtype).expand(2, self.n_outputs, len(index))
+            pieces.append(DenseColumns(zeros, index, " + ".join(self.routes.rest)))
+        return Block(tuple(pieces), 2, self.n_outputs)
 
     def _along_chain(self, theta: Theta, calls: list[Call]) -> list[Columns] | None:
         """The columns of these calls by rules along the chain, where that is cheaper, with several outputs."""

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from geodescent.doors.planning._result import PlannedLayer
-from geodescent.jacobian import Block, Columns, OuterColumns, ProductColumns
+from geodescent.jacobian import AnyBlock, Columns, OuterColumns, ProductColumns
 from geodescent.outputs import Layered, NetworkMap, OfModule, OutputMap, Traced
 from geodescent.problem import Problem
 
@@ -17,7 +17,7 @@ AS_RULE, AS_DERIVATIVES, AS_PRODUCTS, AS_GIVEN = "by rule", "by autograd", "by p
 that the map returns."""
 
 
-def layers_of(problem: Problem, blocks: tuple[Block, ...]) -> tuple[PlannedLayer, ...]:
+def layers_of(problem: Problem, blocks: tuple[AnyBlock, ...]) -> tuple[PlannedLayer, ...]:
     """Of all blocks of rows, each layer once.
 
     Args:
@@ -27,7 +27,7 @@ def layers_of(problem: Problem, blocks: tuple[Block, ...]) -> tuple[PlannedLayer
     for block, rows in zip(problem.blocks, blocks, strict=False):
         by_rule = block.map.layers() if isinstance(block.map, Layered) else {}
         kinds = _kinds(block.map)
-        for piece in rows.columns:
+        for piece in rows.kinds:
             layer = _layer(piece, block.map, by_rule, kinds)
             found.setdefault(layer.name, layer)
             entries[layer.name].append(piece.index.reshape(-1))

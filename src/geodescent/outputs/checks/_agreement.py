@@ -162,7 +162,7 @@ def _refuse_other_products(here: Gradients, piece: Columns) -> None:
     Of many outputs a few mixtures are looked at: their G is small.
     """
     block, n_outputs = here.jacobian.blocks[0], here.u.shape[1]
-    own = replace(here.jacobian, blocks=(replace(block, columns=(piece,)),))
+    own = replace(here.jacobian, blocks=(replace(block.made(), columns=(piece,)),))
     if n_outputs > MIXTURES:
         own = own.mixed(random_rows((n_outputs, MIXTURES), here.u))
     u = here.u[:, :MIXTURES].reshape(-1)

@@ -43,7 +43,7 @@ class FewSamples(Protocol):
 
     def __call__(self, theta: Theta) -> Outputs: ...
 
-    def linearise(self, theta: Theta) -> tuple[Outputs, BlockJacobian]: ...
+    def with_columns(self, theta: Theta) -> tuple[Outputs, BlockJacobian]: ...
 
 
 def check_elsewhere(few: FewSamples, before: Attributes, *, products: bool = True) -> bool:
@@ -97,7 +97,7 @@ def _scaled_by(step: float, x: Tensor) -> Tensor:
 def _gradients(few: FewSamples, theta: Theta, u: Outputs) -> tuple[Gradients, Theta]:
     """Dᵀu while the model's parameters are θ, and by the same graph after they are its own again."""
     x, theirs, afterwards = _by_autograd(few.function, few.inputs, theta, u)
-    jacobian = few.linearise(theta)[1]
+    jacobian = few.with_columns(theta)[1]
     return Gradients(theta, jacobian, x, u, jacobian.rmv(u), theirs), afterwards
 
 
