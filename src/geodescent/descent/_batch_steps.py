@@ -90,12 +90,17 @@ def _after_step(state: BatchState, jacobian: Jacobian, cost: float, own: float) 
     """
     fall = math.log(cost / own) if own > 0.0 else math.inf
     costs, falls = (*state.costs, cost)[-COMPARED_STEPS:], (*state.falls, fall)[-COMPARED_STEPS:]
-    if len(costs) == COMPARED_STEPS:
-        earlier, later = sum(costs[: COMPARED_STEPS // 2]), sum(costs[COMPARED_STEPS // 2 :])
-        fresh = math.log(earlier / later) / (COMPARED_STEPS // 2) if later > 0.0 else math.inf
-        if sum(falls) / COMPARED_STEPS > (4.0 * _price_of_double(jacobian) - 3.0) * fresh:
-            return BatchState(2 * state.size)
+    times = 4.0 * _price_of_double(jacobian) - 3.0
+    if len(costs) == COMPARED_STEPS and sum(falls) / COMPARED_STEPS > times * _on_new_samples(costs):
+        return BatchState(2 * state.size)
     return BatchState(state.size, costs, falls)
+
+
+def _on_new_samples(costs: tuple[float, ...]) -> float:
+    """The mean fall of ln C a step, on samples that no step has seen, from the costs of batches before their steps."""
+    half = len(costs) // 2
+    earlier, later = sum(costs[:half]) / half, sum(costs[half:]) / (len(costs) - half)
+    return math.log(earlier / later) * 2.0 / len(costs) if later > 0.0 else math.inf
 
 
 def _passes_of_step(here: Linearised, products: float, problem: Problem) -> float:

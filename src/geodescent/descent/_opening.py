@@ -17,7 +17,7 @@ from geodescent.lift import DenseLift, KrylovLift, SketchedLift, factors_flops
 from geodescent.linalg import STEP_ITERATIONS
 from geodescent.problem import FixedSource, Problem, ShuffledSource, chosen_samples, sampled_block
 
-OF_ALL = 4  # Batches of more than a quarter of the samples save little: all of them follow.
+OF_ALL = 2  # Batches of more than half of the samples save little: all of them follow.
 STEP_LINEARISATIONS = 8.0  # Linearisations: a step with few iterations takes as long as so many.
 LEAST_OF_PRECISION = {torch.float32: 1e-7, torch.float64: 1e-14}
 """Share of ‖B‖_F²/m: the least damping of steps with few iterations, by their precision."""
@@ -25,7 +25,7 @@ LEAST_OF_PRECISION = {torch.float32: 1e-7, torch.float64: 1e-14}
 
 @dataclass(frozen=True)
 class BatchesEnd:
-    """Ends the steps on batches, where the next one would have more than a quarter of all samples.
+    """Ends the steps on batches, where the next one would have more than half of all samples.
 
     Args:
         n_samples: of the problem.

@@ -79,7 +79,8 @@ class Block:
     def product_flops(self) -> float:
         """Flops of one product with D and one with Dᵀ, with the cost of calling small kernels added."""
         return sum(
-            CALL_FLOPS + 4.0 * self.n_samples * (c.width + self.n_outputs * c.index.shape[0]) for c in self.columns
+            CALL_FLOPS + 4.0 * self.n_samples * c.positions * (c.width + self.n_outputs * c.index.shape[0])
+            for c in self.columns
         )
 
     def gram_flops(self, other_rows: int) -> float:

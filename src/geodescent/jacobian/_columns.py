@@ -43,6 +43,11 @@ class Columns(Protocol):
         ...
 
     @property
+    def positions(self) -> int:
+        """P, how often a sample uses the parameters: a product multiplies by them so often."""
+        ...
+
+    @property
     def unmade(self) -> int:
         """How many numbers `settled` computes."""
         ...
@@ -128,6 +133,10 @@ class DenseColumns:
     @property
     def width(self) -> int:
         return self.values.shape[2]
+
+    @property
+    def positions(self) -> int:
+        return 1
 
     @property
     def unmade(self) -> int:

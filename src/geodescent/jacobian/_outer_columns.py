@@ -40,6 +40,10 @@ class OuterColumns:
         return self.index.numel()
 
     @property
+    def positions(self) -> int:
+        return self.inputs.positions
+
+    @property
     def unmade(self) -> int:
         return self.cotangents.unmade
 

@@ -48,6 +48,10 @@ class ProductColumns:
         return len(self.column_scale)
 
     @property
+    def positions(self) -> int:
+        return 1
+
+    @property
     def unmade(self) -> int:
         return len(self.row_scale) * self.width
 
