@@ -22,13 +22,13 @@ context = multiprocessing.get_context("forkserver")
 context.set_forkserver_preload(["job"])
 
 
-def line_of(job: Job) -> dict[str, Any]:
-    """The line of a job: its figures, or the reason why it was ended."""
+def line_of(job: Job, *, unit_seconds: float = 1.0) -> dict[str, Any]:
+    """The line of a job: its figures, or the reason why it was ended; its budget is in units of so many seconds."""
     ours, theirs = context.Pipe(duplex=False)
     process = context.Process(target=_work, args=(job, theirs))
     process.start()
     theirs.close()
-    reason = watched(process.pid or 0, ours, limit_seconds(job.budget))
+    reason = watched(process.pid or 0, ours, limit_seconds(job.budget * unit_seconds))
     figures = dict[str, Any]()
     if not reason:
         try:

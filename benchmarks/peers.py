@@ -57,7 +57,8 @@ def jax_peer(task: Task, recorder: Recorder, *, method: str, **setting: Any) -> 
         parameters = [p.detach().numpy() for p in task.model.parameters()]
         np.savez(given, *parameters, inputs=task.inputs.numpy(), targets=task.targets.numpy())
         job = {"method": method, "layers": layers(task.model), "setting": setting}
-        job |= {"budget": recorder.budget, "targets": recorder.targets, "given": str(given), "found": str(found)}
+        job |= {"budget": recorder.budget, "targets": recorder.targets, "thinning": recorder.thinning}
+        job |= {"given": str(given), "found": str(found)}
         done = subprocess.run(
             [JAX_PYTHON, HERE / "peers_jax.py", json.dumps(job)], capture_output=True, text=True, env=jax_environment()
         )
@@ -83,7 +84,7 @@ def layers(model: nn.Module) -> list[tuple[str, float]]:
     found = list[tuple[str, float]]()
     for part in model:
         name = type(part).__name__.lower()
-        if name not in ("linear", "tanh", "relu", "sine"):
+        if name not in ("linear", "tanh", "relu", "gelu", "sine"):
             raise NotImplementedError(f"not built in JAX: {type(part).__name__}")
         found.append((name, part.frequency if isinstance(part, Sine) else 1.0))
     return found

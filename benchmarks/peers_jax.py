@@ -1,7 +1,8 @@
 """The peers in JAX, one run a process: `python peers_jax.py '{"method": …}'`, in their own environment.
 
 Data, network and starting parameters come from the caller; the parameters at the end go back to it. Everything is
-float64 and compiled before the clock starts; the first call's surplus over a later one is given as compile time.
+in the dtype of the data and compiled before the clock starts; the first call's surplus over a later one is given as
+compile time.
 """
 
 import json
@@ -9,6 +10,7 @@ import resource
 import sys
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from importlib.metadata import version
 from typing import Any
 
@@ -38,7 +40,9 @@ def main(job: dict[str, Any]) -> None:
     arrays = [jnp.asarray(given[f"arr_{i}"]) for i in range(sum(name.startswith("arr_") for name in given.files))]
     start = [{"w": w.T, "b": b} for w, b in zip(arrays[::2], arrays[1::2], strict=True)]
     data = jnp.asarray(given["inputs"]), jnp.asarray(given["targets"])
-    recorder = Recorder(budget=job["budget"], targets=tuple(job["targets"]), patience=PATIENCE)
+    recorder = Recorder(
+        budget=job["budget"], targets=tuple(job["targets"]), patience=PATIENCE, thinning=job["thinning"]
+    )
     run = kfac if job["method"] == "kfac" else least_squares
     end = run(network(job["layers"]), start, data, recorder, method=job["method"], **job["setting"])
     np.savez(job["found"], *(part for layer in end for part in (np.asarray(layer["w"]).T, np.asarray(layer["b"]))))
@@ -51,6 +55,7 @@ def main(job: dict[str, Any]) -> None:
 def network(layers: Sequence[tuple[str, float]]) -> Network:
     """(parameters, inputs) → outputs."""
     activations = {"tanh": jnp.tanh, "relu": jax.nn.relu, "sine": jnp.sin}
+    activations["gelu"] = partial(jax.nn.gelu, approximate=False)
 
     def outputs(parameters: Parameters, z: Array) -> Array:
         weights = iter(parameters)
