@@ -2,8 +2,10 @@
 
 from functools import partial
 
+import torch
 from cases import Task
 from peers import PEERS, Peer, Setting, each
+from peers_first_order import cost
 from recorder import Recorder
 
 import geodescent as gd
@@ -15,7 +17,10 @@ def at_any_time(task: Task, recorder: Recorder, *, initialise: bool) -> None:
     """The call as people write it, with the seconds as its only argument; after `gd.initialise` where asked for."""
     if initialise:
         recorder.extra["initialised"] = str(gd.initialise(task.model, task.inputs, task.targets))
-        recorder.extra["initialise_seconds"] = recorder.elapsed()
+        recorder.extra["initialise_seconds"] = now = recorder.elapsed()
+        with recorder.aside(), torch.no_grad():
+            begun_at = cost(task.model, task.inputs, task.targets).item()
+        recorder.note_at(now, begun_at)
 
     def noted(record: gd.StepRecord) -> None:
         now = recorder.elapsed()
