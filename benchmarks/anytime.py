@@ -1,7 +1,7 @@
 """Cost against time on the large cases: `python benchmarks/anytime.py [--cases a,b] [--peers a,b] [--seeds N]`.
 
 Appends one JSON line a run to anytime.jsonl as it finishes; a run whose line is there is not made again. Then
-anytime_page.py makes the page, the figure and the README's table.
+anytime_page.py makes the page, the figure and the tables elsewhere.
 
 - The unit of time is one full-batch gradient of the cost, forward and backward: its median time, measured in the
   process of each run just before it. A run and its unit so share the load of the machine.
@@ -34,7 +34,7 @@ from results import HERE, read
 from run import summary
 
 SEEDS = 3
-BUSY = 3.0  # Times slower than just before: a run on a busy machine is waited for as long as that.
+BUSY = 2.0  # Times slower than just before: a run on a busy machine is waited for as long as that.
 FILE = HERE / "anytime.jsonl"
 
 

@@ -34,8 +34,8 @@ def figure(cases: list[CaseLines], file: Path) -> None:
                 axes.step(times, [at(curve, time) for time in times], where="post", label=name, **style)
         axes.axvline(FIRST, color="0.6", linewidth=0.8, linestyle=":")
         axes.set(xscale="log", yscale="log", title=one.case, xlim=(EARLIEST, LAST[one.case]))
-        for axis in (axes.yaxis.set_major_formatter, axes.yaxis.set_minor_formatter):
-            axis(LogFormatter(minor_thresholds=(1.0, 0.3)))
+        axes.yaxis.set_major_formatter("{x:g}")
+        axes.yaxis.set_minor_formatter(LogFormatter(minor_thresholds=(1.0, 0.3)))
         axes.set_xlabel("time in full-batch gradients")
         axes.set_ylabel("cost of all samples")
     for axes in panels.flat[len(cases) :]:

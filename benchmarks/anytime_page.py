@@ -1,4 +1,6 @@
-"""ANYTIME.md, docs/anytime.png and the README's table, from the lines: `python benchmarks/anytime_page.py`.
+"""ANYTIME.md, docs/anytime.png, and the tables of README.md and docs/measured.md, from the lines of anytime.py.
+
+    python benchmarks/anytime_page.py
 
 Ends with status 1 and says what is missing, after everything that is there was written.
 """
@@ -14,7 +16,7 @@ from anytime_figure import figure
 from anytime_peers import FIRST, FULL_BATCH, IN_BATCHES, LAST, PLAIN, SETTINGS, SUITED, moments
 from anytime_standing import RIVALS, CaseLines, Rivalry, lacking, newest
 from protocol import Line
-from readme import README, ROOT, put
+from readme import MEASURED, README, ROOT, put
 from results import HERE, read
 from table import joined
 
@@ -27,7 +29,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--threads", type=int, default=2, help="of the runs that are shown")
     parser.add_argument("--lines", type=Path, default=FILE, help="another file of lines")
-    parser.add_argument("--out", type=Path, help="another folder for page and figure; the README is left as it is")
+    parser.add_argument("--out", type=Path, help="another folder for page and figure; the tables elsewhere are left")
     arguments = parser.parse_args()
     lines = newest(read(arguments.lines), arguments.threads)
     cases = [CaseLines(case, [line for line in lines if line["case"] == case]) for case in LAST]
@@ -38,6 +40,7 @@ def main() -> None:
     figure(shown, arguments.out / FIGURE.name if arguments.out else FIGURE)
     if not arguments.out:
         put(README, "any time", in_short(shown))
+        put(MEASURED, "any time", areas(shown))
     missing = lacking(cases, SEEDS)
     if missing:
         sys.exit("missing: " + "; ".join(missing))
@@ -129,7 +132,7 @@ def costs(one: CaseLines) -> list[str]:
     for name in (PLAIN, SUITED):
         rows.append(f"| **{name}** | {' | '.join(cost_cells(one, name))} |")
     leaders = [(time, one.leader(time)) for time in times]
-    best = [f"{at(one.curve(name), time):.2g} ({name})" for time, name in leaders]
+    best = [f"{at(curve, time):.2g} ({name})" if (curve := one.curve(name)) else "–" for time, name in leaders]
     rows.append(f"| best full-batch peer | {' | '.join(best)} |")
     for name in (IN_BATCHES, *FULL_BATCH):
         rows.append(f"| {name} | {' | '.join(cost_cells(one, name))} |")
@@ -149,11 +152,16 @@ def notes(one: CaseLines) -> list[str]:
     """Size, rate of a product, the settings of the peers' curves, and what was checked of ours."""
     line = next(line for line in one.lines if "gradient_seconds" in line)
     rate = median(line["product_gflops"] for line in one.lines if "product_gflops" in line)
+    compiled = sorted((line["compile_seconds"] for line in one.lines if "compile_seconds" in line), reverse=True)
     used = [f"{name}: {'; '.join(found)}" for name in SETTINGS if (found := one.settings_used(name)) and any(found)]
     return [
         f"K = {line['n_params']:,}, m = {line['n_residuals']:,}, {line['model_dtype']}; cost at the start "
         f"{line['cost0']:.2g}; the product ran at {rate:.0f} GF/s.",
         f"Settings that make up the curves of the peers on seed 0: {'. '.join(used)}.",
+        *(
+            f"Before its runs kfac-jax compiled for up to {seconds:.0f} s, which are not counted."
+            for seconds in compiled[:1]
+        ),
         *checked(one),
     ]
 
@@ -177,8 +185,8 @@ def in_short(cases: list[CaseLines]) -> list[str]:
     for one in cases:
         found = [one.rivalry(PLAIN, names) for names in RIVALS.values()]
         cells.append(" | ".join([one.case, *(f"{r.decades:+.1f} ({r.where()})" if r else "–" for r in found)]))
-    means = [mean(r.decades for one in cases if (r := one.rivalry(PLAIN, names))) for names in RIVALS.values()]
-    cells.append(f"**mean** | {' | '.join(f'**{value:+.1f}**' for value in means)}")
+    known = [[r.decades for one in cases if (r := one.rivalry(PLAIN, names))] for names in RIVALS.values()]
+    cells.append(f"**mean** | {' | '.join(f'**{mean(values):+.1f}**' if values else '–' for values in known)}")
     cells += [" | | "] * (-len(cells) % ABREAST)
     head = " | ".join(["case | full batch | Adam, batches"] * ABREAST)
     rows = [" | ".join(cells[i : i + ABREAST]) for i in range(0, len(cells), ABREAST)]

@@ -47,7 +47,7 @@ IN_BATCHES = "Adam, batches of 128"
 SETTINGS: dict[str, tuple[Setting, ...]] = {
     PLAIN: ({},),
     "Adam": each("lr", *RATES),
-    IN_BATCHES: each("lr", *RATES[:3], batch=128),
+    IN_BATCHES: each("lr", *RATES, batch=128),
     "SOAP": PEERS["SOAP"].settings,
     "Muon": PEERS["Muon"].settings,
     "L-BFGS": PEERS["L-BFGS"].settings,

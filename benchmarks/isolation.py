@@ -43,7 +43,7 @@ def line_of(job: Job, *, unit_seconds: float = 1.0) -> dict[str, Any]:
 
 def limit_seconds(budget: float) -> float:
     """How long a run may take in all: warm-up or compilation, the budget, one step that began within it."""
-    return 25.0 + 2.0 * budget
+    return 60.0 + 2.0 * budget
 
 
 def watched(pid: int, answer: Connection, seconds: float) -> str:
