@@ -186,9 +186,11 @@ def in_short(cases: list[CaseLines]) -> list[str]:
         found = [one.rivalry(PLAIN, names) for names in RIVALS.values()]
         cells.append(" | ".join([one.case, *(f"{r.decades:+.1f} ({r.where()})" if r else "–" for r in found)]))
     known = [[r.decades for one in cases if (r := one.rivalry(PLAIN, names))] for names in RIVALS.values()]
-    cells.append(f"**mean** | {' | '.join(f'**{mean(values):+.1f}**' if values else '–' for values in known)}")
+    means = [f"**{mean(values):+.1f}**" if values else "–" for values in known]
+    seeds, threads = max(len(one.seeds) for one in cases), cases[0].lines[0]["threads"]
+    cells.append(" | ".join([f"**mean**, seeds: {seeds}, threads: {threads}", *means]))
     cells += [" | | "] * (-len(cells) % ABREAST)
-    head = " | ".join(["case | full batch | Adam, batches"] * ABREAST)
+    head = " | ".join(["case | best full batch | Adam, batches"] * ABREAST)
     rows = [" | ".join(cells[i : i + ABREAST]) for i in range(0, len(cells), ABREAST)]
     return [f"| {head} |", "|" + "---|" * 3 * ABREAST, *(f"| {row} |" for row in rows)]
 
