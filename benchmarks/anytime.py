@@ -4,7 +4,8 @@ Appends one JSON line a run to anytime.jsonl as it finishes; a run whose line is
 anytime_page.py makes the page, the figure and the tables elsewhere.
 
 - The unit of time is one full-batch gradient of the cost, forward and backward: its median time, measured in the
-  process of each run just before it. A run and its unit so share the load of the machine.
+  process of each run just before it, which sets the budget, and just after it. A run and its unit so share the load
+  of the machine.
 - Ours is what people call: `gd.fit(model, X, y, max_seconds=…)` from torch's own start, all that happens before the
   first step included; and once more after `gd.initialise`, whose time counts too.
 - A peer is the least cost of all its runs at each moment: every setting, and where the rate falls by a cosine also
@@ -122,8 +123,12 @@ def useful(runs: list[Line], last: int) -> list[tuple[dict, float]]:
 
 def curve_of(line: Line) -> Curve:
     """Cost against time in gradients; empty where there was no run."""
-    unit = line.get("gradient_seconds")
-    return falling([(seconds / unit, cost) for seconds, cost in line["trace"]]) if unit and "trace" in line else []
+    return falling([(seconds / unit_of(line), cost) for seconds, cost in line.get("trace", [])])
+
+
+def unit_of(line: Line) -> float:
+    """Seconds of a gradient: the geometric mean of those before and after the run."""
+    return math.sqrt(line["gradient_seconds"] * line["gradient_seconds_after"])
 
 
 if __name__ == "__main__":

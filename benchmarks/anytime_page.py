@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from statistics import mean, median
 
-from anytime import FILE, SEEDS, unrest
+from anytime import FILE, SEEDS, unit_of, unrest
 from anytime_curves import at
 from anytime_figure import figure
 from anytime_peers import FIRST, FULL_BATCH, IN_BATCHES, LAST, PLAIN, SETTINGS, SUITED, moments
@@ -65,14 +65,14 @@ def preamble(lines: list[Line]) -> list[str]:
     return [
         "Made by `make anytime`; what runs is said in `anytime.py`, every run is a line of `anytime.jsonl`. The unit",
         "of time is one full-batch gradient of the cost, forward and backward, measured in the process of each run",
-        "just before it. Of `gd.fit` everything counts from the call on; libraries are loaded and warm for everyone.",
-        "A peer is the least cost of all its runs at each moment: its settings, and where the rate falls by a cosine",
-        "also shorter runs. Costs are C = ‖x − y‖²/(2N) of all samples, medians over the seeds. The moments are",
+        "just before it and just after. Of `gd.fit` everything counts from the call on; libraries are loaded and warm",
+        "for everyone. A peer is the least cost of all its runs at each moment: its settings, and where the rate falls",
+        "by a cosine also shorter runs. Costs are C = ‖x − y‖²/(2N) of all samples, medians over the seeds, at",
         f"{FIRST} gradients and every doubling.",
         "",
         f"{len(lines)} runs on {joined({line['device'] for line in done})}, threads: {threads}; commits: "
         f"{joined({line['commit'] for line in lines})}. A 1000 × 1000 float64 product ran at {min(rates):.0f} to "
-        f"{max(rates):.0f} GF/s, median {median(rates):.0f}. Measured again after each run, the unit had changed by a "
+        f"{max(rates):.0f} GF/s, median {median(rates):.0f}. From before a run to after it the unit changed by a "
         f"factor of {median(drift):.2f} in the median, of {max(drift):.2f} at most.",
         "",
         "Versions: " + ", ".join(f"{name} {version}" for name, version in sorted(versions.items())) + ".",
@@ -85,7 +85,7 @@ def areas(cases: list[CaseLines]) -> list[str]:
     head += [words for name in RIVALS for words in (f"decades below {name}", "behind at")]
     rows = [f"| {' | '.join(head)} |", "|" + "---|" * len(head)]
     for one in cases:
-        unit = 1e3 * median(line["gradient_seconds"] for line in one.lines if "gradient_seconds" in line)
+        unit = 1e3 * median(unit_of(line) for line in one.lines if "gradient_seconds" in line)
         for ours in (PLAIN, SUITED):
             step = one.first_step(ours)
             cells = [one.case, str(len(one.seeds)), f"{unit:.2g}", "torch's" if ours == PLAIN else "by the data"]
@@ -172,7 +172,7 @@ def checked(one: CaseLines) -> list[str]:
     if not made:
         return []
     apart = max(abs(line["best_cost"] / line["cost"] - 1.0) for line in made)
-    before = median(line["unrecorded_seconds"] / line["gradient_seconds"] for line in made)
+    before = median(line["unrecorded_seconds"] / unit_of(line) for line in made)
     return [
         f"The least cost recorded and that of the model left behind agree to {apart:.0e}; the clock of the records "
         f"begins {before:.2g} gradients after the call, which are counted here."

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from anytime import cannot, curve_of, identity, useful
+from anytime import cannot, curve_of, identity, unit_of, useful
 from anytime_curves import Curve, area, at, behind, envelope, middle
 from anytime_peers import FIRST, FULL_BATCH, IN_BATCHES, LAST, OURS_AT_ANY_TIME, SETTINGS
 from protocol import Line, moved
@@ -90,7 +90,7 @@ class CaseLines:
 
     def first_step(self, name: str) -> float | None:
         """The median moment of the first step, in gradients."""
-        found = [x["first_step_seconds"] / x["gradient_seconds"] for x in self.of(name) if "first_step_seconds" in x]
+        found = [x["first_step_seconds"] / unit_of(x) for x in self.of(name) if "first_step_seconds" in x]
         return median(found) if found else None
 
     def settings_used(self, name: str) -> list[str]:

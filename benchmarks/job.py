@@ -28,7 +28,7 @@ HERE = Path(__file__).parent
 PACKAGES = ("torch", "numpy", "scipy", "scikit-learn")
 EVERY_CASE, EVERY_PEER = CASES | LARGE, PEERS | OURS_AT_ANY_TIME
 WARM_ROWS = 64  # Samples of the warm-up where a step on all of them may take minutes.
-LEAST_GRADIENTS, LEAST_SECONDS = 5, 0.3  # Of which the unit of time is the median.
+LEAST_GRADIENTS, LEAST_SECONDS = 5, 0.5  # Of which the unit of time is the median.
 
 
 @dataclass(frozen=True)
