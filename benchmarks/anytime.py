@@ -101,10 +101,10 @@ def of_use(lines: list[Line], job: Job) -> bool:
     if EVERY_PEER[job.peer].ours:
         return True
     mine = list({identity(x): x for x in lines if (x["case"], x["peer"]) == (job.case, job.peer)}.values())
-    if any(cannot(line) for line in mine):
-        return False
     first = [line for line in mine if line["seed"] == 0 and line["threads"] == job.threads]
-    return job.seed == 0 or not first or (job.setting, job.budget) in useful(first, LAST[job.case])
+    if job.seed == 0 or not first:
+        return not any(map(cannot, mine))
+    return (job.setting, job.budget) in useful(first, LAST[job.case])
 
 
 def cannot(line: Line) -> bool:

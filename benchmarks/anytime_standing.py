@@ -68,10 +68,6 @@ class CaseLines:
         curves = [self.on_seed([name], seed) for seed in self.seeds if any(map(moved, self.of(name)))]
         return middle([curve for curve in curves if curve])
 
-    def best_full_batch(self) -> Curve:
-        """At each moment the least median of the full-batch peers."""
-        return envelope([self.curve(name) for name in FULL_BATCH])
-
     def leader(self, time: float) -> str:
         """Which full-batch peer that is at this time."""
         return min(FULL_BATCH, key=lambda name: at(self.curve(name), time))
