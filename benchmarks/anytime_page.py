@@ -88,7 +88,7 @@ def areas(cases: list[CaseLines]) -> list[str]:
         unit = 1e3 * median(unit_of(line) for line in one.lines if "gradient_seconds" in line)
         for ours in (PLAIN, SUITED):
             step = one.first_step(ours)
-            cells = [one.case, str(len(one.seeds)), f"{unit:.2g}", "torch's" if ours == PLAIN else "by the data"]
+            cells = [one.case, str(len(one.seeds)), f"{unit:.3g}", "torch's" if ours == PLAIN else "by the data"]
             cells += [f"{step:.2g}" if step is not None else "none"]
             cells += [cell for names in RIVALS.values() for cell in area_cells(one.rivalry(ours, names))]
             rows.append(f"| {' | '.join(cells)} |")
@@ -97,7 +97,7 @@ def areas(cases: list[CaseLines]) -> list[str]:
         "",
         f"Decades are the mean of log₁₀(theirs/ours) over the logarithm of time, from {FIRST} gradients to the end; in",
         "brackets the range over the seeds. Moments are in gradients; after them stands the largest factor by which",
-        "ours is behind there.",
+        f"ours is behind there. Threads of each run: {cases[0].lines[0]['threads']}.",
         "",
         *(f"- {in_words(cases, ours)}" for ours in (PLAIN, SUITED)),
     ]
@@ -108,7 +108,8 @@ def area_cells(rivalry: Rivalry | None) -> list[str]:
     if rivalry is None:
         return ["–", "–"]
     spread = f" [{rivalry.least:+.2f}, {rivalry.most:+.2f}]" if rivalry.least < rivalry.most else ""
-    worst = f" (≤ {rivalry.worst:.2g}×)" if rivalry.behind else ""
+    factor = f"{rivalry.worst:.2g}" if rivalry.worst < 100.0 else f"{rivalry.worst:.0f}"
+    worst = f" (≤ {factor}×)" if rivalry.behind else ""
     return [f"{rivalry.decades:+.2f}{spread}", rivalry.where() + worst]
 
 
@@ -175,7 +176,7 @@ def checked(one: CaseLines) -> list[str]:
     before = median(line["unrecorded_seconds"] / unit_of(line) for line in made)
     return [
         f"The least cost recorded and that of the model left behind agree to {apart:.0e}; the clock of the records "
-        f"begins {before:.2g} gradients after the call, which are counted here."
+        f"begins {before:.2g} gradients after the call, which are counted here. A step that ends late is not."
     ]
 
 
@@ -184,9 +185,9 @@ def in_short(cases: list[CaseLines]) -> list[str]:
     cells = list[str]()
     for one in cases:
         found = [one.rivalry(PLAIN, names) for names in RIVALS.values()]
-        cells.append(" | ".join([one.case, *(f"{r.decades:+.1f} ({r.where()})" if r else "–" for r in found)]))
+        cells.append(" | ".join([one.case, *(f"{r.decades:+.2f} ({r.where()})" if r else "–" for r in found)]))
     known = [[r.decades for one in cases if (r := one.rivalry(PLAIN, names))] for names in RIVALS.values()]
-    means = [f"**{mean(values):+.1f}**" if values else "–" for values in known]
+    means = [f"**{mean(values):+.2f}**" if values else "–" for values in known]
     seeds, threads = max(len(one.seeds) for one in cases), cases[0].lines[0]["threads"]
     cells.append(" | ".join([f"**mean**, seeds: {seeds}, threads: {threads}", *means]))
     cells += [" | | "] * (-len(cells) % ABREAST)
