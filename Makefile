@@ -7,7 +7,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c c
 # Threads that wait for each other sleep: on a busy machine spinning ones cost several times the run.
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: demo setup test test-fast docs fuzz sabotage theory gallery bench bench-full bench-plan pina
+.PHONY: demo setup test test-fast docs fuzz sabotage theory gallery bench bench-full bench-plan anytime pina
 .DELETE_ON_ERROR:
 
 demo: .venv/.stamp-app
@@ -55,7 +55,7 @@ gallery: .venv/.stamp-dev
 	@$(BIN)/python examples/equations/gallery.py $(NAMES) $(if $(SECONDS),--seconds $(SECONDS))
 
 # The benchmark wants an idle machine, where threads that spin are up to twice as fast.
-bench bench-full: export OMP_WAIT_POLICY := ACTIVE
+bench bench-full anytime: export OMP_WAIT_POLICY := ACTIVE
 
 # The peers live in two environments of their own: .venv-bench with torch, .venv-jax without.
 BENCH := .venv-bench/bin
@@ -76,6 +76,11 @@ bench-full: $(BENCH_READY)
 bench-plan: $(BENCH_READY)
 	@$(BENCH)/python benchmarks/run.py --plan
 	@$(BENCH)/python benchmarks/run.py --plan --quick
+
+anytime: $(BENCH_READY)
+	@echo "anytime: cost against time on large networks, benchmarks/anytime.jsonl; goes on where it stopped"
+	@$(BENCH)/python benchmarks/anytime.py
+	@$(BENCH)/python benchmarks/anytime_page.py
 
 # PINA brings Lightning and PyTorch Geometric, and its own torch: an environment of its own, and none in CI.
 PINA := .venv-pina/bin

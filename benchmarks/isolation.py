@@ -22,13 +22,13 @@ context = multiprocessing.get_context("forkserver")
 context.set_forkserver_preload(["job"])
 
 
-def line_of(job: Job) -> dict[str, Any]:
-    """The line of a job: its figures, or the reason why it was ended."""
+def line_of(job: Job, *, unit_seconds: float = 1.0) -> dict[str, Any]:
+    """The line of a job: its figures, or the reason why it was ended; its budget is in units of so many seconds."""
     ours, theirs = context.Pipe(duplex=False)
     process = context.Process(target=_work, args=(job, theirs))
     process.start()
     theirs.close()
-    reason = watched(process.pid or 0, ours, limit_seconds(job.budget))
+    reason = watched(process.pid or 0, ours, limit_seconds(job.budget * unit_seconds))
     figures = dict[str, Any]()
     if not reason:
         try:
@@ -43,7 +43,7 @@ def line_of(job: Job) -> dict[str, Any]:
 
 def limit_seconds(budget: float) -> float:
     """How long a run may take in all: warm-up or compilation, the budget, one step that began within it."""
-    return 25.0 + 2.0 * budget
+    return 60.0 + 2.0 * budget
 
 
 def watched(pid: int, answer: Connection, seconds: float) -> str:

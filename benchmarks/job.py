@@ -7,23 +7,28 @@ import re
 import resource
 import subprocess
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 import torch
+from anytime_peers import OURS_AT_ANY_TIME
 from cases import CASES, Task
 from estimators import ESTIMATORS
+from large_cases import LARGE
 from peers import PEERS, Peer, Setting
 from peers_first_order import cost
-from recorder import Recorder
+from recorder import FINE, THINNING, Recorder
 
 import geodescent as gd
 
 HERE = Path(__file__).parent
 PACKAGES = ("torch", "numpy", "scipy", "scikit-learn")
+EVERY_CASE, EVERY_PEER = CASES | LARGE, PEERS | OURS_AT_ANY_TIME
+WARM_ROWS = 64  # Samples of the warm-up where a step on all of them may take minutes.
+LEAST_GRADIENTS, LEAST_SECONDS = 5, 0.5  # Of which the unit of time is the median.
 
 
 @dataclass(frozen=True)
@@ -31,12 +36,13 @@ class Job:
     """What is to be run.
 
     Attributes:
-        phase: `sweep`, `final` or `estimator`.
+        phase: `sweep`, `final`, `estimator` or `anytime`.
         case, peer, setting, seed: what, and on which data.
         start: `torch`, or `initialise` for a peer that starts where `gd.initialise` leads.
-        budget: seconds of the method's own time.
+        budget: of the method's own time, in units of `unit`.
         targets: the run ends at the last one; empty for a noisy case, where the method or the budget ends it.
         threads: of torch, BLAS and XLA.
+        unit: `seconds`, or `gradients`: the time of one full-batch gradient, measured just before the run.
     """
 
     phase: str
@@ -48,6 +54,7 @@ class Job:
     budget: float
     targets: tuple[float, ...]
     threads: int = 2
+    unit: str = "seconds"
 
     @property
     def key(self) -> str:
@@ -63,15 +70,19 @@ def key_of(line: dict[str, Any]) -> str:
 def execute(job: Job) -> dict[str, Any]:
     """Runs a job in this process and returns its figures."""
     torch.set_num_threads(job.threads)
-    rate, task = product_rate(), CASES[job.case].task(job.seed)
+    rate, task = product_rate(), EVERY_CASE[job.case].task(job.seed)
     if job.phase == "estimator":
         return {"product_gflops": rate} | ESTIMATORS[job.peer].figures(task, job.setting, classes=classes(job.case))
     if job.start == "initialise":
         gd.initialise(task.model, task.inputs, task.targets)
-    recorder = Recorder(budget=job.budget, targets=job.targets)
     figures = {"product_gflops": rate, "cost0": cost_of(task), "n_params": n_params(task)}
+    if job.unit == "gradients":
+        figures["gradient_seconds"] = gradient_seconds(task)
+        recorder = Recorder(budget=job.budget * figures["gradient_seconds"], targets=job.targets, thinning=FINE)
+    else:
+        recorder = Recorder(budget=job.budget, targets=job.targets, thinning=THINNING)
     figures |= {"n_residuals": task.targets.numel(), "model_dtype": str(task.inputs.dtype).removeprefix("torch.")}
-    peer = PEERS[job.peer]
+    peer = EVERY_PEER[job.peer]
     try:
         warm_up(peer, task, job)
         torch.manual_seed(job.seed)
@@ -83,6 +94,8 @@ def execute(job: Job) -> dict[str, Any]:
     figures |= {"seconds": seconds, "cost": cost_of(task), "held_out": held_out_cost(task)}
     if classes(job.case):
         figures["held_out_accuracy"] = accuracy(task)
+    if job.unit == "gradients":
+        figures["gradient_seconds_after"] = gradient_seconds(task)
     figures |= {"peak_mb": peak_mb(), "float32_matmul_precision": torch.get_float32_matmul_precision()}
     return figures | recorder.figures()
 
@@ -98,7 +111,8 @@ def in_short(error: Exception) -> str:
 def warm_up(peer: Peer, task: Task, job: Job) -> None:
     """One step on a copy: libraries loaded, code paths taken, nothing counted. JAX peers warm up where they compile."""
     if not peer.in_jax:
-        twin = copy.deepcopy(task)
+        rows = slice(WARM_ROWS if job.unit == "gradients" else None)
+        twin = copy.deepcopy(replace(task, inputs=task.inputs[rows], targets=task.targets[rows]))
         recorder = Recorder(budget=0.0, targets=job.targets)
         recorder.start(0.0)
         peer.run(twin, recorder, **job.setting)
@@ -106,7 +120,7 @@ def warm_up(peer: Peer, task: Task, job: Job) -> None:
 
 def classes(case: str) -> bool:
     """Whether the targets are classes, one-hot."""
-    return case.startswith(("digits", "wine", "breast_cancer", "modular"))
+    return case.startswith(("digits", "wine", "breast_cancer", "modular", "cnn1000"))
 
 
 @torch.no_grad()
@@ -147,9 +161,19 @@ def product_rate() -> float:
     return round(2.0 / median(seconds[1:]), 1)
 
 
+def gradient_seconds(task: Task) -> float:
+    """Median seconds of one full-batch gradient of the cost, now; the first one is not counted."""
+    parameters, seconds, begin = list(task.model.parameters()), list[float](), time.perf_counter()
+    while len(seconds) <= LEAST_GRADIENTS or time.perf_counter() - begin < LEAST_SECONDS:
+        now = time.perf_counter()
+        torch.autograd.grad(cost(task.model, task.inputs, task.targets), parameters)
+        seconds.append(time.perf_counter() - now)
+    return median(seconds[1:])
+
+
 def environment(job: Job) -> dict[str, Any]:
     """Commit, versions and machine of a line."""
-    names = (*PACKAGES, *(PEERS[job.peer].packages if job.peer in PEERS else ()))
+    names = (*PACKAGES, *(EVERY_PEER[job.peer].packages if job.peer in EVERY_PEER else ()))
     versions = {name: version(name) for name in names} | {"python": platform.python_version()}
     return {"commit": commit(), "versions": versions, "device": "cpu", "dtype": "float64"}
 

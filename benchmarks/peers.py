@@ -57,7 +57,8 @@ def jax_peer(task: Task, recorder: Recorder, *, method: str, **setting: Any) -> 
         parameters = [p.detach().numpy() for p in task.model.parameters()]
         np.savez(given, *parameters, inputs=task.inputs.numpy(), targets=task.targets.numpy())
         job = {"method": method, "layers": layers(task.model), "setting": setting}
-        job |= {"budget": recorder.budget, "targets": recorder.targets, "given": str(given), "found": str(found)}
+        job |= {"budget": recorder.budget, "targets": recorder.targets, "thinning": recorder.thinning}
+        job |= {"given": str(given), "found": str(found)}
         done = subprocess.run(
             [JAX_PYTHON, HERE / "peers_jax.py", json.dumps(job)], capture_output=True, text=True, env=jax_environment()
         )
@@ -78,14 +79,21 @@ def jax_environment() -> dict[str, str]:
     return os.environ | {"XLA_FLAGS": flags, "OMP_NUM_THREADS": str(threads), "JAX_COMPILATION_CACHE_DIR": cache}
 
 
+IN_JAX = ("linear", "tanh", "relu", "gelu", "sine", "unflatten", "conv2d", "avgpool2d", "flatten")
+
+
 def layers(model: nn.Module) -> list[tuple[str, float]]:
-    """The network as JAX rebuilds it: `linear`, and activations with their frequency."""
+    """The network as JAX rebuilds it: layers, activations with their frequency, images by their side.
+
+    Images have one channel, convolutions keep their size, pools halve it.
+    """
     found = list[tuple[str, float]]()
     for part in model:
         name = type(part).__name__.lower()
-        if name not in ("linear", "tanh", "relu", "sine"):
+        if name not in IN_JAX:
             raise NotImplementedError(f"not built in JAX: {type(part).__name__}")
-        found.append((name, part.frequency if isinstance(part, Sine) else 1.0))
+        side = part.unflattened_size[-1] if isinstance(part, nn.Unflatten) else 1.0
+        found.append((name, part.frequency if isinstance(part, Sine) else side))
     return found
 
 

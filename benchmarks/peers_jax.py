@@ -1,7 +1,8 @@
 """The peers in JAX, one run a process: `python peers_jax.py '{"method": …}'`, in their own environment.
 
 Data, network and starting parameters come from the caller; the parameters at the end go back to it. Everything is
-float64 and compiled before the clock starts; the first call's surplus over a later one is given as compile time.
+in the dtype of the data and compiled before the clock starts; the first call's surplus over a later one is given as
+compile time.
 """
 
 import json
@@ -9,6 +10,7 @@ import resource
 import sys
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from importlib.metadata import version
 from typing import Any
 
@@ -27,6 +29,7 @@ jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
 
 PATIENCE = 30  # equal costs in a row after which a method that rejects its own steps is taken to have stopped
 KFAC_CALLS = 12  # kfac-jax compiles one more form of its step at each of its periods of five steps
+WARM_SECONDS = 45.0  # beside the budget: convolutions take half a minute to compile
 PACKAGES = ("jax", "optimistix", "lineax", "equinox", "kfac-jax")
 Parameters = list[dict[str, Array]]
 Network = Callable[[Parameters, Array], Array]
@@ -38,7 +41,9 @@ def main(job: dict[str, Any]) -> None:
     arrays = [jnp.asarray(given[f"arr_{i}"]) for i in range(sum(name.startswith("arr_") for name in given.files))]
     start = [{"w": w.T, "b": b} for w, b in zip(arrays[::2], arrays[1::2], strict=True)]
     data = jnp.asarray(given["inputs"]), jnp.asarray(given["targets"])
-    recorder = Recorder(budget=job["budget"], targets=tuple(job["targets"]), patience=PATIENCE)
+    recorder = Recorder(
+        budget=job["budget"], targets=tuple(job["targets"]), patience=PATIENCE, thinning=job["thinning"]
+    )
     run = kfac if job["method"] == "kfac" else least_squares
     end = run(network(job["layers"]), start, data, recorder, method=job["method"], **job["setting"])
     np.savez(job["found"], *(part for layer in end for part in (np.asarray(layer["w"]).T, np.asarray(layer["b"]))))
@@ -49,8 +54,9 @@ def main(job: dict[str, Any]) -> None:
 
 
 def network(layers: Sequence[tuple[str, float]]) -> Network:
-    """(parameters, inputs) → outputs."""
+    """(parameters, inputs) → outputs. The order of all axes of a kernel and of an image is that of torch reversed."""
     activations = {"tanh": jnp.tanh, "relu": jax.nn.relu, "sine": jnp.sin}
+    activations["gelu"] = partial(jax.nn.gelu, approximate=False)
 
     def outputs(parameters: Parameters, z: Array) -> Array:
         weights = iter(parameters)
@@ -58,6 +64,16 @@ def network(layers: Sequence[tuple[str, float]]) -> Network:
             if name == "linear":
                 layer = next(weights)
                 z = z @ layer["w"] + layer["b"]
+            elif name == "conv2d":
+                layer, axes = next(weights), ("NHWC", "HWIO", "NHWC")
+                z = jax.lax.conv_general_dilated(z, layer["w"], (1, 1), "SAME", dimension_numbers=axes) + layer["b"]
+            elif name == "unflatten":
+                z = z.reshape(len(z), int(frequency), int(frequency), 1).swapaxes(1, 2)
+            elif name == "avgpool2d":
+                n, width, height, channels = z.shape
+                z = z.reshape(n, width // 2, 2, height // 2, 2, channels).mean((2, 4))
+            elif name == "flatten":
+                z = z.transpose(0, 3, 2, 1).reshape(len(z), -1)
             else:
                 z = activations[name](frequency * z if frequency != 1.0 else z)
         return z
@@ -158,15 +174,16 @@ def kfac(
     over, (parameters, state) = False, fresh()
     recorder.start(start_cost(net, start, data))
     while not over:
+        begin = recorder.elapsed()
         parameters, state, stats = step(parameters, state)
-        over = recorder.note(float(stats["loss"]))
+        over = recorder.note_at(begin, float(stats["loss"]))  # the loss where the step began
     return parameters
 
 
 def compiled(call: Callable[[], Any], recorder: Recorder, *, calls: int = 2) -> None:
     """Calls it off the clock, fewer times where that takes too long; the surplus over the fastest is compile time."""
     seconds = list[float]()
-    while len(seconds) < calls and sum(seconds) < 15.0 + recorder.budget:
+    while len(seconds) < calls and sum(seconds) < WARM_SECONDS + recorder.budget:
         begin = time.perf_counter()
         jax.block_until_ready(eqx.filter(call(), eqx.is_array))
         seconds.append(time.perf_counter() - begin)
