@@ -62,6 +62,11 @@ class Routes:
         """Whether all rules are those of the package: their columns have the products that Dᵀu belongs to."""
         return all(RULES[kind] is GIVEN.get(kind) for kind in map(type, self.modules.values()))
 
+    @property
+    def read_buffers(self) -> bool:
+        """Whether a rule reads buffers, which may be others by the time that columns are made later."""
+        return any(next(module.buffers(recurse=False), None) is not None for module in self.modules.values())
+
     def kept(self, calls: list[Call]) -> tuple[list[Call], list[Layout]]:
         """The calls that go by rule, with their layouts.
 

@@ -209,7 +209,7 @@ class SampleMap(ModuleMap):
 
     def _linearised(self, theta: Theta, leaves: dict[str, Tensor]) -> tuple[Outputs, AnyBlock]:
         one_pass = self.n_outputs == 1 and not self.routes.rest
-        if self.traced is None or one_pass:
+        if self.traced is None or one_pass or self.routes.read_buffers:
             return self._made(theta, leaves)
         wanted = WantedDerivatives()
         with convolving(self.model, wanted):
