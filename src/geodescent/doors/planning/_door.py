@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader
 from geodescent._conversion import Values
 from geodescent._deadline import unhurried, within
 from geodescent._errors import InputError
-from geodescent.descent import Method, Observer, Stage, Stages, State, start
+from geodescent.descent import Method, Observer, Stage, Stages, State, start, steps_of_first_round
 from geodescent.doors._arguments import Data, checked_stopping, require_finite_start
 from geodescent.doors._call import door
 from geodescent.doors._plan import FitPlan, plan_fit
@@ -19,10 +19,10 @@ from geodescent.doors.planning._leaving import passed_over, until
 from geodescent.doors.planning._look import Look
 from geodescent.doors.planning._result import Plan, PlannedStage, Price, Timings
 from geodescent.doors.planning._samples import number_of_samples, problem_of_step, samples_in_words, whole_of
-from geodescent.doors.planning._solves import solves, used, why
+from geodescent.doors.planning._solves import Solves, solves, used, why
 from geodescent.metric import LayerUnits
 from geodescent.outputs import Select
-from geodescent.problem import BatchSource, FixedSource, HasStart, Model, Problem, StreamedSource
+from geodescent.problem import BatchSource, FixedSource, HasStart, Model, Problem, ShuffledSource, StreamedSource
 
 PASSES_OF_START = 6.0  # Forward passes over all data before the first step of a fit.
 LONG_START = 1.0  # Seconds.
@@ -135,7 +135,8 @@ def _planned(
         held = None if numbers is None else look.held_bytes + numbers * stage.solve_dtype.itemsize
         in_gradients = None if found.seconds is None else found.seconds / whole.gradient
         n_samples = number_of_samples(look.problem)
-        price = Price(n_samples, found.order, held, found.seconds, in_gradients, found.late_seconds)
+        n_steps, of_round = _round_of(stage, found, look, whole)
+        price = Price(n_samples, found.order, held, found.seconds, in_gradients, found.late_seconds, n_steps, of_round)
         reason = why(stage, look, is_planned=is_planned)
         on, left = samples_in_words(stage.source), until(fit.stages, index)
         stages.append(PlannedStage(on, lift.name, found.words, reason, left, passed[index], price))
@@ -151,6 +152,14 @@ def _planned(
         measured=times,
         notes=notes,
     )
+
+
+def _round_of(stage: Stage, found: Solves, look: Look, whole: Look) -> tuple[int, float | None]:
+    """Steps of the first round, and its seconds: steps on batches share a pass over all samples, for their cost."""
+    if not isinstance(stage.source, ShuffledSource) or found.seconds is None or found.products is None:
+        return 1, found.seconds
+    n_steps = steps_of_first_round(look.jacobian, found.products, stage.source.first)
+    return n_steps, n_steps * found.seconds + whole.forward
 
 
 def _outputs_of(problem: Problem) -> int | None:
