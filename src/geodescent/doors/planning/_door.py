@@ -77,7 +77,8 @@ def plan(
             state = _start(fit, looks[0], whole, by_validation=by_validation)
             with within(max_seconds):
                 passed = passed_over(fit.stages, state, looks)
-            return _planned(fit, looks, whole, passed, _notes(model, fit), is_planned=method is None)
+                left = [until(fit.stages, index) for index in range(len(fit.stages))]
+            return _planned(fit, looks, whole, list(zip(passed, left, strict=True)), _notes(model, fit), method is None)
 
 
 def _looks(stages: Stages) -> list[Look]:
@@ -124,8 +125,13 @@ def _start(fit: FitPlan, first: Look, whole: Look, *, by_validation: bool) -> St
 
 
 def _planned(
-    fit: FitPlan, looks: list[Look], whole: Look, passed: list[str], notes: tuple[str, ...], *, is_planned: bool
+    fit: FitPlan, looks: list[Look], whole: Look, left: list[tuple[str, str]], notes: tuple[str, ...], is_planned: bool
 ) -> Plan:
+    """The plan, from what was looked at.
+
+    Args:
+        left: of each stage, why it is passed over, and when it is left.
+    """
     problem = whole_of(fit.stages[-1].source)
     stages = list[PlannedStage]()
     for index, (stage, look) in enumerate(zip(fit.stages, looks, strict=True)):
@@ -138,8 +144,9 @@ def _planned(
         n_steps, of_round = _round_of(stage, found, look, whole)
         price = Price(n_samples, found.order, held, found.seconds, in_gradients, found.late_seconds, n_steps, of_round)
         reason = why(stage, look, is_planned=is_planned)
-        on, left = samples_in_words(stage.source), until(fit.stages, index)
-        stages.append(PlannedStage(on, lift.name, found.words, reason, left, passed[index], price))
+        passed, until_then = left[index]
+        on = samples_in_words(stage.source)
+        stages.append(PlannedStage(on, lift.name, found.words, reason, until_then, passed, price))
     times = Timings(whole.gradient, whole.linearisation, whole.product, number_of_samples(whole.few))
     return Plan(
         n_samples=number_of_samples(problem),
