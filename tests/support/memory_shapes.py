@@ -104,7 +104,7 @@ def patches(n: int) -> gd.Solution:
 
 def recurrent(n: int) -> gd.Solution:
     """Derivatives of single samples by vmap or by a loop."""
-    return gd.fit(LastState().double(), normal(n, 6, 4), normal(n, 2), max_steps=1)
+    return gd.fit(LastState().double(), normal(n, 6, 4), normal(n, 2), max_steps=1, method=gd.Method())
 
 
 def attention(n: int) -> gd.Solution:
@@ -119,6 +119,12 @@ def embeddings(n: int) -> gd.Solution:
 
 def autoencoder(n: int) -> gd.Solution:
     """Q = 256 outputs: cotangents as a chain of layers, solves by products."""
+    x = normal(n, 256)
+    return gd.fit(mlp(256, 128, 32, 128, 256), x, x, max_steps=1, method=gd.Method())
+
+
+def batches(n: int) -> gd.Solution:
+    """A round of steps on batches."""
     x = normal(n, 256)
     return gd.fit(mlp(256, 128, 32, 128, 256), x, x, max_steps=1)
 
@@ -153,10 +159,11 @@ SHAPES: Mapping[Shape, int] = {
     wide: 600,
     convolutional: 150,
     patches: 600,
-    recurrent: 1500,
+    recurrent: 500,
     attention: 400,
     embeddings: 300,
-    autoencoder: 1000,
+    autoencoder: 500,
+    batches: 1000,
     formula: 200_000,
     blocks: 1500,
     streamed: 8000,

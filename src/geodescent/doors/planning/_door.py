@@ -48,7 +48,7 @@ def plan(
     The stages are those of `gd.fit` itself, and rules for leaving a stage are asked at the model's own parameters. Of a
     step, the parts are measured: outputs and Jacobian, products with D, passes through the model, and solves of small
     matrices; those of large ones follow from their flops and the rate of products of matrices. Where all samples would
-    take more than about a second, few are measured, and seconds are in proportion. Fourteen fits took 0.5 to 1.6 times
+    take more than about a second, few are measured, and seconds are in proportion. Fourteen fits took 0.5 to 1.5 times
     the seconds that were foretold for their first steps (docs/routes.md).
 
     Args:
