@@ -18,8 +18,9 @@ from torch.utils.data import DataLoader, TensorDataset
 import geodescent as gd
 from geodescent import pde
 from geodescent._budget import Budget, spending
+from geodescent.descent import FIRST_BATCH, OF_ALL, Linearised, eigenvectors_price
 from geodescent.doors import Plan
-from geodescent.lift import PacedLift
+from geodescent.lift import PacedLift, SketchedLift
 from geodescent.problem import part_of
 
 F64 = torch.float64
@@ -40,6 +41,17 @@ class Recurrent(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.out(self.steps(x)[0][:, -1])
+
+
+class Waves(nn.Module):
+    """A parameter that is no factor of a product enters by a function of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net, self.frequency = mlp(2, 2), nn.Parameter(torch.ones(2, dtype=F64))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.sin(self.frequency * self.net(x))
 
 
 class Slow(nn.Module):
@@ -104,6 +116,7 @@ CALLS: dict[str, Callable[[], tuple[tuple[Any, ...], dict[str, Any]]]] = {
     "float32": lambda: ((mlp(2, 20, 1).float(), normal(30, 2).float(), normal(30, 1).float()), {}),
     "weights": lambda: ((mlp(2, 20, 1), normal(30, 2), normal(30, 1)), {"weights": torch.rand(30, dtype=F64)}),
     "validation": lambda: ((mlp(2, 20, 1), normal(50, 2), normal(50, 1)), {"stop": "validation"}),
+    "batches": lambda: ((mlp(2, 5, 1), normal(300, 2), normal(300, 1)), {}),
     "a formula": lambda: ((formula(),), {}),
     "two blocks": lambda: ((two_blocks(),), {}),
     "equations": lambda: ((poisson(),), {}),
@@ -149,10 +162,10 @@ def test_it_prints_about_twenty_lines_of_80_columns_and_goes_into_json(name: str
 
 
 def route_of_first_step(args: tuple[Any, ...], monkeypatch: pytest.MonkeyPatch) -> tuple[str, int]:
-    """The lift by which a fit takes its first step, and the rows that it takes it on."""
+    """The lift by which a fit takes its first step, and the rows that it takes it on: of many batches the first."""
     seen = list[tuple[str, int]]()
     with monkeypatch.context() as patched:
-        for kind in (gd.GramLift, gd.NormalLift, gd.KrylovLift, PacedLift):
+        for kind in (gd.GramLift, gd.NormalLift, gd.KrylovLift, PacedLift, SketchedLift):
 
             def prepare(self: Any, jacobian: Any, *, metric: Any = None, own: Any = kind.prepare) -> Any:
                 seen.append((self.name, jacobian.n_residuals))
@@ -160,7 +173,7 @@ def route_of_first_step(args: tuple[Any, ...], monkeypatch: pytest.MonkeyPatch) 
 
             patched.setattr(kind, "prepare", prepare)
         gd.fit(*args, max_steps=1, callback=stop)
-    return seen[-1]
+    return seen[0] if seen[0][0] == "sketched" else seen[-1]
 
 
 def stop(record: gd.StepRecord) -> None:
@@ -170,7 +183,7 @@ def stop(record: gd.StepRecord) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(24))
 def test_the_first_step_is_taken_as_foretold_whatever_the_size(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Sizes and limits at random, so that all routes come up: one matrix, the other, iterations, a part first."""
+    """Sizes and limits at random, so that all routes come up: batches, one matrix, the other, iterations, a part."""
     draw = random.Random(seed)
     n, q, width = int(10 ** draw.uniform(0.5, 2.5)), draw.randint(1, 4), int(10 ** draw.uniform(0.3, 1.8))
     n = 4 * n + 2000 if draw.random() < 0.25 else n
@@ -183,7 +196,7 @@ def test_the_first_step_is_taken_as_foretold_whatever_the_size(seed: int, monkey
         assert (planned.first.lift, planned.first.step.samples * q) == (lift, rows)
         assert planned.lift == gd.fit(*args, max_steps=1).stats["lift"]
     order = planned.first.step.order
-    assert order == {"gram": rows, "normal": planned.n_params, "krylov": None}[lift]
+    assert order == {"gram": rows, "normal": planned.n_params, "krylov": None, "sketched": None}[lift]
 
 
 class ByHand:
@@ -232,10 +245,18 @@ def test_a_map_with_products_alone() -> None:
 
 def test_all_routes_come_up_in_that_test() -> None:
     found = set[str]()
-    for order, n, width in ((3000, 20, 30), (3000, 200, 2), (20, 200, 30)):
+    on = set[str]()
+    for order, n, width in ((3000, 20, 30), (3000, 200, 2), (20, 200, 30), (3000, 300, 30)):
         with spending(Budget(factor_order=order)):
-            found.add(gd.plan(mlp(3, width, 1), normal(n, 3), normal(n, 1)).first.lift)
-    assert found == {"gram", "normal", "krylov"}
+            planned = gd.plan(mlp(3, width, 1), normal(n, 3), normal(n, 1))
+            found |= {stage.lift for stage in planned.stages if not stage.passed_over}
+            on.add(planned.first.on)
+    assert found == {"gram", "normal", "krylov", "sketched"}
+    assert on == {
+        "all 20 samples",
+        "all 200 samples",
+        "batches of 128 of 300 samples, of twice as many as soon as that pays",
+    }
 
 
 def test_an_opening_and_what_follows_it() -> None:
@@ -259,7 +280,54 @@ def test_a_short_time_asks_for_shorter_steps() -> None:
     planned = gd.plan(*args, max_seconds=1.0)
     assert planned.first.lift == "paced" and "max_seconds" in planned.first.why
     assert "drawn anew for each step" in planned.first.on
-    assert gd.plan(mlp(2, 6, 1), *args[1:], max_seconds=60.0).first.lift == "normal"
+    unhurried = gd.plan(mlp(2, 6, 1), *args[1:], max_seconds=60.0)
+    assert (unhurried.first.lift, unhurried.lift) == ("sketched", "normal")
+    assert "max_seconds leaves time for steps on all" in unhurried.first.until
+    assert "max_seconds" not in gd.plan(mlp(2, 6, 1), *args[1:]).first.until
+
+
+def rounds_of(args: tuple[Any, ...], n_steps: int) -> tuple[list[int], list[float]]:
+    """Of the first rounds of a fit: the samples of each step, and the seconds of each round."""
+    sizes = list[int]()
+    with pytest.MonkeyPatch.context() as patched:
+
+        def at(problem: gd.Problem, *rest: Any, own: Any = Linearised.at, **named: Any) -> Linearised:
+            sizes.append(problem.blocks[0].n_samples)
+            return own(problem, *rest, **named)
+
+        patched.setattr(Linearised, "at", at)
+        seconds = gd.fit(*args, max_steps=n_steps).history["seconds"].tolist()
+    return sizes, [after - before for before, after in itertools.pairwise(seconds)]
+
+
+@pytest.mark.slow
+def test_batches_are_foretold_with_their_rounds() -> None:
+    """Of many samples, so that a round has a few steps before it has taken as long as two passes."""
+    args = mlp(4, 400, 1), normal(60_000, 4), normal(60_000, 1)
+    with spending(Budget(factor_order=20)):
+        planned = gd.plan(*args)
+        batches, whole, last = planned.stages
+        assert [stage.lift for stage in planned.stages] == ["sketched", "sketched", "krylov"]
+        sizes, seconds = rounds_of(args, 1)
+    step = batches.step
+    assert step.samples == FIRST_BATCH and sizes[0] == FIRST_BATCH
+    assert step.seconds is not None and step.round_seconds is not None and step.seconds < step.round_seconds
+    assert 1 < step.steps_of_round < 3 * len(sizes) < 9 * step.steps_of_round
+    assert step.round_seconds / 4.0 < seconds[0] < 4.0 * step.round_seconds
+    assert (whole.step.steps_of_round, whole.step.round_seconds) == (1, whole.step.seconds)
+    assert f"{OF_ALL * FIRST_BATCH:,}" in batches.why and "1/2 of all samples (then stage 2)" in batches.until
+    assert "at least 15" in whole.until and "then stage 3" in whole.until and last.until == ""
+
+
+@pytest.mark.slow
+def test_what_the_eigenvectors_are_said_to_cost_is_what_the_rule_says() -> None:
+    model, x, y = mlp(3, 30, 2), normal(100, 3), normal(100, 2)
+    with spending(Budget(factor_order=20)):
+        first = gd.plan(model, x, y).first
+    assert (first.lift, first.on) == ("sketched", "all 100 samples")
+    jacobian = gd.SampleMap(model, x).linearise()[1]
+    worth = eigenvectors_price(jacobian, jacobian.product_flops())
+    assert f"cost as much as {worth:,.0f} of them" in first.why
 
 
 def test_stages_of_ones_own() -> None:
@@ -294,10 +362,14 @@ def test_what_is_not_known_of_a_lift_of_ones_own_is_not_foretold() -> None:
 @pytest.mark.slow
 def test_every_planned_lift_has_words_of_its_own() -> None:
     """A new kind of lift in the planned stages has its function in `_solves`, or its steps would be without a price."""
-    kinds = [CALLS[name]() for name in ("small", "a part first", "equations", "a loader")]
-    for args, settings in kinds:
-        for stage in gd.plan(*args, **settings).stages:
-            assert stage.step.seconds is not None, stage
+    kinds = [CALLS[name]() for name in ("small", "a part first", "equations", "a loader", "batches")]
+    for order in (3000, 4):
+        for args, settings in kinds:
+            with spending(Budget(factor_order=order)):
+                stages = gd.plan(*args, **settings).stages
+            for stage in stages:
+                assert stage.step.seconds is not None, stage
+                assert "its rule" not in stage.until and ", by " not in stage.on, stage
 
 
 # --- numbers --------------------------------------------------------------------------------------------------------
@@ -337,8 +409,14 @@ def test_layers_say_how_they_enter() -> None:
         ("2 (Conv2d)", 112, "by rule", 16),
         ("5 (Linear)", 195, "by rule", 1),
     ]
-    recurrent = {layer.how: layer.n_params for layer in gd.plan(*CALLS["an LSTM"]()[0]).layers}
-    assert recurrent == {"by rule": 14, "by autograd": 264}
+    recurrent = gd.plan(*CALLS["an LSTM"]()[0]).layers
+    assert [(layer.n_params, layer.how, layer.positions) for layer in recurrent] == [
+        (14, "by rule", 1),
+        (96, "by rule", 5),
+        (168, "by rule", 5),
+    ]
+    own = gd.plan(Waves(), normal(20, 2), normal(20, 2)).layers
+    assert {layer.how: layer.n_params for layer in own} == {"by rule": 6, "by autograd": 2}
     assert sum(layer.n_params for layer in gd.plan(two_blocks()).layers) >= 25
     normed = nn.Sequential(nn.Linear(2, 5), nn.LayerNorm(5), nn.Tanh(), nn.Linear(5, 1)).double()
     layers = gd.plan(normed, normal(20, 2), normal(20, 1)).layers
@@ -347,7 +425,7 @@ def test_layers_say_how_they_enter() -> None:
 
 @pytest.mark.slow
 def test_memory_counts_the_matrix() -> None:
-    small, large = (gd.plan(mlp(2, 300, 1), normal(n, 2), normal(n, 1)).first.step for n in (50, 500))
+    small, large = (gd.plan(mlp(2, 300, 1), normal(n, 2), normal(n, 1)).stages[-1].step for n in (50, 500))
     assert small.memory_bytes is not None and large.memory_bytes is not None
     assert large.memory_bytes > 5 * 8 * 500**2 > small.memory_bytes
 
@@ -420,4 +498,4 @@ def test_gradients_switched_off_change_nothing(surroundings: Callable[[], Any]) 
 def test_what_does_not_fit_into_memory_is_not_factorised() -> None:
     with spending(Budget(free_bytes=3_000_000)):
         planned = gd.plan(mlp(2, 100, 1), normal(300, 2), normal(300, 1))
-        assert planned.lift == "krylov" and "GB" in planned.first.why
+        assert planned.lift == "krylov" and "GB" in planned.stages[-1].why

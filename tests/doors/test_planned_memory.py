@@ -150,7 +150,11 @@ def test_an_account_is_closed_after_an_exception() -> None:
 
 
 @pytest.mark.parametrize(
-    "run", [lambda m, x, y: gd.fit(m, x, y, max_steps=1), lambda m, x, y: gd.flow(m, x, y, until=1e-3, tol=1e-2)]
+    "run",
+    [
+        lambda m, x, y: gd.fit(m, x, y, max_steps=1, method=gd.Method(lift=gd.GramLift())),
+        lambda m, x, y: gd.flow(m, x, y, until=1e-3, tol=1e-2),
+    ],
 )
 def test_fit_and_flow_say_both(run: Any) -> None:
     torch.manual_seed(0)

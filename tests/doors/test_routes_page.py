@@ -3,13 +3,19 @@
 import re
 
 import pytest
+import torch
 from support.crossovers import CASES, PAGE, row, shown
 
-from geodescent._budget import DEFAULT, FRACTION
+import geodescent as gd
+from geodescent._budget import DEFAULT, FRACTION, Budget, spending
+from geodescent.descent import FIRST_BATCH, OF_ALL, OWN_PRODUCTS, planned_stages
+from geodescent.descent._batch_steps import PASSES_OF_ROUND
 from geodescent.descent._stages import LONG, VALLEY, VALLEY_OF_EQUATIONS
+from geodescent.doors.planning._solves import PASSES_OF_TRIAL
 from geodescent.jacobian._gram import ROWS_MARGIN
 from geodescent.lift import DENSE_MATRICES, KrylovLift
 from geodescent.linalg import STEP_ITERATIONS
+from geodescent.problem import ShuffledSource
 from geodescent.problem._drawn import LONG_STEP, SHORT_STEP
 from geodescent.problem._sources import LEAST_PART, PART_ROWS, PART_SHARE
 
@@ -33,6 +39,18 @@ def test_the_limits_are_those_of_the_code() -> None:
     assert cells(f"K < m and K ≤ {orders}")
     opening = cells(f"one of these, where an exact step costs more than {STEP_ITERATIONS:g} iterations")
     assert f"{VALLEY:g} of its scale (equations: {VALLEY_OF_EQUATIONS:g}), or {LONG:g} exact steps" in opening
+    batches = cells(f"else N ≥ {OF_ALL * FIRST_BATCH}, one block")
+    assert f"on batches of {FIRST_BATCH} samples" in batches and "twice as many samples" in batches
+    assert f"more than 1/{OF_ALL} of all samples" in batches and f"the cost is {VALLEY:g} of its scale" in batches
+    least = f"at least {STEP_ITERATIONS:g} unless the cost is {VALLEY:g} of its scale"
+    assert least in cells("**large networks**")
+    first, second, later = PASSES_OF_ROUND
+    page = PAGE.read_text().replace("\n", " ")
+    assert (
+        f"the first as long as {first:g} passes over all samples, the second as {second:g}, later ones as {later:g}"
+        in page
+    )
+    assert f"{OWN_PRODUCTS:g} pairs of products" in page and PASSES_OF_TRIAL == 2.0
     assert f"above {DEFAULT.factor_order:,}" in cells("**large networks**")
     assert f"{KrylovLift().tol:g}" in cells("D known by its products alone")
     assert f"at most {ROWS_MARGIN:g} times" in PAGE.read_text().replace("\n", " ")
@@ -48,11 +66,28 @@ def test_the_table_is_what_is_planned(case: tuple[str, int]) -> None:
     assert float(there[-1]) > 0.0 and float(now[-1]) > 0.0
 
 
+def test_the_rules_of_batches_are_those_of_a_fit() -> None:
+    """The opening of a problem of N samples; with equations, or a part first, there is none."""
+    for n, width, order, lifts in (
+        (OF_ALL * FIRST_BATCH, 30, 3000, ["sketched", "auto", "auto"]),
+        (OF_ALL * FIRST_BATCH - 1, 30, 3000, ["auto", "auto"]),
+        (OF_ALL * FIRST_BATCH, 30, 50, ["sketched", "sketched", "krylov"]),
+        (OF_ALL * FIRST_BATCH - 1, 30, 50, ["sketched", "krylov"]),
+    ):
+        x = torch.linspace(-1.0, 1.0, n, dtype=torch.float64)[:, None]
+        model = torch.nn.Sequential(torch.nn.Linear(1, width), torch.nn.Tanh(), torch.nn.Linear(width, 1)).double()
+        with spending(Budget(factor_order=order)):
+            stages = planned_stages(gd.Problem.of(model, x, x))
+        assert [stage.lift.name for stage in stages] == lifts
+        assert isinstance(stages[0].source, ShuffledSource) is (n >= OF_ALL * FIRST_BATCH)
+
+
 def test_the_table_has_the_cases() -> None:
     assert [cells[0] for cells in shown()] == [name for name, _ in CASES]
-    assert {re.sub(r" of order.*|;.*", "", cells[6]) for cells in shown()} == {
+    assert {re.sub(r" of order.*|;.*", "", cell) for cells in shown() for cell in cells[6:8]} - {"the same"} == {
         "exact solves with G = DDᵀ",
         "exact solves with DᵀD",
         "inexact solves: a few conjugate gradients, behind blocks of G",
         "inexact solves: a few conjugate gradients, behind two small factors for each layer",
+        "short solves: few conjugate gradients, behind sketched factors of the layers",
     }

@@ -104,7 +104,7 @@ def patches(n: int) -> gd.Solution:
 
 def recurrent(n: int) -> gd.Solution:
     """Derivatives of single samples by vmap or by a loop."""
-    return gd.fit(LastState().double(), normal(n, 6, 4), normal(n, 2), max_steps=1)
+    return gd.fit(LastState().double(), normal(n, 6, 4), normal(n, 2), max_steps=1, method=gd.Method())
 
 
 def attention(n: int) -> gd.Solution:
@@ -119,6 +119,12 @@ def embeddings(n: int) -> gd.Solution:
 
 def autoencoder(n: int) -> gd.Solution:
     """Q = 256 outputs: cotangents as a chain of layers, solves by products."""
+    x = normal(n, 256)
+    return gd.fit(mlp(256, 128, 32, 128, 256), x, x, max_steps=1, method=gd.Method())
+
+
+def batches(n: int) -> gd.Solution:
+    """A round of steps on batches."""
     x = normal(n, 256)
     return gd.fit(mlp(256, 128, 32, 128, 256), x, x, max_steps=1)
 
@@ -157,6 +163,7 @@ SHAPES: Mapping[Shape, int] = {
     attention: 400,
     embeddings: 300,
     autoencoder: 500,
+    batches: 1000,
     formula: 200_000,
     blocks: 1500,
     streamed: 8000,
@@ -168,7 +175,8 @@ def linearisation() -> dict[str, Any]:
     n, side, q = 60, 16, 100
     outputs = gd.SampleMap(convolutions(side, q), normal(n, 1, side, side))
     with accounting() as account:
-        outputs.linearise()
+        for block in outputs.linearise()[1].blocks:  # products go through the call until something asks for columns
+            assert block.columns
     planned, peak = (of(outputs.device) for of in (account.planned_mb, account.peak_mb))
     once = n * q * (2 * 16 * side**2 + q) * 8 / 1e6
     return {"name": "linearisation", "planned": planned, "peak": peak, "cotangents": once}

@@ -4,6 +4,7 @@ A walk turns a lifted velocity into a displacement, a control chooses the dampin
 on which samples, by which lift and until when. The loop runs rounds of the stages; its state can be saved and resumed.
 """
 
+from geodescent.descent._batch_steps import FIRST_BATCH, OWN_PRODUCTS, steps_of_first_round
 from geodescent.descent._best_fraction import best_fraction
 from geodescent.descent._checkpoint import Keeper, read_state, saving_alone
 from geodescent.descent._control import STATIONARY, Control, CostLevels, Damping, Trial, linear_residual
@@ -11,6 +12,7 @@ from geodescent.descent._descend import Clock, Descent, descend, start
 from geodescent.descent._gain_ratio import GainRatio, GainRatioState
 from geodescent.descent._linearised import Linearised
 from geodescent.descent._natural import NaturalControl, NaturalState
+from geodescent.descent._opening import OF_ALL, BatchesEnd, EigenvectorsPay, eigenvectors_price
 from geodescent.descent._parts import require_part
 from geodescent.descent._planned import MeasuredExactly, planned_stages
 from geodescent.descent._polish import ends_at_a_minimum, polished
@@ -19,6 +21,7 @@ from geodescent.descent._spring import Spring, SpringState
 from geodescent.descent._stages import (
     LONG,
     PART_PATIENCE,
+    VALLEY,
     AfterSteps,
     Leave,
     Method,
@@ -34,11 +37,16 @@ from geodescent.descent._walk import Displacement, EulerWalk, GeodesicWalk, Walk
 
 __all__ = [
     "AT_FLOOR",
+    "FIRST_BATCH",
     "LONG",
+    "OF_ALL",
+    "OWN_PRODUCTS",
     "PART_PATIENCE",
     "PROGRESS",
     "STATIONARY",
+    "VALLEY",
     "AfterSteps",
+    "BatchesEnd",
     "Best",
     "Clock",
     "Control",
@@ -46,6 +54,7 @@ __all__ = [
     "Damping",
     "Descent",
     "Displacement",
+    "EigenvectorsPay",
     "EulerWalk",
     "GainRatio",
     "GainRatioState",
@@ -75,6 +84,7 @@ __all__ = [
     "best_fraction",
     "chosen_lift",
     "descend",
+    "eigenvectors_price",
     "ends_at_a_minimum",
     "linear_residual",
     "planned_lift",
@@ -86,5 +96,6 @@ __all__ = [
     "require_part",
     "saving_alone",
     "start",
+    "steps_of_first_round",
     "taken_apart",
 ]

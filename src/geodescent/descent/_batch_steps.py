@@ -125,6 +125,19 @@ def _passes_of_round(step: int) -> float:
     return PASSES_OF_ROUND[min(step, len(PASSES_OF_ROUND) - 1)]
 
 
+def steps_of_first_round(jacobian: Jacobian, products: float, problem: Problem) -> int:
+    """How many steps on batches the first round has, if each takes as long as the first.
+
+    Args:
+        jacobian: of the first batch, or of some of its samples.
+        products: pairs of products that a step takes as long as.
+        problem: of all samples, of one block.
+    """
+    n, rows = problem.blocks[0].n_samples, _rows_flops(jacobian) / jacobian.blocks[0].n_samples
+    of_step = products * (FIRST_BATCH * rows + _calls(jacobian))
+    return max(1, min(n // FIRST_BATCH, math.ceil(PASSES_OF_ROUND[0] * rows * n / 2.0 / of_step)))
+
+
 def _calls(jacobian: Jacobian) -> float:
     """What a step on a batch takes however few its samples are, in flops a pair of products."""
     return CALLS_OF_LAYER * sum(len(block.kinds) for block in jacobian.blocks)

@@ -13,6 +13,7 @@ from geodescent.descent._linearised import Linearised
 from geodescent.descent._stages import STAGES, VALLEY, Stage
 from geodescent.descent._state import State
 from geodescent.descent._walk import EulerWalk
+from geodescent.jacobian import Jacobian
 from geodescent.lift import DenseLift, KrylovLift, SketchedLift, factors_flops
 from geodescent.linalg import STEP_ITERATIONS
 from geodescent.problem import FixedSource, Problem, ShuffledSource, chosen_samples, sampled_block
@@ -66,9 +67,19 @@ class EigenvectorsPay:
 
     def is_over(self, here: Linearised, state: State) -> bool:
         """Whether the better factors are the better use of the time."""
-        price = FASTER_PRODUCTS * factors_flops(here.jacobian) / here.jacobian.product_flops()
+        price = eigenvectors_price(here.jacobian, here.jacobian.product_flops())
         least = 0.0 if state.best.cost <= VALLEY * state.reference else STEP_ITERATIONS
         return state.stage.iterations >= max(least, price)
+
+
+def eigenvectors_price(jacobian: Jacobian, product_flops: float) -> float:
+    """How many pairs of products the eigenvectors of the layers' factors take as long as.
+
+    Args:
+        jacobian: whose layers they are.
+        product_flops: of a pair.
+    """
+    return FASTER_PRODUCTS * factors_flops(jacobian) / product_flops
 
 
 def first_batch(problem: Problem) -> Problem | None:

@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader
 from geodescent._conversion import Values
 from geodescent._deadline import unhurried, within
 from geodescent._errors import InputError
-from geodescent.descent import Method, Observer, Stage, Stages, State, start
+from geodescent.descent import Method, Observer, Stage, Stages, State, start, steps_of_first_round
 from geodescent.doors._arguments import Data, checked_stopping, require_finite_start
 from geodescent.doors._call import door
 from geodescent.doors._plan import FitPlan, plan_fit
@@ -19,10 +19,10 @@ from geodescent.doors.planning._leaving import passed_over, until
 from geodescent.doors.planning._look import Look
 from geodescent.doors.planning._result import Plan, PlannedStage, Price, Timings
 from geodescent.doors.planning._samples import number_of_samples, problem_of_step, samples_in_words, whole_of
-from geodescent.doors.planning._solves import solves, used, why
+from geodescent.doors.planning._solves import Solves, solves, used, why
 from geodescent.metric import LayerUnits
 from geodescent.outputs import Select
-from geodescent.problem import BatchSource, FixedSource, HasStart, Model, Problem, StreamedSource
+from geodescent.problem import BatchSource, FixedSource, HasStart, Model, Problem, ShuffledSource, StreamedSource
 
 PASSES_OF_START = 6.0  # Forward passes over all data before the first step of a fit.
 LONG_START = 1.0  # Seconds.
@@ -48,7 +48,7 @@ def plan(
     The stages are those of `gd.fit` itself, and rules for leaving a stage are asked at the model's own parameters. Of a
     step, the parts are measured: outputs and Jacobian, products with D, passes through the model, and solves of small
     matrices; those of large ones follow from their flops and the rate of products of matrices. Where all samples would
-    take more than about a second, few are measured, and seconds are in proportion. Fourteen fits took 0.5 to 1.6 times
+    take more than about a second, few are measured, and seconds are in proportion. Fourteen fits took 0.5 to 1.5 times
     the seconds that were foretold for their first steps (docs/routes.md).
 
     Args:
@@ -77,7 +77,8 @@ def plan(
             state = _start(fit, looks[0], whole, by_validation=by_validation)
             with within(max_seconds):
                 passed = passed_over(fit.stages, state, looks)
-            return _planned(fit, looks, whole, passed, _notes(model, fit), is_planned=method is None)
+                left = [until(fit.stages, index) for index in range(len(fit.stages))]
+            return _planned(fit, looks, whole, list(zip(passed, left, strict=True)), _notes(model, fit), method is None)
 
 
 def _looks(stages: Stages) -> list[Look]:
@@ -124,8 +125,13 @@ def _start(fit: FitPlan, first: Look, whole: Look, *, by_validation: bool) -> St
 
 
 def _planned(
-    fit: FitPlan, looks: list[Look], whole: Look, passed: list[str], notes: tuple[str, ...], *, is_planned: bool
+    fit: FitPlan, looks: list[Look], whole: Look, left: list[tuple[str, str]], notes: tuple[str, ...], is_planned: bool
 ) -> Plan:
+    """The plan, from what was looked at.
+
+    Args:
+        left: of each stage, why it is passed over, and when it is left.
+    """
     problem = whole_of(fit.stages[-1].source)
     stages = list[PlannedStage]()
     for index, (stage, look) in enumerate(zip(fit.stages, looks, strict=True)):
@@ -135,10 +141,12 @@ def _planned(
         held = None if numbers is None else look.held_bytes + numbers * stage.solve_dtype.itemsize
         in_gradients = None if found.seconds is None else found.seconds / whole.gradient
         n_samples = number_of_samples(look.problem)
-        price = Price(n_samples, found.order, held, found.seconds, in_gradients, found.late_seconds)
+        n_steps, of_round = _round_of(stage, found, look, whole)
+        price = Price(n_samples, found.order, held, found.seconds, in_gradients, found.late_seconds, n_steps, of_round)
         reason = why(stage, look, is_planned=is_planned)
-        on, left = samples_in_words(stage.source), until(fit.stages, index)
-        stages.append(PlannedStage(on, lift.name, found.words, reason, left, passed[index], price))
+        passed, until_then = left[index]
+        on = samples_in_words(stage.source)
+        stages.append(PlannedStage(on, lift.name, found.words, reason, until_then, passed, price))
     times = Timings(whole.gradient, whole.linearisation, whole.product, number_of_samples(whole.few))
     return Plan(
         n_samples=number_of_samples(problem),
@@ -151,6 +159,14 @@ def _planned(
         measured=times,
         notes=notes,
     )
+
+
+def _round_of(stage: Stage, found: Solves, look: Look, whole: Look) -> tuple[int, float | None]:
+    """Steps of the first round, and its seconds: steps on batches share a pass over all samples, for their cost."""
+    if not isinstance(stage.source, ShuffledSource) or found.seconds is None or found.products is None:
+        return 1, found.seconds
+    n_steps = steps_of_first_round(look.jacobian, found.products, stage.source.first)
+    return n_steps, n_steps * found.seconds + whole.forward
 
 
 def _outputs_of(problem: Problem) -> int | None:

@@ -3,10 +3,15 @@
 from dataclasses import dataclass, replace
 from functools import cached_property, singledispatch
 
+from geodescent._deadline import has_deadline
 from geodescent.descent import (
     LONG,
+    OF_ALL,
     PART_PATIENCE,
+    VALLEY,
     AfterSteps,
+    BatchesEnd,
+    EigenvectorsPay,
     Leave,
     Linearised,
     MeasuredExactly,
@@ -33,6 +38,21 @@ def rule_in_words(rule: Leave) -> str:
 @rule_in_words.register
 def _(rule: OpeningEnds) -> str:
     return f"the cost is {rule.below:g} of its scale, or {LONG:g} exact steps would have cost as much"
+
+
+@rule_in_words.register
+def _(rule: BatchesEnd) -> str:
+    valley = f"the cost is {rule.below:g} of its scale, or " if rule.below > 0.0 else ""
+    timely = ", and max_seconds leaves time for steps on all" if has_deadline() else ""
+    return f"{valley}a batch would have more than 1/{OF_ALL} of all samples{timely}"
+
+
+@rule_in_words.register
+def _(rule: EigenvectorsPay) -> str:
+    return (
+        f"a step took as many iterations as eigenvectors of its factors cost, and at least {STEP_ITERATIONS:g} unless "
+        f"the cost is {VALLEY:g} of its scale"
+    )
 
 
 @rule_in_words.register

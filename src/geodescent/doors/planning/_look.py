@@ -126,6 +126,7 @@ class Look:
         """Seconds of `d²x` along one direction."""
         theta = self.few.theta
         direction = torch.ones_like(theta)
+        drawn(self.few, 0.0, seed=0).second_derivative(theta, direction)  # at its first call torch loads what it needs
         return self.times * seconds_of(lambda: self.few.second_derivative(theta, direction), self.few.device)
 
     @cached_property

@@ -58,6 +58,9 @@ class Price:
         seconds: of one step, from what its parts take, which were measured; None where nothing is known of its solves.
         gradients: the same in gradients over all data.
         late_seconds: of a step near the end, where small dampings ask for D itself; None where it was not measured.
+        steps_of_round: on batches, how many steps make the first round, which counts as one of `max_steps`: the cost of
+            all samples is measured once a round. 1 where each step counts.
+        round_seconds: of the first round; None where nothing is known of its solves.
     """
 
     samples: int
@@ -66,6 +69,8 @@ class Price:
     seconds: float | None
     gradients: float | None
     late_seconds: float | None
+    steps_of_round: int
+    round_seconds: float | None
 
 
 @dataclass(frozen=True)
@@ -182,6 +187,8 @@ def _rows_of(stage: PlannedStage, name: str, said: set[str]) -> list[tuple[str, 
     seconds += "" if step.gradients is None else f", {_shown(step.gradients)} full gradients"
     late = step.late_seconds or 0.0
     seconds += f", near the end {_duration(late)}" if late > MUCH_LATER * (step.seconds or late) else ""
+    if step.steps_of_round > 1 and step.round_seconds is not None:
+        seconds += f", the first round of {step.steps_of_round:,} {_duration(step.round_seconds)}"
     memory = "" if step.memory_bytes is None else f"memory about {_megabytes(step.memory_bytes)}"
     rows.append(("  price", "; ".join(filter(None, (seconds, memory))) or "not known for a lift of one's own"))
     return [*rows, *([("  until", stage.until)] if stage.until else [])]

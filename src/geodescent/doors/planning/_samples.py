@@ -2,12 +2,14 @@
 
 from functools import singledispatch
 
+from geodescent.descent import FIRST_BATCH
 from geodescent.problem import (
     BatchSource,
     DrawnSource,
     FixedSource,
     PartSource,
     Problem,
+    ShuffledSource,
     Source,
     StreamedSource,
 )
@@ -25,6 +27,8 @@ def whole_of(source: Source) -> Problem:
 
 def problem_of_step(source: Source) -> Problem:
     """The problem of the first step: of a loader the first batch, which is read already."""
+    if isinstance(source, ShuffledSource):
+        return source.drawing(0).batch(FIRST_BATCH) or source.first
     return source.first if isinstance(source, (BatchSource, StreamedSource)) else source.at(0)
 
 
@@ -49,6 +53,12 @@ def _(source: PartSource) -> str:
 def _(source: DrawnSource) -> str:
     n = number_of_samples(source.first)
     return _all(source.first) if source.is_whole else f"{source.n_drawn:,} of {n:,} samples, drawn anew for each step"
+
+
+@samples_in_words.register
+def _(source: ShuffledSource) -> str:
+    n = number_of_samples(source.first)
+    return f"batches of {FIRST_BATCH:,} of {n:,} samples, of twice as many as soon as that pays"
 
 
 @samples_in_words.register

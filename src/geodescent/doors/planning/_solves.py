@@ -6,7 +6,7 @@ from functools import singledispatch
 import torch
 
 from geodescent._budget import FRACTION, allowed_bytes, budget, fits
-from geodescent.descent import Stage, planned_lift
+from geodescent.descent import FIRST_BATCH, OF_ALL, OWN_PRODUCTS, Stage, eigenvectors_price, planned_lift
 from geodescent.doors.planning._look import Look, seconds_of
 from geodescent.lift import (
     BLOCKS_BYTES,
@@ -21,15 +21,18 @@ from geodescent.lift import (
     PacedLift,
     PlannedLift,
     RowBlocks,
+    SketchedLift,
     factors_flops,
     known_by_products,
     lift_used,
 )
 from geodescent.linalg import STEP_ITERATIONS
+from geodescent.problem import ShuffledSource
 
 ITERATIONS_OF_A_STEP = 8.0  # Of the inexact solves of a step: between 3 and 15 on the problems measured.
 FACTORS_OF_A_STEP, SOLVES_AT_A_FACTOR, SECOND_DERIVATIVES, PASSES_OF_A_STEP = 3.0, 3.0, 2.0, 4.0
 """Of an exact step that tries another damping once: the mean of six fits was 2.9, 2.9, 2.0 and 4.2."""
+FEW_ITERATIONS = 4.0  # Of the solves of a step behind sketched factors.
 PASSES_OF_TRIAL = 2.0  # Forward passes of an inexact step: of its trial, and of one more where a damping is refused.
 DIRECT_SECONDS = 0.5  # An inexact solve that is taken to be shorter is measured.
 VECTORS = 6.0  # Of K numbers, in conjugate gradients.
@@ -48,6 +51,7 @@ class Solves:
         seconds: of a step, linearisation and trials included; None where nothing is known of its solves.
         late_seconds: the same near the end, where dampings are small; None where that was not measured.
         numbers: that are held beside D; None for unknown.
+        products: pairs of products that a step on a batch takes as long as; None for other steps.
     """
 
     words: str
@@ -55,6 +59,7 @@ class Solves:
     seconds: float | None = None
     late_seconds: float | None = None
     numbers: float | None = None
+    products: float | None = None
 
 
 def used(stage: Stage, look: Look) -> Lift:
@@ -79,6 +84,12 @@ def why(stage: Stage, look: Look, *, is_planned: bool) -> str:
     """What decides which solves a stage takes, with the number and its limit."""
     if not is_planned and not isinstance(stage.lift, PlannedLift):
         return "as method= asks"
+    if isinstance(stage.source, ShuffledSource):
+        n = stage.source.first.blocks[0].n_samples
+        return (
+            f"{n:,} samples, no fewer than {OF_ALL * FIRST_BATCH:,}: far from the minimum a step on few of them lowers "
+            "the cost of all for a small part of the price"
+        )
     return _reason(stage.lift, look)
 
 
@@ -90,6 +101,15 @@ def _reason(lift: Lift, look: Look) -> str:
 @_reason.register
 def _(lift: PlannedLift, look: Look) -> str:
     return _by_size(lift, look)
+
+
+@_reason.register
+def _(lift: SketchedLift, look: Look) -> str:
+    worth = eigenvectors_price(look.jacobian, look.product_flops)
+    return (
+        f"{_by_size(planned_lift(look.problem), look)}; the eigenvectors of the layers' factors, which save "
+        f"iterations, cost as much as {worth:,.0f} of them"
+    )
 
 
 @_reason.register
@@ -163,6 +183,25 @@ def _(lift: KrylovLift, stage: Stage, look: Look) -> Solves:
     words = f"inexact solves: a few conjugate gradients, behind {behind}"
     numbers = VECTORS * k + min(held, BLOCKS_BYTES / jacobian.dtype.itemsize)
     return Solves(words, seconds=_inexact(lift, look, solving), numbers=numbers)
+
+
+@solves.register
+def _(lift: SketchedLift, stage: Stage, look: Look) -> Solves:
+    k, iterations = look.shape[1], FEW_ITERATIONS
+    seconds = (iterations + OWN_PRODUCTS) * look.product
+
+    def solve() -> None:
+        nonlocal iterations
+        prepared = lift.prepare(look.jacobian)
+        iterations = prepared.damped(EARLY_DAMPING * prepared.mean_square).lift(-look.residual).iterations
+
+    if look.times == 1.0 and seconds <= DIRECT_SECONDS:
+        seconds = max(seconds, seconds_of(solve, look.problem.device))
+    pieces = [piece for block in look.jacobian.blocks for piece in block.kinds]
+    moments = sum(float(size) ** 2 for piece in pieces for size in piece.index.shape if piece.index.dim() > 1)
+    words = "short solves: few conjugate gradients, behind sketched factors of the layers"
+    seconds = look.linearisation + seconds + PASSES_OF_TRIAL * look.forward
+    return Solves(words, seconds=seconds, numbers=VECTORS * k + moments, products=iterations + OWN_PRODUCTS)
 
 
 @solves.register
