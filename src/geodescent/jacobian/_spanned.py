@@ -1,5 +1,6 @@
 """The Jacobian restricted to steps in the span of the inputs of its layers, which holds all that products need."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -47,7 +48,7 @@ class Spanned:
         (block,), parts, pieces, start = jacobian.blocks, [], list[Columns](), 0
         if isinstance(block, RecordedBlock) and not block.is_made:
             return None
-        if sum(piece.width for piece in block.columns) > jacobian.n_params:
+        if _share_parameters(block.columns, jacobian):
             return None
         for piece in block.columns:
             if not isinstance(piece, (DenseColumns, OuterColumns)):
@@ -73,6 +74,14 @@ class Spanned:
                 step = (step.view(len(index), -1) @ basis).reshape(-1)
             v[index.reshape(-1)] = step
         return v
+
+
+def _share_parameters(columns: Sequence[Columns], jacobian: Jacobian) -> bool:
+    """Whether two pieces have an entry of θ in common."""
+    taken = torch.zeros(jacobian.n_params, dtype=torch.bool, device=jacobian.device)
+    for piece in columns:
+        taken[piece.index.reshape(-1)] = True
+    return int(taken.sum()) < sum(piece.width for piece in columns)
 
 
 def _restricted(piece: DenseColumns | OuterColumns) -> tuple[OuterColumns, Tensor] | None:
