@@ -90,7 +90,7 @@ class SketchedFactor:
     """A layer's part of BᵀB as N·(S ⊗ A): S the second moment of its cotangents, A that of its inputs.
 
     Attributes:
-        index: where the entries stand in θ, (o, d).
+        index: where the entries stand in θ, (o, d); (k,) of columns that are no layer.
         left, right: S and A; the left one None for columns that are no layer, whose diagonal of BᵀB/N is `right`.
     """
 
@@ -107,8 +107,9 @@ class SketchedFactor:
         if not isinstance(piece, OuterColumns) or piece.scale is not None:
             squares = signs.new_zeros(int(piece.index.max()) + 1)
             piece.add_column_squares(squares)
-            diagonal = squares[piece.index.reshape(-1)] / n
-            return cls(piece.index, None, Moment(None, None, diagonal, total(diagonal), len(diagonal)))
+            index = piece.index.reshape(-1)
+            diagonal = squares[index] / n
+            return cls(index, None, Moment(None, None, diagonal, total(diagonal), len(diagonal)))
         cotangents = piece.cotangents.collect(signs)
         left, positions = Moment.of(cotangents, n), n * cotangents.shape[1]
         if isinstance(piece.inputs, IndexInputs):
@@ -122,9 +123,10 @@ class SketchedFactor:
         """The same square for all columns, `‖Bᵀu‖²` of the random u over their number: they have products alone."""
         product = signs.new_zeros(int(piece.index.max()) + 1)
         piece.rmv(signs, product)
-        size = piece.index.numel()
+        index = piece.index.reshape(-1)
+        size = len(index)
         diagonal = signs.new_full((size,), total(product.square()) / (size * len(signs)))
-        return cls(piece.index, None, Moment(None, None, diagonal, total(diagonal), size))
+        return cls(index, None, Moment(None, None, diagonal, total(diagonal), size))
 
     @property
     def trace(self) -> float:
