@@ -178,6 +178,7 @@ def test_a_step_is_taken_on_a_batch_and_remembers_it() -> None:
 def test_a_round_takes_its_share_of_passes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two, four, and then eight, where a pass takes as long as half a pair of products and calls cost nothing."""
     monkeypatch.setattr(_batch_steps, "CALLS_OF_LAYER", 0.0)
+    monkeypatch.setattr(_batch_steps, "COMPARED_STEPS", 1000)  # no batch doubles
     problem = gd.Problem.of(*fitted(20000, width=10))
     stages = stages_of(problem)
     state = start(stages, OBSERVER)
