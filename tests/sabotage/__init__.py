@@ -16,6 +16,7 @@ from sabotage.geometry import GEOMETRY
 from sabotage.jacobian import JACOBIAN
 from sabotage.lift import LIFT
 from sabotage.linalg import LINALG
+from sabotage.openings import OPENINGS
 from sabotage.optim import OPTIM
 from sabotage.outputs import OUTPUTS
 from sabotage.pde import PDE
@@ -33,6 +34,7 @@ SABOTAGES = (
     *PROBLEM,
     *LIFT,
     *DESCENT,
+    *OPENINGS,
     *FLOW,
     *POSTERIOR,
     *CERTIFICATE,

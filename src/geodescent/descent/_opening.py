@@ -16,7 +16,7 @@ from geodescent.descent._walk import EulerWalk
 from geodescent.jacobian import Jacobian
 from geodescent.lift import DenseLift, KrylovLift, SketchedLift, factors_flops
 from geodescent.linalg import STEP_ITERATIONS
-from geodescent.problem import FixedSource, Problem, ShuffledSource, chosen_samples, sampled_block
+from geodescent.problem import FixedSource, Problem, ShuffledSource, chosen_samples, sampled_block, weighted_samples
 
 OF_ALL = 2  # Batches of more than half of the samples save little: all of them follow.
 STEP_LINEARISATIONS = 8.0  # Linearisations: a step with few iterations takes as long as so many.
@@ -29,7 +29,7 @@ class BatchesEnd:
     """Ends the steps on batches, where the next one would have more than half of all samples.
 
     Args:
-        n_samples: of the problem.
+        n_samples: of the problem, without those of weight zero.
         below: a share of the reference cost; the stage ends there too, where exact steps follow.
     """
 
@@ -85,9 +85,10 @@ def eigenvectors_price(jacobian: Jacobian, product_flops: float) -> float:
 def first_batch(problem: Problem) -> Problem | None:
     """The samples of a first step on a batch; None where steps are taken on all."""
     sampled = sampled_block(problem)
-    if sampled is None or problem.has_equations or sampled[0].n_samples < OF_ALL * FIRST_BATCH:
+    if sampled is None or problem.has_equations:
         return None
-    return chosen_samples(problem, torch.arange(FIRST_BATCH, device="cpu"))
+    samples = weighted_samples(sampled[0])
+    return None if len(samples) < OF_ALL * FIRST_BATCH else chosen_samples(problem, samples[:FIRST_BATCH])
 
 
 def opening(source: FixedSource, chosen: DenseLift | KrylovLift) -> tuple[Stage, ...]:
@@ -98,7 +99,7 @@ def opening(source: FixedSource, chosen: DenseLift | KrylovLift) -> tuple[Stage,
     problem, lift, stages = source.first, SketchedLift(), list[Stage]()
     if problem.has_equations or (sampled := sampled_block(problem)) is None:
         return ()
-    n_samples = sampled[0].n_samples
+    n_samples = len(weighted_samples(sampled[0]))
     control = GainRatio(least_damping=LEAST_OF_PRECISION[problem.dtype])
     if n_samples >= OF_ALL * FIRST_BATCH:
         ends = BatchesEnd(n_samples, 0.0 if isinstance(chosen, KrylovLift) else VALLEY)

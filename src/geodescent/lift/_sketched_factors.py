@@ -13,6 +13,7 @@ from geodescent.linalg import sum_of_squares, total
 
 ROWS_OF_MOMENT = 16  # Times the order of a moment: so many vectors determine it well enough.
 LEAST_OF_MOMENT = 16.0  # Units in the last place, of the largest entry of a moment: the least damping of its factor.
+MORE_DAMPING = 10.0  # Times the damping with which a moment had no factor: rounding grows with its order.
 
 Side = Callable[[Tensor], Tensor]
 """Multiplies a layer's matrix, from the left or from the right, by the inverse of a damped moment."""
@@ -61,22 +62,27 @@ class Moment:
             damped = self.diagonal + damping
             return (lambda x: x / damped[:, None]) if left else (lambda x: x / damped)
         if self.rows is not None:  # Woodbury
-            rows, solved = self.rows, torch.cholesky_solve(self.rows, _factor(self.rows @ self.rows.T, damping))
+            lower, damping = _factor(self.rows @ self.rows.T, damping)
+            rows, solved = self.rows, torch.cholesky_solve(self.rows, lower)
             if left:
                 return lambda x: (x - rows.T @ (solved @ x)) / damping
             return lambda x: (x - (x @ rows.T) @ solved) / damping
         assert self.square is not None
-        inverse = torch.cholesky_inverse(_factor(self.square, damping))
+        inverse = torch.cholesky_inverse(_factor(self.square, damping)[0])
         return (lambda x: inverse @ x) if left else (lambda x: x @ inverse)
 
 
-def _factor(matrix: Tensor, damping: float) -> Tensor:
-    """The Cholesky factor of M + μ; of more damping where rounding asks for it."""
-    least = LEAST_OF_MOMENT * torch.finfo(matrix.dtype).eps * float(matrix.diagonal().max())
-    damped = matrix.clone()
-    damped.diagonal().add_(max(damping, least))
-    lower: Tensor = torch.linalg.cholesky_ex(damped)[0]
-    return lower
+def _factor(matrix: Tensor, damping: float) -> tuple[Tensor, float]:
+    """The Cholesky factor of M + μ, and μ, which is larger than asked for where rounding needs it."""
+    largest = float(matrix.diagonal().max())
+    damping = max(damping, LEAST_OF_MOMENT * torch.finfo(matrix.dtype).eps * largest)
+    while True:
+        damped = matrix.clone()
+        damped.diagonal().add_(damping)
+        lower, failed = torch.linalg.cholesky_ex(damped)
+        if not (bool(failed) and damping < largest):
+            return lower, damping
+        damping *= MORE_DAMPING
 
 
 @dataclass(frozen=True)
@@ -84,7 +90,7 @@ class SketchedFactor:
     """A layer's part of BᵀB as N·(S ⊗ A): S the second moment of its cotangents, A that of its inputs.
 
     Attributes:
-        index: where the entries stand in θ, (o, d).
+        index: where the entries stand in θ, (o, d); (k,) of columns that are no layer.
         left, right: S and A; the left one None for columns that are no layer, whose diagonal of BᵀB/N is `right`.
     """
 
@@ -101,8 +107,9 @@ class SketchedFactor:
         if not isinstance(piece, OuterColumns) or piece.scale is not None:
             squares = signs.new_zeros(int(piece.index.max()) + 1)
             piece.add_column_squares(squares)
-            diagonal = squares[piece.index.reshape(-1)] / n
-            return cls(piece.index, None, Moment(None, None, diagonal, total(diagonal), len(diagonal)))
+            index = piece.index.reshape(-1)
+            diagonal = squares[index] / n
+            return cls(index, None, Moment(None, None, diagonal, total(diagonal), len(diagonal)))
         cotangents = piece.cotangents.collect(signs)
         left, positions = Moment.of(cotangents, n), n * cotangents.shape[1]
         if isinstance(piece.inputs, IndexInputs):
@@ -116,9 +123,10 @@ class SketchedFactor:
         """The same square for all columns, `‖Bᵀu‖²` of the random u over their number: they have products alone."""
         product = signs.new_zeros(int(piece.index.max()) + 1)
         piece.rmv(signs, product)
-        size = piece.index.numel()
+        index = piece.index.reshape(-1)
+        size = len(index)
         diagonal = signs.new_full((size,), total(product.square()) / (size * len(signs)))
-        return cls(piece.index, None, Moment(None, None, diagonal, total(diagonal), size))
+        return cls(index, None, Moment(None, None, diagonal, total(diagonal), size))
 
     @property
     def trace(self) -> float:

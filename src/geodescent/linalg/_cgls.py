@@ -40,6 +40,9 @@ def conjugate_least_squares(
 ) -> LeastSquares:
     """Lowers φ(x) = ‖r + Bx‖² + μ‖x‖² by preconditioned conjugate gradients from x = 0, as CGLS does: r + Bx is kept.
 
+    Each iteration goes to the least of φ on its line, ⟨p, g⟩/‖p‖² in the norm of φ and not ⟨g, s⟩/‖p‖², which is the
+    same without rounding: iterations beyond the precision then do no harm.
+
     Args:
         mv, rmv: x ↦ Bx and u ↦ Bᵀu.
         preconditioner: nearly (BᵀB + μ)⁻¹.
@@ -55,7 +58,7 @@ def conjugate_least_squares(
     while count < max_iterations and rho > 0.0 and not (count and allowed.is_spent):
         q = mv(p)
         curvature = row_dot(q, q) + damping * dot(p, p)
-        step = rho / curvature if curvature > 0.0 else math.inf
+        step = dot(p, g) / curvature if curvature > 0.0 else math.inf
         if not math.isfinite(step):
             break
         x.add_(p, alpha=step)

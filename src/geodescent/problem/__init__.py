@@ -45,6 +45,7 @@ from geodescent.problem._sources import (
     part_of,
     resampled,
     sampled_block,
+    weighted_samples,
 )
 from geodescent.problem._streamed import StreamedMap, StreamedSource
 
@@ -106,5 +107,6 @@ __all__ = [
     "shared_cost",
     "shared_groups",
     "timely_source",
+    "weighted_samples",
     "with_exact_values",
 ]

@@ -11,7 +11,7 @@ from geodescent._types import Theta
 from geodescent.outputs import Sampled, Traced
 from geodescent.problem._by_products import ByProducts
 from geodescent.problem._problem import Problem, RowBlock
-from geodescent.problem._sources import chosen_samples, resampled, sampled_block
+from geodescent.problem._sources import chosen_samples, resampled, sampled_block, weighted_samples
 
 FIRST_LOOK = 4  # Samples of the first look at what a step takes.
 MORE_SAMPLES = 4  # Factor on the samples from one look to the next.
@@ -105,7 +105,7 @@ class ShuffledSource:
 
 
 class Drawing:
-    """Batches without replacement.
+    """Batches without replacement, of the samples whose weight is not zero.
 
     Args:
         problem: of all samples.
@@ -113,12 +113,14 @@ class Drawing:
     """
 
     def __init__(self, problem: Problem, *, seed: int) -> None:
-        n = problem.blocks[0].n_samples
+        samples = weighted_samples(problem.blocks[0])
+        generator = torch.Generator().manual_seed(seed)
         self._problem, self._next = problem, 0
-        self._order = torch.randperm(n, generator=torch.Generator().manual_seed(seed), device="cpu")
+        self._order = samples[torch.randperm(len(samples), generator=generator, device="cpu")]
 
     def batch(self, size: int) -> Problem | None:
-        """The next so many samples; None where fewer are left."""
+        """The next so many samples, or all where there are no more; None where fewer are left."""
+        size = min(size, len(self._order))
         chosen = self._order[self._next : self._next + size]
         self._next += size
         return chosen_samples(self._problem, chosen.sort().values) if len(chosen) == size else None
@@ -136,8 +138,7 @@ def _drawn(block: RowBlock, share: float, generator: torch.Generator) -> RowBloc
     outputs = block.map
     if not isinstance(outputs, Sampled):
         return block
-    asked = torch.arange(block.n_samples, device="cpu")
-    asked = asked if block.weights is None else block.weights.cpu().nonzero()[:, 0]
+    asked = weighted_samples(block)
     order = torch.randperm(len(asked), generator=generator, device="cpu")[: _number(block, share)]
     if len(order) < min(2, block.n_samples):  # norms of single numbers refuse a single sample
         return block

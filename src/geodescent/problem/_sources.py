@@ -211,6 +211,13 @@ def chosen_samples(problem: Problem, rows: Tensor) -> Problem:
     return Problem((resampled(block, outputs.at(chosen), block.target[chosen], weights),))
 
 
+def weighted_samples(block: RowBlock) -> Tensor:
+    """The numbers of the samples of a block whose weight is not zero."""
+    if block.weights is None:
+        return torch.arange(block.n_samples, device="cpu")
+    return block.weights.cpu().nonzero()[:, 0]
+
+
 def part_of(problem: Problem) -> Problem | None:
     """A part of the samples, drawn by a fixed seed, which determines steps far from the minimum as well as all.
 
@@ -221,9 +228,7 @@ def part_of(problem: Problem) -> Problem | None:
     if sampled is None:
         return None
     block, _ = sampled
-    asked = (
-        torch.arange(block.n_samples, device="cpu") if block.weights is None else block.weights.cpu().nonzero()[:, 0]
-    )
+    asked = weighted_samples(block)
     n = max(LEAST_PART, math.ceil(PART_ROWS * problem.n_params / block.n_outputs))
     if n > PART_SHARE * len(asked):
         return None

@@ -1,0 +1,341 @@
+"""Short steps: conjugate gradients that stop early, sketched factors, restricted layers, batches that double."""
+
+from sabotage._sabotage import Sabotage
+
+CGLS = "linalg/_cgls.py"
+SPANNED = "jacobian/_spanned.py"
+FACTORS = "lift/_sketched_factors.py"
+SKETCHED = "lift/_sketched_lift.py"
+BATCHES = "descent/_batch_steps.py"
+OPENING = "descent/_opening.py"
+DRAWN = "problem/_drawn.py"
+
+
+def of(file: str, test: str, *pairs: tuple[str, str]) -> tuple[Sabotage, ...]:
+    """Several wrong formulas of a file, which one test notices."""
+    return tuple(Sabotage(file, right, wrong, test) for right, wrong in pairs)
+
+
+OPENINGS = (
+    # conjugate gradients
+    *of(
+        CGLS,
+        "linalg/test_cgls.py::test_it_is_the_damped_least_squares_solution",
+        ("rmv(left).neg_().sub_(x, alpha=damping)", "rmv(left).neg_()"),
+        ("row_dot(q, q) + damping * dot(p, p)", "row_dot(q, q)"),
+        ("left.add_(q, alpha=step)", "left.sub_(q, alpha=step)"),
+    ),
+    *of(
+        CGLS,
+        "linalg/test_cgls.py::test_each_iterate_is_the_least_of_phi_in_the_span_of_the_gradients",
+        ("p = s.add(p, alpha=(rho - dot(previous, s)) / before)", "p = s"),
+    ),
+    *of(
+        CGLS,
+        "linalg/test_cgls.py::test_a_preconditioner_that_changes_does_no_harm",
+        ("alpha=(rho - dot(previous, s)) / before)", "alpha=2.0 * rho / before)"),
+    ),
+    *of(
+        CGLS,
+        "linalg/test_cgls.py::test_iterations_beyond_the_precision_do_no_harm",
+        ("step = dot(p, g) / curvature", "step = rho / curvature"),
+    ),
+    *of(
+        CGLS,
+        "linalg/test_cgls.py::test_phi_falls_with_each_iteration_by_what_the_rule_is_told",
+        ("remaining = row_dot(left, left) + damping * dot(x, x)", "remaining = row_dot(left, left)"),
+        ("falls.append(math.log(energy / remaining)", "falls.append(0.5 * math.log(energy / remaining)"),
+    ),
+    *of(
+        CGLS,
+        "linalg/test_cgls.py::test_the_window_is_a_quarter_of_all_and_one_more",
+        ("window = 1 + count // 4", "window = 1 + count // 2"),
+        ("window = 1 + count // 4", "window = 1"),
+    ),
+    *of(
+        CGLS,
+        "linalg/test_cgls.py::test_a_dear_step_is_solved_longer",
+        ("fall / (count + price)", "fall / (count + 1.0)"),
+    ),
+    *of(
+        CGLS,
+        "linalg/test_cgls.py::test_a_fall_that_cannot_be_told_from_none_stops_nothing",
+        ("return fall >= SEEN and (", "return ("),
+    ),
+    # layers in the span of their inputs
+    *of(
+        SPANNED,
+        "jacobian/test_spanned.py::test_equal_inputs_and_inputs_of_zero_are_no_obstacle",
+        ("(a @ basis.T).view(n, p, n * p)", "lower.view(n, p, n * p)"),
+    ),
+    *of(
+        SPANNED,
+        "jacobian/test_spanned.py::test_the_basis_is_orthonormal_and_holds_every_gradient",
+        ("torch.linalg.solve_triangular(lower, a, upper=False)", "a"),
+    ),
+    *of(
+        SPANNED,
+        "jacobian/test_spanned.py::test_its_products_are_those_with_steps_in_the_span",
+        ("step = (step.view(len(index), -1) @ basis)", "step = (step.view(-1, len(index)).T @ basis)"),
+        ("            start += index.numel()", "            start += piece.index.numel()"),
+    ),
+    *of(
+        SPANNED,
+        "jacobian/test_spanned.py::test_layers_with_more_inputs_than_rows_are_restricted_and_others_are_as_they_are",
+        ("if d <= NARROWER * n * p:", "if d <= NARROWER * n:"),
+    ),
+    *of(
+        SPANNED,
+        "jacobian/test_spanned.py::test_there_is_none_where_pieces_have_parameters_in_common",
+        ("int(taken.sum()) < sum(", "len(taken) < sum("),
+    ),
+    *of(
+        SPANNED,
+        "jacobian/test_spanned.py::test_weighted_rows_and_units_of_inputs_are_taken_along",
+        ("or piece.scale is not None or", "or"),
+    ),
+    # sketched factors
+    *of(
+        FACTORS,
+        "lift/test_sketched.py::test_of_one_layer_and_one_output_the_factor_is_the_normal_matrix",
+        ("left, positions = Moment.of(cotangents, n), n *", "left, positions = Moment.of(cotangents, 2 * n), n *"),
+        ("return self.n_samples * sum(part.trace", "return sum(part.trace"),
+    ),
+    *of(
+        FACTORS,
+        "lift/test_sketched.py::test_the_trace_is_that_of_d_in_the_mean_over_cotangents",
+        ("self.left.trace * self.right.trace", "self.left.mean * self.right.trace"),
+    ),
+    *of(
+        FACTORS,
+        "lift/test_sketched.py::test_the_trace_estimates_that_of_a_model",
+        ("n * cotangents.shape[1]\n", "n\n"),
+    ),
+    *of(
+        FACTORS,
+        "lift/test_sketched.py::test_the_damped_inverse_of_a_layer_is_that_of_its_damped_moments",
+        (
+            "self.left.inverse(math.sqrt(damping) / ratio, left=True)",
+            "self.left.inverse(math.sqrt(damping), left=True)",
+        ),
+        (
+            "self.right.inverse(math.sqrt(damping) * ratio, left=False)",
+            "self.right.inverse(damping * ratio, left=False)",
+        ),
+        ("part.inverse(damping / n)", "part.inverse(damping)"),
+        ("inverse(v[index]).reshape(-1) / n", "inverse(v[index]).reshape(-1)"),
+        ("math.sqrt(self.right.mean / self.left.mean)", "self.right.mean / self.left.mean"),
+    ),
+    *of(
+        FACTORS,
+        "lift/test_sketched.py::test_woodbury_and_cholesky_are_the_same_inverse",
+        ("(x - rows.T @ (solved @ x)) / damping", "(x + rows.T @ (solved @ x)) / damping"),
+        ("(x - (x @ rows.T) @ solved) / damping", "x - (x @ rows.T) @ solved"),
+    ),
+    *of(
+        FACTORS,
+        "lift/test_sketched.py::test_below_the_rounding_of_float32_both_are_damped_alike",
+        (
+            "lower, damping = _factor(self.rows @ self.rows.T, damping)",
+            "lower, _ = _factor(self.rows @ self.rows.T, damping)",
+        ),
+    ),
+    *of(
+        FACTORS,
+        "lift/test_sketched.py::test_of_many_vectors_some_are_taken_and_the_trace_is_of_all",
+        ("math.sqrt(count / len(vectors[::every]) / n)", "math.sqrt(1.0 / n)"),
+    ),
+    *of(
+        FACTORS,
+        "lift/test_sketched.py::test_a_moment_that_rounding_leaves_indefinite_has_a_factor_all_the_same",
+        ("if not (bool(failed) and damping < largest):", "if True:"),
+    ),
+    *of(
+        FACTORS,
+        "lift/test_sketched.py::test_columns_that_are_no_layer_keep_their_diagonal",
+        ("diagonal = squares[index] / n\n", "diagonal = squares[index]\n"),
+    ),
+    *of(
+        FACTORS,
+        "lift/test_sketched.py::test_columns_in_units_of_their_own_keep_their_diagonal",
+        (
+            "            index = piece.index.reshape(-1)\n            diagonal",
+            "            index = piece.index\n            diagonal",
+        ),
+    ),
+    *of(
+        FACTORS,
+        "lift/test_sketched.py::test_the_inputs_of_an_embedding_are_the_frequencies_of_its_words",
+        ("counts / positions, 1.0,", "counts / n, 1.0,"),
+    ),
+    *of(
+        FACTORS,
+        "lift/test_sketched.py::test_columns_that_have_products_alone_have_one_square",
+        ("/ (size * len(signs)))", "/ size)"),
+    ),
+    *of(
+        FACTORS,
+        "lift/test_sketched.py::test_parameters_that_nothing_reads_keep_the_damping_alone",
+        ("out = v / damping", "out = v / (2.0 * damping)"),
+    ),
+    *of(
+        FACTORS,
+        "lift/test_sketched.py::test_a_recorded_call_is_looked_at_by_one_pass_and_stays_recorded",
+        (
+            "isinstance(block, RecordedBlock) and not block.is_made",
+            "isinstance(block, RecordedBlock) and block.is_made",
+        ),
+    ),
+    # the lift
+    *of(
+        SKETCHED,
+        "lift/test_sketched.py::test_the_lift_is_the_damped_one_where_it_goes_on",
+        ("metric.rows(velocity).neg()", "metric.rows(velocity)"),
+        ("            damping=self.damping,\n", "            damping=2.0 * self.damping,\n"),
+        ("solved.left.to(velocity.dtype)", "-solved.left.to(velocity.dtype)"),
+        ("converged=False)", "converged=True)"),
+    ),
+    *of(
+        SKETCHED,
+        "lift/test_sketched.py::test_units_of_parameters_are_taken_along",
+        ("Lifted(metric.leave(z),", "Lifted(z,"),
+    ),
+    *of(
+        SKETCHED,
+        "lift/test_sketched.py::test_a_solve_ends_at_the_fall_that_suffices_and_at_the_bound",
+        ("enough=goal.fall)", 'enough=float("inf"))'),
+        ("max_iterations=prepared.method.max_iterations", "max_iterations=300"),
+    ),
+    *of(
+        SKETCHED,
+        "lift/test_sketched.py::test_it_says_that_it_is_not_exact_and_how_large_its_rows_are",
+        ("self.factors.trace / self.inner.n_residuals", "self.factors.trace / self.inner.n_params"),
+    ),
+    # steps on batches
+    *of(
+        BATCHES,
+        "descent/test_opening.py::test_the_size_doubles_where_the_fall_on_own_samples_is_so_much_larger_than_on_new_ones",
+        ("4.0 * _price_of_double(jacobian) - 3.0", "4.0 * _price_of_double(jacobian) - 2.0"),
+        ("* 2.0 / len(costs) if", "* 1.0 / len(costs) if"),
+        ("len(costs) == COMPARED_STEPS and", "len(costs) >= 2 and"),
+    ),
+    *of(
+        BATCHES,
+        "descent/test_opening.py::test_twice_a_large_batch_costs_twice_as_much",
+        ("return (2.0 * rows + calls) / (rows + calls)", "return 2.0"),
+    ),
+    *of(
+        BATCHES,
+        "descent/test_opening.py::test_a_step_is_taken_on_a_batch_and_remembers_it",
+        ("here.jacobian, here.cost, trial.cost)", "here.jacobian, trial.cost, here.cost)"),
+        ('tally["iterations"] - before + OWN_PRODUCTS', 'tally["iterations"] - before'),
+    ),
+    *of(
+        BATCHES,
+        "descent/test_opening.py::test_a_round_takes_its_share_of_passes",
+        ("of_pass = rows / 2.0 *", "of_pass = rows *"),
+        ("min(step, len(PASSES_OF_ROUND) - 1)", "0"),
+    ),
+    *of(
+        BATCHES,
+        "descent/test_opening.py::test_what_a_step_takes_however_few_its_samples_counts_too",
+        ("return products * (rows + _calls(here.jacobian)) / of_pass", "return products * rows / of_pass"),
+    ),
+    *of(
+        BATCHES,
+        "descent/test_opening.py::test_the_seconds_of_a_round_end_it",
+        (" or seconds_left() <= 0.0:", ":"),
+    ),
+    *of(
+        BATCHES,
+        "descent/test_opening.py::test_a_round_that_is_cut_keeps_the_steps_that_it_took",
+        ("        if last is None:\n            raise", "        raise"),
+    ),
+    *of(
+        "descent/_state.py",
+        "descent/test_opening.py::test_the_state_on_batches_is_saved_and_put_together_again",
+        ("stage.batch is None else asdict(stage.batch)", "stage.batch is None else None"),
+    ),
+    *of(
+        "descent/_state.py",
+        "descent/test_opening.py::test_a_run_resumed_in_the_opening_is_the_uninterrupted_one_bit_by_bit",
+        ('numbers["iterations"], batch)', 'numbers["iterations"], batch and BatchState(batch.size * 2))'),
+    ),
+    # when they end
+    *of(
+        OPENING,
+        "descent/test_opening.py::test_batches_end_where_the_next_one_has_more_than_half_of_all_samples",
+        ("OF_ALL * state.stage.batch.size <= self.n_samples", "OF_ALL * state.stage.batch.size < self.n_samples"),
+        ("OF_ALL * state.stage.batch.size <= self.n_samples", "state.stage.batch.size <= self.n_samples"),
+    ),
+    *of(
+        OPENING,
+        "descent/test_opening.py::test_batches_end_in_the_valley_where_exact_steps_follow",
+        ("if state.best.cost <= self.below * state.reference:", "if state.cost < 0.0:"),
+    ),
+    *of(
+        OPENING,
+        "descent/test_opening.py::test_batches_go_on_where_a_step_on_all_takes_too_much_of_the_time",
+        ("linearisations=STEP_LINEARISATIONS * times", "linearisations=STEP_LINEARISATIONS"),
+    ),
+    *of(
+        OPENING,
+        "descent/test_opening.py::test_eigenvectors_pay_where_a_step_takes_as_many_iterations_as_they_cost",
+        ("state.stage.iterations >= max(least, price)", "state.stage.iterations >= least"),
+        ("state.stage.iterations >= max(least, price)", "state.stage.iterations >= price"),
+        ("0.0 if state.best.cost <= VALLEY * state.reference else STEP_ITERATIONS", "STEP_ITERATIONS"),
+    ),
+    *of(
+        OPENING,
+        "descent/test_opening.py::test_a_large_problem_goes_on_with_sketched_factors_on_all_samples",
+        ("0.0 if isinstance(chosen, KrylovLift) else VALLEY", "VALLEY"),
+    ),
+    *of(
+        OPENING,
+        "descent/test_opening.py::test_samples_of_weight_zero_make_no_batch",
+        ("samples[:FIRST_BATCH]", 'torch.arange(FIRST_BATCH, device="cpu")'),
+        ("    n_samples = len(weighted_samples(sampled[0]))", "    n_samples = sampled[0].n_samples"),
+    ),
+    *of(
+        OPENING,
+        "descent/test_opening.py::test_the_steps_are_in_the_precision_of_the_problem",
+        ("torch.float32: 1e-7,", "torch.float32: 1e-14,"),
+    ),
+    # batches
+    *of(
+        DRAWN,
+        "problem/test_batches.py::test_samples_of_weight_zero_are_not_drawn_and_the_weights_of_others_are_kept",
+        (
+            "self._order = samples[torch.randperm(",
+            "self._order = (samples * 0 + torch.arange(len(samples)))[torch.randperm(",
+        ),
+    ),
+    *of(
+        DRAWN,
+        "problem/test_batches.py::test_a_batch_has_at_most_all_samples",
+        ("        size = min(size, len(self._order))\n", ""),
+    ),
+    *of(
+        DRAWN,
+        "problem/test_batches.py::test_a_round_has_each_sample_once_and_drops_what_is_left_over",
+        ("        self._next += size\n", "        self._next += size - 1\n"),
+        ("if len(chosen) == size else None", "if len(chosen) else None"),
+    ),
+    *of(
+        DRAWN,
+        "problem/test_batches.py::test_rounds_are_drawn_by_the_number_of_their_step",
+        ("return Drawing(self.first, seed=step)", "return Drawing(self.first, seed=0)"),
+    ),
+    # what products take
+    *of(
+        "jacobian/_block.py",
+        "jacobian/test_product_flops.py::test_a_layer_multiplies_at_each_of_its_positions",
+        ("self.n_samples * c.positions * (c.width", "self.n_samples * (c.width"),
+    ),
+    *of(
+        "jacobian/_recorded_block.py",
+        "jacobian/test_product_flops.py::test_the_kinds_of_columns_are_known_before_these_are_made",
+        ("return calls + (outline.product_flops() - calls) *", "return (outline.product_flops()) *"),
+        ("return self._outline.columns", "return self.columns"),
+    ),
+)
