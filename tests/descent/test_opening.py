@@ -192,8 +192,8 @@ def test_a_round_takes_its_share_of_passes(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_what_a_step_takes_however_few_its_samples_counts_too() -> None:
-    """Of 128 of 300 samples of a small net one step takes as long as the passes of a round."""
-    problem = gd.Problem.of(*fitted(300))
+    """Of 128 of 20,000 samples of a small net one step takes as long as the passes of a round."""
+    problem = gd.Problem.of(*fitted(20000))
     stages = stages_of(problem)
     tally = Counter[str]()
     batch_steps(stages[0], ShuffledSource(problem), start(stages, OBSERVER), tally)

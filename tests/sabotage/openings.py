@@ -77,7 +77,6 @@ OPENINGS = (
         SPANNED,
         "jacobian/test_spanned.py::test_its_products_are_those_with_steps_in_the_span",
         ("step = (step.view(len(index), -1) @ basis)", "step = (step.view(-1, len(index)).T @ basis)"),
-        ("            start += index.numel()", "            start += piece.index.numel()"),
     ),
     *of(
         SPANNED,
