@@ -34,7 +34,7 @@ from geodescent.descent import (
 from geodescent.jacobian import BlockJacobian
 from geodescent.lift import INEXACT
 from geodescent.linalg import STEP_ITERATIONS
-from geodescent.problem import ShuffledSource, rounding_floor
+from geodescent.problem import rounding_floor
 
 OBSERVER = Observer()
 
@@ -47,13 +47,6 @@ def begun(stages: Stages, **stage: Any) -> State:
 def opening(stages: Stages) -> Linearised:
     """The start, linearised as the first stage does it."""
     return linearised(stages[0].source.at(0), stages[0].lift)
-
-
-def after_batches(stages: Stages) -> Stages:
-    """Those of all samples, which the steps on batches come before: the opening, and the exact steps."""
-    assert isinstance(stages[0].source, ShuffledSource)
-    assert [type(rule) for stage in stages[1:] for rule in stage.leave] == [OpeningEnds]
-    return stages[1:]
 
 
 def played(stages: Stages, state: State, here: Linearised) -> State:
@@ -117,7 +110,7 @@ def test_the_planned_stages_are_those_of_a_fit() -> None:
 
 
 def test_the_opening_forms_no_matrix(monkeypatch: pytest.MonkeyPatch) -> None:
-    stages = after_batches(planned_stages(gd.Problem.of(*smooth(1000, width=260))))
+    stages = planned_stages(gd.Problem.of(*smooth(1000, width=260)))
     here = opening(stages)
 
     def refuse(*arguments: object) -> Tensor:
@@ -138,7 +131,7 @@ def test_the_opening_forms_no_matrix(monkeypatch: pytest.MonkeyPatch) -> None:
     ids=["early", "long", "in the valley"],
 )
 def test_the_opening_ends_in_the_valley_or_when_it_was_long(before: float, reference: float, over: bool) -> None:
-    stages = after_batches(planned_stages(gd.Problem.of(*smooth(1000, width=260))))
+    stages = planned_stages(gd.Problem.of(*smooth(1000, width=260)))
     here = opening(stages)
     begin = stages[0].control.begin(here)
     state = replace(begun(stages, control=begin, work=before), reference=here.cost * reference)

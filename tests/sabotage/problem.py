@@ -42,7 +42,7 @@ PROBLEM = (
     ),
     Sabotage(
         "problem/_sources.py",
-        "else block.weights.cpu().nonzero()[:, 0]",
+        "return block.weights.cpu().nonzero()[:, 0]",
         "else torch.arange(block.n_samples)",
         "problem/test_part.py::test_samples_of_weight_zero_are_no_part",
     ),

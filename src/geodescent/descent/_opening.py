@@ -14,7 +14,7 @@ from geodescent.descent._stages import STAGES, VALLEY, Stage
 from geodescent.descent._state import State
 from geodescent.descent._walk import EulerWalk
 from geodescent.jacobian import Jacobian
-from geodescent.lift import DenseLift, KrylovLift, SketchedLift, factors_flops
+from geodescent.lift import SketchedLift, factors_flops
 from geodescent.linalg import STEP_ITERATIONS
 from geodescent.problem import FixedSource, Problem, ShuffledSource, chosen_samples, sampled_block, weighted_samples
 
@@ -91,10 +91,11 @@ def first_batch(problem: Problem) -> Problem | None:
     return None if len(samples) < OF_ALL * FIRST_BATCH else chosen_samples(problem, samples[:FIRST_BATCH])
 
 
-def opening(source: FixedSource, chosen: DenseLift | KrylovLift) -> tuple[Stage, ...]:
-    """The first stages of one source: on batches, where it has enough samples, and of a large problem then on all.
+def opening(source: FixedSource) -> tuple[Stage, ...]:
+    """The first stages of a large problem: on batches, where it has enough samples, and then on all.
 
     Both take few iterations a step, behind factors of the layers that cost next to nothing, in the problem's precision.
+    Where a matrix can be factorised instead, a step on all samples costs too little for batches to save much.
     """
     problem, lift, stages = source.first, SketchedLift(), list[Stage]()
     if problem.has_equations or (sampled := sampled_block(problem)) is None:
@@ -102,10 +103,7 @@ def opening(source: FixedSource, chosen: DenseLift | KrylovLift) -> tuple[Stage,
     n_samples = len(weighted_samples(sampled[0]))
     control = GainRatio(least_damping=LEAST_OF_PRECISION[problem.dtype])
     if n_samples >= OF_ALL * FIRST_BATCH:
-        ends = BatchesEnd(n_samples, 0.0 if isinstance(chosen, KrylovLift) else VALLEY)
-        batches = ShuffledSource(problem)
+        ends, batches = BatchesEnd(n_samples), ShuffledSource(problem)
         stages.append(Stage(batches, lift, EulerWalk(), control, (ends,), solve_dtype=problem.dtype))
-    if isinstance(chosen, KrylovLift):
-        pays = (EigenvectorsPay(),)
-        stages.append(Stage(source, lift, EulerWalk(), control, pays, solve_dtype=problem.dtype))
+    stages.append(Stage(source, lift, EulerWalk(), control, (EigenvectorsPay(),), solve_dtype=problem.dtype))
     return tuple(stages)

@@ -64,15 +64,16 @@ def planned_stages(problem: Problem, part: Problem | None = None) -> tuple[Stage
     Args:
         part: some of the samples, or None.
     """
-    timely = timely_source(problem, first_batch(problem) if part is None else part)
+    lift = planned_lift(problem)
+    chosen = lift.choice(problem.n_residuals, problem.n_params, dtype=torch.float64, device=problem.device)
+    is_large = part is None and isinstance(chosen, KrylovLift)
+    timely = timely_source(problem, first_batch(problem) if is_large else part)
     if timely is not None:
         return (Stage(timely, PacedLift() if timely.by_products else INEXACT, EulerWalk(), GainRatio()),)
     source = FixedSource(problem)
-    lift = planned_lift(problem)
-    chosen = lift.choice(problem.n_residuals, problem.n_params, dtype=torch.float64, device=problem.device)
     stages = _on(source, lift, chosen, ())
     if part is None:
-        stages = (*opening(source, chosen), *stages)
+        stages = (*(opening(source) if is_large else ()), *stages)
         return (*stages[:-1], *_in_the_light_of_measured_values(stages[-1], source))
     return (*_on(PartSource(source, part), lift, chosen, (PartEnds(len(stages)),)), *stages)
 
