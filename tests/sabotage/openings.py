@@ -287,7 +287,7 @@ OPENINGS = (
     *of(
         OPENING,
         "descent/test_opening.py::test_a_large_problem_goes_on_with_sketched_factors_on_all_samples",
-        ("0.0 if isinstance(chosen, KrylovLift) else VALLEY", "VALLEY"),
+        ("(EigenvectorsPay(),)", "()"),
     ),
     *of(
         OPENING,

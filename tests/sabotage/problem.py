@@ -43,7 +43,7 @@ PROBLEM = (
     Sabotage(
         "problem/_sources.py",
         "return block.weights.cpu().nonzero()[:, 0]",
-        "else torch.arange(block.n_samples)",
+        "return torch.arange(block.n_samples)",
         "problem/test_part.py::test_samples_of_weight_zero_are_no_part",
     ),
     Sabotage(
