@@ -53,7 +53,7 @@ class MeasuredExactly:
         return are_exact(self.problem, state.records[-1].block_rms)
 
 
-def planned_stages(problem: Problem, part: Problem | None = None) -> tuple[Stage, ...]:
+def planned_stages(problem: Problem, part: Problem | None = None, *, opens: bool = True) -> tuple[Stage, ...]:
     """The stages of a fit of one problem by the default method.
 
     Where a matrix of the problem can be factorised: an opening with inexact solves, then steps with exact ones.
@@ -63,10 +63,11 @@ def planned_stages(problem: Problem, part: Problem | None = None) -> tuple[Stage
 
     Args:
         part: some of the samples, or None.
+        opens: whether a large problem has the stages of short steps; in a loop of the user's own each step is a batch.
     """
     lift = planned_lift(problem)
     chosen = lift.choice(problem.n_residuals, problem.n_params, dtype=torch.float64, device=problem.device)
-    is_large = part is None and isinstance(chosen, KrylovLift)
+    is_large = opens and part is None and isinstance(chosen, KrylovLift)
     timely = timely_source(problem, first_batch(problem) if is_large else part)
     if timely is not None:
         return (Stage(timely, PacedLift() if timely.by_products else INEXACT, EulerWalk(), GainRatio()),)

@@ -258,7 +258,7 @@ class GeoDescent(torch.optim.Optimizer):
         elif self.method is not None:
             stages = (self.method.stage(FixedSource(problem), problem),)
         else:
-            stages = planned_stages(problem)
+            stages = planned_stages(problem, opens=False)
         source = FixedSource(problem)
         return tuple(replace(stage, source=source, walk=stage.walk.sized(step_size)) for stage in stages)
 
