@@ -56,7 +56,8 @@ class MeasuredExactly:
 def planned_stages(problem: Problem, part: Problem | None = None, *, opens: bool = True) -> tuple[Stage, ...]:
     """The stages of a fit of one problem by the default method.
 
-    Where a matrix of the problem can be factorised: an opening with inexact solves, then steps with exact ones.
+    Where a matrix of the problem can be factorised: an opening with inexact solves, then steps with exact ones. Where
+    it is too large for that: short steps on batches that grow, then on all samples, then inexact ones (`opening`).
     With a part of the samples, both on the part first, and then on all. Where measured values of equations turn out to
     be exact, steps that weigh them as such; costs stay those of the problem. Where a step takes too long for the time
     that is left to a deadline, all steps by few products with D, on as many samples, drawn anew, as are in time.
