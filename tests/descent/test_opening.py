@@ -473,3 +473,12 @@ def test_the_control_goes_on_with_its_damping_from_batch_to_batch() -> None:
     held = steps.state.stage.control.damping
     assert held.value == steps.trial.next_damping
     assert held.total_square == pytest.approx(steps.here.total_square)
+
+
+def test_a_stage_on_batches_alone_ends_where_no_step_is_found() -> None:
+    """A run of one's own with no stage to go on to."""
+    model, x, _ = fitted(300)
+    problem = gd.Problem.of(model, x, model(x).detach())
+    stage = gd.Stage(ShuffledSource(problem), SketchedLift(), gd.EulerWalk(), GainRatio())
+    played = play((stage,), start((stage,), OBSERVER), OBSERVER, Counter[str]())
+    assert isinstance(played, gd.Result)

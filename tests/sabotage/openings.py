@@ -170,7 +170,7 @@ OPENINGS = (
     *of(
         FACTORS,
         "lift/test_sketched.py::test_columns_that_have_products_alone_have_one_square",
-        ("/ (size * len(signs)))", "/ size)"),
+        ("/ (size * len(drawn)))", "/ size)"),
     ),
     *of(
         FACTORS,

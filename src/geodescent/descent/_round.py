@@ -76,6 +76,8 @@ def _on_batches(
     steps = batch_steps(stage, source, state, tally)
     if steps.trial is None:
         on = _at_most_to_the_last(stages, state, stage.stages_without_step)
+        if not on:
+            return standstill(steps.here, steps.state)
         return Round(_moved(stages, steps.state, on), steps.here, stepped=False)
     after = _stepped(stage, steps.state, steps.here, steps.trial, steps.state.stage.control, observer)
     return Round(_moved(stages, after, _stages_on(stages, steps.here, after)), steps.here, stepped=True)

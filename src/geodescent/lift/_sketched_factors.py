@@ -28,6 +28,7 @@ class Moment:
         rows: v/√n, (n, d), or None.
         diagonal: (d,), or None.
         trace: of the moment.
+        order: d.
     """
 
     square: Tensor | None
@@ -99,33 +100,33 @@ class SketchedFactor:
     right: Moment
 
     @classmethod
-    def of(cls, piece: Columns, signs: Tensor) -> "SketchedFactor":
-        """From one cotangent a sample, `Σ_q signs[i,q] g[i,q]`."""
-        n = len(signs)
+    def of(cls, piece: Columns, drawn: Tensor) -> "SketchedFactor":
+        """From one cotangent a sample, `Σ_q drawn[i,q] g[i,q]`."""
+        n = len(drawn)
         if not piece.is_formable:
-            return cls._of_products(piece, signs)
+            return cls._of_products(piece, drawn)
         if not isinstance(piece, OuterColumns) or piece.scale is not None:
-            squares = signs.new_zeros(int(piece.index.max()) + 1)
+            squares = drawn.new_zeros(int(piece.index.max()) + 1)
             piece.add_column_squares(squares)
             index = piece.index.reshape(-1)
             diagonal = squares[index] / n
             return cls(index, None, Moment(None, None, diagonal, total(diagonal), len(diagonal)))
-        cotangents = piece.cotangents.collect(signs)
+        cotangents = piece.cotangents.collect(drawn)
         left, positions = Moment.of(cotangents, n), n * cotangents.shape[1]
         if isinstance(piece.inputs, IndexInputs):
-            counts = torch.bincount(piece.inputs.indices.reshape(-1), minlength=piece.inputs.size).to(signs.dtype)
+            counts = torch.bincount(piece.inputs.indices.reshape(-1), minlength=piece.inputs.size).to(drawn.dtype)
             return cls(piece.index, left, Moment(None, None, counts / positions, 1.0, piece.inputs.size))
         assert isinstance(piece.inputs, DenseInputs)
         return cls(piece.index, left, Moment.of(piece.inputs.values, positions))
 
     @classmethod
-    def _of_products(cls, piece: Columns, signs: Tensor) -> "SketchedFactor":
+    def _of_products(cls, piece: Columns, drawn: Tensor) -> "SketchedFactor":
         """The same square for all columns, `‖Bᵀu‖²` of the random u over their number: they have products alone."""
-        product = signs.new_zeros(int(piece.index.max()) + 1)
-        piece.rmv(signs, product)
+        product = drawn.new_zeros(int(piece.index.max()) + 1)
+        piece.rmv(drawn, product)
         index = piece.index.reshape(-1)
         size = len(index)
-        diagonal = signs.new_full((size,), total(product.square()) / (size * len(signs)))
+        diagonal = drawn.new_full((size,), total(product.square()) / (size * len(drawn)))
         return cls(index, None, Moment(None, None, diagonal, total(diagonal), size))
 
     @property
@@ -167,9 +168,9 @@ class SketchedFactors:
             ones = torch.ones(block.n_samples, 1, dtype=jacobian.dtype, device=jacobian.device)
             return cls(tuple(SketchedFactor.of(piece, ones) for piece in sums.columns), block.n_samples)
         generator = torch.Generator().manual_seed(0)
-        signs = torch.randn(block.n_samples, block.n_outputs, generator=generator, dtype=jacobian.dtype, device="cpu")
-        signs = signs.to(jacobian.device)
-        return cls(tuple(SketchedFactor.of(piece, signs) for piece in block.columns), block.n_samples)
+        drawn = torch.randn(block.n_samples, block.n_outputs, generator=generator, dtype=jacobian.dtype, device="cpu")
+        drawn = drawn.to(jacobian.device)
+        return cls(tuple(SketchedFactor.of(piece, drawn) for piece in block.columns), block.n_samples)
 
     @property
     def trace(self) -> float:
