@@ -19,6 +19,8 @@ OWN_PRODUCTS = 3.0  # Pairs of products: what a step on a batch takes beside its
 CALLS_OF_LAYER = 1.5e7  # Flops: what calling kernels, of a step's products and of all beside, takes a layer and pair.
 PASSES_OF_ROUND = (2.0, 4.0, 8.0)  # Times a pass over all samples: the first rounds, and all later ones.
 
+import os
+EVID = float(os.environ.get("GD_EVID", "0"))
 FIRST = BatchState(FIRST_BATCH)
 """The state before the first step."""
 
@@ -91,6 +93,12 @@ def _after_step(state: BatchState, jacobian: Jacobian, cost: float, own: float) 
     fall = math.log(cost / own) if own > 0.0 else math.inf
     costs, falls = (*state.costs, cost)[-COMPARED_STEPS:], (*state.falls, fall)[-COMPARED_STEPS:]
     times = 4.0 * _price_of_double(jacobian) - 3.0
+    if EVID < 0:
+        return BatchState(state.size, costs, falls)
+    if EVID and len(falls) >= 2:
+        own_sum, known = sum(falls[:-1]), math.log(costs[0] / costs[-1])
+        if own_sum > times * (known + EVID / math.sqrt(state.size)):
+            return BatchState(2 * state.size)
     if len(costs) == COMPARED_STEPS and sum(falls) / COMPARED_STEPS > times * _on_new_samples(costs):
         return BatchState(2 * state.size)
     return BatchState(state.size, costs, falls)

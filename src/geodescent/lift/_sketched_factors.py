@@ -15,6 +15,8 @@ ROWS_OF_MOMENT = 16  # Times the order of a moment: so many vectors determine it
 LEAST_OF_MOMENT = 16.0  # Units in the last place, of the largest entry of a moment: the least damping of its factor.
 MORE_DAMPING = 10.0  # Times the damping with which a moment had no factor: rounding grows with its order.
 
+SAMPLES_OF_SCALE = 32  # Samples: the mean square of the columns of a layer with positions is measured on so many.
+
 Side = Callable[[Tensor], Tensor]
 """Multiplies a layer's matrix, from the left or from the right, by the inverse of a damped moment."""
 
@@ -39,14 +41,18 @@ class Moment:
 
     @classmethod
     def of(cls, vectors: Tensor, n: float) -> "Moment":
-        """From vectors, (…, d), whose squares are divided by n; from some of them, evenly spaced, where they are many.
+        """From vectors, (N, P, d), whose squares are divided by n; from some of them, evenly spaced, where they are many.
+
+        The step from one to the next and the number of positions have no common divisor: all positions have their turn.
 
         Cost: 2·16·d³ flops at most.
         """
-        vectors = vectors.flatten(0, -2)
+        positions, vectors = vectors.shape[1], vectors.flatten(0, 1)
         count, order = vectors.shape
         trace = total(sum_of_squares(vectors, 1)) / n
         every = max(1, count // (ROWS_OF_MOMENT * order))
+        while math.gcd(every, positions) > 1:
+            every -= 1
         some = vectors[::every] * math.sqrt(count / len(vectors[::every]) / n)
         if 2 * len(some) <= order:
             return cls(None, some, None, trace, order)
@@ -71,6 +77,23 @@ class Moment:
         assert self.square is not None
         inverse = torch.cholesky_inverse(_factor(self.square, damping)[0])
         return (lambda x: inverse @ x) if left else (lambda x: x @ inverse)
+
+
+def _together(cotangents: Tensor, inputs: Tensor) -> float:
+    """`Σ‖Σ_p g aᵀ‖²` over `Σ‖g‖² Σ‖a‖²/P`: what positions that act together add to the squares of a layer's columns.
+
+    Args:
+        cotangents: g, (N, P, o).
+        inputs: a, (N, P, d).
+
+    Cost: as much as a product, of `SAMPLES_OF_SCALE` samples.
+    """
+    if inputs.shape[1] == 1:
+        return 1.0
+    every = -(-len(inputs) // SAMPLES_OF_SCALE)
+    g, a = cotangents[::every], inputs[::every]
+    apart = total(sum_of_squares(g, (0, 1, 2))) * total(sum_of_squares(a, (0, 1, 2))) / (a.shape[0] * a.shape[1])
+    return total(sum_of_squares(g.mT @ a, (0, 1, 2))) / apart if apart > 0.0 else 1.0
 
 
 def _factor(matrix: Tensor, damping: float) -> tuple[Tensor, float]:
@@ -112,7 +135,10 @@ class SketchedFactor:
             diagonal = squares[index] / n
             return cls(index, None, Moment(None, None, diagonal, total(diagonal), len(diagonal)))
         cotangents = piece.cotangents.collect(drawn)
-        left, positions = Moment.of(cotangents, n), n * cotangents.shape[1]
+        positions = n * cotangents.shape[1]
+        if isinstance(piece.inputs, DenseInputs):
+            cotangents = cotangents * math.sqrt(_together(cotangents, piece.inputs.values))
+        left = Moment.of(cotangents, n)
         if isinstance(piece.inputs, IndexInputs):
             counts = torch.bincount(piece.inputs.indices.reshape(-1), minlength=piece.inputs.size).to(drawn.dtype)
             return cls(piece.index, left, Moment(None, None, counts / positions, 1.0, piece.inputs.size))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from geodescent._deadline import SMALL_SHARE, Allowance
+from geodescent._deadline import SOLVE_SHARE, Allowance
 from geodescent.linalg._krylov import Operator
 from geodescent.linalg._stopping import SEEN
 from geodescent.linalg._sums import dot, row_dot
@@ -54,7 +54,7 @@ def conjugate_least_squares(
     x, left, energy = torch.zeros_like(g := rmv(r).neg_()), r.clone(), row_dot(r, r)
     s = preconditioner(g)
     p, rho = s, dot(g, s)
-    falls, count, allowed = [0.0], 0, Allowance(SMALL_SHARE)
+    falls, count, allowed = [0.0], 0, Allowance(SOLVE_SHARE)
     while count < max_iterations and rho > 0.0 and not (count and allowed.is_spent):
         q = mv(p)
         curvature = row_dot(q, q) + damping * dot(p, p)

@@ -65,9 +65,12 @@ class RecordedCall:
         return self.outputs.dtype
 
     def rmv(self, u: Tensor) -> Theta:
-        """`Dᵀu`, (N, Q) → (K,): one pass."""
+        """`Dᵀu`, (N, Q) → (K,): one pass, the first of which leaves its own graph for `mv`."""
         require_time(BY_PASSES)
         with measuring(PRODUCT, u.device):
+            if self._gradient is None and self.twice.is_right and self._has_room:
+                _, gradient = self.standing(lambda: self._gradient_of_outputs(u))
+                return _flat(self.leaves, tuple(g if g is None else g.detach() for g in gradient))
             with torch.enable_grad():
                 along = (self.outputs * u).sum()
             gradients = self.standing(
@@ -121,12 +124,14 @@ class RecordedCall:
             (product,) = torch.autograd.grad(slope, u, retain_graph=True, allow_unused=True)
             return torch.zeros_like(u) if product is None else product
 
-    def _gradient_of_outputs(self) -> tuple[Tensor, list[Tensor | None]]:
-        """u and Dᵀu with its graph."""
+    def _gradient_of_outputs(self, at: Tensor | None = None) -> tuple[Tensor, list[Tensor | None]]:
+        """u and Dᵀu with its graph, at the first call made at this u, and at 0 where there is none."""
         if self._gradient is None:
-            u = torch.zeros_like(self.outputs, requires_grad=True)
-            along = (self.outputs * u).sum()
-            gradients = torch.autograd.grad(along, self.leaves, create_graph=True, allow_unused=True)
+            u = torch.zeros_like(self.outputs) if at is None else at.detach().clone()
+            u.requires_grad_()
+            with torch.enable_grad():
+                along = (self.outputs * u).sum()
+                gradients = torch.autograd.grad(along, self.leaves, create_graph=True, allow_unused=True)
             self._gradient = u, [None if g is None else g.to_dense() for g in gradients]
         return self._gradient
 
