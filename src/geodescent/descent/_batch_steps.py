@@ -10,17 +10,17 @@ from geodescent.descent._linearised import Linearised
 from geodescent.descent._stages import Stage
 from geodescent.descent._state import BatchState, State
 from geodescent.jacobian import CALL_FLOPS, Jacobian
+from geodescent.linalg import sum_of_squares
 from geodescent.problem import Problem, ShuffledSource
 
 FIRST_BATCH = 128  # Samples: fewer hardly cost less, since kernels are called as often.
-COMPARED_STEPS = 8  # Steps over which the falls on new samples and on own ones are compared.
+COMPARED_STEPS = 16  # Steps over which the falls on new samples and on own ones are compared, at the most.
+SURE = 2.0  # Standard errors of the fall on new samples, by which it must be smaller.
 
 OWN_PRODUCTS = 3.0  # Pairs of products: what a step on a batch takes beside its iterations.
 CALLS_OF_LAYER = 1.5e7  # Flops: what calling kernels, of a step's products and of all beside, takes a layer and pair.
 PASSES_OF_ROUND = (2.0, 4.0, 8.0)  # Times a pass over all samples: the first rounds, and all later ones.
 
-import os
-EVID = float(os.environ.get("GD_EVID", "0"))
 FIRST = BatchState(FIRST_BATCH)
 """The state before the first step."""
 
@@ -74,41 +74,50 @@ def _on_batch(stage: Stage, batch: Problem, state: State, tally: Counter[str]) -
     if taken is None:
         return BatchSteps(state, here, None)
     trial, control = taken
-    grown = _after_step(state.stage.batch or FIRST, here.jacobian, here.cost, trial.cost)
+    grown = _after_step(state.stage.batch or FIRST, here, trial.cost)
     stage_state = replace(state.stage, control=control, batch=grown)
     return BatchSteps(replace(state, theta=trial.theta, cost=trial.cost, stage=stage_state), here, trial)
 
 
-def _after_step(state: BatchState, jacobian: Jacobian, cost: float, own: float) -> BatchState:
+def _after_step(state: BatchState, here: Linearised, own: float) -> BatchState:
     """The state after a step on a batch, whose size doubles where that lowers the cost faster.
 
     A step lowers ln C of its own batch by f, and that of new samples by g ≤ f, which the costs of the next batches show
     before their own steps. What f has over g is noise, and twice the samples halve it: a step would bring (f + 3g)/4,
-    at τ times the price. So the size doubles where that is more than τ g, which is f > (4τ − 3) g.
+    at τ times the price. So the size doubles where that is more than τ g, which is f > (4τ − 3) g, and surely: with
+    `SURE` standard errors added to g. These decrease with the steps, so that a clear difference tells after two.
 
     Args:
-        jacobian: of the batch, for τ.
-        cost, own: C of the batch before and after its step.
+        here: where the step began, for τ and the scatter of the samples.
+        own: C of the batch after its step.
     """
-    fall = math.log(cost / own) if own > 0.0 else math.inf
-    costs, falls = (*state.costs, cost)[-COMPARED_STEPS:], (*state.falls, fall)[-COMPARED_STEPS:]
-    times = 4.0 * _price_of_double(jacobian) - 3.0
-    if EVID < 0:
-        return BatchState(state.size, costs, falls)
-    if EVID and len(falls) >= 2:
-        own_sum, known = sum(falls[:-1]), math.log(costs[0] / costs[-1])
-        if own_sum > times * (known + EVID / math.sqrt(state.size)):
-            return BatchState(2 * state.size)
-    if len(costs) == COMPARED_STEPS and sum(falls) / COMPARED_STEPS > times * _on_new_samples(costs):
+    fall = math.log(here.cost / own) if own > 0.0 else math.inf
+    costs, falls = (*state.costs, here.cost)[-COMPARED_STEPS:], (*state.falls, fall)[-COMPARED_STEPS:]
+    times = 4.0 * _price_of_double(here.jacobian) - 3.0
+    if len(costs) > 1 and sum(falls) / len(falls) > times * _on_new_samples(costs, _scatter(here)):
         return BatchState(2 * state.size)
     return BatchState(state.size, costs, falls)
 
 
-def _on_new_samples(costs: tuple[float, ...]) -> float:
-    """The mean fall of ln C a step, on samples that no step has seen, from the costs of batches before their steps."""
+def _on_new_samples(costs: tuple[float, ...], scatter: float) -> float:
+    """The most that the mean fall of ln C a step may be on samples that no step has seen, from two costs or more.
+
+    The means of the earlier half and of the later half of the costs of batches before their steps are compared.
+
+    Args:
+        costs: of the batches.
+        scatter: standard deviation of ln of each of them.
+    """
     half = len(costs) // 2
     earlier, later = sum(costs[:half]) / half, sum(costs[half:]) / (len(costs) - half)
-    return math.log(earlier / later) * 2.0 / len(costs) if later > 0.0 else math.inf
+    error = scatter * math.sqrt(1.0 / half + 1.0 / (len(costs) - half))
+    return (math.log(earlier / later) + SURE * error) * 2.0 / len(costs) if later > 0.0 else math.inf
+
+
+def _scatter(here: Linearised) -> float:
+    """The standard deviation of ln C of a batch, from the costs of its samples."""
+    of_samples = sum_of_squares(here.residual.view(here.problem.blocks[0].n_samples, -1), 1)
+    return float(of_samples.std()) / (math.sqrt(len(of_samples)) * float(of_samples.mean()))
 
 
 def _passes_of_step(here: Linearised, products: float, problem: Problem) -> float:

@@ -14,8 +14,6 @@ from geodescent.descent._linearised import Linearised
 from geodescent.descent._walk import Walk
 from geodescent.lift import SolveGoal
 
-import os
-SHARE = float(os.environ.get("GD_SHARE", "0"))
 WORTHWHILE = 0.1  # Share of a shortened step's expected fall: it is tried if the whole step misses more of it.
 LESS, MORE = 0.5, 2.0
 """Times the fall of ln C of a shortened step, or of a whole one: the next solve may stop there (docs/decisions.md)."""
@@ -119,8 +117,6 @@ class GainRatio(Control[GainRatioState]):
         best, whole = tried.best, tried.whole
         if best is whole:
             following = self.after(here, best.gain_ratio(here.cost), best.damping)
-            if tried.idle and SHARE:
-                following = max(following, best.damping)
             trust = trust if math.isinf(trust) else MORE * _fall(here.cost, whole.predicted)
         else:
             following, trust = best.damping * self.rise, LESS * _fall(here.cost, best.cost)
@@ -147,10 +143,7 @@ class GainRatio(Control[GainRatioState]):
         expected = left / (2.0 * here.problem.n_samples)
         worth = whole.cost - expected > WORTHWHILE * (here.cost - expected)
         best = min(whole, trial(t)[0], key=lambda trial: trial.cost) if worth else whole
-        v = lifted.velocity
-        squares = v.square() if here.metric.squares is None else v.square() * here.metric.squares
-        idle = damping * float(squares.sum()) < SHARE * float(lifted.misfit.square().sum()) and following is not None
-        return _Tried(whole, best, following, lifted.converged, bent=False, idle=idle)
+        return _Tried(whole, best, following, lifted.converged, bent=False)
 
     def _is_over(self, here: Linearised, fall: float) -> bool:
         """Whether the least damping predicts no larger fall either."""
@@ -170,7 +163,6 @@ class _Tried:
     following: Theta | None
     converged: bool
     bent: bool
-    idle: bool = False
 
 
 def _fall(before: float, after: float) -> float:

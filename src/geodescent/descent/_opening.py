@@ -105,7 +105,5 @@ def opening(source: FixedSource) -> tuple[Stage, ...]:
     if n_samples >= OF_ALL * FIRST_BATCH:
         ends, batches = BatchesEnd(n_samples), ShuffledSource(problem)
         stages.append(Stage(batches, lift, EulerWalk(), control, (ends,), solve_dtype=problem.dtype))
-    import os
-    lift = SketchedLift(price=float(os.environ.get("GD_PRICE", "1")))
     stages.append(Stage(source, lift, EulerWalk(), control, (EigenvectorsPay(),), solve_dtype=problem.dtype))
     return tuple(stages)

@@ -88,7 +88,7 @@ class _DampedSketch:
             damping=self.damping,
             preconditioner=prepared.factors.damped(self.damping),
             enough=linalg.paced(price=prepared.method.price, enough=goal.fall),
-            max_iterations=int(__import__("os").environ.get("GD_KMAX", "300")) if inner.n_residuals < 3000 else 300,
+            max_iterations=prepared.method.max_iterations,
         )
         z = solved.solution if prepared.spanned is None else prepared.spanned.widened(solved.solution)
         return Lifted(metric.leave(z), solved.left.to(velocity.dtype), None, solved.count, converged=False)
