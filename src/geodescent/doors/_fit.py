@@ -33,7 +33,7 @@ from geodescent.doors._arguments import Data, checked_callback, checked_stopping
 from geodescent.doors._call import door
 from geodescent.doors._kept_start import begin_as_kept, keep_start
 from geodescent.doors._on_demand import OnDemand, on_demand
-from geodescent.doors._plan import FitPlan, exact_notes, kept_notes, plan_fit, target_notes, unit_notes, watched
+from geodescent.doors._plan import Asked, FitPlan, exact_notes, kept_notes, plan_fit, target_notes, unit_notes, watched
 from geodescent.doors._progress import Progress, checked_verbose
 from geodescent.doors._results import Solution
 from geodescent.doors._stats import stats_of
@@ -125,7 +125,8 @@ def fit(
     called = checked_callback(callback)
     OneOf((None, False, True)).of("initialise", initialise)
     with accounting() as account, saving_alone(checkpoint) as folder, within(max_seconds, remedy=REMEDY):
-        plan = plan_fit(model, X, y, weights, method, validation, select, by_validation=stop == "validation")
+        asked = Asked(model, X, y, weights, select, call="fit")
+        plan = plan_fit(asked, method, validation, by_validation=stop == "validation")
         begin_as_kept(model, folder)
         state, notes = read_state(folder, plan.stages, planned=method is None), list(plan.notes)
         if state is None:
