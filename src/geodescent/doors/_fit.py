@@ -189,7 +189,7 @@ def _begun(plan: FitPlan, notes: list[str], *, by_validation: bool) -> tuple[Sta
     problem = plan.problem
     units = LayerUnits.of(problem)
     state = start(plan.stages, Observer(plan.judge, by_validation=by_validation), units)
-    require_finite_start(problem, state.cost)
+    require_finite_start(problem, state.best.cost)
     return state, notes or unit_notes(problem, units)
 
 

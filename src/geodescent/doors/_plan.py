@@ -172,7 +172,7 @@ def _opening_notes(stages: Stages) -> list[str]:
     if not isinstance(source, PartSource):
         return []
     drawn, n_samples = source.drawn.blocks[0].n_samples, source.first.blocks[0].n_samples
-    return [f"The first steps are taken on {drawn} of {n_samples} samples."]
+    return [f"Steps are taken on {drawn} of {n_samples} samples first, as long as these lower the cost of all."]
 
 
 def _over_loader(

@@ -118,10 +118,10 @@ def _start(fit: FitPlan, first: Look, whole: Look, *, by_validation: bool) -> St
         return None
     if PASSES_OF_START * whole.forward <= LONG_START:
         state = start(fit.stages, observer, LayerUnits.of(fit.problem))
-        require_finite_start(fit.problem, state.cost)
+        require_finite_start(fit.problem, state.best.cost)
         return state
     state = start((replace(last, source=FixedSource(first.few)),), observer)
-    require_finite_start(first.few, state.cost)
+    require_finite_start(first.few, state.best.cost)
     return state
 
 
