@@ -122,10 +122,9 @@ def fit(
     most = MOST_STEPS_OF_EQUATIONS if isinstance(model, HasStart) else MOST_STEPS_OF_DATA
     stopping = checked_stopping(target_cost, most if max_steps is None else max_steps, max_seconds, stop)
     stopping = watched(stopping, stop, validation, batches=isinstance(X, DataLoader))
-    called = checked_callback(callback)
+    called, asked = checked_callback(callback), Asked(model, X, y, weights, select, call="fit")
     OneOf((None, False, True)).of("initialise", initialise)
     with accounting() as account, saving_alone(checkpoint) as folder, within(max_seconds, remedy=REMEDY):
-        asked = Asked(model, X, y, weights, select, call="fit")
         plan = plan_fit(asked, method, validation, by_validation=stop == "validation")
         begin_as_kept(model, folder)
         state, notes = read_state(folder, plan.stages, planned=method is None), list(plan.notes)
