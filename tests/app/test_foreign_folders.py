@@ -269,7 +269,7 @@ def test_the_weights_are_saved_before_anything_that_takes_time(tmp_path, monkeyp
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["SIGINT", "SIGTERM"])
 def test_a_signal_ends_the_run_and_saves_it(number, tmp_path):
-    words = ["fit", "digits", "--hidden", "16", "--target-cost", "0", "--stop", "cost", "--out", "run", "--json"]
+    words = ["fit", "iris", "--hidden", "16", "--target-cost", "0", "--stop", "cost", "--out", "run", "--json"]
     process = subprocess.Popen(
         [sys.executable, "-m", "geodescent", *words], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )

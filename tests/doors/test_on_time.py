@@ -1,6 +1,7 @@
 """`max_seconds` holds on every route, to a second or one linearisation; the best point is kept, and the cut is said."""
 
 import itertools
+import math
 import subprocess
 import sys
 import time
@@ -15,8 +16,8 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 import geodescent as gd
-from geodescent._deadline import within
-from geodescent.problem import DrawnSource, timely_source
+from geodescent._deadline import OutOfTime, within
+from geodescent.problem import DrawnSource, _drawn, timely_source
 
 ALLOWED, LATE = 0.6, 1.0  # seconds of a run, and by how much it may end later
 X = normal(64, 3)
@@ -144,6 +145,25 @@ def test_no_deadline_no_short_steps() -> None:
         assert timely_source(problem, None) is None
     with within(-1.0):
         assert timely_source(problem, None) is None
+
+
+def test_no_time_for_a_look_at_products_does_not_say_that_there_are_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is said where it is known: of a model without them steps form D, and no look at more samples is taken here."""
+    problem = gd.Problem.of(Slow(each=1e-3), X, Y)
+    looks = list[int]()
+
+    def no_time(problem: gd.Problem) -> float:
+        looks.append(problem.n_residuals)
+        raise OutOfTime("the time ran out in products with D.")
+
+    monkeypatch.setattr(_drawn, "_measured_step", no_time)
+    with within(1.0):
+        source = timely_source(problem, None)
+        assert source is not None and source.by_products and source.n_drawn == 2 and looks == [4, 2]
+        with pytest.raises(OutOfTime):
+            _drawn._has_products(problem)
+    monkeypatch.setattr(_drawn, "_measured_step", lambda problem: math.inf)
+    assert _drawn._has_products(problem)
 
 
 def test_other_samples_are_drawn_for_each_step_and_none_of_weight_zero() -> None:

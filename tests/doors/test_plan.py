@@ -221,8 +221,8 @@ class ByHand:
         self.theta = theta.clone()
 
 
-def test_a_part_that_costs_more_than_all_is_foretold_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Rules for leaving a stage are asked with the costs of the run: whatever they do with such a part, it is said."""
+def test_a_part_that_costs_more_than_all_is_not_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    """That all samples cost less than the part does not say that the part is overfitted: no step was taken on it."""
     model, x = mlp(2, 10, 1), normal(4000, 2)
     y = torch.sin(x[:, :1])
     part = part_of(gd.Problem.of(model, x, y))
@@ -232,6 +232,23 @@ def test_a_part_that_costs_more_than_all_is_foretold_too(monkeypatch: pytest.Mon
     y = y + 30.0 * (x[:, None, 0] == drawn.inputs[None, :20, 0]).any(1, keepdim=True)
     planned = gd.plan(model, x, y)
     assert route_of_first_step((model, x, y), monkeypatch) == (planned.first.lift, planned.first.step.samples)
+    assert planned.first.step.samples == part.n_samples
+    assert any(f"on {part.n_samples:.0f} of 4000 samples first" in note for note in planned.notes)
+
+
+def test_a_part_without_a_step_is_said_to_have_steps_as_long_as_these_help() -> None:
+    """The part is fitted at the start, so that the first step is on all samples: the sentence is true here too."""
+    model, x = mlp(2, 10, 1), normal(4000, 2)
+    y = model(x).detach()
+    part = part_of(gd.Problem.of(model, x, y))
+    assert part is not None
+    drawn = part.blocks[0].map
+    assert isinstance(drawn, gd.SampleMap) and isinstance(drawn.inputs, Tensor)
+    others = ~(x[:, None, 0] == drawn.inputs[None, :, 0]).any(1, keepdim=True)
+    solution = gd.fit(model, x, y + 0.1 * others, max_steps=1)
+    assert solution.cost < 0.5 * solution.cost0
+    (note,) = [note for note in solution.stats["notes"] if "samples" in note]
+    assert note == "Steps are taken on 500 of 4000 samples first, as long as these lower the cost of all."
 
 
 def test_a_map_with_products_alone() -> None:

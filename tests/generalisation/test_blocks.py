@@ -130,14 +130,14 @@ def test_a_fifth_of_the_samples_is_split_off() -> None:
     whole = gd.Problem(
         (gd.RowBlock("data", gd.SampleMap(nn.Linear(1, 1).double(), x), y, weights=weights, weight=2.0),)
     )
-    (kept,), (drawn,) = (problem.blocks for problem in split_off(whole))
+    (kept,), (drawn,) = (problem.blocks for problem in split_off(whole, otherwise=""))
     assert (kept.n_samples, drawn.n_samples) == (40, 10)
     assert sorted([*inputs_of(kept), *inputs_of(drawn)]) == list(range(50))
     for block in (kept, drawn):
         assert [value**2 for value in inputs_of(block)] == block.target[:, 0].tolist()
     assert kept.weights is not None and [w - 1.0 for w in kept.weights.tolist()] == inputs_of(kept)
     assert (kept.weight, drawn.weight, drawn.weights) == (2.0, 2.0, None)
-    assert inputs_of(split_off(whole)[1].blocks[0]) == inputs_of(drawn)
+    assert inputs_of(split_off(whole, otherwise="")[1].blocks[0]) == inputs_of(drawn)
 
 
 def inputs_of(block: gd.RowBlock) -> list[float]:

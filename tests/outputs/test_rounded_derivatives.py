@@ -51,6 +51,12 @@ def cancelled_before_constants() -> tuple[nn.Module, Tensor]:
     return nn.Sequential(nn.Linear(2, 3), nn.Mish(), nn.Linear(3, 3), rest).double(), torch.randn(9, 2).double()
 
 
+def cancelled_and_amplified() -> tuple[nn.Module, Tensor]:
+    """The derivative is zero, and `1/√eps` = 1e15 times its rounding errors: points close by alone have others."""
+    norm = nn.LayerNorm(1, eps=1e-30)
+    return nn.Sequential(nn.Linear(3, 1), norm, nn.Linear(1, 3)).double(), torch.randn(9, 3).double()
+
+
 class Amplified(nn.Module):
     """x, and 3e8 times rounding errors that depend on the number of samples."""
 
@@ -82,6 +88,7 @@ MAKERS = [
     all_cancelled,
     first_layer_cancelled,
     cancelled_before_constants,
+    cancelled_and_amplified,
     amplified,
     large_outputs,
     small_slopes,

@@ -221,7 +221,7 @@ def test_a_cost_that_rises_on_the_way_is_explained_and_the_returned_point_is_mar
         marks = [line.get_xdata()[0] for line in axes.lines if line.get_label() == "the best, returned"]
         return axes.get_title(loc="right"), marks
 
-    rising, falling = (gd.fit(ring(100), max_steps=n, initialise=False) for n in (60, 1))
+    rising, falling = (gd.fit(ring(100), max_steps=n, initialise=False) for n in (25, 1))
     costs = rising.history["cost"]
     assert (costs[1:] > costs[:-1]).any() and not (falling.history["cost"][1:] > falling.history["cost"][:-1]).any()
     said, marks = explained(rising)

@@ -125,7 +125,7 @@ def test_a_coefficient_without_data_says_why_it_has_no_standard_error() -> None:
 
 
 def test_a_coefficient_of_a_wrong_valley_is_doubted_and_that_of_a_good_fit_is_not() -> None:
-    good = gd.fit(decay(8.0, target=True), max_seconds=8.0).unknowns["k"]
+    good = gd.fit(decay(8.0, target=True), max_steps=60, max_seconds=8.0).unknowns["k"]
     assert good.warning == "" and abs(good.value - 9.0) < 4.0 * good.standard_error
     bad = gd.fit(decay(1.0, target=True), max_steps=60, max_seconds=8.0).unknowns["k"]
     assert abs(bad.value - 9.0) > 1.0 and "do not rely on it" in repr(bad)

@@ -74,8 +74,8 @@ OUTPUTS = (
     ),
     Sabotage(
         "outputs/recorded/_convolutions.py",
-        "return torch.convolution(x, changes[0], None, *ctx.options), None, None, None",
-        "return 2.0 * torch.convolution(x, changes[0], None, *ctx.options), None, None, None",
+        "(change, fixed) if ctx.by_x else (fixed, change)",
+        "(change, fixed) if ctx.by_x else (fixed, 2.0 * change)",
         "outputs/test_recorded.py::test_products_are_passes_through_the_graph",
     ),
     # what a model must be

@@ -118,7 +118,7 @@ def fit(
         asked = commands.DataOptions(data, target, task, test_size, seed)
         options = commands.FitOptions(mode, network, exact_only)
         content = commands.fit_table(asked, options, commands.RunOptions(out, resume, verbose), answer)
-        answer.end(content, INTERRUPTED if content["result"] == "interrupted" else 0)
+        answer.end(content)
 
 
 @app.command()
@@ -148,7 +148,7 @@ def plan(
         network = commands.NetworkAsked(widths(hidden), activation, dtype, device)
         asked = commands.DataOptions(data, target, task, test_size, seed)
         options = commands.PlanOptions(network, stop, max_seconds)
-        answer.end(commands.plan_table(asked, options, answer))
+        answer.give(commands.plan_table(asked, options, answer))
 
 
 @app.command()
@@ -183,7 +183,7 @@ def flow(
         options = commands.FlowOptions(network, until, target_cost, tol, max_seconds)
         asked = commands.DataOptions(data, target, task, test_size, seed)
         content = commands.follow_flow(asked, options, commands.RunOptions(out, verbose=verbose), answer)
-        answer.end(content, INTERRUPTED if content["result"] == "interrupted" else 0)
+        answer.end(content)
 
 
 @app.command()
@@ -212,7 +212,7 @@ def certify(
             require_no_options(context, f"{data} is a folder: the certificate of a run is the one that it ended with")
         network = commands.NetworkAsked(widths(hidden), activation, dtype, device)
         asked = commands.DataOptions(data, target, task, test_size, seed)
-        answer.end(commands.certify_table(asked, network, target_cost, answer))
+        answer.give(commands.certify_table(asked, network, target_cost, answer))
 
 
 @app.command()
@@ -237,7 +237,7 @@ def predict(
     from geodescent.app import commands
 
     with answering(as_json) as answer:
-        answer.end(commands.predicted_table(run, data, out, level, answer))
+        answer.give(commands.predicted_table(run, data, out, level, answer))
 
 
 @app.command()
@@ -265,13 +265,13 @@ def solve(
 
     with answering(as_json) as answer:
         if equation is None:
-            answer.end(commands.list_equations(answer))
+            answer.give(commands.list_equations(answer))
         elif source:
             typer.echo(commands.source_of_equation(equation), nl=False)
         else:
             options = commands.SolveOptions(equation, seconds, seed)
             content = commands.solve_equation(options, commands.RunOptions(out, verbose=verbose), answer)
-            answer.end(content, INTERRUPTED if content["result"] == "interrupted" else 0)
+            answer.end(content)
 
 
 def main() -> None:

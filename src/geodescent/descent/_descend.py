@@ -69,7 +69,7 @@ def start(stages: Stages, observer: Observer, units: LayerUnits | None = None) -
     solved = cost if linear is None else problem.cost(settled(problem, theta, linear, torch.float64))
     reference = reference_cost(solved, problem)
     floor = rounding_floor(problem, theta) if may_be_rounding(problem, cost, reference) else 0.0
-    return State(theta, cost, best, reference, floor, (record,), metric=metric, linear=linear)
+    return State(theta, best.own_cost, best, reference, floor, (record,), metric=metric, linear=linear)
 
 
 def reference_cost(cost0: float, problem: Problem) -> float:

@@ -63,8 +63,9 @@ def require_finite_start(problem: Problem, cost: float) -> None:
     bad = int((~torch.isfinite(outputs)).sum())
     if bad == 0:
         raise InputError(
-            f"the cost at the start is {cost}: the outputs are finite, and the squares of x − y are not. Divide the "
-            "outputs and y by the size of y."
+            f"the cost at the start is {cost}: the outputs are finite, and the squares of x − y are not. Outputs are "
+            f"up to {float(outputs.abs().max()):.3g} and y up to {float(problem.target.abs().max()):.3g}: start where "
+            "outputs are smaller, or divide X, or both outputs and y, by their size."
         )
     raise InputError(
         f"the cost at the start is {cost}: {bad} of {outputs.numel()} outputs are NaN or infinite. Start at other "

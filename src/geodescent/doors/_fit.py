@@ -33,7 +33,7 @@ from geodescent.doors._arguments import Data, checked_callback, checked_stopping
 from geodescent.doors._call import door
 from geodescent.doors._kept_start import begin_as_kept, keep_start
 from geodescent.doors._on_demand import OnDemand, on_demand
-from geodescent.doors._plan import FitPlan, exact_notes, kept_notes, plan_fit, target_notes, unit_notes, watched
+from geodescent.doors._plan import Asked, FitPlan, exact_notes, kept_notes, plan_fit, target_notes, unit_notes, watched
 from geodescent.doors._progress import Progress, checked_verbose
 from geodescent.doors._results import Solution
 from geodescent.doors._stats import stats_of
@@ -122,10 +122,10 @@ def fit(
     most = MOST_STEPS_OF_EQUATIONS if isinstance(model, HasStart) else MOST_STEPS_OF_DATA
     stopping = checked_stopping(target_cost, most if max_steps is None else max_steps, max_seconds, stop)
     stopping = watched(stopping, stop, validation, batches=isinstance(X, DataLoader))
-    called = checked_callback(callback)
+    called, asked = checked_callback(callback), Asked(model, X, y, weights, select, call="fit")
     OneOf((None, False, True)).of("initialise", initialise)
     with accounting() as account, saving_alone(checkpoint) as folder, within(max_seconds, remedy=REMEDY):
-        plan = plan_fit(model, X, y, weights, method, validation, select, by_validation=stop == "validation")
+        plan = plan_fit(asked, method, validation, by_validation=stop == "validation")
         begin_as_kept(model, folder)
         state, notes = read_state(folder, plan.stages, planned=method is None), list(plan.notes)
         if state is None:
@@ -188,7 +188,7 @@ def _begun(plan: FitPlan, notes: list[str], *, by_validation: bool) -> tuple[Sta
     problem = plan.problem
     units = LayerUnits.of(problem)
     state = start(plan.stages, Observer(plan.judge, by_validation=by_validation), units)
-    require_finite_start(problem, state.cost)
+    require_finite_start(problem, state.best.cost)
     return state, notes or unit_notes(problem, units)
 
 

@@ -13,6 +13,7 @@ from geodescent._settings import ANY_SEED, POSITIVE, OrNone, Whole
 from geodescent._threads import one_thread_for_few
 from geodescent.doors._call import door
 from geodescent.generalisation import OwnModel, Posterior, TuningRecord, drawn_layers, posterior_of, starts_of_own
+from geodescent.problem import require_squares
 
 FEWEST_ROWS = 3  # Rows of positive weight: of two no noise can be told from what is to be learnt.
 STARTS = Whole(5, least=1)
@@ -109,6 +110,7 @@ def _numbers(values: Values, what: str) -> Tensor:
     wrong = int((~torch.isfinite(found)).sum())
     if wrong:
         raise InputError(f"{what} holds {wrong} NaN or infinite values: fill them in, or drop these rows.")
+    require_squares(found, what)
     return found
 
 

@@ -1,6 +1,5 @@
 """`flow`: the adapted flow itself, next to the cost curve that is known before its first step."""
 
-import math
 import time
 
 import numpy as np
@@ -12,7 +11,7 @@ from geodescent._errors import InputError
 from geodescent._memory import accounting
 from geodescent._record import Callback, Result
 from geodescent.descent import require_part
-from geodescent.doors._arguments import checked_callback, checked_stopping, tensors_of
+from geodescent.doors._arguments import checked_callback, checked_stopping, require_finite_start, tensors_of
 from geodescent.doors._call import door
 from geodescent.doors._on_demand import on_demand
 from geodescent.doors._results import Flow
@@ -89,8 +88,7 @@ def flow(
         problem = problem_of(model, tensors_of(X, "flow"), y, weights, call="flow", select=select)
         exact = (lift or PlannedLift()).for_flow()
         cost0 = problem.cost(problem.theta)
-        if not (math.isfinite(cost0) and cost0 > 0.0):
-            raise InputError(f"the cost at the start is {cost0}: the flow needs a positive, finite one to fall from.")
+        _require_cost(problem, cost0)
         floor = min(start_floor(problem, exact), cost0)
         end = _end(until, target_cost, cost0, floor)
         with within(max_seconds):
@@ -140,6 +138,16 @@ def _largest_deviation(cost: Array, predicted: Array) -> float:
     """The largest |C/predicted − 1|; NaN where the predicted cost is so small that it is 0 in float64."""
     with np.errstate(divide="ignore", invalid="ignore"):
         return float(np.max(np.abs(cost / predicted - 1.0)))
+
+
+def _require_cost(problem: Problem, cost0: float) -> None:
+    """Raises InputError where the cost at the start is not finite, or zero."""
+    require_finite_start(problem, cost0)
+    if not cost0 > 0.0:
+        raise InputError(
+            "the cost at the start is 0: the outputs are y already, and the flow has nowhere to fall. Start at other "
+            "parameters."
+        )
 
 
 def _end(until: float | None, target_cost: float | None, cost0: float, floor: float) -> float:

@@ -79,30 +79,51 @@ class FitPlan:
         return self.stages[-1].source.first
 
 
-def plan_fit(
-    model: Model,
-    X: Data | None,
-    y: Values | None,
-    weights: Values | None,
-    method: object,
-    validation: Validation | None,
-    select: Select | None,
-    *,
-    by_validation: bool,
-) -> FitPlan:
+@dataclass(frozen=True)
+class Asked:
+    """What a door is asked to fit.
+
+    Attributes:
+        model, X, y, weights, select: as in `gd.fit`.
+        call: the door, "fit" or "plan", whose name messages have.
+    """
+
+    model: Model
+    X: Data | None
+    y: Values | None
+    weights: Values | None
+    select: Select | None
+    call: str
+
+    @property
+    def judged(self) -> str:
+        """How else a run is judged by validation, where no samples can be drawn for it."""
+        if self.call == "plan":
+            return "leave stop= out, because gd.plan has no validation="
+        return "pass validation=, (X, y) or another gd.Problem over the same parameters"
+
+    def problem(self) -> Problem:
+        """Of all data. Raises InputError for what cannot be fitted."""
+        assert not isinstance(self.X, DataLoader)
+        with unhurried():
+            return problem_of(self.model, self.X, self.y, self.weights, call=self.call, select=self.select)
+
+
+def plan_fit(asked: Asked, method: object, validation: Validation | None, *, by_validation: bool) -> FitPlan:
     """The stages for these data by this method; the planned ones where none is given."""
     chosen = checked_method(method)
-    if isinstance(X, DataLoader):
-        if y is not None or weights is not None:
-            raise InputError("a DataLoader brings its own targets and no weights: pass fit(model, loader).")
-        return _over_loader(model, X, select, chosen, validation, by_validation=by_validation)
-    with unhurried():
-        problem = whole = problem_of(model, X, y, weights, call="fit", select=select)
+    if isinstance(asked.X, DataLoader):
+        if asked.y is not None or asked.weights is not None:
+            raise InputError(
+                f"a DataLoader brings its own targets and no weights: pass gd.{asked.call}(model, loader)."
+            )
+        return _over_loader(asked, asked.X, chosen, validation, by_validation=by_validation)
+    problem = whole = asked.problem()
     if isinstance(chosen, tuple):
-        return _own_stages(problem, chosen, validation, by_validation=by_validation)
+        return _own_stages(asked, problem, chosen, validation, by_validation=by_validation)
     notes = whole.notes
     if by_validation and validation is None:
-        problem, validation = split_off(whole)
+        problem, validation = split_off(whole, otherwise=asked.judged)
         drawn, n_samples = validation.blocks[0].n_samples, whole.blocks[0].n_samples
         notes.append(f"Of the {n_samples} samples {drawn} were drawn for validation.")
     judge = validation_cost(problem, validation)
@@ -116,11 +137,13 @@ def plan_fit(
     return FitPlan(stages, judge, notes)
 
 
-def _own_stages(problem: Problem, stages: Stages, validation: Validation | None, *, by_validation: bool) -> FitPlan:
+def _own_stages(
+    asked: Asked, problem: Problem, stages: Stages, validation: Validation | None, *, by_validation: bool
+) -> FitPlan:
     if stages[-1].source.first is not problem:
         raise InputError(
             "stages bring their own sources: pass the problem that the last of them is over, "
-            "gd.fit(problem, method=(gd.Stage(gd.FixedSource(problem), …),))."
+            f"gd.{asked.call}(problem, method=(gd.Stage(gd.FixedSource(problem), …),))."
         )
     for number, stage in enumerate(stages, 1):
         if stage.source.first is not problem:
@@ -129,7 +152,9 @@ def _own_stages(problem: Problem, stages: Stages, validation: Validation | None,
                 "gd.PartSource(gd.FixedSource(problem), other), which measures the cost of the problem at each step."
             )
     if by_validation and validation is None:
-        raise InputError('stop="validation" over stages needs validation=: no samples are drawn from their sources.')
+        raise InputError(
+            f'stop="validation" over stages needs validation=: no samples are drawn from their sources; {asked.judged}.'
+        )
     judge = validation_cost(problem, validation)
     return FitPlan(stages, judge, [*problem.notes, *judge.notes])
 
@@ -147,21 +172,21 @@ def _opening_notes(stages: Stages) -> list[str]:
     if not isinstance(source, PartSource):
         return []
     drawn, n_samples = source.drawn.blocks[0].n_samples, source.first.blocks[0].n_samples
-    return [f"The first steps are taken on {drawn} of {n_samples} samples."]
+    return [f"Steps are taken on {drawn} of {n_samples} samples first, as long as these lower the cost of all."]
 
 
 def _over_loader(
-    model: Model,
+    asked: Asked,
     loader: DataLoader[tuple[Tensor, Tensor]],
-    select: Select | None,
     method: Method | Stages | None,
     validation: Validation | None,
     *,
     by_validation: bool,
 ) -> FitPlan:
     """Each step on one batch with momentum; on all batches together where the lift needs only sums over rows."""
+    model, select = asked.model, asked.select
     if not isinstance(model, nn.Module):
-        raise InputError("a DataLoader goes with a module: pass fit(model, loader).")
+        raise InputError(f"a DataLoader goes with a module: pass gd.{asked.call}(model, loader).")
     if by_validation and validation is None:
         raise InputError('stop="validation" over a DataLoader needs validation=(X, y): no samples are drawn from it.')
     if isinstance(method, tuple):

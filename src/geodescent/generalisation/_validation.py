@@ -67,21 +67,23 @@ def _described(value: object) -> str:
     return f"a tuple of {len(value)}" if isinstance(value, tuple) else type(value).__name__
 
 
-def split_off(problem: Problem) -> tuple[Problem, Problem]:
+def split_off(problem: Problem, *, otherwise: str) -> tuple[Problem, Problem]:
     """The problem without a fifth of its samples, drawn by a fixed seed, and the problem of these.
+
+    Args:
+        otherwise: what the user can do where none can be drawn.
 
     Raises: InputError, where there are too few samples, or none.
     """
     sampled = sampled_block(problem)
     if sampled is None:
         raise InputError(
-            'stop="validation" draws validation samples from a problem of one block of samples: pass validation=, '
-            "another gd.Problem over the same parameters."
+            f'stop="validation" draws validation samples from a problem of one block of samples: {otherwise}.'
         )
     block, outputs = sampled
     n = block.n_samples
     if n < FEWEST:
-        raise InputError(f"{n} samples are too few to draw a fifth of them for validation: pass validation=(X, y).")
+        raise InputError(f"{n} samples are too few to draw a fifth of them for validation: {otherwise}.")
     order = torch.randperm(n, generator=torch.Generator().manual_seed(0), device="cpu")
     n_drawn = round(VALIDATION_SHARE * n)
     drawn, fitted = (part.sort().values.to(block.target.device) for part in torch.split(order, [n_drawn, n - n_drawn]))

@@ -9,7 +9,7 @@ from geodescent._types import Theta
 from geodescent.metric._end_layers import EndLayers, entries_of, input_columns, over_weight
 from geodescent.metric._units import target_unit, unit_of
 from geodescent.outputs import NetworkMap
-from geodescent.problem import Problem, RowBlock
+from geodescent.problem import Problem, RowBlock, require_squares
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,7 @@ class LayerUnits:
     def of(cls, problem: Problem) -> "LayerUnits | None":
         """From all blocks that are maps of one network on samples; None where there is none.
 
+        Raises: InputError, for inputs whose squares leave the range of float64.
         Cost: a forward pass, where a first layer is not called on the samples themselves.
         """
         blocks = network_blocks(problem)
@@ -42,7 +43,10 @@ class LayerUnits:
         layers = EndLayers.of(outputs, theta)
         maps = [block.map for block in blocks if isinstance(block.map, NetworkMap)]
         parts = [input_columns(network, theta, layers, is_own=network is outputs) for network in maps]
-        inputs = {name: unit_of(torch.cat([part[name] for part in parts if name in part])) for name in layers.first}
+        columns = {name: torch.cat([part[name] for part in parts if name in part]) for name in layers.first}
+        for name, values in columns.items():
+            require_squares(values, f"the input of layer {name}" if name else "X")
+        inputs = {name: unit_of(values) for name, values in columns.items()}
         target = 1.0 if layers.last is None else target_unit(blocks)
         return cls(outputs, layers, inputs, target)
 

@@ -10,6 +10,8 @@ from geodescent.problem import RowBlock
 
 NO_SPREAD = 1e-12  # Share of max|y|: targets that differ from their mean by less have no spread.
 
+SMALLEST = 1e-153  # Unit of y: the squares of smaller ones leave the normal numbers of float64.
+
 
 def unit_of(values: Tensor) -> Tensor:
     """`10^round(½ log₁₀(rms(v)·max|v|))` of each column of (n, d), (d,): 1 for data of order one, and for zeros.
@@ -37,10 +39,11 @@ def sample_mean(rows: Outputs, weights: Tensor | None) -> Tensor:
 
 
 def target_unit(blocks: Sequence[RowBlock]) -> float:
-    """The unit of y − ȳ, one for all outputs of all blocks; 1 where y is constant."""
+    """The unit of y − ȳ, one for all outputs of all blocks; 1 where y is constant, or as good as zero."""
     spreads = [block.target.double() - target_mean(block) for block in blocks]
     largest = max(float(block.target.abs().max()) for block in blocks)
     spread = torch.cat([part.reshape(-1) for part in spreads])
     if float(spread.abs().max()) <= NO_SPREAD * largest:
         return 1.0
-    return float(unit_of(spread))
+    unit = float(unit_of(spread))
+    return unit if unit >= SMALLEST else 1.0

@@ -184,7 +184,7 @@ def require_tensor(outputs: Any, n_samples: int, *, selected: bool = False) -> T
         where = _path_of(outputs)
         way = "return the outputs as one tensor, samples first."
         if where is not None and not selected:
-            way = f"say which part is meant, gd.fit(model, X, y, select=lambda out: out{where})."
+            way = f"say which part is meant, select=lambda out: out{where}."
         elif where is not None:
             way = f"go on to a tensor in it, {where}."
         what = "select returns" if selected else "the model returns"

@@ -17,7 +17,7 @@ from geodescent.problem._alike import (
     shared_groups,
 )
 from geodescent.problem._arguments import Changes, HasProblem, HasStart, Model, problem_of
-from geodescent.problem._checks import require_finite
+from geodescent.problem._checks import require_finite, require_squares
 from geodescent.problem._conditions import SameCondition, same_conditions
 from geodescent.problem._drawn import DrawnSource, ShuffledSource, drawn, timely_source
 from geodescent.problem._estimates import Estimate, estimates
@@ -98,6 +98,7 @@ __all__ = [
     "problem_of",
     "require_finite",
     "require_one_theta",
+    "require_squares",
     "resampled",
     "residual_table",
     "rounding_floor",

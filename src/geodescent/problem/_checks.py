@@ -186,3 +186,15 @@ def require_finite(values: Tensor, what: str) -> None:
     if isinstance(values, Tensor) and not bool(torch.isfinite(values).all()):
         bad = int((~torch.isfinite(values)).sum())
         raise InputError(f"{what} holds {bad} NaN or infinite values of {values.numel()}. Remove or impute them.")
+
+
+def require_squares(values: Tensor, what: str) -> None:
+    """Raises InputError for values the sum of whose squares leaves the range of float64, in which costs are summed."""
+    most = torch.finfo(torch.float64).max
+    largest = float(values.abs().max()) if values.numel() else 0.0
+    if largest > math.sqrt(most / max(1, values.numel())):
+        raise InputError(
+            f"{what} holds numbers of up to {largest:.3g}, and the sum of their squares leaves the range of float64, "
+            f"which ends at {most:.2g}. Divide them by the largest, numbers / numbers.abs().max(), here and wherever "
+            "they are used."
+        )

@@ -173,7 +173,11 @@ def timely_source(problem: Problem, part: Problem | None) -> DrawnSource | None:
         return None
     if _seconds_of_planned(part or problem) <= LONG_STEP * left:
         return None
-    if not _has_products(problem):
+    try:
+        has_products = _has_products(problem)
+    except OutOfTime:
+        return DrawnSource(problem, 0.0)  # the shortest steps: the time is over
+    if not has_products:
         return DrawnSource(problem, _affordable_share(problem, SHORT_STEP * left), by_products=False)
     begin = clock(problem.device)
     problem.outputs(problem.theta)
@@ -182,11 +186,15 @@ def timely_source(problem: Problem, part: Problem | None) -> DrawnSource | None:
 
 
 def _has_products(problem: Problem) -> bool:
-    """Whether autograd has `D v` and `Dᵀu` of the maps: some operations have neither of the derivatives for `D v`."""
+    """Whether autograd has `D v` and `Dᵀu` of the maps: some operations have neither of the derivatives for `D v`.
+
+    Raises: OutOfTime, which says nothing of them.
+    """
     try:
-        return math.isfinite(_seconds_of_step(_by_products(drawn(problem, 0.0, seed=0)), 1.0))
-    except (NotImplementedError, RuntimeError, JacobianError):
+        _measured_step(_by_products(drawn(problem, 0.0, seed=0)))
+    except (NotImplementedError, RuntimeError, JacobianError, MemoryPlanError):
         return False
+    return True
 
 
 def _affordable_share(problem: Problem, seconds: float) -> float:
@@ -222,12 +230,16 @@ def _seconds_of_planned(problem: Problem) -> float:
 
 def _seconds_of_step(problem: Problem, share: float) -> float:
     """Infinite where D of these samples does not fit into memory, or into the time."""
-    few = drawn(problem, share, seed=0)
-    begin = clock(few.device)
     try:
-        residual, jacobian = few.linearise(few.theta)
-        linearised = clock(few.device)
-        jacobian.mv(jacobian.rmv(residual))
+        return _measured_step(drawn(problem, share, seed=0))
     except (MemoryPlanError, OutOfTime):
         return math.inf
-    return linearised - begin + PRODUCTS * (clock(few.device) - linearised)
+
+
+def _measured_step(problem: Problem) -> float:
+    """Seconds of a step, of a linearisation and products with D. Raises: MemoryPlanError, OutOfTime."""
+    begin = clock(problem.device)
+    residual, jacobian = problem.linearise(problem.theta)
+    linearised = clock(problem.device)
+    jacobian.mv(jacobian.rmv(residual))
+    return linearised - begin + PRODUCTS * (clock(problem.device) - linearised)

@@ -24,6 +24,7 @@ from geodescent.problem._checks import (
     checked_weights,
     require_finite,
     require_map,
+    require_squares,
 )
 from geodescent.problem._one_theta import require_one_theta
 
@@ -68,7 +69,9 @@ class RowBlock:
             weights = checked_weights(self.weights, target)
         except InputError as error:
             raise error if self.name == "data" else InputError(f"block {self.name!r}: {error}") from None
-        require_finite(target, "y" if self.name == "data" else f"the y of block {self.name!r}")
+        called = "y" if self.name == "data" else f"the y of block {self.name!r}"
+        require_finite(target, called)
+        require_squares(target, called)
         if not POSITIVE.allows(self.weight):
             raise InputError(f"block {self.name!r} has weight {self.weight}: {POSITIVE.need}, for example weight=1.0.")
         settle(self, weight=POSITIVE)

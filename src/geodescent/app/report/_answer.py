@@ -33,11 +33,11 @@ class Answer:
         if self.as_json:
             typer.echo(strict_json(dict(content)))
 
-    def end(self, content: Mapping[str, object], status: int = 0) -> None:
-        """The one object last of all, and the status that the command leaves with."""
+    def end(self, content: Mapping[str, object]) -> None:
+        """The same of a run; the command leaves with the status of an interruption where it was one."""
         self.give(content)
-        if status:
-            raise typer.Exit(status)
+        if content["result"] == "interrupted":
+            raise typer.Exit(INTERRUPTED)
 
     def fail(self, message: str, status: int) -> typer.Exit:
         """The way out after an error."""

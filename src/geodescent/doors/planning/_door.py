@@ -13,7 +13,7 @@ from geodescent._errors import InputError
 from geodescent.descent import Method, Observer, Stage, Stages, State, start, steps_of_first_round
 from geodescent.doors._arguments import Data, checked_stopping, require_finite_start
 from geodescent.doors._call import door
-from geodescent.doors._plan import FitPlan, plan_fit
+from geodescent.doors._plan import Asked, FitPlan, plan_fit
 from geodescent.doors.planning._layers import layers_of
 from geodescent.doors.planning._leaving import passed_over, until
 from geodescent.doors.planning._look import Look
@@ -70,7 +70,8 @@ def plan(
         )
     with torch.random.fork_rng(devices=[]):  # a loader draws the seed of its order
         with within(max_seconds):
-            fit = plan_fit(model, X, y, weights, method, None, select, by_validation=by_validation)
+            asked = Asked(model, X, y, weights, select, call="plan")
+            fit = plan_fit(asked, method, None, by_validation=by_validation)
         with unhurried():
             looks = _looks(fit.stages)
             whole = _look_at_whole(fit.stages[-1], looks[-1])
@@ -117,10 +118,10 @@ def _start(fit: FitPlan, first: Look, whole: Look, *, by_validation: bool) -> St
         return None
     if PASSES_OF_START * whole.forward <= LONG_START:
         state = start(fit.stages, observer, LayerUnits.of(fit.problem))
-        require_finite_start(fit.problem, state.cost)
+        require_finite_start(fit.problem, state.best.cost)
         return state
     state = start((replace(last, source=FixedSource(first.few)),), observer)
-    require_finite_start(first.few, state.cost)
+    require_finite_start(first.few, state.best.cost)
     return state
 
 

@@ -106,42 +106,28 @@ class _Convolution(Function):
     def backward(ctx: Context, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         (g,), (x, weight) = gradients, ctx.saved_tensors
         by_x, by_weight, by_bias, *_ = ctx.needs_input_grad
-        of_x = _applied(_ByInputs, g, x.detach(), weight.detach(), ctx.options) if by_x else None
+        of_x = _applied(_ByOne, g, x.detach(), weight.detach(), ctx.options, True) if by_x else None
         if not ctx.wanted.weights:
             return of_x, None, None, None, None
-        of_weight = _applied(_ByWeights, g, x.detach(), weight.detach(), ctx.options) if by_weight else None
+        of_weight = _applied(_ByOne, g, x.detach(), weight.detach(), ctx.options, False) if by_weight else None
         of_bias = g.sum((0, *range(2, g.dim()))) if ctx.has_bias and by_bias else None
         return of_x, of_weight, of_bias, None, None
 
 
-class _ByInputs(Function):
-    """The derivative of `⟨g, x ∗ W⟩` by x; its own by g is `δ ∗ W`."""
+class _ByOne(Function):
+    """The derivative of `⟨g, x ∗ W⟩` by x or by W; its own by g is `δ ∗ W` or `x ∗ V`, of a change of that one."""
 
     @staticmethod
-    def forward(ctx: Context, g: Tensor, x: Tensor, weight: Tensor, options: Options) -> Tensor:
-        ctx.save_for_backward(weight)
-        ctx.options = options
-        return _derivatives(g, x, weight, options, (True, False, False))[0]
-
-    @staticmethod
-    def backward(ctx: Context, *changes: Tensor) -> tuple[Tensor | None, ...]:
-        (weight,) = ctx.saved_tensors
-        return torch.convolution(changes[0], weight, None, *ctx.options), None, None, None
-
-
-class _ByWeights(Function):
-    """The derivative of `⟨g, x ∗ W⟩` by W; its own by g is `x ∗ V`."""
-
-    @staticmethod
-    def forward(ctx: Context, g: Tensor, x: Tensor, weight: Tensor, options: Options) -> Tensor:
-        ctx.save_for_backward(x)
-        ctx.options = options
-        return _derivatives(g, x, weight, options, (False, True, False))[1]
+    def forward(ctx: Context, g: Tensor, x: Tensor, weight: Tensor, options: Options, by_x: bool) -> Tensor:
+        ctx.save_for_backward(weight if by_x else x)
+        ctx.options, ctx.by_x = options, by_x
+        return _derivatives(g, x, weight, options, (by_x, not by_x, False))[0 if by_x else 1]
 
     @staticmethod
     def backward(ctx: Context, *changes: Tensor) -> tuple[Tensor | None, ...]:
-        (x,) = ctx.saved_tensors
-        return torch.convolution(x, changes[0], None, *ctx.options), None, None, None
+        (fixed,), (change,) = ctx.saved_tensors, changes
+        x, weight = (change, fixed) if ctx.by_x else (fixed, change)
+        return torch.convolution(x, weight, None, *ctx.options), None, None, None, None
 
 
 def _applied(function: Anything, *arguments: object) -> Tensor:
