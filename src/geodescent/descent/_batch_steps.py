@@ -15,7 +15,7 @@ from geodescent.problem import Problem, ShuffledSource
 
 FIRST_BATCH = 128  # Samples: fewer hardly cost less, since kernels are called as often.
 COMPARED_STEPS = 16  # Steps over which the falls on new samples and on own ones are compared, at the most.
-SURE = 2.0  # Standard errors of the fall on new samples, by which it must be smaller.
+SURE = 1.0  # Standard errors of the fall on new samples, by which it must be smaller at the least.
 
 OWN_PRODUCTS = 3.0  # Pairs of products: what a step on a batch takes beside its iterations.
 CALLS_OF_LAYER = 1.5e7  # Flops: what calling kernels, of a step's products and of all beside, takes a layer and pair.

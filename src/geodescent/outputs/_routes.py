@@ -164,7 +164,8 @@ def probed_routes(function: ModelFunction, two_samples: Inputs, three_samples: I
     routes = replace(_with_products(function, routes, *graphs), held=held)
     every = [c for c, _ in calls] + routes.product_calls(outputs, leaves)
     kept, places = routes.kept(every)
-    gradients = function.standing_at(leaves, lambda: cotangents(outputs, kept, places))
+    of_one = function.standing_at(leaves, lambda: cotangents(outputs[:, :1], kept, places))
+    gradients = [g.expand(-1, outputs.shape[1], *g.shape[2:]) for g in of_one]  # an outline has sizes, and no numbers
     columns = columns_of(kept, places, gradients, routes.index)
     routes = routes.grouped(columns, function.n_params)
     return replace(routes, outline=tuple(routes.joined(columns)))
