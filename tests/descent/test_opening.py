@@ -7,7 +7,8 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -167,7 +168,8 @@ def long_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("long_rounds")
-def test_a_step_is_taken_on_a_batch_and_remembers_it() -> None:
+def test_a_step_is_taken_on_a_batch_and_remembers_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_batch_steps, "SURE", math.inf)  # no batch doubles
     problem = gd.Problem.of(*fitted(300))
     stages = stages_of(problem)
     state = start(stages, OBSERVER)
@@ -189,7 +191,7 @@ def test_a_step_is_taken_on_a_batch_and_remembers_it() -> None:
 def test_a_round_takes_its_share_of_passes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two, four, and then eight, where a pass takes as long as half a pair of products and calls cost nothing."""
     monkeypatch.setattr(_batch_steps, "CALLS_OF_LAYER", 0.0)
-    monkeypatch.setattr(_batch_steps, "COMPARED_STEPS", 1000)  # no batch doubles
+    monkeypatch.setattr(_batch_steps, "SURE", math.inf)  # no batch doubles
     problem = gd.Problem.of(*fitted(20000, width=10))
     stages = stages_of(problem)
     state = start(stages, OBSERVER)
@@ -239,34 +241,68 @@ def jacobian_of(n: int = 128, width: int = 40):
     return problem.linearise(problem.theta)[1]
 
 
-def doubled(costs: list[float], falls: list[float], jacobian: Any) -> bool:
-    """Whether the size doubles after the last of these steps, with this cost before and this fall."""
+def doubled(costs: list[float], falls: list[float], jacobian: Any, scatter: float = 0.0) -> bool:
+    """Whether the size doubles after the last of these steps, with this cost before and this fall.
+
+    Args:
+        scatter: of the costs of the samples, relative.
+    """
+    n = jacobian.blocks[0].n_samples
+    signs = torch.ones(n, dtype=torch.float64)
+    signs[::2] = -1.0
+    residual = (1.0 + scatter * math.sqrt((n - 1) / n) * signs).sqrt()  # whose squares deviate by `scatter`
+    here = SimpleNamespace(
+        cost=costs[-1], jacobian=jacobian, residual=residual, problem=SimpleNamespace(blocks=jacobian.blocks)
+    )
     state = BatchState(128, tuple(costs[:-1]), tuple(falls[:-1]))
-    after = _after_step(state, jacobian, costs[-1], costs[-1] * math.exp(-falls[-1]))
+    after = _after_step(state, cast(Any, here), costs[-1] * math.exp(-falls[-1]))
     assert after.size in (128, 256)
     if after.size == 128:
-        assert after.costs == tuple(costs[-8:]) and after.falls == pytest.approx(tuple(falls[-8:]))
+        assert after.costs == tuple(costs[-16:]) and after.falls == pytest.approx(tuple(falls[-16:]))
     else:
         assert after.costs == after.falls == ()
     return after.size == 256
 
 
-def test_the_size_doubles_where_the_fall_on_own_samples_is_so_much_larger_than_on_new_ones() -> None:
-    """f > (4τ − 3) g, over eight steps; τ is the price of twice the rows."""
-    jacobian = jacobian_of()
+def price_of_double(jacobian: Any) -> float:
     outer = len(jacobian.columns)
     calls, rows = 1.5e7 * outer, jacobian.product_flops() - 2e6 * outer
-    times = 4.0 * (2.0 * rows + calls) / (rows + calls) - 3.0
+    return (2.0 * rows + calls) / (rows + calls)
+
+
+@pytest.mark.parametrize("n", [2, 8, 16])
+def test_the_size_doubles_where_the_fall_on_own_samples_is_so_much_larger_than_on_new_ones(n: int) -> None:
+    """f > (4τ − 3) g; τ is the price of twice the rows."""
+    jacobian = jacobian_of()
+    times = 4.0 * price_of_double(jacobian) - 3.0
     assert 1.0 < times < 5.0
-    g = 0.2
-    costs = [math.exp(-g * step) for step in range(8)]
-    earlier, later = sum(costs[:4]) / 4, sum(costs[4:]) / 4
-    assert math.log(earlier / later) / 4 == pytest.approx(g)
-    assert not doubled(costs, [0.99 * times * g] * 8, jacobian)
-    assert doubled(costs, [1.01 * times * g] * 8, jacobian)
-    assert not doubled(costs[:7], [9.0] * 7, jacobian)  # of fewer steps nothing is known
-    assert doubled([1.0] * 8, [0.01] * 8, jacobian)  # nothing gained on new samples
-    assert not doubled([9.0, *costs], [9.0, *[0.5 * times * g] * 8], jacobian)  # the last eight alone count
+    g = 0.02
+    costs = [math.exp(-g * step) for step in range(n)]
+    half = n // 2
+    earlier, later = sum(costs[:half]) / half, sum(costs[half:]) / half
+    assert math.log(earlier / later) / half == pytest.approx(g)
+    assert not doubled(costs, [0.99 * times * g] * n, jacobian)
+    assert doubled(costs, [1.01 * times * g] * n, jacobian)
+    assert doubled([1.0] * n, [0.01] * n, jacobian)  # nothing gained on new samples
+
+
+def test_one_step_tells_nothing_and_the_last_sixteen_tell_all() -> None:
+    jacobian, g = jacobian_of(), 0.02
+    times = 4.0 * price_of_double(jacobian) - 3.0
+    costs = [math.exp(-g * step) for step in range(16)]
+    assert not doubled([1.0], [9.0], jacobian)
+    assert not doubled([9.0, *costs], [9.0, *[0.5 * times * g] * 16], jacobian)
+
+
+@pytest.mark.parametrize("n", [2, 3, 8])
+def test_a_difference_that_the_scatter_of_samples_explains_doubles_nothing(n: int) -> None:
+    """ln C of a batch of 128 samples has the scatter of their costs, over √128: so have the means of both halves."""
+    jacobian, scatter = jacobian_of(), 1.0
+    times = 4.0 * price_of_double(jacobian) - 3.0
+    of_mean = scatter / math.sqrt(128)
+    error = of_mean * math.sqrt(1.0 / (n // 2) + 1.0 / (n - n // 2)) * 2.0 / n
+    assert not doubled([1.0] * n, [0.99 * times * error] * n, jacobian, scatter)
+    assert doubled([1.0] * n, [1.01 * times * error] * n, jacobian, scatter)
 
 
 def test_twice_a_large_batch_costs_twice_as_much() -> None:
@@ -373,7 +409,8 @@ def test_a_large_problem_goes_on_with_sketched_factors_on_all_samples() -> None:
 # --- saved and resumed ------------------------------------------------------------------------------------------------
 
 
-def test_the_state_on_batches_is_saved_and_put_together_again() -> None:
+def test_the_state_on_batches_is_saved_and_put_together_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_batch_steps, "SURE", math.inf)  # no batch doubles
     state = rounds(gd.Problem.of(*fitted()), most=2)[-1]
     assert len(state.stage.batch.costs) > 1
     numbers, points = taken_apart(state)
@@ -437,6 +474,7 @@ def test_a_run_that_is_cut_keeps_a_point_of_finite_cost(seconds: float) -> None:
 @pytest.mark.usefixtures("long_rounds")
 def test_a_round_that_is_cut_keeps_the_steps_that_it_took(monkeypatch: pytest.MonkeyPatch) -> None:
     """The third linearisation finds no time; without any step the cut is passed on."""
+    monkeypatch.setattr(_batch_steps, "SURE", math.inf)  # no batch doubles
     problem = gd.Problem.of(*fitted())
     stages = stages_of(problem)
     state, at, calls = start(stages, OBSERVER), Linearised.at, list[int]()

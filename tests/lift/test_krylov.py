@@ -68,6 +68,27 @@ def test_an_inexact_lift_leaves_little_more_than_the_exact_one(relative: float, 
     assert least * (1.0 - 1e-9) <= energy_of(lifted, damping) <= 2.0 * least
 
 
+def test_of_a_recorded_call_the_factors_and_the_scale_are_those_of_random_sums_of_its_outputs() -> None:
+    """The columns of all outputs would take a pass each; the solve is one of D all the same."""
+    torch.manual_seed(3)
+    net = nn.Sequential(nn.Conv2d(1, 4, 3), nn.Tanh(), nn.Flatten(), nn.Linear(4 * 16, 6)).double()
+    x = torch.randn(60, 1, 6, 6, dtype=F64)
+    jacobian, v = gd.SampleMap(net, x).linearise()[1], vector(360)
+    prepared = patient(jacobian)
+    exact = jacobian.made().row_squares().mean()
+    recorded = gd.SampleMap(net, x).linearise()[1]
+    prepared = patient(recorded)
+    assert prepared.mean_square == pytest.approx(float(exact), rel=0.2)
+    assert prepared.layers is not None and not recorded.blocks[0].is_made
+    damping = 1e-2 * prepared.mean_square
+    ours, least = prepared.lift(v, damping=damping), oracle(jacobian.dense(), v, damping)
+
+    def energy(velocity: Tensor) -> float:
+        return float((jacobian.mv(velocity) - v).square().sum() + damping * velocity.square().sum())
+
+    assert ours.converged and energy(ours.velocity) < 1.5 * energy(least)
+
+
 def test_a_solve_that_sees_nothing_goes_on_with_blocks_of_the_gram_matrix() -> None:
     prepared = INEXACT.prepare(jacobian_of(40, 3, 60, 2, seed=2))
     prepared.patience = 0

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 import geodescent as gd
 from geodescent.descent import EulerWalk, GainRatio, Linearised
-from geodescent.jacobian import BlockJacobian, DenseColumns, IndexInputs, OuterColumns
+from geodescent.jacobian import BlockJacobian, DenseColumns, DenseCotangents, DenseInputs, IndexInputs, OuterColumns
 from geodescent.jacobian._product_columns import ProductColumns
 from geodescent.lift import SketchedFactors, SketchedLift, SolveGoal
 from geodescent.lift._sketched_factors import Moment, SketchedFactor
@@ -139,13 +139,46 @@ def test_below_the_rounding_of_float32_both_are_damped_alike(damping: float) -> 
 def test_of_many_vectors_some_are_taken_and_the_trace_is_of_all() -> None:
     """Sixteen times the order suffice: 64 of 640 equal ones are as many as all."""
     vectors = vector(4).expand(640, 4) * torch.ones(640, 1, dtype=F64)
-    moment = Moment.of(vectors, 640.0)
+    moment = Moment.of(vectors[:, None], 640.0)
     assert_close(moment.square, torch.outer(vectors[0], vectors[0]), 1e-12)
     mixed = vector(640 * 4).view(640, 4)
-    moment, whole = Moment.of(mixed, 640.0), mixed.T @ mixed / 640.0
+    moment, whole = Moment.of(mixed[:, None], 640.0), mixed.T @ mixed / 640.0
     assert moment.trace == pytest.approx(float(whole.trace()), rel=1e-12)
     assert 0.01 < float((moment.square - whole).norm() / whole.norm()) < 0.5
     assert_close(moment.square, mixed[::10].T @ mixed[::10] / 64.0, 1e-12)
+
+
+@pytest.mark.parametrize("positions", [2, 5, 8, 16, 24])
+def test_where_some_vectors_are_taken_all_positions_have_their_turn(positions: int) -> None:
+    """Vectors that differ by their position alone: as many evenly spaced ones as there are positions know them all."""
+    order, n = 3, 40 * 16
+    of_position = vector(positions * order).view(1, positions, order).expand(n, positions, order)
+    moment, whole = Moment.of(of_position, n * positions), of_position.flatten(0, 1)
+    assert_close(moment.square, whole.T @ whole / (n * positions), 0.1)
+
+
+@pytest.mark.parametrize("alike", [True, False])
+def test_positions_that_act_together_count_as_one(alike: bool) -> None:
+    """The trace of a layer's part is `Σ‖Σ_p g aᵀ‖²/N`: with P equal positions P times that of independent ones."""
+    positions, n = 6, 200
+    inputs, cotangents = vector(n * 4, 1).view(n, 1, 4), vector(n * 2, 2).view(n, 1, 1, 2)
+    if alike:
+        a, g = inputs.expand(n, positions, 4), cotangents.expand(n, 1, positions, 2)
+    else:
+        a, g = vector(n * positions * 4, 1).view(n, positions, 4), vector(n * positions * 2, 2).view(n, 1, positions, 2)
+    piece = OuterColumns(DenseInputs(a), DenseCotangents(g), torch.arange(8).view(2, 4), "layer")
+    part = SketchedFactor.of(piece, torch.ones(n, 1, dtype=F64))
+    rows = torch.einsum("npo,npd->nod", g[:, 0], a)
+    assert part.trace == pytest.approx(float(rows.square().sum()) / n, rel=0.35)
+    apart = float(g.square().sum() * a.square().sum()) / (n * n * positions)
+    assert part.trace == pytest.approx(apart * (positions if alike else 1.0), rel=0.35)
+
+
+def test_a_layer_whose_cotangents_are_zero_has_the_scale_zero() -> None:
+    piece = OuterColumns(
+        DenseInputs(torch.ones(5, 3, 4)), DenseCotangents(torch.zeros(5, 1, 3, 2)), torch.arange(8).view(2, 4), "layer"
+    )
+    assert SketchedFactor.of(piece, torch.ones(5, 1)).trace == 0.0
 
 
 def test_a_diagonal_moment() -> None:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 import geodescent as gd
 from geodescent._budget import Budget, spending
 from geodescent._errors import JacobianError, MemoryPlanError
-from geodescent.jacobian import BlockJacobian, OuterColumns, RecordedBlock
+from geodescent.jacobian import BlockJacobian, MatrixJacobian, OuterColumns, RecordedBlock, random_sums
 from geodescent.outputs import SampleMap
 
 pytestmark = [
@@ -240,6 +240,33 @@ def test_columns_are_made_where_they_are_asked_or_once_products_have_cost_as_muc
     assert block_of(asked).is_made
     assert_close(asked.mv(v), first, 1e-13)
     assert flops == pytest.approx((asked.product_flops(), asked.gram_flops()))
+
+
+def test_the_first_product_with_the_transpose_leaves_its_graph_for_the_products_that_follow() -> None:
+    """From the second linearisation on, when the model is known to have derivatives of its derivatives."""
+    outputs = net()
+    jacobian, plain = outputs.linearise()[1], outputs.with_columns(outputs.theta)[1]
+    u, v = normal(plain.n_residuals).double(), normal(plain.n_params).double()
+    jacobian.rmv(u)
+    assert block_of(jacobian).recorded._gradient is None
+    jacobian.mv(v)
+    again = outputs.linearise()[1]
+    first = again.rmv(u)
+    graph = block_of(again).recorded._gradient
+    assert graph is not None and not first.requires_grad
+    assert_close(first, plain.rmv(u), 1e-12)
+    assert_close(again.mv(v), plain.mv(v), 1e-12)
+    assert_close(again.rmv(2.0 * u), 2.0 * first, 1e-12)
+    assert block_of(again).recorded._gradient is graph
+
+
+def test_random_sums_are_those_of_a_recorded_call_alone() -> None:
+    outputs = net()
+    jacobian = outputs.linearise()[1]
+    sums = random_sums(jacobian)
+    assert_close(sums.dense(), jacobian.sketched(0).dense(), 1e-12)
+    assert random_sums(jacobian.made()) is None
+    assert random_sums(MatrixJacobian(torch.eye(3, dtype=F64))) is None
 
 
 def test_scaled_mixed_and_converted_it_is_what_the_columns_are() -> None:

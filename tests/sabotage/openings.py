@@ -214,9 +214,21 @@ OPENINGS = (
     *of(
         BATCHES,
         "descent/test_opening.py::test_the_size_doubles_where_the_fall_on_own_samples_is_so_much_larger_than_on_new_ones",
-        ("4.0 * _price_of_double(jacobian) - 3.0", "4.0 * _price_of_double(jacobian) - 2.0"),
+        ("4.0 * _price_of_double(here.jacobian) - 3.0", "4.0 * _price_of_double(here.jacobian) - 2.0"),
         ("* 2.0 / len(costs) if", "* 1.0 / len(costs) if"),
-        ("len(costs) == COMPARED_STEPS and", "len(costs) >= 2 and"),
+    ),
+    *of(
+        BATCHES,
+        "descent/test_opening.py::test_one_step_tells_nothing_and_the_last_sixteen_tell_all",
+        ("if len(costs) > 1 and sum", "if len(costs) > 0 and sum"),
+        ("COMPARED_STEPS = 16 ", "COMPARED_STEPS = 99 "),
+    ),
+    *of(
+        BATCHES,
+        "descent/test_opening.py::test_a_difference_that_the_scatter_of_samples_explains_doubles_nothing",
+        ("1.0 / half + 1.0 / (len(costs) - half)", "2.0 / half"),
+        ("(math.sqrt(len(of_samples)) * float(of_samples.mean()))", "float(of_samples.mean())"),
+        ("SURE * error", "2.0 * error"),
     ),
     *of(
         BATCHES,
@@ -226,7 +238,7 @@ OPENINGS = (
     *of(
         BATCHES,
         "descent/test_opening.py::test_a_step_is_taken_on_a_batch_and_remembers_it",
-        ("here.jacobian, here.cost, trial.cost)", "here.jacobian, trial.cost, here.cost)"),
+        ("math.log(here.cost / own)", "math.log(own / here.cost)"),
         ('tally["iterations"] - before + OWN_PRODUCTS', 'tally["iterations"] - before'),
     ),
     *of(

@@ -8,7 +8,7 @@ import torch
 from geodescent import linalg
 from geodescent._settings import BETWEEN, NOT_NEGATIVE, SOLVES_IN, OrNone, Whole, settle
 from geodescent._types import Outputs, Theta
-from geodescent.jacobian import BlockJacobian, Jacobian, RecordedBlock
+from geodescent.jacobian import Jacobian, random_sums
 from geodescent.lift._layer_factors import LayerFactors
 from geodescent.lift._output_blocks import RowBlocks
 from geodescent.lift._protocols import FULL, Damped, Lift, Lifted, MetricJacobian, Prepared, SolveGoal
@@ -70,13 +70,14 @@ class _PreparedKrylov(Prepared):
     too_weak: float = 0.0
 
     @cached_property
-    def sums(self) -> Jacobian:
-        """A Jacobian with nearly the same columns' squares: of random sums of the outputs, where all take longer."""
-        return self.inner.sketched(0) if _is_recorded(self.inner) else self.inner
+    def moments(self) -> Jacobian:
+        """The Jacobian whose second moments are taken: for inexact solves of random sums of the outputs, where these
+        take less."""
+        return (self.method.slack > 0.0 and random_sums(self.inner)) or self.inner
 
     @cached_property
     def mean_square(self) -> float:
-        return row_total(self.sums.row_squares()) / self.inner.n_residuals
+        return row_total(self.moments.row_squares()) / self.inner.n_residuals
 
     @property
     def least_damping(self) -> float:
@@ -92,7 +93,7 @@ class _PreparedKrylov(Prepared):
     @cached_property
     def layers(self) -> LayerFactors | None:
         """The preconditioner of iterations in θ."""
-        return LayerFactors.of(self.sums)
+        return LayerFactors.of(self.moments)
 
     @cached_property
     def rows(self) -> RowBlocks | None:
@@ -104,11 +105,6 @@ class _PreparedKrylov(Prepared):
         """How many iterations cost as much as the blocks of G; `max_iterations` where these do not fit into memory."""
         price = RowBlocks.flops(self.metric.jacobian)
         return int(price / self.inner.product_flops()) if price else self.method.max_iterations
-
-
-def _is_recorded(jacobian: Jacobian) -> bool:
-    """Whether it goes by products with a recorded call, whose columns would take a pass for each output."""
-    return isinstance(jacobian, BlockJacobian) and any(isinstance(b, RecordedBlock) and not b.is_made for b in jacobian.blocks)
 
 
 @dataclass(frozen=True)

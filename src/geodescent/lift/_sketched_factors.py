@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from geodescent._types import Theta
-from geodescent.jacobian import BlockJacobian, Columns, DenseInputs, IndexInputs, Jacobian, OuterColumns, RecordedBlock
+from geodescent.jacobian import Columns, DenseInputs, IndexInputs, Jacobian, OuterColumns, random_sums
 from geodescent.linalg import sum_of_squares, total
 
 ROWS_OF_MOMENT = 16  # Times the order of a moment: so many vectors determine it well enough.
@@ -189,8 +189,7 @@ class SketchedFactors:
     def of(cls, jacobian: Jacobian) -> "SketchedFactors":
         """From one random cotangent a sample, always the same ones for as many samples and outputs."""
         (block,) = jacobian.blocks
-        if isinstance(jacobian, BlockJacobian) and isinstance(block, RecordedBlock) and not block.is_made:
-            (sums,) = jacobian.sketched(0).blocks
+        if (sums := random_sums(jacobian)) is not None:
             ones = torch.ones(block.n_samples, 1, dtype=jacobian.dtype, device=jacobian.device)
             return cls(tuple(SketchedFactor.of(piece, ones) for piece in sums.columns), block.n_samples)
         generator = torch.Generator().manual_seed(0)
