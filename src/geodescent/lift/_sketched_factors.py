@@ -43,7 +43,7 @@ class Moment:
     def of(cls, vectors: Tensor, n: float) -> "Moment":
         """From vectors, (N, P, d), whose squares are divided by n; from some of them, evenly spaced, where they are many.
 
-        The step from one to the next and the number of positions have no common divisor: all positions have their turn.
+        Their distance and the number of positions have no common divisor, so that all positions have their turn.
 
         Cost: 2·16·d³ flops at most.
         """
