@@ -35,9 +35,10 @@ from geodescent.problem._residual_table import (
 )
 from geodescent.problem._rounding import may_be_rounding, rounding_floor, same_cost
 from geodescent.problem._sources import (
-    BatchSource,
+    OF_ALL,
+    Batches,
+    BatchesSource,
     FixedSource,
-    Loader,
     PartSource,
     Source,
     chosen_samples,
@@ -47,19 +48,23 @@ from geodescent.problem._sources import (
     sampled_block,
     weighted_samples,
 )
-from geodescent.problem._streamed import StreamedMap, StreamedSource
+from geodescent.problem.loaders import BatchSource, GrowingSource, Loader, StreamedMap, StreamedSource
 
 __all__ = [
     "EXACT_VALUES",
     "NEARLY",
+    "OF_ALL",
     "POINTS_LIMIT",
     "VALUES_WEIGHT",
     "BatchSource",
+    "Batches",
+    "BatchesSource",
     "BlockResidual",
     "Changes",
     "DrawnSource",
     "Estimate",
     "FixedSource",
+    "GrowingSource",
     "HasProblem",
     "HasStart",
     "Loader",
