@@ -9,6 +9,7 @@ SKETCHED = "lift/_sketched_lift.py"
 BATCHES = "descent/_batch_steps.py"
 OPENING = "descent/_opening.py"
 DRAWN = "problem/_drawn.py"
+GROWING = "problem/loaders/_growing.py"
 
 
 def of(file: str, test: str, *pairs: tuple[str, str]) -> tuple[Sabotage, ...]:
@@ -324,6 +325,54 @@ OPENINGS = (
         DRAWN,
         "problem/test_batches.py::test_rounds_are_drawn_by_the_number_of_their_step",
         ("return Drawing(self.first, seed=step)", "return Drawing(self.first, seed=0)"),
+    ),
+    # batches out of a loader
+    *of(
+        GROWING,
+        "problem/test_growing.py::test_a_batch_has_as_many_samples_as_asked_whatever_the_loader_gives_at_once",
+        ("[chosen_samples(whole, rows[size:])] if len(rows) > size else []", "[]"),
+        ("return chosen_samples(whole, rows[:size]) if self._held else whole", "return whole"),
+    ),
+    *of(
+        GROWING,
+        "problem/test_growing.py::test_a_round_has_at_most_as_many_samples_as_a_pass",
+        ("        self._given += size\n", ""),
+    ),
+    *of(
+        GROWING,
+        "problem/test_growing.py::test_a_batch_of_more_than_half_is_a_whole_pass_and_its_cost_is_that_of_all",
+        ("            self.batches.begin_pass()\n", ""),
+        ("self._n_samples if OF_ALL * size > self._n_samples else size", "min(size, self._n_samples)"),
+        ("return own_cost if self._is_whole else self.cost(theta)", "return own_cost"),
+        ("return own_cost if self._is_whole else self.cost(theta)", "return self.cost(theta)"),
+    ),
+    *of(
+        GROWING,
+        "problem/test_growing.py::test_sizes_double_up_to_a_whole_pass_or_to_what_memory_holds",
+        ("following = self._at_most_all(2 * size)", "following = self._at_most_all(4 * size)"),
+        ("* following / jacobian.blocks[0].n_samples", "* following"),
+        ("COPIES_OF_D * bytes_of(jacobian)", "bytes_of(jacobian)"),
+    ),
+    *of(
+        BATCHES,
+        "descent/test_over_loader.py::test_steps_are_halved_where_batches_cannot_grow",
+        ("length=state.length if size > state.size else HALF * state.length", "length=state.length"),
+        ("length=state.length if size > state.size else HALF * state.length", "length=HALF"),
+    ),
+    *of(
+        BATCHES,
+        "descent/test_over_loader.py::test_a_halved_step_is_half_of_the_whole_one",
+        ("stage.walk.sized(last.length * stage.walk.step_size)", "stage.walk"),
+    ),
+    *of(
+        "doors/_plan.py",
+        "descent/test_over_loader.py::test_batches_grow_where_no_matrix_can_be_factorised",
+        ("lift.choice(batches.most_rows, ", "lift.choice(first.n_residuals, "),
+    ),
+    *of(
+        "problem/loaders/_batch_source.py",
+        "problem/test_growing.py::test_rows_are_counted_before_they_are_read_where_the_loader_has_a_length",
+        ("length_hint(self.loader, sys.maxsize) * self.first.n_residuals", "length_hint(self.loader, sys.maxsize)"),
     ),
     # what products take
     *of(

@@ -10,7 +10,7 @@ from geodescent.descent._linearised import Linearised
 from geodescent.descent._stages import Stage
 from geodescent.descent._state import BatchState, State
 from geodescent.jacobian import CALL_FLOPS, Jacobian
-from geodescent.problem import Batches, BatchesSource, Problem
+from geodescent.problem import BatchesSource, Problem, RoundOfBatches
 
 FIRST_BATCH = 128  # Samples: fewer hardly cost less, since kernels are called as often.
 COMPARED_STEPS = 8  # Steps over which the falls on new samples and on own ones are compared.
@@ -62,7 +62,7 @@ def batch_steps(stage: Stage, source: BatchesSource, state: State, tally: Counte
     return last
 
 
-def _on_batch(stage: Stage, drawing: Batches, batch: Problem, state: State, tally: Counter[str]) -> BatchSteps:
+def _on_batch(stage: Stage, drawing: RoundOfBatches, batch: Problem, state: State, tally: Counter[str]) -> BatchSteps:
     """One step on a batch of a drawing."""
     here = Linearised.at(batch, state.theta, lift=stage.lift, dtype=stage.solve_dtype, tally=tally, metric=state.metric)
     before, control, last = tally["iterations"], state.stage.control, state.stage.batch or FIRST

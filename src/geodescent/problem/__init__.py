@@ -36,10 +36,10 @@ from geodescent.problem._residual_table import (
 from geodescent.problem._rounding import may_be_rounding, rounding_floor, same_cost
 from geodescent.problem._sources import (
     OF_ALL,
-    Batches,
     BatchesSource,
     FixedSource,
     PartSource,
+    RoundOfBatches,
     Source,
     chosen_samples,
     on_samples,
@@ -57,7 +57,6 @@ __all__ = [
     "POINTS_LIMIT",
     "VALUES_WEIGHT",
     "BatchSource",
-    "Batches",
     "BatchesSource",
     "BlockResidual",
     "Changes",
@@ -74,6 +73,7 @@ __all__ = [
     "Place",
     "Problem",
     "ResidualTable",
+    "RoundOfBatches",
     "RowBlock",
     "SameCondition",
     "ShuffledSource",

@@ -15,7 +15,7 @@ from geodescent.outputs import Inputs, RawInputs, Sampled
 from geodescent.problem._one_theta import require_one_theta
 from geodescent.problem._problem import Problem, RowBlock
 
-OF_ALL = 2  # Batches of more than half of the samples save little: all of them follow.
+OF_ALL = 2  # RoundOfBatches of more than half of the samples save little: all of them follow.
 PART_ROWS = 8.0  # Rows of a part for each parameter: fewer are overfitted, more cost more (docs/decisions.md).
 LEAST_PART = 500  # Samples of a part: with fewer the rows are not what costs most.
 PART_SHARE = 0.25  # Share of all samples that a part may have: a larger one saves little.
@@ -47,7 +47,7 @@ class Source(Protocol):
         ...
 
 
-class Batches(Protocol):
+class RoundOfBatches(Protocol):
     """The batches of one round."""
 
     @property
@@ -72,7 +72,7 @@ class Batches(Protocol):
 class BatchesSource(Source, Protocol):
     """Gives rounds of batches; the cost of all data is measured after each."""
 
-    def drawing(self, step: int) -> Batches:
+    def drawing(self, step: int) -> RoundOfBatches:
         """The batches of the round after `step`."""
         ...
 
