@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 import geodescent as gd
 from geodescent._budget import Budget, spending
-from geodescent.jacobian import COPIES_OF_D, bytes_of
+from geodescent.jacobian import COPIES_OF_D, bytes_a_sample, bytes_of
 from geodescent.problem import BatchSource, GrowingSource, Problem
 from geodescent.problem.loaders._in_order import anew
 
@@ -72,10 +72,26 @@ def test_sizes_double_up_to_a_whole_pass_or_to_what_memory_holds() -> None:
     batch = drawing.batch(8)
     _, jacobian = batch.linearise(batch.theta)
     assert [drawing.next_size(size, jacobian) for size in (8, 25, 26, 100)] == [16, 50, 100, 100]
-    each = COPIES_OF_D * bytes_of(jacobian) / 8
+    each = COPIES_OF_D * bytes_a_sample(jacobian.blocks)
     for free, expected in ((16 * each / 0.6 + 1, 16), (16 * each / 0.6 - 1, 8)):
         with spending(Budget(free_bytes=int(free))):
             assert drawing.next_size(8, jacobian) == expected
+
+
+def test_a_sample_takes_as_much_memory_before_columns_are_made_as_then() -> None:
+    """What twice as many samples take more; recorded calls know it from the columns of two samples."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(2, 5), nn.Tanh(), nn.Conv1d(1, 2, 2), nn.Tanh(), nn.Flatten(), nn.Linear(8, 3))
+    model = nn.Sequential(model[0], model[1], nn.Unflatten(1, (1, 5)), *model[2:]).double()
+    taken = {}
+    for n in (20, 40):
+        problem = Problem.of(model, torch.rand(n, 2, dtype=F64), torch.rand(n, 3, dtype=F64))
+        _, jacobian = problem.linearise(problem.theta)
+        before = bytes_a_sample(jacobian.blocks)
+        made = jacobian.blocks[0].settled()
+        taken[n] = bytes_of(made)
+        assert before == pytest.approx(bytes_a_sample((made,)), rel=0.3)
+    assert (taken[40] - taken[20]) / 20 == pytest.approx(before, rel=0.3)
 
 
 class Sum(nn.Module):

@@ -350,8 +350,12 @@ OPENINGS = (
         GROWING,
         "problem/test_growing.py::test_sizes_double_up_to_a_whole_pass_or_to_what_memory_holds",
         ("following = self._at_most_all(2 * size)", "following = self._at_most_all(4 * size)"),
-        ("* following / jacobian.blocks[0].n_samples", "* following"),
-        ("COPIES_OF_D * bytes_of(jacobian)", "bytes_of(jacobian)"),
+        ("COPIES_OF_D * bytes_a_sample(jacobian.blocks)", "bytes_a_sample(jacobian.blocks)"),
+    ),
+    *of(
+        "jacobian/_recorded_block.py",
+        "problem/test_growing.py::test_a_sample_takes_as_much_memory_before_columns_are_made_as_then",
+        ("_bytes_of_rows(outline.columns) / outline.n_samples", "_bytes_of_rows(outline.columns)"),
     ),
     *of(
         BATCHES,
@@ -384,6 +388,6 @@ OPENINGS = (
         "jacobian/_recorded_block.py",
         "jacobian/test_product_flops.py::test_the_kinds_of_columns_are_known_before_these_are_made",
         ("return calls + (outline.product_flops() - calls) *", "return (outline.product_flops()) *"),
-        ("return self._outline.columns", "return self.columns"),
+        ("return self.outline.columns", "return self.columns"),
     ),
 )

@@ -7,7 +7,7 @@ import torch
 from geodescent._budget import fits
 from geodescent._errors import InputError
 from geodescent._types import Theta
-from geodescent.jacobian import COPIES_OF_D, Jacobian, bytes_of
+from geodescent.jacobian import COPIES_OF_D, Jacobian, bytes_a_sample
 from geodescent.outputs import Inputs, SampleMap, leaves_of, map_inputs
 from geodescent.problem._problem import Problem
 from geodescent.problem._sources import OF_ALL, chosen_samples, on_samples
@@ -100,7 +100,7 @@ class LoaderDrawing:
     def next_size(self, size: int, jacobian: Jacobian) -> int:
         """Twice as many samples, or a whole pass; as many as before where D of more would not fit into memory."""
         following = self._at_most_all(2 * size)
-        n_bytes = COPIES_OF_D * bytes_of(jacobian) * following / jacobian.blocks[0].n_samples
+        n_bytes = COPIES_OF_D * bytes_a_sample(jacobian.blocks) * following
         return following if fits(n_bytes, jacobian.device) else size
 
     def _at_most_all(self, size: int) -> int:
