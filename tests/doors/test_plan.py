@@ -18,10 +18,10 @@ from torch.utils.data import DataLoader, TensorDataset
 import geodescent as gd
 from geodescent import pde
 from geodescent._budget import Budget, spending
-from geodescent.descent import FIRST_BATCH, OF_ALL, Linearised, eigenvectors_price
+from geodescent.descent import FIRST_BATCH, Linearised, eigenvectors_price
 from geodescent.doors import Plan
 from geodescent.lift import PacedLift, SketchedLift
-from geodescent.problem import part_of
+from geodescent.problem import OF_ALL, part_of
 
 F64 = torch.float64
 

@@ -8,14 +8,14 @@ from support.crossovers import CASES, PAGE, row, shown
 
 import geodescent as gd
 from geodescent._budget import DEFAULT, FRACTION, Budget, spending
-from geodescent.descent import FIRST_BATCH, OF_ALL, OWN_PRODUCTS, planned_stages
+from geodescent.descent import FIRST_BATCH, OWN_PRODUCTS, planned_stages
 from geodescent.descent._batch_steps import PASSES_OF_ROUND
 from geodescent.descent._stages import LONG, VALLEY, VALLEY_OF_EQUATIONS
 from geodescent.doors.planning._solves import PASSES_OF_TRIAL
 from geodescent.jacobian._gram import ROWS_MARGIN
 from geodescent.lift import DENSE_MATRICES, KrylovLift
 from geodescent.linalg import STEP_ITERATIONS
-from geodescent.problem import ShuffledSource
+from geodescent.problem import OF_ALL, ShuffledSource
 from geodescent.problem._drawn import LONG_STEP, SHORT_STEP
 from geodescent.problem._sources import LEAST_PART, PART_ROWS, PART_SHARE
 

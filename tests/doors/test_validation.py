@@ -182,8 +182,8 @@ def test_validation_that_does_not_fit_is_refused() -> None:
     other, before = gd.Problem.of(*diabetes(hidden=5)), theta_of(model)
     for validation, message in (
         (other, r"the validation problem has 61 parameters and the problem has 145: both must share θ"),
-        ((x, y, y), r"validation must be a pair \(X, y\), or another gd\.Problem, not a tuple of 3"),
-        (x, r"validation must be a pair \(X, y\), or another gd\.Problem, not Tensor"),
+        ((x, y, y), r"validation must be a pair \(X, y\), a DataLoader .*, or another gd\.Problem, not a tuple of 3"),
+        (x, r"validation must be a pair \(X, y\), a DataLoader .*, or another gd\.Problem, not Tensor"),
     ):
         with pytest.raises(gd.InputError, match=message):
             gd.fit(model, x, y, validation=validation)

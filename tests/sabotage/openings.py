@@ -9,6 +9,7 @@ SKETCHED = "lift/_sketched_lift.py"
 BATCHES = "descent/_batch_steps.py"
 OPENING = "descent/_opening.py"
 DRAWN = "problem/_drawn.py"
+GROWING = "problem/loaders/_growing.py"
 
 
 def of(file: str, test: str, *pairs: tuple[str, str]) -> tuple[Sabotage, ...]:
@@ -299,7 +300,7 @@ OPENINGS = (
     *of(
         OPENING,
         "descent/test_opening.py::test_a_large_problem_goes_on_with_sketched_factors_on_all_samples",
-        ("(EigenvectorsPay(),)", "()"),
+        ("_short_steps(source, EigenvectorsPay())", "_short_steps(source)"),
     ),
     *of(
         OPENING,
@@ -337,6 +338,58 @@ OPENINGS = (
         "problem/test_batches.py::test_rounds_are_drawn_by_the_number_of_their_step",
         ("return Drawing(self.first, seed=step)", "return Drawing(self.first, seed=0)"),
     ),
+    # batches out of a loader
+    *of(
+        GROWING,
+        "problem/test_growing.py::test_a_batch_has_as_many_samples_as_asked_whatever_the_loader_gives_at_once",
+        ("[chosen_samples(whole, rows[size:])] if len(rows) > size else []", "[]"),
+        ("return chosen_samples(whole, rows[:size]) if self._held else whole", "return whole"),
+    ),
+    *of(
+        GROWING,
+        "problem/test_growing.py::test_a_round_has_at_most_as_many_samples_as_a_pass",
+        ("        self._given += size\n", ""),
+    ),
+    *of(
+        GROWING,
+        "problem/test_growing.py::test_a_batch_of_more_than_half_is_a_whole_pass_and_its_cost_is_that_of_all",
+        ("            self.batches.begin_pass()\n", ""),
+        ("self._n_samples if OF_ALL * size > self._n_samples else size", "min(size, self._n_samples)"),
+        ("return own_cost if self._is_whole else self.cost(theta)", "return own_cost"),
+        ("return own_cost if self._is_whole else self.cost(theta)", "return self.cost(theta)"),
+    ),
+    *of(
+        GROWING,
+        "problem/test_growing.py::test_sizes_double_up_to_a_whole_pass_or_to_what_memory_holds",
+        ("following = self._at_most_all(2 * size)", "following = self._at_most_all(4 * size)"),
+        ("COPIES_OF_D * bytes_a_sample(jacobian.blocks)", "bytes_a_sample(jacobian.blocks)"),
+    ),
+    *of(
+        "jacobian/_recorded_block.py",
+        "problem/test_growing.py::test_a_sample_takes_as_much_memory_before_columns_are_made_as_then",
+        ("_bytes_of_rows(outline.columns) / outline.n_samples", "_bytes_of_rows(outline.columns)"),
+    ),
+    *of(
+        BATCHES,
+        "descent/test_over_loader.py::test_steps_are_halved_where_batches_cannot_grow",
+        ("length=state.length if size > state.size else HALF * state.length", "length=state.length"),
+        ("length=state.length if size > state.size else HALF * state.length", "length=HALF"),
+    ),
+    *of(
+        BATCHES,
+        "descent/test_over_loader.py::test_a_halved_step_is_half_of_the_whole_one",
+        ("stage.walk.sized(last.length * stage.walk.step_size)", "stage.walk"),
+    ),
+    *of(
+        "doors/_plan.py",
+        "descent/test_over_loader.py::test_batches_grow_where_no_matrix_can_be_factorised",
+        ("lift.choice(batches.most_rows, ", "lift.choice(first.n_residuals, "),
+    ),
+    *of(
+        "problem/loaders/_batch_source.py",
+        "problem/test_growing.py::test_rows_are_counted_before_they_are_read_where_the_loader_has_a_length",
+        ("length_hint(self.loader, sys.maxsize) * self.first.n_residuals", "length_hint(self.loader, sys.maxsize)"),
+    ),
     # what products take
     *of(
         "jacobian/_block.py",
@@ -347,6 +400,6 @@ OPENINGS = (
         "jacobian/_recorded_block.py",
         "jacobian/test_product_flops.py::test_the_kinds_of_columns_are_known_before_these_are_made",
         ("return calls + (outline.product_flops() - calls) *", "return (outline.product_flops()) *"),
-        ("return self._outline.columns", "return self.columns"),
+        ("return self.outline.columns", "return self.columns"),
     ),
 )

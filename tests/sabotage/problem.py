@@ -47,19 +47,19 @@ PROBLEM = (
         "problem/test_part.py::test_samples_of_weight_zero_are_no_part",
     ),
     Sabotage(
-        "problem/_sources.py",
+        "problem/loaders/_batch_source.py",
         "total += problem.n_samples * problem.cost(theta)",
         "total += problem.cost(theta)",
         "problem/test_loader.py::test_the_cost_at_the_start_is_that_of_all_data",
     ),
     Sabotage(
-        "problem/_sources.py",
+        "problem/loaders/_batch_source.py",
         "if self._per_pass and step % self._per_pass == 0 else None",
         "if self._per_pass else None",
         "problem/test_loader.py::test_a_cost_of_everything_once_a_pass",
     ),
     Sabotage(
-        "problem/_streamed.py",
+        "problem/loaders/_streamed.py",
         "out += part.rmv(u[start : start + part.n_residuals])\n            start += part.n_residuals",
         "out += part.rmv(u[start : start + part.n_residuals])",
         "problem/test_loader.py::test_the_streamed_jacobian_is_the_jacobian",

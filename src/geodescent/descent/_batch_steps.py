@@ -11,11 +11,12 @@ from geodescent.descent._stages import Stage
 from geodescent.descent._state import BatchState, State
 from geodescent.jacobian import CALL_FLOPS, Jacobian
 from geodescent.linalg import sum_of_squares
-from geodescent.problem import Problem, ShuffledSource
+from geodescent.problem import BatchesSource, Problem, RoundOfBatches
 
 FIRST_BATCH = 128  # Samples: fewer hardly cost less, since kernels are called as often.
 COMPARED_STEPS = 16  # Steps over which the falls on new samples and on own ones are compared, at the most.
 SURE = 1.0  # Standard errors of the fall on new samples, by which it must be smaller at the least.
+HALF = 0.5  # Of the length of steps: as twice as many samples would, it halves the noise that stays in the parameters.
 
 OWN_PRODUCTS = 3.0  # Pairs of products: what a step on a batch takes beside its iterations.
 CALLS_OF_LAYER = 1.5e7  # Flops: what calling kernels, of a step's products and of all beside, takes a layer and pair.
@@ -40,7 +41,7 @@ class BatchSteps:
     trial: Trial | None
 
 
-def batch_steps(stage: Stage, source: ShuffledSource, state: State, tally: Counter[str]) -> BatchSteps:
+def batch_steps(stage: Stage, source: BatchesSource, state: State, tally: Counter[str]) -> BatchSteps:
     """Steps on the batches of one round, each from where the last one led; fewer where the time runs out.
 
     Raises: OutOfTime, where not one was taken.
@@ -49,11 +50,11 @@ def batch_steps(stage: Stage, source: ShuffledSource, state: State, tally: Count
     try:
         while (batch := drawing.batch((state.stage.batch or FIRST).size)) is not None:
             before = state.stage.work
-            found = _on_batch(stage, batch, state, tally)
+            found = _on_batch(stage, drawing, batch, state, tally)
             if found.trial is None:
                 return last or found
             state, last = found.state, found
-            spent += _passes_of_step(found.here, state.stage.work - before, source.first)
+            spent += _passes_of_step(found.here, state.stage.work - before, drawing.n_residuals)
             if spent >= _passes_of_round(state.step) or seconds_left() <= 0.0:
                 break
     except OutOfTime:
@@ -63,19 +64,22 @@ def batch_steps(stage: Stage, source: ShuffledSource, state: State, tally: Count
     return last
 
 
-def _on_batch(stage: Stage, batch: Problem, state: State, tally: Counter[str]) -> BatchSteps:
-    """One step on a batch."""
+def _on_batch(stage: Stage, drawing: RoundOfBatches, batch: Problem, state: State, tally: Counter[str]) -> BatchSteps:
+    """One step on a batch of a drawing."""
     here = Linearised.at(batch, state.theta, lift=stage.lift, dtype=stage.solve_dtype, tally=tally, metric=state.metric)
-    before, control = tally["iterations"], state.stage.control
+    before, control, last = tally["iterations"], state.stage.control, state.stage.batch or FIRST
+    walk = stage.walk.sized(last.length * stage.walk.step_size)
     control = stage.control.begin(here, state.stage.damping) if control is None else control
-    taken = stage.control.step(here, stage.walk, control, state.levels) if here.cost > 0.0 else None
+    taken = stage.control.step(here, walk, control, state.levels) if here.cost > 0.0 else None
     work = state.stage.work + tally["iterations"] - before + OWN_PRODUCTS
     state = replace(state, metric=here.metric, stage=replace(state.stage, control=control, work=work))
     if taken is None:
         return BatchSteps(state, here, None)
     trial, control = taken
-    grown = _after_step(state.stage.batch or FIRST, here, trial.cost)
-    stage_state = replace(state.stage, control=control, batch=grown)
+    following = _after_step(last, here, trial.cost)
+    if following.size > last.size:
+        following = _with_less_noise(last, drawing.next_size(last.size, here.jacobian))
+    stage_state = replace(state.stage, control=control, batch=following)
     return BatchSteps(replace(state, theta=trial.theta, cost=trial.cost, stage=stage_state), here, trial)
 
 
@@ -96,7 +100,16 @@ def _after_step(state: BatchState, here: Linearised, own: float) -> BatchState:
     times = 4.0 * _price_of_double(here.jacobian) - 3.0
     if len(costs) > 1 and sum(falls) / len(falls) > times * _on_new_samples(costs, _scatter(here)):
         return BatchState(2 * state.size)
-    return BatchState(state.size, costs, falls)
+    return replace(state, costs=costs, falls=falls)
+
+
+def _with_less_noise(state: BatchState, size: int) -> BatchState:
+    """Larger batches; where there are none, steps of half the length, whose noise the steps after them average.
+
+    Args:
+        size: of the batches that follow.
+    """
+    return BatchState(size, length=state.length if size > state.size else HALF * state.length)
 
 
 def _on_new_samples(costs: tuple[float, ...], scatter: float) -> float:
@@ -120,16 +133,16 @@ def _scatter(here: Linearised) -> float:
     return float(of_samples.std()) / (math.sqrt(len(of_samples)) * float(of_samples.mean()))
 
 
-def _passes_of_step(here: Linearised, products: float, problem: Problem) -> float:
+def _passes_of_step(here: Linearised, products: float, n_residuals: int) -> float:
     """What a step on a batch takes, in passes over all samples, of which each takes as much as half a pair of products.
 
     Args:
         here: where it began.
         products: pairs of products that it took as long as.
-        problem: of all samples.
+        n_residuals: rows of all samples.
     """
     rows = _rows_flops(here.jacobian)
-    of_pass = rows / 2.0 * problem.n_residuals / here.jacobian.n_residuals
+    of_pass = rows / 2.0 * n_residuals / here.jacobian.n_residuals
     return products * (rows + _calls(here.jacobian)) / of_pass
 
 

@@ -10,15 +10,24 @@ from geodescent.descent._batch_steps import FIRST_BATCH
 from geodescent.descent._control import STATIONARY
 from geodescent.descent._gain_ratio import GainRatio
 from geodescent.descent._linearised import Linearised
-from geodescent.descent._stages import STAGES, VALLEY, Stage
+from geodescent.descent._stages import STAGES, VALLEY, Leave, Stage
 from geodescent.descent._state import State
 from geodescent.descent._walk import EulerWalk
 from geodescent.jacobian import Jacobian
 from geodescent.lift import SketchedLift, factors_flops
 from geodescent.linalg import STEP_ITERATIONS
-from geodescent.problem import FixedSource, Problem, ShuffledSource, chosen_samples, sampled_block, weighted_samples
+from geodescent.problem import (
+    OF_ALL,
+    FixedSource,
+    GrowingSource,
+    Problem,
+    ShuffledSource,
+    Source,
+    chosen_samples,
+    sampled_block,
+    weighted_samples,
+)
 
-OF_ALL = 2  # Batches of more than half of the samples save little: all of them follow.
 STEP_LINEARISATIONS = 8.0  # Linearisations: a step with few iterations takes as long as so many.
 LEAST_OF_PRECISION = {torch.float32: 1e-7, torch.float64: 1e-14}
 """Share of ‖B‖_F²/m: the least damping of steps with few iterations, by their precision."""
@@ -97,13 +106,23 @@ def opening(source: FixedSource) -> tuple[Stage, ...]:
     Both take few iterations a step, behind factors of the layers that cost next to nothing, in the problem's precision.
     Where a matrix can be factorised instead, a step on all samples costs too little for batches to save much.
     """
-    problem, lift, stages = source.first, SketchedLift(), list[Stage]()
+    problem, stages = source.first, list[Stage]()
     if problem.has_equations or (sampled := sampled_block(problem)) is None:
         return ()
     n_samples = len(weighted_samples(sampled[0]))
-    control = GainRatio(least_damping=LEAST_OF_PRECISION[problem.dtype])
     if n_samples >= OF_ALL * FIRST_BATCH:
-        ends, batches = BatchesEnd(n_samples), ShuffledSource(problem)
-        stages.append(Stage(batches, lift, EulerWalk(), control, (ends,), solve_dtype=problem.dtype))
-    stages.append(Stage(source, lift, EulerWalk(), control, (EigenvectorsPay(),), solve_dtype=problem.dtype))
+        stages.append(_short_steps(ShuffledSource(problem), BatchesEnd(n_samples)))
+    stages.append(_short_steps(source, EigenvectorsPay()))
     return tuple(stages)
+
+
+def batches_stage(source: GrowingSource) -> Stage:
+    """The one stage of a large problem over a DataLoader: its last batches are all samples, or what memory holds."""
+    return _short_steps(source)
+
+
+def _short_steps(source: Source, *leave: Leave) -> Stage:
+    """Few iterations a step, behind factors of the layers that cost next to nothing."""
+    dtype = source.first.dtype
+    control = GainRatio(least_damping=LEAST_OF_PRECISION[dtype])
+    return Stage(source, SketchedLift(), EulerWalk(), control, leave, solve_dtype=dtype)

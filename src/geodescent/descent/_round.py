@@ -14,7 +14,7 @@ from geodescent.descent._stages import Stage
 from geodescent.descent._state import Best, State
 from geodescent.descent._stopping import NEAR_FLOOR, PROGRESS, standstill
 from geodescent.linalg import STEP_ITERATIONS
-from geodescent.problem import ShuffledSource, may_be_rounding, rounding_floor
+from geodescent.problem import BatchesSource, may_be_rounding, rounding_floor
 
 Stages = tuple[Stage, ...]
 
@@ -52,7 +52,7 @@ class Round:
 def play(stages: Stages, state: State, observer: Observer, tally: Counter[str]) -> Round | Result:
     """One round from the state's point, on the problem that the stage gives for its step."""
     stage = stages[state.stage.index]
-    if isinstance(stage.source, ShuffledSource):
+    if isinstance(stage.source, BatchesSource):
         return _on_batches(stages, state, stage.source, observer, tally)
     problem = stage.source.at(state.step)
     here = Linearised.at(
@@ -69,7 +69,7 @@ def play(stages: Stages, state: State, observer: Observer, tally: Counter[str]) 
 
 
 def _on_batches(
-    stages: Stages, state: State, source: ShuffledSource, observer: Observer, tally: Counter[str]
+    stages: Stages, state: State, source: BatchesSource, observer: Observer, tally: Counter[str]
 ) -> Round | Result:
     """A round of steps on batches, and the cost of all samples after it."""
     stage = stages[state.stage.index]

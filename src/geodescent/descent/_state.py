@@ -36,11 +36,13 @@ class BatchState:
         size: samples of the next batch.
         costs: C of each batch before its step: what the steps before it brought on samples that they had not seen.
         falls: of ln C of each batch by its own step.
+        length: of a step, as a share of the whole one; less than 1 where batches cannot grow any more.
     """
 
     size: int
     costs: tuple[float, ...] = ()
     falls: tuple[float, ...] = ()
+    length: float = 1.0
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,6 @@ import time
 from collections import Counter
 from typing import Literal
 
-from torch.utils.data import DataLoader
-
 from geodescent._conversion import Values
 from geodescent._deadline import left_out, within
 from geodescent._memory import Account, accounting
@@ -83,8 +81,10 @@ def fit(
     those of the samples that a step is taken on (docs/decisions.md).
 
     Over a DataLoader each step is taken on one batch, with the momentum of SPRING (`Spring`), and C of all data is
-    measured once a pass. With `method=Method(lift=NormalLift())` the steps are those of the full batch, exact, `DᵀD`
-    being summed over the batches.
+    measured once a pass. Where network and data are too large for a matrix, steps are taken on batches that grow from
+    128 samples to all that memory holds, and C of all data is measured after each round of them (docs/batches.md).
+    With `method=Method(lift=NormalLift())` the steps are those of the full batch, exact, `DᵀD` being summed over the
+    batches.
 
     Noisy data are better not fitted to the end: pass `validation=`, and the model is left where that costs least. With
     `stop="validation"` the damping falls gently from 1e4·‖B‖_F²/m, so that the path passes from the smoothest fit to
@@ -101,8 +101,9 @@ def fit(
         max_seconds: the longest time that the run may take, planning and start included, to a second or to one
             linearisation, whichever is more; what was left out for it is said in the notes. None for no bound.
         weights: w ≥ 0, (N,): rows are multiplied by √w, N = Σw.
-        validation: (X, y), or another problem over the same θ, never fitted: its cost is recorded beside each step, the
-            model is left where it is least, and the run ends where it has not fallen for long (docs/decisions.md).
+        validation: (X, y), a DataLoader of such pairs, or another problem over the same θ, never fitted: its cost is
+            recorded beside each step, the model is left where it is least, and the run ends where it has not fallen for
+            long (docs/decisions.md).
         stop: "cost" goes on to the least cost, whatever the validation cost; "validation" takes gentle steps, from the
             smoothest fit to the closest, and draws a fifth of the samples by a fixed seed where no data are given.
         method: lift × walk × control of one stage, or a tuple of stages over the problem; None for the planned ones.
@@ -121,11 +122,11 @@ def fit(
     begin, verbose = time.perf_counter(), checked_verbose(verbose)
     most = MOST_STEPS_OF_EQUATIONS if isinstance(model, HasStart) else MOST_STEPS_OF_DATA
     stopping = checked_stopping(target_cost, most if max_steps is None else max_steps, max_seconds, stop)
-    stopping = watched(stopping, stop, validation, batches=isinstance(X, DataLoader))
     called, asked = checked_callback(callback), Asked(model, X, y, weights, select, call="fit")
     OneOf((None, False, True)).of("initialise", initialise)
     with accounting() as account, saving_alone(checkpoint) as folder, within(max_seconds, remedy=REMEDY):
         plan = plan_fit(asked, method, validation, by_validation=stop == "validation")
+        stopping = watched(stopping, stop, validation, plan.stages[-1].source)
         begin_as_kept(model, folder)
         state, notes = read_state(folder, plan.stages, planned=method is None), list(plan.notes)
         if state is None:

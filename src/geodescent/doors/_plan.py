@@ -5,6 +5,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
@@ -19,13 +20,17 @@ from geodescent.descent import (
     Method,
     Patience,
     Spring,
+    Stage,
     Stages,
     State,
     Stopping,
+    batches_stage,
+    planned_lift,
     planned_stages,
 )
 from geodescent.doors._arguments import Data, checked_method
 from geodescent.generalisation import Validation, in_units, split_off, validation_cost
+from geodescent.lift import KrylovLift
 from geodescent.metric import LayerUnits
 from geodescent.outputs import Select
 from geodescent.problem import (
@@ -34,9 +39,11 @@ from geodescent.problem import (
     BatchSource,
     DrawnSource,
     FixedSource,
+    GrowingSource,
     Model,
     PartSource,
     Problem,
+    Source,
     StreamedSource,
     may_be_rounding,
     part_of,
@@ -53,7 +60,7 @@ WATCHING = Patience(12, closer=PROGRESS)
 """Of a fit with `validation=`: on 84 runs never above 1.05 times the least validation cost of the whole path, and
 never before the end of a noise-free one; 10 steps would do, 6 end noise-free ones (docs/decisions.md)."""
 OVER_BATCHES = Patience(math.inf)
-"""Over a DataLoader costs are those of batches, and do not tell whether a step fits better: the run is not ended."""
+"""Where each step has one batch of a DataLoader, costs are those of batches, and the run is not ended by them."""
 
 
 SAMPLES_OF_A_NOTE = 100  # Samples: their mean outputs show whether targets lie a hundred times their spread away.
@@ -183,7 +190,8 @@ def _over_loader(
     *,
     by_validation: bool,
 ) -> FitPlan:
-    """Each step on one batch with momentum; on all batches together where the lift needs only sums over rows."""
+    """Steps on batches that grow, or on one batch each where a matrix can be factorised; on all batches together where
+    the lift needs only sums over rows."""
     model, select = asked.model, asked.select
     if not isinstance(model, nn.Module):
         raise InputError(f"a DataLoader goes with a module: pass gd.{asked.call}(model, loader).")
@@ -200,11 +208,8 @@ def _over_loader(
     else:
         with unhurried():
             batches = BatchSource.of(model, loader, select)
-        planned = chosen.stage(batches, batches.first)
         stage = (
-            planned
-            if chosen.control is not None
-            else Method(chosen.lift, planned.walk, Spring(), chosen.solve_dtype).stage(batches, batches.first)
+            batches_stage(GrowingSource(batches)) if method is None and _is_large(batches) else _alone(batches, chosen)
         )
     first = stage.source.first
     note = f"The certificate is that of the first batch, {first.blocks[0].n_samples} samples."
@@ -212,11 +217,30 @@ def _over_loader(
     return FitPlan((stage,), judge, [*first.notes, *judge.notes, note])
 
 
-def watched(stopping: Stopping, stop: str | None, validation: Validation | None, *, batches: bool) -> Stopping:
-    """The same, and the best point is that of least validation cost, where validation data are given without `stop`."""
+def _is_large(batches: BatchSource) -> bool:
+    """Whether a fit of all samples, held in memory, would have no matrix that can be factorised."""
+    lift, first = planned_lift(batches.first), batches.first
+    chosen = lift.choice(batches.most_rows, first.n_params, dtype=torch.float64, device=first.device)
+    return isinstance(chosen, KrylovLift)
+
+
+def _alone(batches: BatchSource, method: Method) -> Stage:
+    """Each step on one batch of the loader, with momentum where no control is given."""
+    planned = method.stage(batches, batches.first)
+    if method.control is not None:
+        return planned
+    return Method(method.lift, planned.walk, Spring(), method.solve_dtype).stage(batches, batches.first)
+
+
+def watched(stopping: Stopping, stop: str | None, validation: Validation | None, source: Source) -> Stopping:
+    """The same, and the best point is that of least validation cost, where validation data are given without `stop`.
+
+    Args:
+        source: of the last stage.
+    """
     if stop is not None or validation is None:
         return stopping
-    return replace(stopping, by_validation=True, patience=OVER_BATCHES if batches else WATCHING)
+    return replace(stopping, by_validation=True, patience=OVER_BATCHES if isinstance(source, BatchSource) else WATCHING)
 
 
 def kept_notes(state: State, stopping: Stopping) -> list[str]:

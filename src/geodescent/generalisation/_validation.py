@@ -9,61 +9,74 @@ from geodescent._conversion import Values
 from geodescent._errors import InputError
 from geodescent._types import Theta
 from geodescent.outputs import RawInputs
-from geodescent.problem import Problem, on_samples, require_one_theta, resampled, sampled_block
+from geodescent.problem import (
+    BatchSource,
+    FixedSource,
+    Loader,
+    Problem,
+    Source,
+    on_samples,
+    require_one_theta,
+    resampled,
+    sampled_block,
+)
 
 VALIDATION_SHARE = 0.2  # Share of the samples, where the fit is to end by validation cost and no data were given.
 FEWEST = 10  # Samples: of fewer a fifth says nothing.
 
-Validation = tuple[RawInputs, Values] | Problem
+Validation = tuple[RawInputs, Values] | Loader | Problem
 
 
 @dataclass(frozen=True)
 class Judge:
     """θ ↦ the cost on the validation data, or None without any."""
 
-    problem: Problem | None
+    source: Source | None
 
     @property
     def notes(self) -> list[str]:
         """What of the validation data was converted."""
-        own = () if self.problem is None else self.problem.notes
+        own = () if self.source is None else self.source.first.notes
         return [f"Validation: {note}" for note in own]
 
     def __call__(self, theta: Theta) -> float | None:
-        return None if self.problem is None else self.problem.cost(theta)
+        return None if self.source is None else self.source.cost(theta)
 
 
 def validation_cost(problem: Problem, validation: Validation | None) -> Judge:
     """The judge of a fit of this problem.
 
     Args:
-        validation: a pair (X, y), or another problem over the same θ.
+        validation: a pair (X, y), a DataLoader of such pairs, or another problem over the same θ.
 
     Raises: InputError, where the model refuses them.
     """
     if validation is None:
         return Judge(None)
-    other = _validation_problem(problem, validation)
+    source = _validation_source(problem, validation)
     try:
-        other.outputs(problem.theta)
+        source.first.outputs(problem.theta)
     except RuntimeError as error:
         raise InputError(f"the model could not be called on the validation X: {error}") from error
-    return Judge(other)
+    return Judge(source)
 
 
-def _validation_problem(problem: Problem, validation: Validation) -> Problem:
+def _validation_source(problem: Problem, validation: Validation) -> Source:
+    if isinstance(validation, DataLoader):
+        return BatchSource.on(problem, validation, name="validation")
     if isinstance(validation, Problem):
         first, other = problem.blocks[0].map, validation.blocks[0].map
         require_one_theta(first, other, first_name="the problem", other_name="the validation problem")
-        return validation
+        return FixedSource(validation)
     if not (isinstance(validation, tuple) and len(validation) == 2):
-        raise InputError(f"validation must be a pair (X, y), or another gd.Problem, not {_described(validation)}.")
-    return on_samples(problem, *validation, name="validation")
+        raise InputError(
+            "validation must be a pair (X, y), a DataLoader of such pairs, or another gd.Problem, not "
+            f"{_described(validation)}."
+        )
+    return FixedSource(on_samples(problem, *validation, name="validation"))
 
 
 def _described(value: object) -> str:
-    if isinstance(value, DataLoader):
-        return "a DataLoader, of which a batch may be passed, tuple(next(iter(loader)))"
     return f"a tuple of {len(value)}" if isinstance(value, tuple) else type(value).__name__
 
 

@@ -16,14 +16,15 @@ from geodescent.jacobian._matrix_jacobian import MatrixJacobian
 from geodescent.jacobian._merged import merged
 from geodescent.jacobian._outer_columns import OuterColumns
 from geodescent.jacobian._product_columns import ProductColumns
-from geodescent.jacobian._recorded_block import AnyBlock, Recorded, RecordedBlock
-from geodescent.jacobian._room import require_room
+from geodescent.jacobian._recorded_block import AnyBlock, Recorded, RecordedBlock, bytes_a_sample
+from geodescent.jacobian._room import COPIES_OF_D, bytes_of, require_room
 from geodescent.jacobian._spanned import Spanned
 from geodescent.jacobian._square import is_by_rows, order_of, square_of
 from geodescent.jacobian._workspace import Workspace
 
 __all__ = [
     "CALL_FLOPS",
+    "COPIES_OF_D",
     "AnyBlock",
     "Block",
     "BlockJacobian",
@@ -43,6 +44,8 @@ __all__ = [
     "RecordedBlock",
     "Spanned",
     "Workspace",
+    "bytes_a_sample",
+    "bytes_of",
     "chunks",
     "column_squares",
     "is_by_rows",

@@ -9,6 +9,7 @@ from torch import Tensor
 from geodescent._types import Theta
 from geodescent.jacobian._block import CALL_FLOPS, Block
 from geodescent.jacobian._columns import Columns
+from geodescent.jacobian._room import bytes_of
 
 
 class Recorded(Protocol):
@@ -87,7 +88,7 @@ class RecordedBlock:
     @property
     def kinds(self) -> tuple[Columns, ...]:
         """Pieces of the same kinds for the same parameters, of few samples: known before the columns are made."""
-        return self._outline.columns
+        return self.outline.columns
 
     @property
     def is_formable(self) -> bool:
@@ -156,15 +157,16 @@ class RecordedBlock:
         return replace(self, dtype=dtype, scale=None if self.scale is None else self.scale.to(dtype))
 
     def product_flops(self) -> float:
-        outline = self._outline
+        outline = self.outline
         calls = CALL_FLOPS * len(outline.columns)
         return calls + (outline.product_flops() - calls) * self.n_samples / outline.n_samples
 
     def gram_flops(self, other_rows: int) -> float:
-        return self._outline.gram_flops(other_rows) * self.n_samples / self._outline.n_samples
+        return self.outline.gram_flops(other_rows) * self.n_samples / self.outline.n_samples
 
     @property
-    def _outline(self) -> Block:
+    def outline(self) -> Block:
+        """The columns, or those of few samples until they are made."""
         return self.made() if self.recorded is None else self.recorded.outline
 
     def _by_products(self) -> Recorded | None:
@@ -184,3 +186,14 @@ AnyBlock = Block | RecordedBlock
 def _mixed(rows: Tensor, matrix: Tensor) -> Tensor:
     """`(N, Q) → (N, R)`, by one matrix or one a sample."""
     return rows @ matrix if matrix.dim() == 2 else (rows[:, None] @ matrix)[:, 0]
+
+
+def bytes_a_sample(blocks: tuple[AnyBlock, ...]) -> float:
+    """The memory of the columns for one more sample, made or not; the graph of a recorded call takes no more."""
+    outlines = [block if isinstance(block, Block) else block.outline for block in blocks]
+    return sum(_bytes_of_rows(outline.columns) / outline.n_samples for outline in outlines)
+
+
+def _bytes_of_rows(columns: tuple[Columns, ...]) -> int:
+    """Without the places of the parameters, which are as many for any number of samples."""
+    return bytes_of(columns) - sum(piece.index.numel() * piece.index.element_size() for piece in columns)

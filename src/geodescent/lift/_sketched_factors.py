@@ -41,7 +41,7 @@ class Moment:
 
     @classmethod
     def of(cls, vectors: Tensor, n: float) -> "Moment":
-        """From vectors, (N, P, d), whose squares are divided by n; from some of them, evenly spaced, where they are many.
+        """From vectors, (N, P, d), whose squares are divided by n; from evenly spaced ones where they are many.
 
         Their distance and the number of positions have no common divisor, so that all positions have their turn.
 

@@ -35,10 +35,11 @@ from geodescent.problem._residual_table import (
 )
 from geodescent.problem._rounding import may_be_rounding, rounding_floor, same_cost
 from geodescent.problem._sources import (
-    BatchSource,
+    OF_ALL,
+    BatchesSource,
     FixedSource,
-    Loader,
     PartSource,
+    RoundOfBatches,
     Source,
     chosen_samples,
     on_samples,
@@ -47,19 +48,22 @@ from geodescent.problem._sources import (
     sampled_block,
     weighted_samples,
 )
-from geodescent.problem._streamed import StreamedMap, StreamedSource
+from geodescent.problem.loaders import BatchSource, GrowingSource, Loader, StreamedMap, StreamedSource
 
 __all__ = [
     "EXACT_VALUES",
     "NEARLY",
+    "OF_ALL",
     "POINTS_LIMIT",
     "VALUES_WEIGHT",
     "BatchSource",
+    "BatchesSource",
     "BlockResidual",
     "Changes",
     "DrawnSource",
     "Estimate",
     "FixedSource",
+    "GrowingSource",
     "HasProblem",
     "HasStart",
     "Loader",
@@ -69,6 +73,7 @@ __all__ = [
     "Place",
     "Problem",
     "ResidualTable",
+    "RoundOfBatches",
     "RowBlock",
     "SameCondition",
     "ShuffledSource",

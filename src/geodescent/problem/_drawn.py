@@ -8,6 +8,7 @@ import torch
 from geodescent._deadline import Allowance, OutOfTime, clock, has_deadline, seconds_left
 from geodescent._errors import InputError, JacobianError, MemoryPlanError
 from geodescent._types import Theta
+from geodescent.jacobian import Jacobian
 from geodescent.outputs import Sampled, Traced
 from geodescent.problem._by_products import ByProducts
 from geodescent.problem._problem import Problem, RowBlock
@@ -117,6 +118,15 @@ class Drawing:
         generator = torch.Generator().manual_seed(seed)
         self._problem, self._next = problem, 0
         self._order = samples[torch.randperm(len(samples), generator=generator, device="cpu")]
+
+    @property
+    def n_residuals(self) -> int:
+        """Rows of all samples."""
+        return self._problem.n_residuals
+
+    def next_size(self, size: int, jacobian: Jacobian) -> int:
+        """Twice as many samples."""
+        return 2 * size
 
     def batch(self, size: int) -> Problem | None:
         """The next so many samples, or all where there are no more; None where fewer are left."""

@@ -1,28 +1,24 @@
-"""Sources give the problem of each step: always the same one, a part of its samples, or batches of a loader."""
+"""Sources give the problem of each step: always the same one, or a part of its samples."""
 
 import math
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
-from typing import Any, Protocol, cast, runtime_checkable
+from dataclasses import dataclass
+from typing import Protocol, cast, runtime_checkable
 
 import torch
-from torch import Tensor, nn
-from torch.utils.data import DataLoader
+from torch import Tensor
 
 from geodescent._conversion import Values
-from geodescent._deadline import SMALL_SHARE, Allowance, leave_out
 from geodescent._errors import InputError
 from geodescent._types import Theta
-from geodescent.outputs import Inputs, RawInputs, Sampled, Select
+from geodescent.jacobian import Jacobian
+from geodescent.outputs import Inputs, RawInputs, Sampled
 from geodescent.problem._one_theta import require_one_theta
 from geodescent.problem._problem import Problem, RowBlock
 
+OF_ALL = 2  # RoundOfBatches of more than half of the samples save little: all of them follow.
 PART_ROWS = 8.0  # Rows of a part for each parameter: fewer are overfitted, more cost more (docs/decisions.md).
 LEAST_PART = 500  # Samples of a part: with fewer the rows are not what costs most.
 PART_SHARE = 0.25  # Share of all samples that a part may have: a larger one saves little.
-
-Loader = DataLoader[Any]
-"""Yields pairs (X, y)."""
 
 
 @runtime_checkable
@@ -48,6 +44,36 @@ class Source(Protocol):
 
     def own_cost(self, theta: Theta, cost: float) -> float:
         """C of the problem of the next step, where that is known beforehand; else C of all data, `cost`."""
+        ...
+
+
+class RoundOfBatches(Protocol):
+    """The batches of one round."""
+
+    @property
+    def n_residuals(self) -> int:
+        """Rows of all data."""
+        ...
+
+    def batch(self, size: int) -> Problem | None:
+        """The next batch, of so many samples, or of all where there are no more; None where the round is over."""
+        ...
+
+    def next_size(self, size: int, jacobian: Jacobian) -> int:
+        """Samples of the batches after those of this size; the same size where no larger one is possible.
+
+        Args:
+            jacobian: of a batch of this size.
+        """
+        ...
+
+
+@runtime_checkable
+class BatchesSource(Source, Protocol):
+    """Gives rounds of batches; the cost of all data is measured after each."""
+
+    def drawing(self, step: int) -> RoundOfBatches:
+        """The batches of the round after `step`."""
         ...
 
 
@@ -116,66 +142,6 @@ class PartSource:
         return self.drawn.cost(theta)
 
 
-@dataclass
-class BatchSource:
-    """The batches of a loader, one a step; C of all data once a pass, by forward passes alone.
-
-    Args:
-        loader: yields pairs (X, y); its order, shuffled or not, is its own.
-        first: its first batch as a problem, whose routes the others share.
-
-    Memory: one batch at a time.
-    """
-
-    loader: Iterable[Any]
-    first: Problem
-    _batches: Iterator[Any] | None = field(default=None, init=False)
-    _per_pass: int = field(default=0, init=False)  # counted by `cost`: a loader need not have a length
-    _most: int | None = field(default=None, init=False)  # batches of a pass, where a first one was cut by a deadline
-
-    @classmethod
-    def of(cls, model: nn.Module, loader: Iterable[Any], select: Select | None = None) -> "BatchSource":
-        """Raises InputError, where the loader is empty or does not yield pairs (X, y)."""
-        for batch in loader:
-            return cls(loader, Problem.of(model, *pair(batch, device_of(model)), select=select))
-        raise InputError("the DataLoader yields no batch: it needs at least one pair (X, y).")
-
-    def at(self, step: int) -> Problem:
-        """The next batch, from the loader's start again after its end."""
-        if self._batches is None:
-            self._batches = iter(self.loader)
-        batch = next(self._batches, None)
-        if batch is None:
-            self._batches = iter(self.loader)
-            batch = next(self._batches, None)
-        if batch is None:
-            raise InputError("the DataLoader gave nothing on its second pass: it must be readable again and again.")
-        return on_samples(self.first, *pair(batch, self.first.device))
-
-    def cost(self, theta: Theta) -> float:
-        """C over one pass, or over as many batches as a first pass could read in its share of the time."""
-        total, n_samples, allowed = 0.0, 0.0, Allowance(SMALL_SHARE)
-        for count, batch in enumerate(self.loader, 1):
-            if self._most is None and self._per_pass == count - 1 > 0 and allowed.is_spent:
-                self._most = count - 1
-                leave_out(f"the cost of all but the first {self._most} batches")
-            if self._most is not None and count > self._most:
-                break
-            self._per_pass = count
-            problem = on_samples(self.first, *pair(batch, self.first.device))
-            total += problem.n_samples * problem.cost(theta)
-            n_samples += problem.n_samples
-        return total / n_samples
-
-    def cost_of_all(self, step: int, theta: Theta, own_cost: float) -> float | None:
-        """C over one pass, where one has just ended."""
-        return self.cost(theta) if self._per_pass and step % self._per_pass == 0 else None
-
-    def own_cost(self, theta: Theta, cost: float) -> float:
-        """C of all data, because the next batch is not known."""
-        return cost
-
-
 def sampled_block(problem: Problem) -> tuple[RowBlock, Sampled] | None:
     """The block and its map, where the problem has one block and the map has samples; else None."""
     block = problem.blocks[0]
@@ -234,27 +200,3 @@ def part_of(problem: Problem) -> Problem | None:
         return None
     order = torch.randperm(len(asked), generator=torch.Generator().manual_seed(0), device="cpu")
     return chosen_samples(problem, asked[order[:n]].sort().values)
-
-
-def device_of(model: nn.Module) -> torch.device | None:
-    """Of the parameters; None of a module without any, and of what is no module."""
-    first = next(model.parameters(), None) if isinstance(model, nn.Module) else None
-    return None if first is None else first.device
-
-
-def pair(batch: Any, device: torch.device | None) -> tuple[Inputs, Tensor]:
-    """X and y of what a loader yields, on the device: loaders read into the memory of the host."""
-    if not (isinstance(batch, (tuple, list)) and len(batch) == 2):
-        kind = f"{type(batch).__name__} of {len(batch)}" if isinstance(batch, (tuple, list, dict, str)) else None
-        raise InputError(f"the DataLoader yields a {kind or type(batch).__name__}: it must yield pairs (X, y).")
-    inputs, target = (batch[0], batch[1]) if device is None else (_moved(part, device) for part in batch)
-    return inputs, target
-
-
-def _moved(values: Any, device: torch.device) -> Any:
-    """Tensors, and those in a tuple, list or dict, on the device; anything else as it is."""
-    if isinstance(values, Tensor):
-        return values.to(device)
-    if isinstance(values, dict):
-        return {name: _moved(value, device) for name, value in values.items()}
-    return type(values)(_moved(value, device) for value in values) if type(values) in (tuple, list) else values

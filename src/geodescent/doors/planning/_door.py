@@ -18,11 +18,17 @@ from geodescent.doors.planning._layers import layers_of
 from geodescent.doors.planning._leaving import passed_over, until
 from geodescent.doors.planning._look import Look
 from geodescent.doors.planning._result import Plan, PlannedStage, Price, Timings
-from geodescent.doors.planning._samples import number_of_samples, problem_of_step, samples_in_words, whole_of
+from geodescent.doors.planning._samples import (
+    OVER_LOADERS,
+    number_of_samples,
+    problem_of_step,
+    samples_in_words,
+    whole_of,
+)
 from geodescent.doors.planning._solves import Solves, solves, used, why
 from geodescent.metric import LayerUnits
 from geodescent.outputs import Select
-from geodescent.problem import BatchSource, FixedSource, HasStart, Model, Problem, ShuffledSource, StreamedSource
+from geodescent.problem import FixedSource, HasStart, Model, Problem, ShuffledSource, StreamedSource
 
 PASSES_OF_START = 6.0  # Forward passes over all data before the first step of a fit.
 LONG_START = 1.0  # Seconds.
@@ -114,7 +120,7 @@ def _start(fit: FitPlan, first: Look, whole: Look, *, by_validation: bool) -> St
     Where passes over all data would take long, its costs are those of the samples that were looked at.
     """
     last, observer = fit.stages[-1], Observer(by_validation=by_validation)
-    if isinstance(last.source, (BatchSource, StreamedSource)):
+    if isinstance(last.source, OVER_LOADERS):
         return None
     if PASSES_OF_START * whole.forward <= LONG_START:
         state = start(fit.stages, observer, LayerUnits.of(fit.problem))

@@ -6,7 +6,6 @@ from functools import cached_property, singledispatch
 from geodescent._deadline import has_deadline
 from geodescent.descent import (
     LONG,
-    OF_ALL,
     PART_PATIENCE,
     VALLEY,
     AfterSteps,
@@ -26,7 +25,7 @@ from geodescent.jacobian import Jacobian
 from geodescent.lift import Damped, Lift, Prepared, known_by_products
 from geodescent.linalg import STEP_ITERATIONS
 from geodescent.metric import Metric
-from geodescent.problem import EXACT_VALUES
+from geodescent.problem import EXACT_VALUES, OF_ALL
 
 
 @singledispatch

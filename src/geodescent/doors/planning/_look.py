@@ -1,24 +1,22 @@
 """A problem looked at before a fit: its Jacobian, and what the parts of a step take, measured."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass
 from functools import cached_property
 
 import torch
-from torch import Tensor
 
 from geodescent._deadline import clock
 from geodescent._errors import MemoryPlanError
 from geodescent._types import Outputs
 from geodescent.doors.planning._samples import number_of_samples
-from geodescent.jacobian import Jacobian
+from geodescent.jacobian import COPIES_OF_D, Jacobian, bytes_of
 from geodescent.lift import DenseLift, GramLift, solving_flops
 from geodescent.linalg import EIGH_FLOPS
 from geodescent.outputs import Sampled, Traced
 from geodescent.problem import Problem, drawn
 
 SAMPLES_OF_A_LOOK = 16  # Samples of the first look.
-COPIES_OF_D = 2.0  # Times the numbers of D: what fits of networks held, 1.7 to 2.0.
 MORE_EACH_LOOK = 4  # Times as many samples in the next look.
 LONG_LOOK = (
     0.25  # Seconds: after a longer look no larger one is taken, which would take `MORE_EACH_LOOK` times as long.
@@ -162,7 +160,7 @@ class Look:
     @property
     def held_bytes(self) -> float:
         """Of D and its copies, in other precisions, scaled or rotated."""
-        return COPIES_OF_D * self.times * sum(_storages(self.jacobian).values())
+        return COPIES_OF_D * self.times * bytes_of(self.jacobian)
 
 
 def seconds_of(work: Callable[[], object], device: torch.device) -> float:
@@ -175,14 +173,3 @@ def seconds_of(work: Callable[[], object], device: torch.device) -> float:
         if sum(seconds) > SHORT_WORK:
             break
     return sum(seconds[1:]) / len(seconds[1:]) if len(seconds) > 1 else seconds[0]
-
-
-def _storages(value: object) -> dict[int, int]:
-    """Address → bytes of the memory of all tensors that an object consists of."""
-    if isinstance(value, Tensor):
-        storage = value.untyped_storage()
-        return {storage.data_ptr(): storage.nbytes()}
-    parts = value if isinstance(value, tuple) else ()
-    if is_dataclass(value) and not isinstance(value, type):
-        parts = tuple(getattr(value, each.name) for each in fields(value))
-    return {place: size for part in parts for place, size in _storages(part).items()}

@@ -7,12 +7,16 @@ from geodescent.problem import (
     BatchSource,
     DrawnSource,
     FixedSource,
+    GrowingSource,
     PartSource,
     Problem,
     ShuffledSource,
     Source,
     StreamedSource,
 )
+
+OVER_LOADERS = (BatchSource, GrowingSource, StreamedSource)
+"""Sources whose data are known as they are read."""
 
 
 def number_of_samples(problem: Problem) -> int:
@@ -29,7 +33,7 @@ def problem_of_step(source: Source) -> Problem:
     """The problem of the first step: of a loader the first batch, which is read already."""
     if isinstance(source, ShuffledSource):
         return source.drawing(0).batch(FIRST_BATCH) or source.first
-    return source.first if isinstance(source, (BatchSource, StreamedSource)) else source.at(0)
+    return source.first if isinstance(source, OVER_LOADERS) else source.at(0)
 
 
 @singledispatch
@@ -64,6 +68,11 @@ def _(source: ShuffledSource) -> str:
 @samples_in_words.register
 def _(source: BatchSource) -> str:
     return f"one batch of the DataLoader for each step, the first of {number_of_samples(source.first):,} samples"
+
+
+@samples_in_words.register
+def _(source: GrowingSource) -> str:
+    return f"batches of {FIRST_BATCH:,} samples of the DataLoader, of twice as many as soon as that pays"
 
 
 @samples_in_words.register

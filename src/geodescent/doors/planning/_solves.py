@@ -6,7 +6,7 @@ from functools import singledispatch
 import torch
 
 from geodescent._budget import FRACTION, allowed_bytes, budget, fits
-from geodescent.descent import FIRST_BATCH, OF_ALL, OWN_PRODUCTS, Stage, eigenvectors_price, planned_lift
+from geodescent.descent import FIRST_BATCH, OWN_PRODUCTS, Stage, eigenvectors_price, planned_lift
 from geodescent.doors.planning._look import Look, seconds_of
 from geodescent.lift import (
     BLOCKS_BYTES,
@@ -27,7 +27,7 @@ from geodescent.lift import (
     lift_used,
 )
 from geodescent.linalg import STEP_ITERATIONS
-from geodescent.problem import ShuffledSource
+from geodescent.problem import OF_ALL, GrowingSource, ShuffledSource
 
 ITERATIONS_OF_A_STEP = 8.0  # Of the inexact solves of a step: between 3 and 15 on the problems measured.
 FACTORS_OF_A_STEP, SOLVES_AT_A_FACTOR, SECOND_DERIVATIVES, PASSES_OF_A_STEP = 3.0, 3.0, 2.0, 4.0
@@ -89,6 +89,11 @@ def why(stage: Stage, look: Look, *, is_planned: bool) -> str:
         return (
             f"{n:,} samples, no fewer than {OF_ALL * FIRST_BATCH:,}: far from the minimum a step on few of them lowers "
             "the cost of all for a small part of the price"
+        )
+    if isinstance(stage.source, GrowingSource):
+        return (
+            f"{look.shape[1]:,} parameters K and as many rows or more, and matrices are factorised up to the order "
+            f"{budget().factor_order:,}; a step on few samples lowers the cost of all for a small part of the price"
         )
     return _reason(stage.lift, look)
 

@@ -14,10 +14,10 @@ from geodescent.jacobian import Block, Jacobian
 from geodescent.outputs import Inputs, OutputMap, SampleMap, Select, n_samples_of
 from geodescent.problem._around import AroundMap
 from geodescent.problem._checks import require_finite
-from geodescent.problem._in_order import Batches, in_order
 from geodescent.problem._problem import Problem
-from geodescent.problem._sources import BatchSource, Loader, pair
-from geodescent.problem._summed import Summed
+from geodescent.problem.loaders._batch_source import BatchSource, pair
+from geodescent.problem.loaders._in_order import Batches, Loader, in_order
+from geodescent.problem.loaders._summed import Summed
 
 
 @dataclass(frozen=True)

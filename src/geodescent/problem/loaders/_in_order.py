@@ -1,4 +1,4 @@
-"""The batches of a loader in the same order at every pass, read batch by batch where that gives the same numbers."""
+"""The batches of a loader, cut out of tensors at once where that gives the same numbers: anew, or in one order."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -8,10 +8,21 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset, default_collate
 
-from geodescent.problem._sources import Loader
-
+Loader = DataLoader[Any]
+"""Yields pairs (X, y)."""
 Batches = Iterable[Any]
 """Yields pairs (X, y), the same ones at every pass."""
+
+
+def anew(loader: Batches) -> Iterator[Any]:
+    """One pass over a loader, in the order that it draws for this pass.
+
+    Tensors are cut batch by batch: reading them item by item, as a DataLoader does, takes longer than a step of Adam.
+    """
+    tensors = _tensors_of(loader)
+    if tensors is None or not isinstance(loader, DataLoader) or loader.batch_sampler is None:
+        return iter(loader)
+    return iter(TensorBatches(tensors, map(_as_slice, map(list, loader.batch_sampler))))
 
 
 def in_order(loader: Loader) -> Batches:
@@ -28,8 +39,8 @@ def in_order(loader: Loader) -> Batches:
     if loader.batch_sampler is None:
         return DataLoader(dataset, batch_size=None, sampler=list(loader.sampler), **common)
     places = [list(batch) for batch in loader.batch_sampler]
-    if type(dataset) is TensorDataset and loader.collate_fn is default_collate and not loader.pin_memory:
-        return TensorBatches(dataset.tensors, tuple(map(_as_slice, places)))
+    if (tensors := _tensors_of(loader)) is not None:
+        return TensorBatches(tensors, tuple(map(_as_slice, places)))
     return DataLoader(dataset, batch_sampler=places, **common)
 
 
@@ -43,10 +54,17 @@ class TensorBatches:
     """
 
     tensors: tuple[Tensor, ...]
-    places: tuple[slice | Tensor, ...]
+    places: Iterable[slice | Tensor]
 
     def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
         return (tuple(tensor[place] for tensor in self.tensors) for place in self.places)
+
+
+def _tensors_of(loader: Batches) -> tuple[Tensor, ...] | None:
+    """The tensors whose rows its batches are; None where they are made in another way."""
+    if not isinstance(loader, DataLoader) or type(loader.dataset) is not TensorDataset:
+        return None
+    return loader.dataset.tensors if loader.collate_fn is default_collate and not loader.pin_memory else None
 
 
 def _as_slice(places: list[int]) -> slice | Tensor:
