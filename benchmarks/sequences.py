@@ -5,6 +5,7 @@ Adam, the least cost of Adam after 20 steps over three rates, and the least cost
 call on; the medians over three seeds. The clock is the processor's.
 """
 
+import contextlib
 import copy
 import sys
 import time
@@ -29,6 +30,7 @@ class Last(nn.Module):
         self.memory, self.out = memory, nn.Linear(memory.hidden_size, 4)
 
     def forward(self, x: Tensor) -> Tensor:
+        """(N, 10, 3) → (N, 4)."""
         return self.out(self.memory(x)[0][:, -1])
 
 
@@ -41,6 +43,7 @@ class Mean(nn.Module):
         self.into, self.encoder, self.out = nn.Linear(3, 16), nn.TransformerEncoder(layer, 2), nn.Linear(16, 4)
 
     def forward(self, x: Tensor) -> Tensor:
+        """(N, 10, 3) → (N, 4)."""
         return self.out(self.encoder(self.into(x)).mean(1))
 
 
@@ -103,10 +106,8 @@ def by_fit(model: nn.Module, x: Tensor, y: Tensor, seconds: float) -> float:
             raise KeyboardInterrupt
         costs.append(record.cost)
 
-    try:
+    with contextlib.suppress(KeyboardInterrupt):
         gd.fit(model, x, y, max_seconds=LONG * seconds, callback=note)
-    except KeyboardInterrupt:
-        pass
     return min(costs)
 
 

@@ -20,6 +20,7 @@ from geodescent.descent._stages import (
 )
 from geodescent.descent._state import State
 from geodescent.descent._walk import EulerWalk, GeodesicWalk
+from geodescent.jacobian import random_sums
 from geodescent.lift import INEXACT, CheaperLift, DenseLift, KrylovLift, PacedLift, PlannedLift
 from geodescent.problem import (
     FixedSource,
@@ -27,7 +28,10 @@ from geodescent.problem import (
     Problem,
     Source,
     are_exact,
+    chosen_samples,
+    sampled_block,
     timely_source,
+    weighted_samples,
     with_exact_values,
 )
 
@@ -68,7 +72,7 @@ def planned_stages(problem: Problem, part: Problem | None = None, *, opens: bool
     """
     lift = planned_lift(problem)
     chosen = lift.choice(problem.n_residuals, problem.n_params, dtype=torch.float64, device=problem.device)
-    is_large = opens and part is None and isinstance(chosen, KrylovLift)
+    is_large = opens and part is None and (isinstance(chosen, KrylovLift) or _is_recorded(problem))
     timely = timely_source(problem, first_batch(problem) if is_large else part)
     if timely is not None:
         return (Stage(timely, PacedLift() if timely.by_products else INEXACT, EulerWalk(), GainRatio()),)
@@ -78,6 +82,15 @@ def planned_stages(problem: Problem, part: Problem | None = None, *, opens: bool
         stages = (*(opening(source) if is_large else ()), *stages)
         return (*stages[:-1], *_in_the_light_of_measured_values(stages[-1], source))
     return (*_on(PartSource(source, part), lift, chosen, (PartEnds(len(stages)),)), *stages)
+
+
+def _is_recorded(problem: Problem) -> bool:
+    """Whether all columns of D would take a pass for each output, where a product takes one."""
+    sampled = sampled_block(problem)
+    if problem.has_equations or sampled is None:
+        return False
+    few = chosen_samples(problem, weighted_samples(sampled[0])[:2])
+    return random_sums(few.linearise(few.theta)[1]) is not None
 
 
 def _on(
