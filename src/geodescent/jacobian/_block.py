@@ -76,6 +76,11 @@ class Block:
         """Pieces of the same kinds for the same parameters, of some samples: here those of all."""
         return self.columns
 
+    @property
+    def times_kinds(self) -> int:
+        """How many times the samples of `kinds` it has."""
+        return 1
+
     def product_flops(self) -> float:
         """Flops of one product with D and one with Dᵀ, with the cost of calling small kernels added."""
         return sum(

@@ -230,10 +230,10 @@ class BlockJacobian:
         """How each piece enters G: module, route (`contracted` or `rows`), entries of θ, flops of the square G."""
         pieces = list[dict[str, object]]()
         for block in self.blocks:
-            for piece in block.columns:
+            for piece in block.kinds:
                 formed = by_rows(piece, piece, block.n_rows)
                 flops = rows_flops(piece, block.n_rows) if formed else piece.flops(block.n_rows)
-                route = "rows" if formed else "contracted"
+                route, flops = "rows" if formed else "contracted", round(flops * block.times_kinds)
                 pieces.append({"module": piece.label, "route": route, "params": piece.width, "flops": flops})
         return pieces
 

@@ -91,6 +91,11 @@ class RecordedBlock:
         return self.outline.columns
 
     @property
+    def times_kinds(self) -> float:
+        """How many times the samples of `kinds` it has."""
+        return self.n_samples / self.outline.n_samples
+
+    @property
     def is_formable(self) -> bool:
         return True
 
@@ -159,7 +164,7 @@ class RecordedBlock:
     def product_flops(self) -> float:
         outline = self.outline
         calls = CALL_FLOPS * len(outline.columns)
-        return calls + (outline.product_flops() - calls) * self.n_samples / outline.n_samples
+        return calls + (outline.product_flops() - calls) * self.times_kinds
 
     def gram_flops(self, other_rows: int) -> float:
         return self.outline.gram_flops(other_rows) * self.n_samples / self.outline.n_samples
