@@ -52,7 +52,7 @@ def theta_of(model: nn.Module) -> Tensor:
 
 
 def stages_of(model: nn.Module, loader: DataLoader[Any]) -> Any:
-    return plan_fit(model, loader, None, None, None, None, None, by_validation=False).stages
+    return plan_fit(Asked(model, loader, None, None, None, "fit"), None, None, by_validation=False).stages
 
 
 # --- which fits have them ---------------------------------------------------------------------------------------------
@@ -72,7 +72,8 @@ def test_batches_grow_where_no_matrix_can_be_factorised(order: int, n: int, grow
 def test_a_method_of_ones_own_takes_each_batch_alone() -> None:
     model, x, y = fitted()
     method = gd.Method(control=gd.Spring())
-    (stage,) = plan_fit(model, loader_of(x, y), None, None, method, None, None, by_validation=False).stages
+    asked = Asked(model, loader_of(x, y), None, None, None, "fit")
+    (stage,) = plan_fit(asked, method, None, by_validation=False).stages
     assert isinstance(stage.source, BatchSource)
 
 

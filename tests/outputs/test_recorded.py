@@ -260,6 +260,12 @@ def test_the_first_product_with_the_transpose_leaves_its_graph_for_the_products_
     assert block_of(again).recorded._gradient is graph
 
 
+def test_its_routes_are_those_of_its_columns_and_do_not_make_them() -> None:
+    jacobian = net().linearise()[1]
+    routes = jacobian.routes()
+    assert not block_of(jacobian).is_made and routes == jacobian.made().routes()
+
+
 def test_random_sums_are_those_of_a_recorded_call_alone() -> None:
     outputs = net()
     jacobian = outputs.linearise()[1]
