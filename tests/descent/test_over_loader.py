@@ -16,7 +16,7 @@ from geodescent._budget import Budget, spending
 from geodescent.descent import GainRatio, Observer, StageState, State, Stopping, batches_stage, start
 from geodescent.descent._batch_steps import FIRST_BATCH, HALF, _with_less_noise, batch_steps
 from geodescent.descent._state import BatchState
-from geodescent.doors._plan import OVER_BATCHES, WATCHING, plan_fit, watched
+from geodescent.doors._plan import OVER_BATCHES, WATCHING, Asked, plan_fit, watched
 from geodescent.lift import SketchedLift
 from geodescent.problem import BatchSource, GrowingSource, StreamedSource
 

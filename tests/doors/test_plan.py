@@ -422,6 +422,7 @@ def test_of_many_samples_few_are_measured() -> None:
 @pytest.mark.slow
 def test_layers_say_how_they_enter() -> None:
     planned = gd.plan(*CALLS["convolutions"]()[0])
+    assert "the columns of D would take a backward pass for each output" in planned.first.why
     assert [(layer.name, layer.n_params, layer.how, layer.positions) for layer in planned.layers] == [
         ("0 (Conv2d)", 30, "by rule", 36),
         ("2 (Conv2d)", 112, "by rule", 16),

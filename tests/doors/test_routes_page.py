@@ -39,7 +39,7 @@ def test_the_limits_are_those_of_the_code() -> None:
     assert cells(f"K < m and K ≤ {orders}")
     opening = cells(f"one of these, where an exact step costs more than {STEP_ITERATIONS:g} iterations")
     assert f"{VALLEY:g} of its scale (equations: {VALLEY_OF_EQUATIONS:g}), or {LONG:g} exact steps" in opening
-    batches = cells(f"one of these with N ≥ {OF_ALL * FIRST_BATCH}, one block")
+    batches = cells(f"one of these two with N ≥ {OF_ALL * FIRST_BATCH}, one block")
     assert f"on batches of {FIRST_BATCH} samples" in batches and "twice as many samples" in batches
     assert f"more than 1/{OF_ALL} of all samples" in batches
     least = f"at least {STEP_ITERATIONS:g} unless the cost is {VALLEY:g} of its scale"

@@ -240,6 +240,11 @@ OPENINGS = (
         ("cotangents * math.sqrt(_together(", "cotangents * (_together("),
         ("/ (a.shape[0] * a.shape[1])", "/ a.shape[0]"),
     ),
+    *of(
+        "descent/_planned.py",
+        "descent/test_opening.py::test_nets_by_recorded_calls_open_so_at_any_size",
+        ("isinstance(chosen, KrylovLift) or _is_recorded(problem)", "isinstance(chosen, KrylovLift)"),
+    ),
     # steps on batches
     *of(
         BATCHES,
