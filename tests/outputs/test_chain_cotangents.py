@@ -7,7 +7,7 @@ from support.models import ByHand, normal
 from torch import Tensor, nn
 
 import geodescent as gd
-from geodescent.jacobian import ChainedCotangents
+from geodescent.jacobian import Block, ChainedCotangents
 from geodescent.outputs import ModelFunction, kind_of, parameters_of
 
 EXACT = 1e-13
@@ -55,11 +55,26 @@ def test_a_jacobian_of_several_outputs_takes_the_cotangents_of_the_chain() -> No
 
 
 @pytest.mark.parametrize(
-    "model", [nn.Sequential(nn.Linear(4, 3), nn.Tanh()), nn.Sequential(nn.Flatten(), nn.Linear(4, 3))]
+    "model", [nn.Sequential(nn.Linear(4, 3), nn.Tanh()), nn.Sequential(nn.Linear(4, 3), nn.Flatten(), nn.Linear(3, 2))]
 )
 def test_what_does_not_end_linear_or_reshapes_is_left_to_autograd(model: nn.Module) -> None:
     x = torch.randn(5, 4, dtype=torch.float64)
     assert cotangents_of(model.double(), x) is None
+
+
+@pytest.mark.parametrize("shapes", [[nn.Flatten()], [nn.Identity(), nn.Unflatten(1, (3, 2)), nn.Flatten()]])
+def test_layers_that_reshape_the_inputs_first_keep_the_chain(shapes: list[nn.Module]) -> None:
+    """As of images, which `nn.Flatten` makes rows of: D goes by the rules of the chain, and by no recorded call."""
+    model = nn.Sequential(*shapes, nn.Linear(6, 5), nn.Tanh(), nn.Linear(5, 3)).double()
+    x = normal(9, 6) if len(shapes) > 1 else normal(9, 2, 3)
+    jacobian = gd.SampleMap(model, x).linearise()[1]
+    assert isinstance(jacobian.blocks[0], Block)
+    assert_close(jacobian.dense(), naive_jacobian(model, x), EXACT)
+
+
+def test_samples_that_are_put_together_are_no_chain() -> None:
+    model = nn.Sequential(nn.Flatten(0, 1), nn.Linear(4, 3)).double()
+    assert cotangents_of(model, normal(5, 2, 4)) is None
 
 
 @pytest.mark.parametrize("first", [True, False])

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from geodescent.jacobian import ChainedCotangents
 from geodescent.outputs._autograd import value_and_derivative
+from geodescent.outputs._inputs import n_samples_of
 
 Curve = Callable[[Tensor], tuple[Tensor, Tensor, Tensor]]
 PROBED = 4  # Rows: an activation that is not in `CURVES` is tested on these for being elementwise.
@@ -58,13 +59,17 @@ def cotangents_along_chain(
 
     Args:
         parameters: by name, those that are not the module's own.
-        inputs: (N, d).
+        inputs: (N, d), or what layers that only reshape bring into this shape before the first linear one.
 
     Cost: a forward pass; the elementwise layers twice, those that are not in `CURVES` by a forward derivative.
     """
-    layers = list(_layers(model))
+    layers, n = list(_layers(model)), n_samples_of(inputs)
+    while isinstance(inputs, Tensor) and len(layers) > 1 and type(layers[0]) in SHAPES and _known(layers[0]):
+        inputs = layers.pop(0)(inputs)
     reshaped = any(isinstance(layer, SHAPES) for layer in layers)
     if reshaped or not (isinstance(inputs, Tensor) and inputs.dim() == 2 and _is_linear(layers[-1])):
+        return None
+    if len(inputs) != n:  # samples were put together
         return None
     own = {id(p): parameters[name] for name, p in model.named_parameters() if name in parameters}
     x, linear, weights, slopes = inputs, list[nn.Linear](), list[Tensor](), list[Tensor]()

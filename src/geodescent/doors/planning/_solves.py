@@ -111,9 +111,9 @@ def _(lift: PlannedLift, look: Look) -> str:
 @_reason.register
 def _(lift: SketchedLift, look: Look) -> str:
     worth = eigenvectors_price(look.jacobian, look.product_flops)
-    lift = planned_lift(look.problem)
-    is_large = isinstance(lift.choice(*look.shape, dtype=torch.float64, device=look.problem.device), KrylovLift)
-    why = _by_size(lift, look) if is_large else "the columns of D would take a backward pass for each output"
+    planned = planned_lift(look.problem)
+    is_large = isinstance(planned.choice(*look.shape, dtype=torch.float64, device=look.problem.device), KrylovLift)
+    why = _by_size(planned, look) if is_large else "the columns of D would take a backward pass for each output"
     return (
         f"{why}; the eigenvectors of the layers' factors, which save iterations, cost as much as {worth:,.0f} of them"
     )
