@@ -1,4 +1,4 @@
-"""Training and held-out cost over a DataLoader, ours beside Adam's: `python benchmarks/batches.py [--draw]`.
+"""Training and held-out cost over a DataLoader, ours beside Adam's: `python benchmarks/batches.py [--ours] [--draw]`.
 
 Appends one JSON line a run to batches.jsonl; `--draw` makes the figure and the table of docs/batches.md from them.
 
@@ -88,6 +88,7 @@ def main() -> None:
     """Runs what was asked for, or draws."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--cases", default=",".join(CASES), help="only these, separated by commas")
+    parser.add_argument("--ours", action="store_true", help="only gd.fit, as after a change of it")
     parser.add_argument("--draw", action="store_true", help="no run: the figure and the table")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
@@ -96,18 +97,18 @@ def main() -> None:
         draw(names)
         return
     for name in names:
-        run(name)
+        run(name, others=not arguments.ours)
 
 
-def run(name: str) -> None:
-    """All runs of a case."""
+def run(name: str, *, others: bool) -> None:
+    """All runs of a case; without others that of `gd.fit` alone."""
     case = CASES[name]
     data = case.data()
     torch.manual_seed(0)
     start = case.network().to(data[0].dtype)
     unit = gradient_seconds(start, data)
     runs = [(OURS, {})] + [(ADAM, {"lr": lr, "cosine": cosine}) for lr in RATES for cosine in (False, True)]
-    for method, setting in runs:
+    for method, setting in runs if others else runs[:1]:
         model, before = copy.deepcopy(start), unit
         seconds = LAST * unit
         trace, result = ours(model, data, seconds) if method == OURS else (adam(model, data, seconds, **setting), "")
