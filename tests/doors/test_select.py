@@ -74,7 +74,7 @@ def test_the_refusal_names_a_select_that_works(door: str, name: str) -> None:
     wrap, where = RETURNED[name]
     with pytest.raises(gd.InputError, match=r"the model returns \w+, not a tensor: say which part is meant") as error:
         DOORS[door](model(wrap))
-    found = re.search(r"select=(lambda out: out.*)\)\.$", str(error.value))
+    found = re.search(r"select=(lambda out: out.*)\.$", str(error.value))
     assert found and found[1] == f"lambda out: out{where}"
     assert DOORS[door](model(wrap), select=eval(found[1])) == DOORS[door](model(lambda out: out))
 

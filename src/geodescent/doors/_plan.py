@@ -107,7 +107,7 @@ class Asked:
         """How else a run is judged by validation, where no samples can be drawn for it."""
         if self.call == "plan":
             return "leave stop= out, because gd.plan has no validation="
-        return "pass validation=, (X, y) or another gd.Problem over the same parameters"
+        return "pass validation=(X, y), or another gd.Problem over the same parameters"
 
     def problem(self) -> Problem:
         """Of all data. Raises InputError for what cannot be fitted."""
