@@ -407,20 +407,21 @@ def test_a_large_problem_goes_on_with_sketched_factors_on_all_samples() -> None:
 
 
 @pytest.mark.parametrize(("n", "lifts"), [(256, ["sketched", "sketched"]), (255, ["sketched"])])
-def test_nets_by_recorded_calls_open_so_at_any_size(n: int, lifts: list[str]) -> None:
+def test_nets_by_recorded_calls_open_so_where_an_exact_step_takes_longer(n: int, lifts: list[str]) -> None:
     """Their columns would take a pass for each output; with one output, or a chain of layers, they take none."""
 
     def planned(x: Tensor, outputs: int, *layers: nn.Module) -> list[str]:
         net = nn.Sequential(*layers, nn.Linear(12, outputs)).double()
-        problem = gd.Problem.of(net, x, torch.randn(n, outputs, dtype=F64))
+        problem = gd.Problem.of(net, x, torch.randn(len(x), outputs, dtype=F64))
         with spending(Budget(factor_order=3000)):
             return [stage.lift.name for stage in planned_stages(problem)]
 
-    few = planned(torch.randn(n, 6, dtype=F64), 3, nn.Linear(6, 12), nn.Tanh())
+    few = planned(torch.randn(n, 6, dtype=F64), 50, nn.Linear(6, 12), nn.Tanh())
     series, conv = torch.randn(n, 1, 6, dtype=F64), (nn.Conv1d(1, 2, 3, padding=1), nn.Tanh(), nn.Flatten())
     assert "sketched" not in few
-    assert planned(series, 3, *conv) == [*lifts, *few]
+    assert planned(series, 50, *conv) == [*lifts, *few]  # a matrix of order 658
     assert "sketched" not in planned(series, 1, *conv)
+    assert "sketched" not in planned(series, 3, *conv)  # of order 47
 
 
 # --- saved and resumed ------------------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from support.crossovers import network
 from support.models import normal
 from support.snapshot import Snapshot
 from torch import Tensor, nn
@@ -420,9 +421,17 @@ def test_of_many_samples_few_are_measured() -> None:
 
 
 @pytest.mark.slow
+def test_where_products_are_better_than_columns_that_is_said() -> None:
+    """Although a matrix could be factorised."""
+    net, shape, n_outputs = network("conv 8×8")
+    planned = gd.plan(net, normal(300, *shape), normal(300, n_outputs))
+    assert [stage.lift for stage in planned.stages[:2]] == ["sketched", "sketched"]
+    assert "the columns of D would take a backward pass for each output" in planned.stages[1].why
+
+
+@pytest.mark.slow
 def test_layers_say_how_they_enter() -> None:
     planned = gd.plan(*CALLS["convolutions"]()[0])
-    assert "the columns of D would take a backward pass for each output" in planned.first.why
     assert [(layer.name, layer.n_params, layer.how, layer.positions) for layer in planned.layers] == [
         ("0 (Conv2d)", 30, "by rule", 36),
         ("2 (Conv2d)", 112, "by rule", 16),

@@ -242,8 +242,9 @@ OPENINGS = (
     ),
     *of(
         "descent/_planned.py",
-        "descent/test_opening.py::test_nets_by_recorded_calls_open_so_at_any_size",
-        ("isinstance(chosen, KrylovLift) or _is_recorded(problem)", "isinstance(chosen, KrylovLift)"),
+        "descent/test_opening.py::test_nets_by_recorded_calls_open_so_where_an_exact_step_takes_longer",
+        ("isinstance(chosen, KrylovLift) or _is_better_by_products(problem)", "isinstance(chosen, KrylovLift)"),
+        ("> STEP_ITERATIONS * product_flops", "> 0.0"),
     ),
     # steps on batches
     *of(

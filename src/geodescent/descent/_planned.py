@@ -20,8 +20,9 @@ from geodescent.descent._stages import (
 )
 from geodescent.descent._state import State
 from geodescent.descent._walk import EulerWalk, GeodesicWalk
-from geodescent.jacobian import random_sums
-from geodescent.lift import INEXACT, CheaperLift, DenseLift, KrylovLift, PacedLift, PlannedLift
+from geodescent.jacobian import CALL_FLOPS, random_sums
+from geodescent.lift import INEXACT, CheaperLift, DenseLift, KrylovLift, PacedLift, PlannedLift, solving_flops
+from geodescent.linalg import STEP_ITERATIONS
 from geodescent.problem import (
     FixedSource,
     PartSource,
@@ -31,7 +32,6 @@ from geodescent.problem import (
     chosen_samples,
     sampled_block,
     timely_source,
-    weighted_samples,
     with_exact_values,
 )
 
@@ -72,7 +72,7 @@ def planned_stages(problem: Problem, part: Problem | None = None, *, opens: bool
     """
     lift = planned_lift(problem)
     chosen = lift.choice(problem.n_residuals, problem.n_params, dtype=torch.float64, device=problem.device)
-    is_large = opens and part is None and (isinstance(chosen, KrylovLift) or _is_recorded(problem))
+    is_large = opens and part is None and (isinstance(chosen, KrylovLift) or _is_better_by_products(problem))
     timely = timely_source(problem, first_batch(problem) if is_large else part)
     if timely is not None:
         return (Stage(timely, PacedLift() if timely.by_products else INEXACT, EulerWalk(), GainRatio()),)
@@ -84,13 +84,19 @@ def planned_stages(problem: Problem, part: Problem | None = None, *, opens: bool
     return (*_on(PartSource(source, part), lift, chosen, (PartEnds(len(stages)),)), *stages)
 
 
-def _is_recorded(problem: Problem) -> bool:
-    """Whether all columns of D would take a pass for each output, where a product takes one."""
+def _is_better_by_products(problem: Problem) -> bool:
+    """Whether all columns of D take a pass for each output, where a product takes one, and the solves of an exact step
+    alone cost more than a step by products."""
     sampled = sampled_block(problem)
     if problem.has_equations or sampled is None:
         return False
-    few = chosen_samples(problem, weighted_samples(sampled[0])[:2])
-    return random_sums(few.linearise(few.theta)[1]) is not None
+    few = chosen_samples(problem, torch.arange(min(2, sampled[0].n_samples), device=problem.device))
+    jacobian = few.linearise(few.theta)[1]
+    if random_sums(jacobian) is None:
+        return False
+    calls = CALL_FLOPS * sum(len(block.kinds) for block in jacobian.blocks)
+    product_flops = calls + (jacobian.product_flops() - calls) * problem.n_residuals / jacobian.n_residuals
+    return solving_flops(min(problem.n_residuals, problem.n_params)) > STEP_ITERATIONS * product_flops
 
 
 def _on(

@@ -13,7 +13,9 @@ SAID_INSTEAD = {
     "Begin with other parameters, or bring X and y to order 1; gd.initialise(model, X, y) does so": (
         "Begin with another --seed"
     ),
-    "pass validation=(X, y), or another gd.Problem over the same parameters": "leave --stop validation out, or choose a smaller --test-size",
+    "pass validation=(X, y), or another gd.Problem over the same parameters": (
+        "leave --stop validation out, or choose a smaller --test-size"
+    ),
     "convert model and data to float64": "take --dtype float64",
     "larger tol, use smooth activations, or use gd.fit": (
         "larger --tol, use a smooth --activation, or use geodescent fit"
