@@ -360,19 +360,11 @@ def test_where_they_go_on_batches_are_of_all_samples_at_last() -> None:
     assert tally["linearisations"] == 1 and steps.here.problem.n_samples == 300
 
 
-def test_eigenvectors_pay_where_a_step_takes_as_many_iterations_as_they_cost() -> None:
+def test_eigenvectors_pay_where_they_cost_little_or_no_more_than_a_step_took() -> None:
     problem = gd.Problem.of(*fitted(300))
     here = here_of(problem)
-    price = 6.0 * factors_flops(here.jacobian) / here.jacobian.product_flops()
-    assert price < STEP_ITERATIONS
-    for iterations, best, over in (
-        (STEP_ITERATIONS - 1, 1.0, False),
-        (STEP_ITERATIONS, 1.0, True),
-        (math.floor(price), VALLEY, False),
-        (math.ceil(price), VALLEY, True),
-    ):
-        state = state_of(problem, best=best, iterations=iterations)
-        assert EigenvectorsPay().is_over(here, state) is over, iterations
+    assert 6.0 * factors_flops(here.jacobian) / here.jacobian.product_flops() < STEP_ITERATIONS
+    assert EigenvectorsPay().is_over(here, state_of(problem, iterations=0))
     wide = gd.Problem.of(*fitted(4, width=400))
     here = here_of(wide)
     price = 6.0 * factors_flops(here.jacobian) / here.jacobian.product_flops()

@@ -174,7 +174,8 @@ def route_of_first_step(args: tuple[Any, ...], monkeypatch: pytest.MonkeyPatch) 
 
             patched.setattr(kind, "prepare", prepare)
         gd.fit(*args, max_steps=1, callback=stop)
-    return seen[0] if seen[0][0] == "sketched" else seen[-1]
+    passed_over = len(seen) > 1 and seen[1][0] != "sketched" and seen[1][1] == seen[0][1]  # its rule held at once
+    return seen[0] if seen[0][0] == "sketched" and not passed_over else seen[-1]
 
 
 def stop(record: gd.StepRecord) -> None:
@@ -335,15 +336,16 @@ def test_batches_are_foretold_with_their_rounds() -> None:
     assert step.round_seconds / 4.0 < seconds[0] < 4.0 * step.round_seconds
     assert (whole.step.steps_of_round, whole.step.round_seconds) == (1, whole.step.seconds)
     assert f"{OF_ALL * FIRST_BATCH:,}" in batches.why and "1/2 of all samples (then stage 2)" in batches.until
-    assert "at least 15" in whole.until and "then stage 3" in whole.until and last.until == ""
+    assert "no more than 15" in whole.until and "then stage 3" in whole.until and last.until == ""
 
 
 @pytest.mark.slow
 def test_what_the_eigenvectors_are_said_to_cost_is_what_the_rule_says() -> None:
-    model, x, y = mlp(3, 30, 2), normal(100, 3), normal(100, 2)
-    with spending(Budget(factor_order=20)):
+    """Where they are dear enough for a stage without them."""
+    model, x, y = mlp(3, 400, 400, 2), normal(4, 3), normal(4, 2)
+    with spending(Budget(factor_order=5)):
         first = gd.plan(model, x, y).first
-    assert (first.lift, first.on) == ("sketched", "all 100 samples")
+    assert (first.lift, first.on) == ("sketched", "all 4 samples")
     jacobian = gd.SampleMap(model, x).linearise()[1]
     worth = eigenvectors_price(jacobian, jacobian.product_flops())
     assert f"cost as much as {worth:,.0f} of them" in first.why

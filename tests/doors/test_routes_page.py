@@ -42,7 +42,7 @@ def test_the_limits_are_those_of_the_code() -> None:
     batches = cells(f"one of these two with N ≥ {OF_ALL * FIRST_BATCH}, one block")
     assert f"on batches of {FIRST_BATCH} samples" in batches and "twice as many samples" in batches
     assert f"more than 1/{OF_ALL} of all samples" in batches
-    least = f"at least {STEP_ITERATIONS:g} unless the cost is {VALLEY:g} of its scale"
+    least = f"cost no more than {STEP_ITERATIONS:g} iterations, or no more than the last step took"
     assert least in cells("**large networks**")
     first, second, later = PASSES_OF_ROUND
     page = PAGE.read_text().replace("\n", " ")

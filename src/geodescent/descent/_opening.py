@@ -10,7 +10,7 @@ from geodescent.descent._batch_steps import FIRST_BATCH
 from geodescent.descent._control import STATIONARY
 from geodescent.descent._gain_ratio import GainRatio
 from geodescent.descent._linearised import Linearised
-from geodescent.descent._stages import STAGES, VALLEY, Leave, Stage
+from geodescent.descent._stages import STAGES, Leave, Stage
 from geodescent.descent._state import State
 from geodescent.descent._walk import EulerWalk
 from geodescent.jacobian import Jacobian
@@ -63,10 +63,11 @@ class BatchesEnd:
 
 @dataclass(frozen=True)
 class EigenvectorsPay:
-    """Ends the steps with sketched factors of the layers, where the last one took as many iterations as a better step.
+    """Ends the steps with sketched factors of the layers, where the factors' eigenvectors are worth their price.
 
-    The eigenvectors of the factors save iterations, the more of them the smaller the damping. A step with them takes as
-    long as `STEP_ITERATIONS`, and the eigenvectors may take longer. Below `VALLEY` better solves are worth their price.
+    The eigenvectors save iterations, the more of them the smaller the damping. They are worth it where they cost no
+    more than `STEP_ITERATIONS`, as long as a step with them takes anyway, and where the last step took as many
+    iterations as they cost.
     """
 
     stages: int = 1
@@ -78,8 +79,7 @@ class EigenvectorsPay:
     def is_over(self, here: Linearised, state: State) -> bool:
         """Whether the better factors are the better use of the time."""
         price = eigenvectors_price(here.jacobian, here.jacobian.product_flops())
-        least = 0.0 if state.best.cost <= VALLEY * state.reference else STEP_ITERATIONS
-        return state.stage.iterations >= max(least, price)
+        return price <= STEP_ITERATIONS or state.stage.iterations >= price
 
 
 def eigenvectors_price(jacobian: Jacobian, product_flops: float) -> float:

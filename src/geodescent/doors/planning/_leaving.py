@@ -7,7 +7,6 @@ from geodescent._deadline import has_deadline
 from geodescent.descent import (
     LONG,
     PART_PATIENCE,
-    VALLEY,
     AfterSteps,
     BatchesEnd,
     EigenvectorsPay,
@@ -19,6 +18,7 @@ from geodescent.descent import (
     Stage,
     Stages,
     State,
+    eigenvectors_price,
 )
 from geodescent.doors.planning._look import Look
 from geodescent.jacobian import Jacobian
@@ -49,8 +49,8 @@ def _(rule: BatchesEnd) -> str:
 @rule_in_words.register
 def _(rule: EigenvectorsPay) -> str:
     return (
-        f"a step took as many iterations as eigenvectors of its factors cost, and at least {STEP_ITERATIONS:g} unless "
-        f"the cost is {VALLEY:g} of its scale"
+        f"eigenvectors of its factors cost no more than {STEP_ITERATIONS:g} iterations, or no more than the last step "
+        "took"
     )
 
 
@@ -115,6 +115,10 @@ def _no_opening(stage: Stage, look: Look) -> str:
                     f"inexact steps pay where an exact one costs more than {STEP_ITERATIONS:g} of their iterations, "
                     f"and here it costs {worth:.2g}"
                 )
+        if isinstance(rule, EigenvectorsPay):
+            price = eigenvectors_price(look.jacobian, look.product_flops)
+            if price <= STEP_ITERATIONS:
+                return f"the eigenvectors of its factors cost as much as {price:.2g} iterations"
     return ""
 
 
