@@ -66,7 +66,7 @@ class EigenvectorsPay:
     """Ends the steps with sketched factors of the layers, where the factors' eigenvectors are worth their price.
 
     The eigenvectors save iterations, the more of them the smaller the damping. They are worth it where they cost no
-    more than `STEP_ITERATIONS`, as long as a step with them takes anyway, and where the last step took as many
+    more than `STEP_ITERATIONS`, as long as a step with them takes anyway, or where the last step took as many
     iterations as they cost.
     """
 
@@ -105,7 +105,7 @@ def opening(source: FixedSource) -> tuple[Stage, ...]:
     """The first stages of a large problem: on batches, where it has enough samples, and then on all.
 
     Both take few iterations a step, behind factors of the layers that cost next to nothing, in the problem's precision.
-    Where a matrix can be factorised instead, a step on all samples costs too little for batches to save much.
+    Where a matrix can be factorised instead, a step on all samples mostly costs too little for batches to save much.
     """
     problem, stages = source.first, list[Stage]()
     if problem.has_equations or (sampled := sampled_block(problem)) is None:
