@@ -92,9 +92,9 @@ def why(stage: Stage, look: Look, *, is_planned: bool) -> str:
         )
     if isinstance(stage.source, GrowingSource):
         return (
-            f"{look.shape[1]:,} parameters K, and with the rows of all data no matrix that is factorised, which is "
-            f"up to the order {budget().factor_order:,} where memory allows it; a step on few samples lowers the cost of all "
-            "for a small part of the price"
+            f"a matrix for {look.shape[1]:,} parameters K and the rows of all data is too large: where memory allows it, "
+            f"matrices are factorised up to the order {budget().factor_order:,}; a step on few samples lowers the cost "
+            "of all for a small part of the price"
         )
     return _reason(stage.lift, look)
 
