@@ -92,7 +92,7 @@ def why(stage: Stage, look: Look, *, is_planned: bool) -> str:
         )
     if isinstance(stage.source, GrowingSource):
         return (
-            f"a matrix for {look.shape[1]:,} parameters K and the rows of all data is too large: where memory allows it, "
+            f"a matrix for {look.shape[1]:,} parameters K and the rows of all data is too large: where memory allows, "
             f"matrices are factorised up to the order {budget().factor_order:,}; a step on few samples lowers the cost "
             "of all for a small part of the price"
         )
