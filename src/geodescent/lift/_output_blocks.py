@@ -140,7 +140,7 @@ def _by_outputs(jacobian: Jacobian) -> list[tuple[BlockJacobian, Tensor | None]]
 
 def _flops(jacobian: BlockJacobian) -> float:
     n = sum(block.n_samples for block in jacobian.blocks)
-    width = sum(sum(piece.index.shape) for piece in jacobian.blocks[0].columns)
+    width = sum(sum(piece.index.shape) for piece in jacobian.blocks[0].kinds)
     return _groups(jacobian) * n**2 * (n / 3.0 + 2.0 * width)
 
 
