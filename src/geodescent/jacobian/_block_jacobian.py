@@ -268,26 +268,6 @@ def _offsets(blocks: Sequence[Block]) -> list[slice]:
     return [slice(a, b) for a, b in pairwise(ends)]
 
 
-def random_sums(jacobian: Jacobian) -> BlockJacobian | None:
-    """`BlockJacobian.sketched` where the columns of all outputs, of a recorded call, would take a pass each; else None.
-
-    The squares of its rows and columns, and the second moments of its layers, are those of D in the mean.
-    """
-    if not isinstance(jacobian, BlockJacobian):
-        return None
-    if all(isinstance(block, Block) or block.is_made for block in jacobian.blocks):
-        return None
-    return jacobian.sketched(0)
-
-
-def expecting(jacobian: Jacobian, products: float) -> Jacobian:
-    """The same for so many products: with the columns of recorded calls, where that takes less."""
-    if not isinstance(jacobian, BlockJacobian) or all(isinstance(block, Block) for block in jacobian.blocks):
-        return jacobian
-    blocks = tuple(block.expecting(products) for block in jacobian.blocks)
-    return BlockJacobian(blocks, jacobian.n_params, jacobian.dtype, jacobian.device)
-
-
 def stacked(jacobians: Sequence[Jacobian]) -> Jacobian:
     """Several Jacobians over the same θ, one under the other.
 

@@ -77,8 +77,9 @@ class _PreparedKrylov(Prepared):
 
     @cached_property
     def mean_square(self) -> float:
-        """`‖B‖_F²/m`; for inexact solves in θ as the factors of the layers tell it, without a pass over all rows."""
-        if self.iterates_in_parameters and self.layers is not None:
+        """`‖B‖_F²/m`; that of the factors for inexact solves with several outputs, whose rows would take a pass each."""
+        has_several = any(block.n_outputs > 1 for block in self.inner.blocks)
+        if has_several and self.iterates_in_parameters and self.layers is not None:
             return self.layers.trace / self.inner.n_residuals
         return row_total(self.moments.row_squares()) / self.inner.n_residuals
 
