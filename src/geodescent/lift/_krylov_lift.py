@@ -77,7 +77,7 @@ class _PreparedKrylov(Prepared):
 
     @cached_property
     def mean_square(self) -> float:
-        """`‖B‖_F²/m`; that of the factors for inexact solves with several outputs, whose rows would take a pass each."""
+        """`‖B‖_F²/m`; for inexact solves with several outputs, whose rows take a pass each, that of the factors."""
         has_several = any(block.n_outputs > 1 for block in self.inner.blocks)
         if has_several and self.iterates_in_parameters and self.layers is not None:
             return self.layers.trace / self.inner.n_residuals
