@@ -73,7 +73,7 @@ def test_the_next_solve_is_content_with_what_the_last_step_bears_out() -> None:
 def test_a_solve_ends_at_the_fall_it_was_asked_for() -> None:
     counts = []
     for trust in (math.inf, 1e-3):
-        here = of_a_small_net(INEXACT, n=400, width=100)
+        here = of_a_small_net(INEXACT, n=600, width=100)
         step(here, 1.0, trust)
         assert here.tally["solves"] == 1
         counts.append(here.tally["iterations"])

@@ -36,10 +36,11 @@ from geodescent.descent import (
     taken_apart,
 )
 from geodescent.descent._batch_steps import FIRST, FIRST_BATCH, _after_step, batch_steps
-from geodescent.descent._opening import BatchesEnd, EigenvectorsPay, first_batch, opening
+from geodescent.descent._opening import OPENING_DAMPING, BatchesEnd, EigenvectorsPay, first_batch, opening
+from geodescent.descent._planned import MANY_PARAMETERS
 from geodescent.descent._stages import VALLEY
 from geodescent.descent._state import BatchState
-from geodescent.lift import SketchedLift, factors_flops
+from geodescent.lift import PlannedLift, SketchedLift, factors_flops
 from geodescent.linalg import STEP_ITERATIONS
 from geodescent.problem import FixedSource, ShuffledSource, chosen_samples
 
@@ -414,6 +415,32 @@ def test_nets_by_recorded_calls_open_so_where_an_exact_step_takes_longer(n: int,
     assert planned(series, 50, *conv) == [*lifts, *few]  # a matrix of order 658
     assert "sketched" not in planned(series, 1, *conv)
     assert "sketched" not in planned(series, 3, *conv)  # of order 47
+
+
+@pytest.mark.parametrize(("n", "width", "batches"), [(256, 9997, True), (256, 9995, False), (255, 9997, False)])
+def test_networks_of_many_parameters_open_on_batches_however_few_their_rows(n: int, width: int, batches: bool) -> None:
+    """A matrix of so few rows can be factorised, but a step with it takes as long as tens of gradients."""
+    net = nn.Sequential(nn.Linear(width, 1), nn.Tanh(), nn.Linear(1, 1)).double()
+    problem = gd.Problem.of(net, torch.zeros(n, width, dtype=F64), torch.zeros(n, 1, dtype=F64))
+    assert (problem.n_params >= MANY_PARAMETERS) is (width == 9997)
+    with spending(Budget(factor_order=3000)):
+        stages = planned_stages(problem)
+    assert isinstance(stages[0].source, ShuffledSource) is batches
+    assert ("sketched" in [stage.lift.name for stage in stages]) is batches
+    assert isinstance(stages[-1].lift, PlannedLift)
+
+
+@pytest.mark.parametrize("outputs", [1, 40])
+def test_the_first_damping_is_a_share_of_the_trace_of_the_first_batch(outputs: int) -> None:
+    """Not of its mean over the rows, which is next to nothing where samples have many rows that say the same."""
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(5, 40), nn.Tanh(), nn.Linear(40, outputs)).double()
+    problem = gd.Problem.of(net, torch.randn(600, 5, dtype=F64), torch.randn(600, outputs, dtype=F64))
+    batches, whole = opening(FixedSource(problem))
+    here = here_of(problem, FIRST_BATCH)
+    begun = batches.control.begin(here)
+    assert begun.damping.value == pytest.approx(OPENING_DAMPING * here.total_square)
+    assert whole.control == batches.control
 
 
 # --- saved and resumed ------------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from support.crossovers import CASES, PAGE, row, shown
 
 import geodescent as gd
 from geodescent._budget import DEFAULT, FRACTION, Budget, spending
-from geodescent.descent import FIRST_BATCH, OWN_PRODUCTS, planned_stages
+from geodescent.descent import FIRST_BATCH, MANY_PARAMETERS, OWN_PRODUCTS, planned_stages
 from geodescent.descent._batch_steps import PASSES_OF_ROUND
 from geodescent.descent._stages import LONG, VALLEY, VALLEY_OF_EQUATIONS
 from geodescent.doors.planning._solves import PASSES_OF_TRIAL
@@ -39,7 +39,8 @@ def test_the_limits_are_those_of_the_code() -> None:
     assert cells(f"K < m and K ≤ {orders}")
     opening = cells(f"one of these, where an exact step costs more than {STEP_ITERATIONS:g} iterations")
     assert f"{VALLEY:g} of its scale (equations: {VALLEY_OF_EQUATIONS:g}), or {LONG:g} exact steps" in opening
-    batches = cells(f"one of these two with N ≥ {OF_ALL * FIRST_BATCH}, one block")
+    assert cells(f"**{MANY_PARAMETERS:,} parameters or more**")
+    batches = cells(f"one of these three with N ≥ {OF_ALL * FIRST_BATCH}, one block")
     assert f"on batches of {FIRST_BATCH} samples" in batches and "twice as many samples" in batches
     assert f"more than 1/{OF_ALL} of all samples" in batches
     least = f"cost no more than {STEP_ITERATIONS:g} iterations, or no more than the last step took"

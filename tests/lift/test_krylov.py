@@ -1,6 +1,7 @@
 """Inexact solves: good enough, no better, and honest about what they left."""
 
 import math
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 
 import geodescent as gd
 from geodescent.jacobian import Jacobian, MatrixJacobian, stacked
-from geodescent.lift import INEXACT, Prepared, SolveGoal
+from geodescent.lift import INEXACT, Prepared, RowBlocks, SolveGoal
 
 PATIENT = 300  # iterations in θ: problems as small as these would pass to blocks of G at once
 
@@ -79,7 +80,7 @@ def test_of_a_recorded_call_the_factors_and_the_scale_are_those_of_random_sums_o
     recorded = gd.SampleMap(net, x).linearise()[1]
     prepared = patient(recorded)
     assert prepared.mean_square == pytest.approx(float(exact), rel=0.2)
-    assert prepared.layers is not None and not recorded.blocks[0].is_made
+    assert prepared.layers is not None and not prepared.inner.blocks[0].is_made
     damping = 1e-2 * prepared.mean_square
     ours, least = prepared.lift(v, damping=damping), oracle(jacobian.dense(), v, damping)
 
@@ -87,6 +88,42 @@ def test_of_a_recorded_call_the_factors_and_the_scale_are_those_of_random_sums_o
         return float((jacobian.mv(velocity) - v).square().sum() + damping * velocity.square().sum())
 
     assert ours.converged and energy(ours.velocity) < 1.5 * energy(least)
+
+
+def recorded_net(n: int = 60) -> gd.SampleMap:
+    torch.manual_seed(3)
+    net = nn.Sequential(nn.Conv2d(1, 4, 3), nn.Tanh(), nn.Flatten(), nn.Linear(4 * 16, 6)).double()
+    return gd.SampleMap(net, torch.randn(n, 1, 6, 6, dtype=F64))
+
+
+def test_the_price_of_blocks_and_the_scale_do_not_make_the_columns_of_a_recorded_call() -> None:
+    """They would take a pass for each output, before the first iteration."""
+    jacobian = recorded_net().linearise()[1]
+    prepared = INEXACT.prepare(jacobian)
+    flops = RowBlocks.flops(jacobian)
+    scale = prepared.mean_square
+    assert not prepared.iterates_in_parameters and flops > 0.0
+    assert not jacobian.blocks[0].is_made
+    assert flops == pytest.approx(RowBlocks.flops(jacobian.made()))
+    assert scale == pytest.approx(float(jacobian.row_squares().mean()), rel=0.3)
+
+
+def test_of_a_recorded_call_a_solve_makes_the_columns_once_and_the_misfit_is_a_product() -> None:
+    """Six outputs take nine products, fewer than a solve has; in the precision of D no columns are made."""
+    jacobian, v = recorded_net().linearise()[1], vector(360)
+    prepared = replace(INEXACT, products=torch.float32).prepare(jacobian)
+    prepared.patience = 100
+    lifted = prepared.damped(1e-4 * prepared.mean_square).lift(v)
+    assert lifted.iterations > 4
+    assert prepared.by_columns.blocks[0].is_made and not jacobian.blocks[0].is_made
+    assert_close(lifted.misfit, jacobian.made().mv(lifted.velocity) - v, 1e-12)
+
+
+def test_the_scale_of_inexact_solves_is_the_trace_of_the_factors_of_the_layers() -> None:
+    jacobian = jacobian_of(40, 3, 60, 2, seed=2)
+    prepared = patient(jacobian)
+    assert prepared.mean_square == prepared.layers.trace / jacobian.n_residuals
+    assert prepared.mean_square == pytest.approx(float(jacobian.row_squares().mean()), rel=0.1)
 
 
 def test_a_solve_that_sees_nothing_goes_on_with_blocks_of_the_gram_matrix() -> None:

@@ -257,6 +257,14 @@ def test_a_penalty_on_other_parameters_is_a_part_of_its_own_or_the_rest() -> Non
     assert_inverts(factors, matrix)
 
 
+def test_the_trace_counts_every_row_once_whatever_overlaps() -> None:
+    model = Scaled()
+    model.spare = nn.Parameter(torch.ones(2, dtype=F64))
+    jacobian = jacobian_of(model, torch.randn(9, 4, dtype=F64))
+    for whole in (jacobian, stacked([jacobian, MatrixJacobian(vector(jacobian.n_params).diag())])):
+        assert LayerFactors.of(whole).trace == pytest.approx(float(whole.row_squares().sum()), rel=1e-12)
+
+
 def test_layers_keep_their_axes_where_rows_come_first() -> None:
     """The order of the blocks does not matter: a penalty that stands first does not take the layers' place."""
     jacobian = jacobian_of(nn.Sequential(nn.Linear(4, 6), nn.Tanh(), nn.Linear(6, 3)), torch.randn(9, 4, dtype=F64))

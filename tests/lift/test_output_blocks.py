@@ -81,13 +81,23 @@ def test_output_blocks_are_shared_where_memory_is_short(room: float, count: int)
     if count == 0:
         assert blocks is None and price == 0.0
         return
-    width = (4 + 4) + (4 + 5)  # rows and columns of both layers' matrices
-    assert price == pytest.approx(count * 60**2 * (60 / 3 + 2 * width))
+    outputs = 4 / count  # of each block, whose cotangents stand side by side
+    width = (4 + outputs * 4 + 1) + (5 + outputs * 4 + 1)  # of both layers' inputs, cotangents, and their product
+    assert price == pytest.approx(count * 60**2 * (60 / 3 + width))
     (part,) = blocks.parts
     assert len(part.blocks) == count
     damped = dense @ dense.T + 0.1 * torch.eye(240, dtype=F64)
     values = torch.linalg.eigvals(torch.stack([part.damped(0.1)(row) for row in damped]))
     assert values.imag.abs().max() < 1e-3 and values.real.min() > 0.0  # the inverse of a definite matrix
+
+
+def test_the_price_of_blocks_counts_every_position_of_a_layer() -> None:
+    """Of one output the only block is the Gram matrix itself, and so is its price, made or not."""
+    net = nn.Sequential(nn.Conv1d(2, 3, 3), nn.Tanh(), nn.Flatten(), nn.Linear(3 * 18, 1)).double()
+    jacobian = gd.SampleMap(net, torch.randn(30, 2, 20, dtype=F64)).linearise()[1]
+    assert RowBlocks.flops(jacobian) == pytest.approx(jacobian.gram_flops() + 30**3 / 3)
+    half = jacobian.to(torch.float32)
+    assert RowBlocks.flops(half) == RowBlocks.flops(jacobian) > 2 * 30**2 * (7 + 3)  # as if each had one position
 
 
 def test_blocks_for_some_of_the_rows_alone_are_not_made() -> None:

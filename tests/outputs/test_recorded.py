@@ -12,7 +12,7 @@ from torch import Tensor, nn
 import geodescent as gd
 from geodescent._budget import Budget, spending
 from geodescent._errors import JacobianError, MemoryPlanError
-from geodescent.jacobian import BlockJacobian, MatrixJacobian, OuterColumns, RecordedBlock, random_sums
+from geodescent.jacobian import BlockJacobian, MatrixJacobian, OuterColumns, RecordedBlock, expecting, random_sums
 from geodescent.outputs import SampleMap
 
 pytestmark = [
@@ -240,6 +240,33 @@ def test_columns_are_made_where_they_are_asked_or_once_products_have_cost_as_muc
     assert block_of(asked).is_made
     assert_close(asked.mv(v), first, 1e-13)
     assert flops == pytest.approx((asked.product_flops(), asked.gram_flops()))
+
+
+def test_columns_are_made_at_once_for_as_many_products_as_they_cost_and_never_where_they_do_not_fit() -> None:
+    """Four outputs take six products."""
+    outputs = net()
+    few, many, narrow = (outputs.linearise()[1] for _ in range(3))
+    v = torch.ones(outputs.n_params, dtype=F64)
+    few.mv(v)
+    assert not block_of(expecting(few, 5.0)).is_made and expecting(many, 6.0).blocks[0].is_made
+    with spending(Budget(free_bytes=20_000)):
+        assert not block_of(expecting(narrow, 100.0)).is_made
+        products = [narrow.mv(v) for _ in range(20)]
+        assert not block_of(narrow).is_made
+    assert_close(products[-1], many.mv(v), 1e-13)
+    matrix = MatrixJacobian(torch.eye(3, dtype=F64))
+    assert expecting(matrix, 100.0) is matrix
+
+
+def test_in_another_precision_products_are_counted_anew() -> None:
+    outputs = net()
+    jacobian = outputs.linearise()[1]
+    v = torch.ones(outputs.n_params, dtype=F64)
+    single = jacobian.to(torch.float32)
+    for _ in range(20):
+        single.mv(v.float())
+    jacobian.mv(v)
+    assert block_of(single).is_made and not block_of(jacobian).is_made
 
 
 def test_the_first_product_with_the_transpose_leaves_its_graph_for_the_products_that_follow() -> None:

@@ -48,6 +48,19 @@ JACOBIAN = (
     ),
     Sabotage(
         "jacobian/_recorded_block.py",
+        "scale=scale, tally=Tally())",
+        "scale=scale)",
+        "outputs/test_recorded.py::test_in_another_precision_products_are_counted_anew",
+    ),
+    Sabotage(
+        "jacobian/_recorded_block.py",
+        "return fits(self.n_samples * bytes_a_sample((self,)), self.outline.columns[0].index.device)",
+        "return True",
+        "outputs/test_recorded.py::"
+        "test_columns_are_made_at_once_for_as_many_products_as_they_cost_and_never_where_they_do_not_fit",
+    ),
+    Sabotage(
+        "jacobian/_recorded_block.py",
         "self.tally.products += 1",
         "self.tally.products += 0",
         "outputs/test_recorded.py::test_columns_are_made_where_they_are_asked_or_once_products_have_cost_as_much",

@@ -184,7 +184,7 @@ OPENINGS = (
         ("if (sums := random_sums(jacobian)) is not None:", "if False:"),
     ),
     *of(
-        "jacobian/_block_jacobian.py",
+        "jacobian/_cheaper_columns.py",
         "outputs/test_recorded.py::test_random_sums_are_those_of_a_recorded_call_alone",
         ("isinstance(block, Block) or block.is_made", "isinstance(block, Block)"),
     ),
@@ -197,6 +197,11 @@ OPENINGS = (
         "lift/_krylov_lift.py",
         "lift/test_krylov.py::test_of_a_recorded_call_the_factors_and_the_scale_are_those_of_random_sums_of_its_outputs",
         ("self.method.slack > 0.0 and random_sums(self.inner)", "None"),
+        ("self.layers.trace / self.inner", "self.layers.trace / self.moments"),
+    ),
+    *of(
+        "lift/_krylov_lift.py",
+        "lift/test_krylov.py::test_the_price_of_blocks_and_the_scale_do_not_make_the_columns_of_a_recorded_call",
         ("row_total(self.moments.row_squares()) / self.inner", "row_total(self.moments.row_squares()) / self.moments"),
     ),
     *of(
@@ -245,6 +250,17 @@ OPENINGS = (
         "descent/test_opening.py::test_nets_by_recorded_calls_open_so_where_an_exact_step_takes_longer",
         ("isinstance(chosen, KrylovLift) or _is_better_by_products(problem)", "isinstance(chosen, KrylovLift)"),
         ("> STEP_ITERATIONS * product_flops", "> 0.0"),
+    ),
+    *of(
+        "descent/_planned.py",
+        "descent/test_opening.py::test_networks_of_many_parameters_open_on_batches_however_few_their_rows",
+        ("problem.n_params >= MANY_PARAMETERS and", "problem.n_params >= 9_998 and"),
+        (" and first_batch(problem) is not None", ""),
+    ),
+    *of(
+        OPENING,
+        "descent/test_opening.py::test_the_first_damping_is_a_share_of_the_trace_of_the_first_batch",
+        ("FIRST_BATCH * source.first.blocks[0].n_outputs", "FIRST_BATCH"),
     ),
     # steps on batches
     *of(

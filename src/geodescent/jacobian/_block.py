@@ -71,6 +71,10 @@ class Block:
         """The same in another precision."""
         return Block(tuple(c.to(dtype) for c in self.columns), self.n_samples, self.n_outputs)
 
+    def expecting(self, products: float) -> "Block":
+        """Itself: its columns are known."""
+        return self
+
     @property
     def kinds(self) -> tuple[Columns, ...]:
         """Pieces of the same kinds for the same parameters, of some samples: here those of all."""

@@ -268,18 +268,6 @@ def _offsets(blocks: Sequence[Block]) -> list[slice]:
     return [slice(a, b) for a, b in pairwise(ends)]
 
 
-def random_sums(jacobian: Jacobian) -> BlockJacobian | None:
-    """`BlockJacobian.sketched` where the columns of all outputs, of a recorded call, would take a pass each; else None.
-
-    The squares of its rows and columns, and the second moments of its layers, are those of D in the mean.
-    """
-    if not isinstance(jacobian, BlockJacobian):
-        return None
-    if all(isinstance(block, Block) or block.is_made for block in jacobian.blocks):
-        return None
-    return jacobian.sketched(0)
-
-
 def stacked(jacobians: Sequence[Jacobian]) -> Jacobian:
     """Several Jacobians over the same θ, one under the other.
 

@@ -6,6 +6,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from geodescent._budget import fits
 from geodescent._types import Theta
 from geodescent.jacobian._block import CALL_FLOPS, Block
 from geodescent.jacobian._columns import Columns
@@ -63,7 +64,7 @@ class RecordedBlock:
         rows: (N, Q) of the outputs of the call, or None for ones.
         matrix: (Q, R) or (N, Q, R), by which they are mixed then, or None.
         scale: (K,) of the columns, or None for ones.
-        tally: shared by all that was made of one call.
+        tally: shared by all that was made of one call in this precision.
     """
 
     recorded: Recorded | None
@@ -113,6 +114,10 @@ class RecordedBlock:
             self.recorded = self.rows = self.matrix = None
         return self.block
 
+    def expecting(self, products: float) -> "Block | RecordedBlock":
+        """With the columns known, where that takes less for so many products and they fit into memory."""
+        return self.made() if self.recorded is None or self._repays_columns(products) else self
+
     def samples(self, chunk: slice) -> Block:
         return self.made().samples(chunk)
 
@@ -159,7 +164,8 @@ class RecordedBlock:
     def to(self, dtype: torch.dtype) -> "Block | RecordedBlock":
         if self.recorded is None:
             return self.made().to(dtype)
-        return replace(self, dtype=dtype, scale=None if self.scale is None else self.scale.to(dtype))
+        scale = None if self.scale is None else self.scale.to(dtype)
+        return replace(self, dtype=dtype, scale=scale, tally=Tally())  # its columns would be made once more
 
     def product_flops(self) -> float:
         outline = self.outline
@@ -176,10 +182,16 @@ class RecordedBlock:
 
     def _by_products(self) -> Recorded | None:
         """The call, for one more product; None where the columns are the better choice by now."""
-        if self.recorded is None or self.tally.products >= self.recorded.passes:
+        if self.recorded is None or self._repays_columns(self.tally.products):
             return None
         self.tally.products += 1
         return self.recorded
+
+    def _repays_columns(self, products: float) -> bool:
+        """Whether so many products take as long as the columns of the call, and these fit into memory."""
+        if self.recorded is None or products < self.recorded.passes:
+            return False
+        return fits(self.n_samples * bytes_a_sample((self,)), self.outline.columns[0].index.device)
 
     def _columns_times(self, v: Theta) -> Theta:
         return v if self.scale is None else v * self.scale

@@ -8,7 +8,7 @@ import torch
 from geodescent import linalg
 from geodescent._settings import BETWEEN, NOT_NEGATIVE, SOLVES_IN, OrNone, Whole, settle
 from geodescent._types import Outputs, Theta
-from geodescent.jacobian import Jacobian, random_sums
+from geodescent.jacobian import Jacobian, expecting, random_sums
 from geodescent.lift._layer_factors import LayerFactors
 from geodescent.lift._output_blocks import RowBlocks
 from geodescent.lift._protocols import FULL, Damped, Lift, Lifted, MetricJacobian, Prepared, SolveGoal
@@ -77,6 +77,10 @@ class _PreparedKrylov(Prepared):
 
     @cached_property
     def mean_square(self) -> float:
+        """`‖B‖_F²/m`; for inexact solves with several outputs, whose rows take a pass each, that of the factors."""
+        has_several = any(block.n_outputs > 1 for block in self.inner.blocks)
+        if has_several and self.iterates_in_parameters and self.layers is not None:
+            return self.layers.trace / self.inner.n_residuals
         return row_total(self.moments.row_squares()) / self.inner.n_residuals
 
     @property
@@ -89,6 +93,16 @@ class _PreparedKrylov(Prepared):
 
     def damped(self, damping: float) -> Damped:
         return _DampedKrylov(self, damping)
+
+    @cached_property
+    def by_columns(self) -> Jacobian:
+        """B for an inexact solve of as many iterations as pay for a step, each a product with B and one with Bᵀ."""
+        return expecting(self.inner, 2.0 * linalg.STEP_ITERATIONS)
+
+    @cached_property
+    def iterates_in_parameters(self) -> bool:
+        """Whether solves are inexact and iterate in θ; not where blocks of G cost less than a few iterations."""
+        return self.method.slack > 0.0 and self.patience >= linalg.STEP_ITERATIONS
 
     @cached_property
     def layers(self) -> LayerFactors | None:
@@ -131,13 +145,11 @@ class _DampedKrylov:
     def _by_layers(self, v: Outputs, goal: SolveGoal) -> Iterations | None:
         """θ̇ by iterations in θ; None where there were none, or they gained nothing."""
         prepared, damping = self.prepared, self.damping
-        wanted = prepared.method.slack > 0.0 and damping > prepared.too_weak
-        if not wanted or prepared.patience < linalg.STEP_ITERATIONS or prepared.layers is None:
+        if not prepared.iterates_in_parameters or damping <= prepared.too_weak or prepared.layers is None:
             return None
-        inner = prepared.inner
+        preconditioner, inner = prepared.layers.damped(damping), prepared.by_columns
         b = inner.rmv(v.to(inner.dtype)).to(v.dtype)
         pace = linalg.Pace(b, row_dot(v, v), enough=goal.fall)
-        preconditioner = prepared.layers.damped(damping)
         solved = linalg.conjugate_gradients(
             lambda x: torch.add(inner.rmv(inner.mv(x.to(inner.dtype))).to(x.dtype), x, alpha=damping),
             b,

@@ -112,6 +112,17 @@ class LayerFactors:
             rest.index_add_(0, rows.index, sum_of_squares(rows.values, (0, 1)))
         return cls(tuple(part.raised(rest) for part in parts), rest)
 
+    @property
+    def trace(self) -> float:
+        """`‖B‖_F²`, estimated from the samples that the factors are made of."""
+        of_parts = sum(total(part.diagonal) for part in self.parts)
+        if self.rest is None:
+            return of_parts
+        elsewhere = self.rest.clone()
+        for part in self.parts:
+            elsewhere[part.index] = 0.0
+        return of_parts + total(elsewhere)
+
     def damped(self, damping: float) -> Callable[[Theta], Theta]:
         """The product with the inverse of the blocks + μ, μ > 0."""
 

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from geodescent._budget import allowed_bytes
 from geodescent._deadline import PIECE_SHARE, in_time, require_time
-from geodescent.jacobian import BlockJacobian, Jacobian, require_room
+from geodescent.jacobian import Block, BlockJacobian, Jacobian, require_room
 from geodescent.linalg import EighFactor, definite
 
 BLOCKS_BYTES = 5e8  # Bytes of the blocks and their factors: where more outputs would not fit, outputs share blocks.
@@ -47,12 +47,11 @@ class OutputBlocks:
     @classmethod
     def rotated(cls, jacobian: BlockJacobian, rows: Tensor | None = None) -> "OutputBlocks":
         """As many blocks as fit into memory, for blocks of rows with the same Q."""
-        groups, q = _groups(jacobian), jacobian.blocks[0].n_outputs
-        if groups <= 1:
+        if _groups(jacobian) <= 1:
             return cls.averaged(jacobian, rows)
         rotation = torch.linalg.eigh(jacobian.coupling()).eigenvectors
-        blocks = tuple(jacobian.mixed(part).mean_gram() for part in torch.split(rotation, -(-q // groups), dim=1))
-        return cls(rotation, blocks, q, rows)
+        blocks = tuple(jacobian.mixed(part).mean_gram() for part in torch.split(rotation, _share(jacobian), dim=1))
+        return cls(rotation, blocks, jacobian.blocks[0].n_outputs, rows)
 
     def damped(self, damping: float) -> Solver | None:
         """The product with the inverse of the blocks + μ, on these rows; None where that is singular.
@@ -139,9 +138,17 @@ def _by_outputs(jacobian: Jacobian) -> list[tuple[BlockJacobian, Tensor | None]]
 
 
 def _flops(jacobian: BlockJacobian) -> float:
-    n = sum(block.n_samples for block in jacobian.blocks)
-    width = sum(sum(piece.index.shape) for piece in jacobian.blocks[0].columns)
-    return _groups(jacobian) * n**2 * (n / 3.0 + 2.0 * width)
+    """Of the blocks, each a Gram matrix of the average of its outputs, and of their factors at one damping."""
+    n, block = sum(block.n_samples for block in jacobian.blocks), jacobian.blocks[0]
+    outputs = torch.eye(block.n_outputs, dtype=jacobian.dtype, device=jacobian.device)[:, : _share(jacobian)]
+    few = (piece.samples(slice(0, 1)).to(jacobian.dtype) for piece in block.kinds)
+    one = tuple(piece.mixed(outputs).averaged() for piece in few)
+    return _groups(jacobian) * (0.5 * n * Block(one, 1, 1).gram_flops(n) + n**3 / 3.0)
+
+
+def _share(jacobian: BlockJacobian) -> int:
+    """How many outputs share a block."""
+    return -(-jacobian.blocks[0].n_outputs // _groups(jacobian))
 
 
 def _groups(jacobian: BlockJacobian) -> int:
