@@ -432,6 +432,15 @@ def test_where_products_are_better_than_columns_that_is_said() -> None:
 
 
 @pytest.mark.slow
+def test_where_many_parameters_open_on_batches_that_is_said() -> None:
+    """Although a matrix of all rows could be factorised."""
+    net = nn.Sequential(nn.Linear(20, 500), nn.Tanh(), nn.Linear(500, 1)).double()
+    planned = gd.plan(net, normal(400, 20), normal(400, 1))
+    assert [stage.lift for stage in planned.stages].count("sketched") == 1
+    assert "batches of 128 of 400 samples" in " ".join(str(planned).split())
+
+
+@pytest.mark.slow
 def test_layers_say_how_they_enter() -> None:
     planned = gd.plan(*CALLS["convolutions"]()[0])
     assert [(layer.name, layer.n_params, layer.how, layer.positions) for layer in planned.layers] == [

@@ -66,7 +66,7 @@ def planned_stages(problem: Problem, part: Problem | None = None, *, opens: bool
 
     Where a matrix of the problem can be factorised: an opening with inexact solves, then steps with exact ones. Where
     it is too large for that: short steps on batches that grow, then on all samples, then inexact ones (`opening`).
-    Networks of `MANY_PARAMETERS` have the short steps before either.
+    Networks of `MANY_PARAMETERS` are on batches before either.
     With a part of the samples, both on the part first, and then on all. Where measured values of equations turn out to
     be exact, steps that weigh them as such; costs stay those of the problem. Where a step takes too long for the time
     that is left to a deadline, all steps by few products with D, on as many samples, drawn anew, as are in time.
@@ -77,27 +77,30 @@ def planned_stages(problem: Problem, part: Problem | None = None, *, opens: bool
     """
     lift = planned_lift(problem)
     chosen = lift.choice(problem.n_residuals, problem.n_params, dtype=torch.float64, device=problem.device)
-    has_short_steps = opens and part is None and _has_short_steps(problem, chosen)
-    timely = timely_source(problem, first_batch(problem) if has_short_steps else part)
+    source = FixedSource(problem)
+    short = _short_steps(source, chosen) if opens and part is None else ()
+    timely = timely_source(problem, first_batch(problem) if short else part)
     if timely is not None:
         return (Stage(timely, PacedLift() if timely.by_products else INEXACT, EulerWalk(), GainRatio()),)
-    source = FixedSource(problem)
     stages = _on(source, lift, chosen, ())
     if part is None:
-        stages = (*(opening(source) if has_short_steps else ()), *stages)
+        stages = (*short, *stages)
         return (*stages[:-1], *_in_the_light_of_measured_values(stages[-1], source))
     return (*_on(PartSource(source, part), lift, chosen, (PartEnds(len(stages)),)), *stages)
 
 
-def _has_short_steps(problem: Problem, chosen: DenseLift | KrylovLift) -> bool:
-    """Whether short steps come first, because others take long.
+def _short_steps(source: FixedSource, chosen: DenseLift | KrylovLift) -> tuple[Stage, ...]:
+    """The stages of short steps, where others take long.
 
     Args:
         chosen: the lift of later steps.
     """
+    problem = source.first
     if isinstance(chosen, KrylovLift) or _is_better_by_products(problem):
-        return True
-    return problem.n_params >= MANY_PARAMETERS and first_batch(problem) is not None
+        return opening(source)
+    if problem.n_params < MANY_PARAMETERS or first_batch(problem) is None:
+        return ()
+    return opening(source)[:1]  # on batches alone: on all samples exact steps are affordable
 
 
 def _is_better_by_products(problem: Problem) -> bool:

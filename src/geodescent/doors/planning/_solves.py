@@ -6,7 +6,7 @@ from functools import singledispatch
 import torch
 
 from geodescent._budget import FRACTION, allowed_bytes, budget, fits
-from geodescent.descent import FIRST_BATCH, MANY_PARAMETERS, OWN_PRODUCTS, Stage, eigenvectors_price, planned_lift
+from geodescent.descent import FIRST_BATCH, OWN_PRODUCTS, Stage, eigenvectors_price, planned_lift
 from geodescent.doors.planning._look import Look, seconds_of
 from geodescent.lift import (
     BLOCKS_BYTES,
@@ -113,12 +113,8 @@ def _(lift: PlannedLift, look: Look) -> str:
 def _(lift: SketchedLift, look: Look) -> str:
     worth = eigenvectors_price(look.jacobian, look.product_flops)
     planned = planned_lift(look.problem)
-    if isinstance(planned.choice(*look.shape, dtype=torch.float64, device=look.problem.device), KrylovLift):
-        why = _by_size(planned, look)
-    elif look.shape[1] >= MANY_PARAMETERS:
-        why = f"from {MANY_PARAMETERS:,} parameters on exact steps take long, and far from the minimum short ones do"
-    else:
-        why = "the columns of D would take a backward pass for each output"
+    is_large = isinstance(planned.choice(*look.shape, dtype=torch.float64, device=look.problem.device), KrylovLift)
+    why = _by_size(planned, look) if is_large else "the columns of D would take a backward pass for each output"
     return (
         f"{why}; the eigenvectors of the layers' factors, which save iterations, cost as much as {worth:,.0f} of them"
     )
