@@ -40,8 +40,9 @@ def measurement(*names: str) -> dict[str, dict[str, Any]]:
 @pytest.mark.parametrize("name", [shape.__name__ for shape in SHAPES])
 def test_planned_memory_is_true_memory(name: str, measured: dict[str, dict[str, Any]]) -> None:
     planned, peak = measured[name]["planned"], measured[name]["peak"]
-    if planned > MOST * peak:  # a system short of memory takes pages back meanwhile, and the peak is seen too low
-        peak = max(peak, measurement(name)[name]["peak"])
+    if not LEAST * peak <= planned <= MOST * peak:  # once more: a system short of memory takes pages back meanwhile,
+        again = measurement(name)[name]  # and how much freed memory the allocator keeps depends on its threads
+        planned, peak = again["planned"], again["peak"]
     assert 50.0 < peak < 600.0
     assert LEAST * peak <= planned <= MOST * peak
 
