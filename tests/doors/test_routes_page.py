@@ -8,8 +8,9 @@ from support.crossovers import CASES, PAGE, row, shown
 
 import geodescent as gd
 from geodescent._budget import DEFAULT, FRACTION, Budget, spending
-from geodescent.descent import FIRST_BATCH, MANY_PARAMETERS, OWN_PRODUCTS, planned_stages
+from geodescent.descent import FIRST_BATCH, OWN_PRODUCTS, planned_stages
 from geodescent.descent._batch_steps import PASSES_OF_ROUND
+from geodescent.descent._planned import MANY_PARAMETERS
 from geodescent.descent._stages import LONG, VALLEY, VALLEY_OF_EQUATIONS
 from geodescent.doors.planning._solves import PASSES_OF_TRIAL
 from geodescent.jacobian._gram import ROWS_MARGIN

@@ -14,7 +14,7 @@ from geodescent.descent._linearised import Linearised
 from geodescent.descent._natural import NaturalControl, NaturalState
 from geodescent.descent._opening import BatchesEnd, EigenvectorsPay, batches_stage, eigenvectors_price
 from geodescent.descent._parts import require_part
-from geodescent.descent._planned import MANY_PARAMETERS, MeasuredExactly, planned_stages
+from geodescent.descent._planned import MeasuredExactly, planned_stages
 from geodescent.descent._polish import ends_at_a_minimum, polished
 from geodescent.descent._round import Observer, Round, Stages, advance, play
 from geodescent.descent._spring import Spring, SpringState
@@ -39,7 +39,6 @@ __all__ = [
     "AT_FLOOR",
     "FIRST_BATCH",
     "LONG",
-    "MANY_PARAMETERS",
     "OWN_PRODUCTS",
     "PART_PATIENCE",
     "PROGRESS",

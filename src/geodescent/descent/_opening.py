@@ -107,7 +107,8 @@ def opening(source: FixedSource) -> tuple[Stage, ...]:
     """The first stages of a large problem: on batches, where it has enough samples, and then on all.
 
     Both take few iterations a step, behind factors of the layers that cost next to nothing, in the problem's precision.
-    Where a matrix can be factorised instead, a step on all samples mostly costs too little for batches to save much.
+    Where a matrix for few parameters can be factorised instead, a step on all samples costs too little for batches to
+    save much.
     """
     problem, stages = source.first, list[Stage]()
     if problem.has_equations or (sampled := sampled_block(problem)) is None:

@@ -66,7 +66,7 @@ def planned_stages(problem: Problem, part: Problem | None = None, *, opens: bool
 
     Where a matrix of the problem can be factorised: an opening with inexact solves, then steps with exact ones. Where
     it is too large for that: short steps on batches that grow, then on all samples, then inexact ones (`opening`).
-    Networks of `MANY_PARAMETERS` are on batches before either.
+    From `MANY_PARAMETERS` on, steps on batches come before the opening too.
     With a part of the samples, both on the part first, and then on all. Where measured values of equations turn out to
     be exact, steps that weigh them as such; costs stay those of the problem. Where a step takes too long for the time
     that is left to a deadline, all steps by few products with D, on as many samples, drawn anew, as are in time.
