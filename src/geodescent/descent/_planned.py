@@ -20,7 +20,8 @@ from geodescent.descent._stages import (
 )
 from geodescent.descent._state import State
 from geodescent.descent._walk import EulerWalk, GeodesicWalk
-from geodescent.jacobian import CALL_FLOPS, random_sums
+from geodescent.descent.first_order import gradients_stage
+from geodescent.jacobian import CALL_FLOPS, BlockJacobian, random_sums
 from geodescent.lift import INEXACT, CheaperLift, DenseLift, KrylovLift, PacedLift, PlannedLift, solving_flops
 from geodescent.linalg import STEP_ITERATIONS
 from geodescent.problem import (
@@ -96,23 +97,32 @@ def _short_steps(source: FixedSource, chosen: DenseLift | KrylovLift) -> tuple[S
         chosen: the lift of later steps.
     """
     problem = source.first
-    if isinstance(chosen, KrylovLift) or _is_better_by_products(problem):
+    recorded = _of_recorded_calls(problem)
+    if isinstance(chosen, KrylovLift) or (recorded is not None and _is_better_by_products(problem, recorded)):
+        if recorded is not None and first_batch(problem) is not None:
+            return gradients_stage(problem, recorded), *opening(source)[1:]
         return opening(source)
     if problem.n_params < MANY_PARAMETERS or first_batch(problem) is None:
         return ()
     return opening(source)[:1]  # on batches alone: on all samples exact steps are affordable
 
 
-def _is_better_by_products(problem: Problem) -> bool:
-    """Whether all columns of D take a pass for each output, where a product takes one, and the solves of an exact step
-    alone cost more than a step by products."""
+def _of_recorded_calls(problem: Problem) -> BlockJacobian | None:
+    """D of two samples, where all columns of D take a pass for each output, and a product takes one; else None."""
     sampled = sampled_block(problem)
     if problem.has_equations or sampled is None:
-        return False
+        return None
     few = chosen_samples(problem, torch.arange(min(2, sampled[0].n_samples), device=problem.device))
     jacobian = few.linearise(few.theta)[1]
-    if random_sums(jacobian) is None:
-        return False
+    return jacobian if isinstance(jacobian, BlockJacobian) and random_sums(jacobian) is not None else None
+
+
+def _is_better_by_products(problem: Problem, jacobian: BlockJacobian) -> bool:
+    """Whether the solves of an exact step alone cost more than a step by products.
+
+    Args:
+        jacobian: of some samples.
+    """
     calls = CALL_FLOPS * sum(len(block.kinds) for block in jacobian.blocks)
     product_flops = calls + (jacobian.product_flops() - calls) * problem.n_residuals / jacobian.n_residuals
     return solving_flops(min(problem.n_residuals, problem.n_params)) > STEP_ITERATIONS * product_flops

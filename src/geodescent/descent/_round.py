@@ -7,12 +7,13 @@ from dataclasses import dataclass, replace
 
 from geodescent._record import Result, StepRecord
 from geodescent._types import Theta
-from geodescent.descent._batch_steps import batch_steps
+from geodescent.descent._batch_steps import BatchSteps, batch_steps
 from geodescent.descent._control import Damping, Trial
 from geodescent.descent._linearised import Linearised
 from geodescent.descent._stages import Stage
 from geodescent.descent._state import Best, State
 from geodescent.descent._stopping import NEAR_FLOOR, PROGRESS, standstill
+from geodescent.descent.first_order import Epochs, gradient_steps
 from geodescent.linalg import STEP_ITERATIONS
 from geodescent.problem import BatchesSource, may_be_rounding, rounding_floor
 
@@ -52,8 +53,10 @@ class Round:
 def play(stages: Stages, state: State, observer: Observer, tally: Counter[str]) -> Round | Result:
     """One round from the state's point, on the problem that the stage gives for its step."""
     stage = stages[state.stage.index]
+    if isinstance(stage.source, Epochs):
+        return _on_batches(stages, state, gradient_steps(stage, stage.source, state, tally), observer)
     if isinstance(stage.source, BatchesSource):
-        return _on_batches(stages, state, stage.source, observer, tally)
+        return _on_batches(stages, state, batch_steps(stage, stage.source, state, tally), observer)
     problem = stage.source.at(state.step)
     here = Linearised.at(
         problem,
@@ -68,12 +71,9 @@ def play(stages: Stages, state: State, observer: Observer, tally: Counter[str]) 
     return solved or advance(stages, state, here, observer)
 
 
-def _on_batches(
-    stages: Stages, state: State, source: BatchesSource, observer: Observer, tally: Counter[str]
-) -> Round | Result:
-    """A round of steps on batches, and the cost of all samples after it."""
+def _on_batches(stages: Stages, state: State, steps: BatchSteps, observer: Observer) -> Round | Result:
+    """The round of these steps on batches, and the cost of all samples after it."""
     stage = stages[state.stage.index]
-    steps = batch_steps(stage, source, state, tally)
     if steps.trial is None:
         on = _at_most_to_the_last(stages, state, stage.stages_without_step)
         if not on:
@@ -172,7 +172,9 @@ def _stepped(stage: Stage, state: State, here: Linearised, trial: Trial, control
         seconds=observer.seconds(),
         block_rms=stage.source.first.block_rms(trial.theta, shown),
     )
-    damping = Damping(trial.next_damping, here.total_square)
+    damping = state.stage.damping
+    if trial.next_damping is not None:
+        damping = Damping(trial.next_damping, here.total_square)
     after = replace(
         state,
         theta=trial.theta,

@@ -17,6 +17,7 @@ from geodescent.problem._alike import (
     shared_groups,
 )
 from geodescent.problem._arguments import Changes, HasProblem, HasStart, Model, problem_of
+from geodescent.problem._by_products import by_gradients
 from geodescent.problem._checks import require_finite, require_squares
 from geodescent.problem._conditions import SameCondition, same_conditions
 from geodescent.problem._drawn import DrawnSource, ShuffledSource, drawn, timely_source
@@ -83,6 +84,7 @@ __all__ = [
     "active",
     "are_exact",
     "blocks_by_module",
+    "by_gradients",
     "chosen_samples",
     "conflict_cost",
     "curvature_at",

@@ -1,13 +1,15 @@
-"""A map whose D is known by its products alone: for maps of which forming D takes too long."""
+"""Maps whose D is known by its products alone: for maps of which forming D takes too long."""
 
 import math
+from dataclasses import replace
 
 from torch import Tensor
 
 from geodescent._types import Outputs, Theta
 from geodescent.jacobian import MatrixJacobian
-from geodescent.outputs import OutputMap, Traced, declare, products
+from geodescent.outputs import OutputMap, Traced, declare, outputs_and_pullback, products
 from geodescent.problem._around import AroundMap
+from geodescent.problem._problem import Problem
 
 
 class ByProducts(AroundMap):
@@ -42,4 +44,27 @@ class ByProducts(AroundMap):
         return self.map.second_derivative(theta, direction)
 
 
+class ByGradients(ByProducts):
+    """The same for steps that take one product with Dᵀ each, which is the gradient of a loss: one call and a pass."""
+
+    def linearise(self, theta: Theta) -> tuple[Outputs, MatrixJacobian]:
+        """`x[θ]` and D: one call, and a backward pass for each product with Dᵀ; one with D takes other calls."""
+        outputs = self.map
+        assert isinstance(outputs, Traced)
+        function = outputs.traced
+        values, rmv = outputs_and_pullback(function, theta)
+
+        def mv(v: Tensor) -> Tensor:
+            return products(function, theta)[0](v)
+
+        shape = math.prod(self.shape), len(theta)
+        return values, MatrixJacobian((mv, rmv), shape=shape, dtype=self.dtype, device=self.device)
+
+
+def by_gradients(problem: Problem) -> Problem:
+    """A problem whose maps autograd can differentiate, with D by products with Dᵀ."""
+    return Problem(tuple(replace(block, map=ByGradients(block.map)) for block in problem.blocks))
+
+
 declare(ByProducts, OutputMap)
+declare(ByGradients, OutputMap)
