@@ -34,10 +34,12 @@ from geodescent.descent._stages import (
 from geodescent.descent._state import Best, StageState, State, put_together, taken_apart
 from geodescent.descent._stopping import AT_FLOOR, PROGRESS, Patience, Stopping
 from geodescent.descent._walk import Displacement, EulerWalk, GeodesicWalk, Walk
+from geodescent.descent.first_order import LEAST_ROUNDS, GradientsEnd, Soap, SoapState
 
 __all__ = [
     "AT_FLOOR",
     "FIRST_BATCH",
+    "LEAST_ROUNDS",
     "LONG",
     "OWN_PRODUCTS",
     "PART_PATIENCE",
@@ -58,6 +60,7 @@ __all__ = [
     "GainRatio",
     "GainRatioState",
     "GeodesicWalk",
+    "GradientsEnd",
     "Keeper",
     "Leave",
     "Linearised",
@@ -70,6 +73,8 @@ __all__ = [
     "PartEnds",
     "Patience",
     "Round",
+    "Soap",
+    "SoapState",
     "Spring",
     "SpringState",
     "Stage",

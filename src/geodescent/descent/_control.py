@@ -64,14 +64,14 @@ class Trial:
         cost: C there, of the step's own problem.
         predicted: C_lin.
         damping: μ of this step, absolute.
-        next_damping: μ, absolute, with which the control of a next stage would begin; None where steps have none.
+        next_damping: μ, absolute, with which the control of a next stage would begin; 0 where steps have none.
     """
 
     theta: Theta
     cost: float
     predicted: float
     damping: float
-    next_damping: float | None
+    next_damping: float
 
     def gain_ratio(self, cost: float) -> float:
         """`(C − C_new)/(C − C_lin)`."""

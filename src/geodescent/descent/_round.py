@@ -13,9 +13,9 @@ from geodescent.descent._linearised import Linearised
 from geodescent.descent._stages import Stage
 from geodescent.descent._state import Best, State
 from geodescent.descent._stopping import NEAR_FLOOR, PROGRESS, standstill
-from geodescent.descent.first_order import Epochs, gradient_steps
+from geodescent.descent.first_order import gradient_steps
 from geodescent.linalg import STEP_ITERATIONS
-from geodescent.problem import BatchesSource, may_be_rounding, rounding_floor
+from geodescent.problem import BatchesSource, EpochsSource, may_be_rounding, rounding_floor
 
 Stages = tuple[Stage, ...]
 
@@ -53,7 +53,7 @@ class Round:
 def play(stages: Stages, state: State, observer: Observer, tally: Counter[str]) -> Round | Result:
     """One round from the state's point, on the problem that the stage gives for its step."""
     stage = stages[state.stage.index]
-    if isinstance(stage.source, Epochs):
+    if isinstance(stage.source, EpochsSource):
         return _on_batches(stages, state, gradient_steps(stage, stage.source, state, tally), observer)
     if isinstance(stage.source, BatchesSource):
         return _on_batches(stages, state, batch_steps(stage, stage.source, state, tally), observer)
@@ -172,9 +172,7 @@ def _stepped(stage: Stage, state: State, here: Linearised, trial: Trial, control
         seconds=observer.seconds(),
         block_rms=stage.source.first.block_rms(trial.theta, shown),
     )
-    damping = state.stage.damping
-    if trial.next_damping is not None:
-        damping = Damping(trial.next_damping, here.total_square)
+    damping = Damping(trial.next_damping, here.total_square) if trial.next_damping > 0.0 else state.stage.damping
     after = replace(
         state,
         theta=trial.theta,

@@ -6,6 +6,7 @@ among the Gram matrix, the normal matrix and products alone; all of them compute
 
 from geodescent.lift._cheaper_lift import CheaperLift
 from geodescent.lift._described import Described, lift_used
+from geodescent.lift._gradient_lift import GradientLift
 from geodescent.lift._gram_lift import GramLift
 from geodescent.lift._homotopy_lift import HomotopyLift
 from geodescent.lift._krylov_lift import KrylovLift
@@ -33,6 +34,7 @@ __all__ = [
     "Damped",
     "DenseLift",
     "Described",
+    "GradientLift",
     "GramLift",
     "HomotopyLift",
     "KrylovLift",

@@ -21,6 +21,7 @@ from geodescent.problem._by_products import by_gradients
 from geodescent.problem._checks import require_finite, require_squares
 from geodescent.problem._conditions import SameCondition, same_conditions
 from geodescent.problem._drawn import DrawnSource, ShuffledSource, drawn, timely_source
+from geodescent.problem._epochs import EpochsSource
 from geodescent.problem._estimates import Estimate, estimates
 from geodescent.problem._exact_values import EXACT_VALUES, VALUES_WEIGHT, are_exact, with_exact_values
 from geodescent.problem._hessian import curvature_at, gradient, hessian, hessian_extremes
@@ -62,6 +63,7 @@ __all__ = [
     "BlockResidual",
     "Changes",
     "DrawnSource",
+    "EpochsSource",
     "Estimate",
     "FixedSource",
     "GrowingSource",

@@ -3,7 +3,7 @@
 Their length is set in the space of the outputs: a step changes them by a tenth of the residual.
 """
 
-from geodescent.descent.first_order._gradient_steps import Epochs, GradientsEnd, gradient_steps, gradients_stage
+from geodescent.descent.first_order._gradient_steps import LEAST_ROUNDS, GradientsEnd, gradient_steps, gradients_stage
 from geodescent.descent.first_order._soap import Soap, SoapState
 
-__all__ = ["Epochs", "GradientsEnd", "Soap", "SoapState", "gradient_steps", "gradients_stage"]
+__all__ = ["LEAST_ROUNDS", "GradientsEnd", "Soap", "SoapState", "gradient_steps", "gradients_stage"]

@@ -1,15 +1,11 @@
-"""Rounds of gradient steps: batches of one size, by passes over the samples, and when they end."""
+"""Rounds of steps along gradients of batches, and when these steps end."""
 
 import math
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-import torch
-
 from geodescent._deadline import OutOfTime, seconds_left
-from geodescent._settings import NOT_NEGATIVE, Whole, settle
-from geodescent._types import Theta
+from geodescent._settings import NOT_NEGATIVE, settle
 from geodescent.descent._batch_steps import FIRST_BATCH, BatchSteps
 from geodescent.descent._control import STATIONARY
 from geodescent.descent._linearised import Linearised
@@ -19,51 +15,11 @@ from geodescent.descent._walk import EulerWalk
 from geodescent.descent.first_order._eigenbases import Eigenbases
 from geodescent.descent.first_order._soap import Soap
 from geodescent.jacobian import BlockJacobian, OuterColumns
-from geodescent.lift import PacedLift
-from geodescent.problem import Problem, by_gradients, chosen_samples, weighted_samples
+from geodescent.lift import GradientLift
+from geodescent.problem import EpochsSource, Problem, by_gradients
 
-PASSES_OF_ROUND = (0.5, 1.0, 2.0)  # Over the samples: those of the first rounds, and of all later ones.
 LEAST_ROUNDS = 24  # Before that a cost that hardly falls is a plateau, which recurrent and attending networks begin on.
 SLOW = 0.25  # Fall of ln C: with less in the later half of all rounds, other steps are tried.
-
-
-@dataclass(frozen=True)
-class Epochs:
-    """Batches of one size by random permutations of the samples; the cost of all is measured after each round.
-
-    Attributes:
-        first: the problem of all samples, of one block.
-    """
-
-    first: Problem
-
-    def at(self, step: int) -> Problem:
-        """The problem of all samples."""
-        return self.first
-
-    def cost(self, theta: Theta) -> float:
-        """C of all samples."""
-        return self.first.cost(theta)
-
-    def cost_of_all(self, step: int, theta: Theta, own_cost: float) -> float | None:
-        """C of all samples."""
-        return self.cost(theta)
-
-    def own_cost(self, theta: Theta, cost: float) -> float:
-        """C of all samples, because the next batch has others."""
-        return cost
-
-    def batches(self, step: int) -> Iterator[Problem]:
-        """Those of the round after `step`."""
-        samples, generator = weighted_samples(self.first.blocks[0]), torch.Generator().manual_seed(step)
-        passes = PASSES_OF_ROUND[min(step, len(PASSES_OF_ROUND) - 1)]
-        a_pass = len(samples) // FIRST_BATCH
-        order = samples
-        for k in range(max(1, round(passes * len(samples) / FIRST_BATCH))):
-            if k % a_pass == 0:
-                order = samples[torch.randperm(len(samples), generator=generator, device="cpu")]
-            begin = k % a_pass * FIRST_BATCH
-            yield chosen_samples(self.first, order[begin : begin + FIRST_BATCH])
 
 
 @dataclass(frozen=True)
@@ -101,10 +57,17 @@ def gradients_stage(problem: Problem, some: BlockJacobian) -> Stage:
     kinds = [kind for block in some.blocks for kind in block.kinds]
     layers = [kind.index for kind in kinds if isinstance(kind, OuterColumns) and kind.index.dim() == 2]
     control = Soap(Eigenbases.of(layers, problem.n_params))
-    return Stage(Epochs(problem), PacedLift(), EulerWalk(), control, (GradientsEnd(),), solve_dtype=problem.dtype)
+    return Stage(
+        EpochsSource(problem, FIRST_BATCH),
+        GradientLift(),
+        EulerWalk(),
+        control,
+        (GradientsEnd(),),
+        solve_dtype=problem.dtype,
+    )
 
 
-def gradient_steps(stage: Stage, source: Epochs, state: State, tally: Counter[str]) -> BatchSteps:
+def gradient_steps(stage: Stage, source: EpochsSource, state: State, tally: Counter[str]) -> BatchSteps:
     """The steps of one round, each from where the last one led; fewer where the time runs out.
 
     Raises: OutOfTime, where not one was taken.

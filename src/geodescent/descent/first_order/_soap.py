@@ -12,10 +12,10 @@ from geodescent.descent._control import Control, CostLevels, Damping, Trial
 from geodescent.descent._linearised import Linearised
 from geodescent.descent._walk import Walk
 from geodescent.descent.first_order._eigenbases import Eigenbases
-from geodescent.linalg import norm, row_dot, row_norm
+from geodescent.linalg import row_norm
 
 FIRST_LENGTH = 1e-3  # Of a first step, in each entry, from which the change of the outputs is measured.
-MEASURED_FIRST = 4  # Steps: the change of the outputs is measured after each of the first ones.
+NEAR = 2.0  # Factor: with a change of the outputs that is farther from the one wanted, the next one is measured too.
 TOO_FAR = 4.0  # Times the share wanted: a step that changes the outputs by more is taken again, shorter.
 MOST_CHANGE = 2.0  # Factor by which lengths change from one measurement to the next, at the most.
 SHORTENED = 20  # Times: a step that is still too long then is no step.
@@ -85,8 +85,11 @@ class Soap(Control[SoapState]):
         direction = direction if scale is None else direction * scale.to(slope.dtype)
         direction = direction.mul_(-walk.step_size)
         fall = -float(torch.dot(slope, direction)) / here.problem.n_samples
-        is_measured = state.steps <= MEASURED_FIRST or state.steps % self.every == 0
-        return self._measured(here, state, direction, fall) if is_measured else self._taken(here, state, direction, fall)
+        is_near = self.share <= NEAR * state.share <= NEAR**2 * self.share
+        is_measured = not is_near or state.steps % self.every == 0
+        return (
+            self._measured(here, state, direction, fall) if is_measured else self._taken(here, state, direction, fall)
+        )
 
     def restart(self, here: Linearised, count: int) -> SoapState | None:
         return None
@@ -100,7 +103,7 @@ class Soap(Control[SoapState]):
             own = bases.first(new)
             gradient = bases.rotated(ordered, own).mul_(1.0 - keep)
             squares = gradient.square().div_(1.0 - keep)
-            state = SoapState(state.length, state.share, count, gradient, squares, new, own)
+            state = replace(state, steps=count, gradient=gradient, squares=squares, moments=new, bases=own)
         else:
             moments = torch.lerp(new, state.moments, keep)
             gradient, squares, own = state.gradient, state.squares, state.bases
@@ -120,12 +123,12 @@ class Soap(Control[SoapState]):
     def _taken(self, here: Linearised, state: SoapState, direction: Theta, fall: float) -> tuple[Trial, SoapState]:
         """The step of the length that was found last; its cost is not known."""
         theta = here.theta + (state.length * direction).to(here.theta.dtype)
-        return Trial(theta, math.nan, self._predicted(here, state, fall), 0.0, None), state
+        return Trial(theta, math.nan, self._predicted(here, state, fall), 0.0, 0.0), state
 
     def _measured(
         self, here: Linearised, state: SoapState, direction: Theta, fall: float
     ) -> tuple[Trial, SoapState] | None:
-        """The step, as long as it changes the outputs by no more than `TOO_FAR` times the share; and the next length."""
+        """The step, if need be shorter until it changes the outputs by at most `TOO_FAR` times the share."""
         size = row_norm(here.residual)
         for _ in range(SHORTENED):
             theta = here.theta + (state.length * direction).to(here.theta.dtype)
@@ -135,17 +138,18 @@ class Soap(Control[SoapState]):
             known = math.isfinite(changed) and math.isfinite(cost)
             if known and changed <= TOO_FAR * self.share:
                 state = replace(state, share=changed)
-                trial = Trial(theta, cost, self._predicted(here, state, fall), 0.0, None)
-                return trial, replace(state, length=state.length * self._factor(changed))
+                trial = Trial(theta, cost, self._predicted(here, state, fall), 0.0, 0.0)
+                return trial, replace(state, length=state.length * _factor(self.share, changed))
             here.tally["rejections"] += 1
             state = replace(state, length=state.length * (self.share / changed if known else 0.1))
         return None
 
-    def _factor(self, changed: float) -> float:
-        """On the length, towards the share wanted."""
-        wanted = math.sqrt(self.share / changed) if changed > 0.0 else math.inf
-        return min(max(wanted, 1.0 / MOST_CHANGE), MOST_CHANGE)
-
     def _predicted(self, here: Linearised, state: SoapState, fall: float) -> float:
         """`C + ⟨∇C, Δ⟩ + ‖DΔ‖²/(2N)`, ‖DΔ‖ as it was measured last."""
         return max(0.0, (1.0 + state.share**2) * here.cost - state.length * fall)
+
+
+def _factor(wanted: float, changed: float) -> float:
+    """On the length, towards the change wanted."""
+    factor = math.sqrt(wanted / changed) if changed > 0.0 else math.inf
+    return min(max(factor, 1.0 / MOST_CHANGE), MOST_CHANGE)

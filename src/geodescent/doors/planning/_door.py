@@ -28,7 +28,7 @@ from geodescent.doors.planning._samples import (
 from geodescent.doors.planning._solves import Solves, solves, used, why
 from geodescent.metric import LayerUnits
 from geodescent.outputs import Select
-from geodescent.problem import FixedSource, HasStart, Model, Problem, ShuffledSource, StreamedSource
+from geodescent.problem import EpochsSource, FixedSource, HasStart, Model, Problem, ShuffledSource, StreamedSource
 
 PASSES_OF_START = 6.0  # Forward passes over all data before the first step of a fit.
 LONG_START = 1.0  # Seconds.
@@ -170,6 +170,9 @@ def _planned(
 
 def _round_of(stage: Stage, found: Solves, look: Look, whole: Look) -> tuple[int, float | None]:
     """Steps of the first round, and its seconds: steps on batches share a pass over all samples, for their cost."""
+    if isinstance(stage.source, EpochsSource) and found.seconds is not None:
+        n_steps = stage.source.n_batches(0)
+        return n_steps, n_steps * found.seconds + whole.forward
     if not isinstance(stage.source, ShuffledSource) or found.seconds is None or found.products is None:
         return 1, found.seconds
     n_steps = steps_of_first_round(look.jacobian, found.products, stage.source.first)

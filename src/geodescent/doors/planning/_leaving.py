@@ -5,11 +5,13 @@ from functools import cached_property, singledispatch
 
 from geodescent._deadline import has_deadline
 from geodescent.descent import (
+    LEAST_ROUNDS,
     LONG,
     PART_PATIENCE,
     AfterSteps,
     BatchesEnd,
     EigenvectorsPay,
+    GradientsEnd,
     Leave,
     Linearised,
     MeasuredExactly,
@@ -52,6 +54,11 @@ def _(rule: EigenvectorsPay) -> str:
         f"eigenvectors of its factors cost no more than {STEP_ITERATIONS:g} iterations, or no more than the last step "
         "took"
     )
+
+
+@rule_in_words.register
+def _(rule: GradientsEnd) -> str:
+    return f"the cost is {rule.below:g} of its scale, or hardly falls after {LEAST_ROUNDS} rounds"
 
 
 @rule_in_words.register

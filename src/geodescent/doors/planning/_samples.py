@@ -6,6 +6,7 @@ from geodescent.descent import FIRST_BATCH
 from geodescent.problem import (
     BatchSource,
     DrawnSource,
+    EpochsSource,
     FixedSource,
     GrowingSource,
     PartSource,
@@ -33,6 +34,8 @@ def problem_of_step(source: Source) -> Problem:
     """The problem of the first step: of a loader the first batch, which is read already."""
     if isinstance(source, ShuffledSource):
         return source.drawing(0).batch(FIRST_BATCH) or source.first
+    if isinstance(source, EpochsSource):
+        return next(source.batches(0))
     return source.first if isinstance(source, OVER_LOADERS) else source.at(0)
 
 
@@ -63,6 +66,11 @@ def _(source: DrawnSource) -> str:
 def _(source: ShuffledSource) -> str:
     n = number_of_samples(source.first)
     return f"batches of {FIRST_BATCH:,} of {n:,} samples, of twice as many as soon as that pays"
+
+
+@samples_in_words.register
+def _(source: EpochsSource) -> str:
+    return f"batches of {source.size:,} of {number_of_samples(source.first):,} samples"
 
 
 @samples_in_words.register

@@ -14,6 +14,7 @@ from geodescent.lift import (
     PRODUCT_DAMPING,
     CheaperLift,
     DenseLift,
+    GradientLift,
     GramLift,
     KrylovLift,
     Lift,
@@ -27,7 +28,7 @@ from geodescent.lift import (
     lift_used,
 )
 from geodescent.linalg import STEP_ITERATIONS
-from geodescent.problem import OF_ALL, GrowingSource, ShuffledSource
+from geodescent.problem import OF_ALL, EpochsSource, GrowingSource, ShuffledSource
 
 ITERATIONS_OF_A_STEP = 8.0  # Of the inexact solves of a step: between 3 and 15 on the problems measured.
 FACTORS_OF_A_STEP, SOLVES_AT_A_FACTOR, SECOND_DERIVATIVES, PASSES_OF_A_STEP = 3.0, 3.0, 2.0, 4.0
@@ -84,11 +85,11 @@ def why(stage: Stage, look: Look, *, is_planned: bool) -> str:
     """What decides which solves a stage takes, with the number and its limit."""
     if not is_planned and not isinstance(stage.lift, PlannedLift):
         return "as method= asks"
-    if isinstance(stage.source, ShuffledSource):
+    if isinstance(stage.source, (EpochsSource, ShuffledSource)):
         n = stage.source.first.blocks[0].n_samples
         return (
             f"{n:,} samples, no fewer than {OF_ALL * FIRST_BATCH:,}: far from the minimum a step on few of them lowers "
-            "the cost of all for a small part of the price"
+            f"the cost of all for a small part of the price{_of_gradients(stage)}"
         )
     if isinstance(stage.source, GrowingSource):
         return (
@@ -97,6 +98,14 @@ def why(stage: Stage, look: Look, *, is_planned: bool) -> str:
             "of all for a small part of the price"
         )
     return _reason(stage.lift, look)
+
+
+def _of_gradients(stage: Stage) -> str:
+    """Why steps go along gradients, where they do."""
+    is_so = isinstance(stage.source, EpochsSource)
+    return (
+        "; products with D and its columns take passes through a recorded call, of which a gradient takes one" * is_so
+    )
 
 
 @singledispatch
@@ -210,6 +219,15 @@ def _(lift: SketchedLift, stage: Stage, look: Look) -> Solves:
     words = "short solves: few conjugate gradients, behind sketched factors of the layers"
     seconds = look.linearisation + seconds + PASSES_OF_TRIAL * look.forward
     return Solves(words, seconds=seconds, numbers=VECTORS * k + moments, products=iterations + OWN_PRODUCTS)
+
+
+@solves.register
+def _(lift: GradientLift, stage: Stage, look: Look) -> Solves:
+    k = look.shape[1]
+    pieces = [piece for block in look.jacobian.blocks for piece in block.kinds]
+    moments = sum(float(size) ** 2 for piece in pieces for size in piece.index.shape if piece.index.dim() > 1)
+    words = "no solves: one gradient, in the eigenvectors of the second moments of the layers' gradients"
+    return Solves(words, seconds=look.gradient, numbers=VECTORS * k + 2.0 * moments)
 
 
 @solves.register
