@@ -4,7 +4,7 @@ Any object with the methods of `OutputMap` can be fitted; `SampleMap`, `ClosureM
 this library. D is computed here: `linearise` uses the rules of layers, and autograd for everything else.
 """
 
-from geodescent.outputs._autograd import outputs_and_pullback, products, value_and_derivative
+from geodescent.outputs._autograd import products, value_and_derivative
 from geodescent.outputs._closure import PARTS, Closure
 from geodescent.outputs._closure_map import ClosureMap, ClosureRoutes
 from geodescent.outputs._function import ModelFunction
@@ -80,7 +80,6 @@ __all__ = [
     "left_as_found",
     "map_inputs",
     "n_samples_of",
-    "outputs_and_pullback",
     "parameters_of",
     "products",
     "register_rule",

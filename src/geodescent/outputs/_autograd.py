@@ -174,42 +174,24 @@ def products(function: Callable[[Theta], Tensor], theta: Theta) -> tuple[Callabl
     Cost: of D v one call by forward mode, or two backward passes where an operation has no forward derivative; of Dᵀu
         one backward pass.
     """
-    leaf, outputs = _called(function, theta)
+    leaf = theta.detach().clone().requires_grad_()
+    with torch.enable_grad():
+        outputs = function(leaf)
 
     def forwards(v: Tensor) -> Tensor:
         with suppress(RuntimeError, NotImplementedError):
             return value_and_derivative(function, (leaf.detach(),), (v,))[1].reshape(-1)
         return _backward_twice(outputs, leaf, v)  # with the error gone: its frames hold hooks of checkpoints
 
-    backwards = _backwards(leaf, outputs)
-    if not has_deadline():
-        return forwards, backwards
-    faster = _faster(forwards, outputs, leaf)
-    return _timely(faster), _timely(backwards)
-
-
-def outputs_and_pullback(
-    function: Callable[[Theta], Tensor], theta: Theta
-) -> tuple[Outputs, Callable[[Tensor], Tensor]]:
-    """`x[θ]` and `u ↦ Dᵀu`, by one call whose graph lives as long as that function; each Dᵀu is a backward pass."""
-    leaf, outputs = _called(function, theta)
-    return outputs.detach(), _timely(_backwards(leaf, outputs))
-
-
-def _called(function: Callable[[Theta], Tensor], theta: Theta) -> tuple[Tensor, Tensor]:
-    """θ as a leaf, and what the function returns there, attached to it."""
-    leaf = theta.detach().clone().requires_grad_()
-    with torch.enable_grad():
-        return leaf, function(leaf)
-
-
-def _backwards(leaf: Tensor, outputs: Tensor) -> Callable[[Tensor], Tensor]:
     def backwards(u: Tensor) -> Tensor:
         if not outputs.requires_grad:  # a branch of the function that does not depend on θ
             return torch.zeros_like(leaf)
         return gradient_of(outputs, [leaf], u.view(outputs.shape))[0]
 
-    return backwards
+    if not has_deadline():
+        return forwards, backwards
+    faster = _faster(forwards, outputs, leaf)
+    return _timely(faster), _timely(backwards)
 
 
 def _timely(product: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:

@@ -27,7 +27,7 @@ from geodescent.problem._exact_values import EXACT_VALUES, VALUES_WEIGHT, are_ex
 from geodescent.problem._hessian import curvature_at, gradient, hessian, hessian_extremes
 from geodescent.problem._misfit import Misfit, misfit_of, plain_residual
 from geodescent.problem._one_theta import require_one_theta
-from geodescent.problem._problem import Problem, RowBlock
+from geodescent.problem._problem import Problem
 from geodescent.problem._residual_table import (
     POINTS_LIMIT,
     BlockResidual,
@@ -36,6 +36,7 @@ from geodescent.problem._residual_table import (
     residual_table,
 )
 from geodescent.problem._rounding import may_be_rounding, rounding_floor, same_cost
+from geodescent.problem._row_block import RowBlock
 from geodescent.problem._sources import (
     OF_ALL,
     BatchesSource,

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from geodescent.outputs import ModelFunction, Sampled, SampleMap, leaves_of
-from geodescent.problem._problem import Problem, RowBlock
+from geodescent.problem._problem import Problem
+from geodescent.problem._row_block import RowBlock
 
 Place = tuple[RowBlock, int]
 """A sample of a block."""

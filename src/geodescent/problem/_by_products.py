@@ -1,13 +1,13 @@
 """Maps whose D is known by its products alone: for maps of which forming D takes too long."""
 
 import math
-from dataclasses import replace
 
+import torch
 from torch import Tensor
 
 from geodescent._types import Outputs, Theta
 from geodescent.jacobian import MatrixJacobian
-from geodescent.outputs import OutputMap, Traced, declare, outputs_and_pullback, products
+from geodescent.outputs import OutputMap, Traced, declare, products
 from geodescent.problem._around import AroundMap
 from geodescent.problem._problem import Problem
 
@@ -51,19 +51,28 @@ class ByGradients(ByProducts):
         """`x[θ]` and D: one call, and a backward pass for each product with Dᵀ; one with D takes other calls."""
         outputs = self.map
         assert isinstance(outputs, Traced)
-        function = outputs.traced
-        values, rmv = outputs_and_pullback(function, theta)
+        function, leaf = outputs.traced, theta.detach().clone().requires_grad_()
+        with torch.enable_grad():
+            values = function(leaf)
 
         def mv(v: Tensor) -> Tensor:
             return products(function, theta)[0](v)
 
+        def rmv(u: Tensor) -> Theta:
+            if not values.requires_grad:  # a model whose outputs do not depend on θ
+                return torch.zeros_like(leaf)
+            with torch.enable_grad():
+                along = (values * u.view(values.shape)).sum()
+            (gradient,) = torch.autograd.grad(along, leaf, retain_graph=True)
+            return gradient
+
         shape = math.prod(self.shape), len(theta)
-        return values, MatrixJacobian((mv, rmv), shape=shape, dtype=self.dtype, device=self.device)
+        return values.detach(), MatrixJacobian((mv, rmv), shape=shape, dtype=self.dtype, device=self.device)
 
 
 def by_gradients(problem: Problem) -> Problem:
     """A problem whose maps autograd can differentiate, with D by products with Dᵀ."""
-    return Problem(tuple(replace(block, map=ByGradients(block.map)) for block in problem.blocks))
+    return Problem(tuple(b.of_samples(ByGradients(b.map), b.target, b.weights) for b in problem.blocks))
 
 
 declare(ByProducts, OutputMap)

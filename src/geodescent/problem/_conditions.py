@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 
 from geodescent.outputs import AtPlaces
 from geodescent.problem._alike import active
-from geodescent.problem._problem import Problem, RowBlock
+from geodescent.problem._problem import Problem
+from geodescent.problem._row_block import RowBlock
 
 MADE_UP_FIELDS = (
     5  # Made-up fields: rows that agree, up to a factor and a constant, at so many ask the same of any fields.

@@ -11,7 +11,8 @@ from geodescent._types import Theta
 from geodescent.jacobian import Jacobian
 from geodescent.outputs import Sampled, Traced
 from geodescent.problem._by_products import ByProducts
-from geodescent.problem._problem import Problem, RowBlock
+from geodescent.problem._problem import Problem
+from geodescent.problem._row_block import RowBlock
 from geodescent.problem._sources import chosen_samples, resampled, sampled_block, weighted_samples
 
 FIRST_LOOK = 4  # Samples of the first look at what a step takes.

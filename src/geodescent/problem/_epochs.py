@@ -10,7 +10,7 @@ from geodescent._types import Theta
 from geodescent.problem._problem import Problem
 from geodescent.problem._sources import chosen_samples, sampled_block, weighted_samples
 
-PASSES_OF_ROUND = (0.5, 1.0, 2.0)
+EPOCHS_OF_ROUND = (0.5, 1.0, 2.0)
 """Over the samples: those of the first rounds and of all later ones. The first record comes soon, and later the cost of
 all samples, which is measured after each round, takes a small part of the time."""
 
@@ -49,7 +49,7 @@ class EpochsSource:
 
     def n_batches(self, step: int) -> int:
         """Of the round after `step`, one at least."""
-        passes = PASSES_OF_ROUND[min(step, len(PASSES_OF_ROUND) - 1)]
+        passes = EPOCHS_OF_ROUND[min(step, len(EPOCHS_OF_ROUND) - 1)]
         return max(1, round(passes * len(weighted_samples(self.first.blocks[0])) / self.size))
 
     def batches(self, step: int) -> Iterator[Problem]:

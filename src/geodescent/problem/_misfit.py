@@ -10,7 +10,8 @@ from geodescent._types import Theta
 from geodescent.linalg import row_dot
 from geodescent.outputs import AtPlaces
 from geodescent.problem._alike import active
-from geodescent.problem._problem import Problem, RowBlock
+from geodescent.problem._problem import Problem
+from geodescent.problem._row_block import RowBlock
 
 LEAST_NEIGHBOURS, MOST_NEIGHBOURS = 20, 5000
 """Samples of a measured term whose neighbours are looked at: of fewer chance says too much, of more it takes long."""

@@ -12,7 +12,8 @@ from geodescent.linalg import row_dot
 from geodescent.outputs import OutputMap
 from geodescent.problem._alike import active
 from geodescent.problem._misfit import plain_residual
-from geodescent.problem._problem import Problem, RowBlock
+from geodescent.problem._problem import Problem
+from geodescent.problem._row_block import RowBlock
 
 MILLION = 1e6  # Times: larger ratios are said in words, for their digits tell nobody anything.
 TABLE_WIDTH = 80  # Columns of a terminal, which the table keeps to.

@@ -13,7 +13,8 @@ from geodescent._types import Theta
 from geodescent.jacobian import Jacobian
 from geodescent.outputs import Inputs, RawInputs, Sampled
 from geodescent.problem._one_theta import require_one_theta
-from geodescent.problem._problem import Problem, RowBlock
+from geodescent.problem._problem import Problem
+from geodescent.problem._row_block import RowBlock
 
 OF_ALL = 2  # RoundOfBatches of more than half of the samples save little: all of them follow.
 PART_ROWS = 8.0  # Rows of a part for each parameter: fewer are overfitted, more cost more (docs/decisions.md).
@@ -174,7 +175,7 @@ def chosen_samples(problem: Problem, rows: Tensor) -> Problem:
     block, outputs = sampled
     chosen = rows.to(block.target.device)
     weights = None if block.weights is None else block.weights[chosen]
-    return Problem((resampled(block, outputs.at(chosen), block.target[chosen], weights),))
+    return Problem((block.of_samples(outputs.at(chosen), block.target[chosen], weights),))
 
 
 def weighted_samples(block: RowBlock) -> Tensor:

@@ -18,7 +18,7 @@ FIRST_LENGTH = 1e-3  # Of a first step, in each entry, from which the change of 
 NEAR = 2.0  # Factor: with a change of the outputs that is farther from the one wanted, the next one is measured too.
 TOO_FAR = 4.0  # Times the share wanted: a step that changes the outputs by more is taken again, shorter.
 MOST_CHANGE = 2.0  # Factor by which lengths change from one measurement to the next, at the most.
-SHORTENED = 20  # Times: a step that is still too long then is no step.
+MOST_SHORTER = 20  # Times: a step that is still too long then is no step.
 LEAST_SQUARE = 1e-16  # Times the mean: what is added to second moments, so that entries without a gradient stay.
 
 
@@ -130,7 +130,7 @@ class Soap(Control[SoapState]):
     ) -> tuple[Trial, SoapState] | None:
         """The step, if need be shorter until it changes the outputs by at most `TOO_FAR` times the share."""
         size = row_norm(here.residual)
-        for _ in range(SHORTENED):
+        for _ in range(MOST_SHORTER):
             theta = here.theta + (state.length * direction).to(here.theta.dtype)
             residual = here.residual_at(theta)
             changed = row_norm(residual - here.residual) / size
