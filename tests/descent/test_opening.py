@@ -413,6 +413,8 @@ def test_nets_by_recorded_calls_open_so_where_an_exact_step_takes_longer(n: int,
     series, conv = torch.randn(n, 1, 6, dtype=F64), (nn.Conv1d(1, 2, 3, padding=1), nn.Tanh(), nn.Flatten())
     assert "sketched" not in few
     assert planned(series, 50, *conv) == [*lifts, *few]  # a matrix of order 658
+    normed = planned(series, 50, conv[0], nn.GroupNorm(1, 2), *conv[1:])
+    assert normed == (["gradient", *lifts[1:], *few] if len(lifts) > 1 else [*lifts, *few])
     assert "sketched" not in planned(series, 1, *conv)
     assert "sketched" not in planned(series, 3, *conv)  # of order 47
 

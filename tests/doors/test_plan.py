@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader, TensorDataset
 import geodescent as gd
 from geodescent import pde
 from geodescent._budget import Budget, spending
-from geodescent.descent import FIRST_BATCH, Linearised, eigenvectors_price
+from geodescent.descent import FIRST_BATCH, LEAST_ROUNDS, Linearised, eigenvectors_price
 from geodescent.doors import Plan
 from geodescent.lift import PacedLift, SketchedLift
 from geodescent.problem import OF_ALL, part_of
@@ -429,6 +429,20 @@ def test_where_products_are_better_than_columns_that_is_said() -> None:
     planned = gd.plan(net, normal(300, *shape), normal(300, n_outputs))
     assert [stage.lift for stage in planned.stages[:2]] == ["sketched", "sketched"]
     assert "the columns of D would take a backward pass for each output" in planned.stages[1].why
+
+
+@pytest.mark.slow
+def test_where_gradients_are_better_than_products_that_is_said() -> None:
+    """With a norm between the convolutions."""
+    net, shape, n_outputs = network("conv 8×8")
+    layers = list(net.children())
+    normed = nn.Sequential(layers[0], nn.GroupNorm(2, 8).double(), *layers[1:])
+    planned = gd.plan(normed, normal(300, *shape), normal(300, n_outputs))
+    gradients, whole = planned.stages[:2]
+    assert [gradients.lift, whole.lift] == ["gradient", "sketched"]
+    assert "of which a gradient takes one" in gradients.why and gradients.step.steps_of_round == 1
+    assert f"after {LEAST_ROUNDS} rounds (then stage 2)" in gradients.until
+    assert "batches of 128 of 300 samples" in " ".join(str(planned).split())
 
 
 @pytest.mark.slow

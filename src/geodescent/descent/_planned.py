@@ -21,16 +21,16 @@ from geodescent.descent._stages import (
 from geodescent.descent._state import State
 from geodescent.descent._walk import EulerWalk, GeodesicWalk
 from geodescent.descent.first_order import gradients_stage
-from geodescent.jacobian import CALL_FLOPS, BlockJacobian, random_sums
+from geodescent.jacobian import CALL_FLOPS, BlockJacobian, OuterColumns, random_sums
 from geodescent.lift import INEXACT, CheaperLift, DenseLift, KrylovLift, PacedLift, PlannedLift, solving_flops
 from geodescent.linalg import STEP_ITERATIONS
+from geodescent.outputs import SampleMap
 from geodescent.problem import (
     FixedSource,
     PartSource,
     Problem,
     Source,
     are_exact,
-    chosen_samples,
     sampled_block,
     timely_source,
     with_exact_values,
@@ -99,9 +99,8 @@ def _short_steps(source: FixedSource, chosen: DenseLift | KrylovLift) -> tuple[S
     problem = source.first
     recorded = _of_recorded_calls(problem)
     if isinstance(chosen, KrylovLift) or (recorded is not None and _is_better_by_products(problem, recorded)):
-        if recorded is not None and first_batch(problem) is not None:
-            return gradients_stage(problem, recorded), *opening(source)[1:]
-        return opening(source)
+        gradients = None if recorded is None else _along_gradients(problem, recorded)
+        return opening(source) if gradients is None else (gradients, *opening(source)[1:])
     if problem.n_params < MANY_PARAMETERS or first_batch(problem) is None:
         return ()
     return opening(source)[:1]  # on batches alone: on all samples exact steps are affordable
@@ -112,9 +111,37 @@ def _of_recorded_calls(problem: Problem) -> BlockJacobian | None:
     sampled = sampled_block(problem)
     if problem.has_equations or sampled is None:
         return None
-    few = chosen_samples(problem, torch.arange(min(2, sampled[0].n_samples), device=problem.device))
+    block, outputs = sampled
+    rows = torch.arange(min(2, block.n_samples), device=problem.device)
+    few = Problem((block.of_samples(outputs.at(rows), block.target[rows], None),))  # whatever they weigh
     jacobian = few.linearise(few.theta)[1]
     return jacobian if isinstance(jacobian, BlockJacobian) and random_sums(jacobian) is not None else None
+
+
+def _along_gradients(problem: Problem, jacobian: BlockJacobian) -> Stage | None:
+    """The stage of steps along gradients of batches, where these take a small part of the time of short solves.
+
+    Args:
+        jacobian: of some samples, by recorded calls.
+    """
+    if first_batch(problem) is None or _is_of_plain_layers(problem, jacobian):
+        return None
+    return gradients_stage(problem, jacobian)
+
+
+def _is_of_plain_layers(problem: Problem, jacobian: BlockJacobian) -> bool:
+    """Whether all parameters are of linear layers and convolutions that the model calls as such.
+
+    There a short solve takes as long as 4 or 5 gradients of the same batch, which it repays; with weights of recurrent
+    cells and attention, or of normalisations, 6 to 8, which it does not.
+
+    Args:
+        jacobian: of some samples.
+    """
+    outputs = problem.blocks[0].map
+    kinds = (kind for block in jacobian.blocks for kind in block.kinds)
+    plain = isinstance(outputs, SampleMap) and not outputs.routes.products
+    return plain and all(isinstance(kind, OuterColumns) for kind in kinds)
 
 
 def _is_better_by_products(problem: Problem, jacobian: BlockJacobian) -> bool:

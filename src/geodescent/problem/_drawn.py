@@ -6,14 +6,15 @@ from dataclasses import dataclass, replace
 import torch
 
 from geodescent._deadline import Allowance, OutOfTime, clock, has_deadline, seconds_left
-from geodescent._errors import InputError, JacobianError, MemoryPlanError
+from geodescent._errors import JacobianError, MemoryPlanError
 from geodescent._types import Theta
 from geodescent.jacobian import Jacobian
 from geodescent.outputs import Sampled, Traced
 from geodescent.problem._by_products import ByProducts
+from geodescent.problem._epochs import SourceOfBatches
 from geodescent.problem._problem import Problem
 from geodescent.problem._row_block import RowBlock
-from geodescent.problem._sources import chosen_samples, resampled, sampled_block, weighted_samples
+from geodescent.problem._sources import chosen_samples, resampled, weighted_samples
 
 FIRST_LOOK = 4  # Samples of the first look at what a step takes.
 MORE_SAMPLES = 4  # Factor on the samples from one look to the next.
@@ -72,34 +73,8 @@ class DrawnSource:
 
 
 @dataclass(frozen=True)
-class ShuffledSource:
-    """Steps on batches; the cost of all samples is measured after each round of them.
-
-    Attributes:
-        first: the problem of all samples, of one block.
-    """
-
-    first: Problem
-
-    def __post_init__(self) -> None:
-        if not isinstance(self.first, Problem) or sampled_block(self.first) is None:
-            raise InputError("batches need a problem of one block whose map is of samples, as gd.SampleMap(model, X).")
-
-    def at(self, step: int) -> Problem:
-        """The problem of all samples."""
-        return self.first
-
-    def cost(self, theta: Theta) -> float:
-        """C of all samples."""
-        return self.first.cost(theta)
-
-    def cost_of_all(self, step: int, theta: Theta, own_cost: float) -> float | None:
-        """C of all samples."""
-        return self.cost(theta)
-
-    def own_cost(self, theta: Theta, cost: float) -> float:
-        """C of all samples, because the next batch has others."""
-        return cost
+class ShuffledSource(SourceOfBatches):
+    """Steps on batches whose size the steps themselves choose."""
 
     def drawing(self, step: int) -> "Drawing":
         """The batches of the round after `step`."""

@@ -16,16 +16,14 @@ all samples, which is measured after each round, takes a small part of the time.
 
 
 @dataclass(frozen=True)
-class EpochsSource:
-    """Steps on batches of one size, each sample once a pass; the cost of all samples is measured after each round.
+class SourceOfBatches:
+    """What sources of batches have in common; the cost of all samples is measured after each round of these.
 
     Attributes:
         first: the problem of all samples, of one block.
-        size: samples of a batch.
     """
 
     first: Problem
-    size: int
 
     def __post_init__(self) -> None:
         if not isinstance(self.first, Problem) or sampled_block(self.first) is None:
@@ -46,6 +44,17 @@ class EpochsSource:
     def own_cost(self, theta: Theta, cost: float) -> float:
         """C of all samples, because the next batch has others."""
         return cost
+
+
+@dataclass(frozen=True)
+class EpochsSource(SourceOfBatches):
+    """Steps on batches of one size, each sample once a pass.
+
+    Attributes:
+        size: samples of a batch.
+    """
+
+    size: int
 
     def n_batches(self, step: int) -> int:
         """Of the round after `step`, one at least."""

@@ -75,6 +75,11 @@ class Eigenbases:
             inside[index] = True
         return cls(torch.cat([*flat, (~inside).nonzero()[:, 0]]), tuple(sides), size)
 
+    @property
+    def flops(self) -> float:
+        """Of a step: the moments of a gradient, its rotation, and that of the step back."""
+        return sum(6.0 * side.shape[0] * side.shape[1] * side.order for side in self.sides)
+
     def moments(self, gradient: Tensor) -> Tensor:
         """`GGᵀ` and `GᵀG` of a gradient in this order."""
         out = gradient.new_empty(self.size)

@@ -14,7 +14,7 @@ from geodescent.descent._state import State
 from geodescent.descent._walk import EulerWalk
 from geodescent.descent.first_order._eigenbases import Eigenbases
 from geodescent.descent.first_order._soap import Soap
-from geodescent.jacobian import BlockJacobian, OuterColumns
+from geodescent.jacobian import CALL_FLOPS, BlockJacobian, OuterColumns
 from geodescent.lift import GradientLift
 from geodescent.problem import EpochsSource, Problem, by_gradients
 
@@ -47,8 +47,8 @@ class GradientsEnd:
         return not state.best.cost < math.exp(-SLOW) * before
 
 
-def gradients_stage(problem: Problem, some: BlockJacobian) -> Stage:
-    """Steps along gradients of batches.
+def gradients_stage(problem: Problem, some: BlockJacobian) -> Stage | None:
+    """Steps along gradients of batches; None where the rotations would take longer than the gradients.
 
     Args:
         problem: of all samples, of one block.
@@ -56,7 +56,11 @@ def gradients_stage(problem: Problem, some: BlockJacobian) -> Stage:
     """
     kinds = [kind for block in some.blocks for kind in block.kinds]
     layers = [kind.index for kind in kinds if isinstance(kind, OuterColumns) and kind.index.dim() == 2]
-    control = Soap(Eigenbases.of(layers, problem.n_params))
+    bases = Eigenbases.of(layers, problem.n_params)
+    of_gradient = (some.product_flops() - CALL_FLOPS * len(kinds)) * FIRST_BATCH / some.blocks[0].n_samples
+    if bases.flops > of_gradient:
+        return None
+    control = Soap(bases)
     return Stage(
         EpochsSource(problem, FIRST_BATCH),
         GradientLift(),

@@ -80,6 +80,8 @@ class Soap(Control[SoapState]):
         self, here: Linearised, walk: Walk, state: SoapState, levels: CostLevels
     ) -> tuple[Trial, SoapState] | None:
         slope, scale = here.jacobian.rmv(here.residual), here.metric.column_scale
+        if not 0.0 < float(slope.abs().max()) < math.inf:
+            return None
         scaled = slope if scale is None else slope * scale.to(slope.dtype)
         state, direction = self._averaged(state, scaled)
         direction = direction if scale is None else direction * scale.to(slope.dtype)
