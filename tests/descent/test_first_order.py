@@ -125,7 +125,7 @@ def test_long_sides_are_not_rotated(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_rotations_that_take_longer_than_the_gradient_are_not_made() -> None:
-    """Of a wide layer with a norm behind it and one position; the moments and two rotations take three products each."""
+    """Of a wide layer with a norm behind it and one position; moments and two rotations are three products a side."""
     bases = Eigenbases.of([torch.arange(12).view(3, 4)], 12)
     assert bases.flops == 6.0 * 12 * (3 + 4)
     x = torch.randn(300, 8, dtype=F64)
@@ -212,10 +212,13 @@ def test_units_of_the_parameters_are_those_of_the_metric() -> None:
     problem = gd.Problem.of(*fitted())
     control, plain = stages_of(problem)[0].control, at(problem)
     assert isinstance(control, Soap)
-    squares = torch.full((problem.n_params,), 4.0, dtype=F64)
-    here = replace(plain, metric=Metric(squares))
-    ours, theirs = (step(control, point, SoapState(length=1e-5))[0].theta - plain.theta for point in (here, plain))
-    assert torch.allclose(ours, 0.5 * theirs, atol=1e-10)
+    for squares in (torch.full((problem.n_params,), 4.0, dtype=F64), torch.rand(problem.n_params, dtype=F64) + 0.5):
+        trial, state = step(control, replace(plain, metric=Metric(squares)), SoapState(length=1e-5))
+        scaled = control.bases.ordered(plain.jacobian.rmv(plain.residual) * squares.rsqrt())
+        assert torch.allclose(state.moments, control.bases.moments(scaled))
+        moved = control.bases.ordered((trial.theta - plain.theta) * squares.sqrt()) / 1e-5
+        largest = control.bases.rotated(moved, state.bases).abs().sort(descending=True).values
+        assert torch.allclose(largest[:21], torch.ones(21, dtype=F64), atol=1e-3)
 
 
 # --- rounds -------------------------------------------------------------------------------------------------------
@@ -351,8 +354,8 @@ def test_the_cost_falls_by_far_and_is_what_the_model_has() -> None:
 def test_they_end_in_the_valley_and_where_they_hardly_lower_the_cost(costs: list[float], over: bool) -> None:
     problem = gd.Problem.of(*fitted())
     state = start(stages_of(problem), OBSERVER)
-    records = tuple(replace(state.records[0], step=k, cost=cost) for k, cost in enumerate(costs))
-    state = replace(state, reference=1.0, records=records, best=replace(state.best, cost=min(costs)))
+    records = tuple(replace(state.records[0], step=k, cost=2.0 * cost) for k, cost in enumerate(costs))
+    state = replace(state, reference=2.0, records=records, best=replace(state.best, cost=2.0 * min(costs)))
     assert GradientsEnd().is_over(at(problem), state) == over
 
 
