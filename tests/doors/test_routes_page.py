@@ -1,5 +1,6 @@
 """docs/routes.md: its limits are those of the code, and its table what `gd.plan` says."""
 
+import math
 import re
 
 import pytest
@@ -8,10 +9,11 @@ from support.crossovers import CASES, PAGE, row, shown
 
 import geodescent as gd
 from geodescent._budget import DEFAULT, FRACTION, Budget, spending
-from geodescent.descent import FIRST_BATCH, OWN_PRODUCTS, planned_stages
+from geodescent.descent import FIRST_BATCH, LEAST_ROUNDS, OWN_PRODUCTS, planned_stages
 from geodescent.descent._batch_steps import PASSES_OF_ROUND
 from geodescent.descent._planned import MANY_PARAMETERS
 from geodescent.descent._stages import LONG, VALLEY, VALLEY_OF_EQUATIONS
+from geodescent.descent.first_order._gradient_steps import SLOW
 from geodescent.doors.planning._solves import PASSES_OF_TRIAL
 from geodescent.jacobian._gram import ROWS_MARGIN
 from geodescent.lift import DENSE_MATRICES, KrylovLift
@@ -41,7 +43,11 @@ def test_the_limits_are_those_of_the_code() -> None:
     opening = cells(f"one of these, where an exact step costs more than {STEP_ITERATIONS:g} iterations")
     assert f"{VALLEY:g} of its scale (equations: {VALLEY_OF_EQUATIONS:g}), or {LONG:g} exact steps" in opening
     assert cells(f"**{MANY_PARAMETERS:,} parameters or more**")
-    batches = cells(f"one of these three with N ≥ {OF_ALL * FIRST_BATCH}, one block")
+    gradients = cells("networks by recorded calls that hold more than linear layers and convolutions")
+    assert f"gradients of batches of {FIRST_BATCH} samples" in gradients
+    assert f"until the cost is {VALLEY:g} of its scale" in gradients and f"half of {LEAST_ROUNDS} rounds" in gradients
+    assert f"less than {1.0 - math.exp(-SLOW):.0%}".replace("%", " %") in gradients
+    batches = cells(f"one of the other three with N ≥ {OF_ALL * FIRST_BATCH}, one block")
     assert f"on batches of {FIRST_BATCH} samples" in batches and "twice as many samples" in batches
     assert f"more than 1/{OF_ALL} of all samples" in batches
     least = f"cost no more than {STEP_ITERATIONS:g} iterations, or no more than the last step took"

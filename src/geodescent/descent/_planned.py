@@ -97,9 +97,12 @@ def _short_steps(source: FixedSource, chosen: DenseLift | KrylovLift) -> tuple[S
         chosen: the lift of later steps.
     """
     problem = source.first
-    recorded = _of_recorded_calls(problem)
-    if isinstance(chosen, KrylovLift) or (recorded is not None and _is_better_by_products(problem, recorded)):
-        gradients = None if recorded is None else _along_gradients(problem, recorded)
+    plain, is_large = _is_of_plain_layers(problem), isinstance(chosen, KrylovLift)
+    recorded = None if plain and is_large else _of_recorded_calls(problem)
+    if is_large or (recorded is not None and _is_better_by_products(problem, recorded)):
+        if first_batch(problem) is None or plain or recorded is None:
+            return opening(source)
+        gradients = gradients_stage(problem, recorded)
         return opening(source) if gradients is None else (gradients, *opening(source)[1:])
     if problem.n_params < MANY_PARAMETERS or first_batch(problem) is None:
         return ()
@@ -118,30 +121,16 @@ def _of_recorded_calls(problem: Problem) -> BlockJacobian | None:
     return jacobian if isinstance(jacobian, BlockJacobian) and random_sums(jacobian) is not None else None
 
 
-def _along_gradients(problem: Problem, jacobian: BlockJacobian) -> Stage | None:
-    """The stage of steps along gradients of batches, where these take a small part of the time of short solves.
-
-    Args:
-        jacobian: of some samples, by recorded calls.
-    """
-    if first_batch(problem) is None or _is_of_plain_layers(problem, jacobian):
-        return None
-    return gradients_stage(problem, jacobian)
-
-
-def _is_of_plain_layers(problem: Problem, jacobian: BlockJacobian) -> bool:
+def _is_of_plain_layers(problem: Problem) -> bool:
     """Whether all parameters are of linear layers and convolutions that the model calls as such.
 
     There a short solve takes as long as 4 or 5 gradients of the same batch, which it repays; with weights of recurrent
     cells and attention, or of normalisations, 6 to 8, which it does not.
-
-    Args:
-        jacobian: of some samples.
     """
     outputs = problem.blocks[0].map
-    kinds = (kind for block in jacobian.blocks for kind in block.kinds)
-    plain = isinstance(outputs, SampleMap) and not outputs.routes.products
-    return plain and all(isinstance(kind, OuterColumns) for kind in kinds)
+    if not isinstance(outputs, SampleMap) or outputs.routes.products or outputs.routes.rest:
+        return False
+    return all(isinstance(kind, OuterColumns) for kind in outputs.routes.outline)
 
 
 def _is_better_by_products(problem: Problem, jacobian: BlockJacobian) -> bool:
