@@ -6,7 +6,7 @@ from functools import singledispatch
 import torch
 
 from geodescent._budget import FRACTION, allowed_bytes, budget, fits
-from geodescent.descent import FIRST_BATCH, OWN_PRODUCTS, Stage, eigenvectors_price, planned_lift
+from geodescent.descent import FIRST_BATCH, OWN_PRODUCTS, Soap, Stage, eigenvectors_price, planned_lift
 from geodescent.doors.planning._look import Look, seconds_of
 from geodescent.lift import (
     BLOCKS_BYTES,
@@ -223,11 +223,9 @@ def _(lift: SketchedLift, stage: Stage, look: Look) -> Solves:
 
 @solves.register
 def _(lift: GradientLift, stage: Stage, look: Look) -> Solves:
-    k = look.shape[1]
-    pieces = [piece for block in look.jacobian.blocks for piece in block.kinds]
-    moments = sum(float(size) ** 2 for piece in pieces for size in piece.index.shape if piece.index.dim() > 1)
+    moments = stage.control.bases.size if isinstance(stage.control, Soap) else 0
     words = "no solves: one gradient, in the eigenvectors of the second moments of the layers' gradients"
-    return Solves(words, seconds=look.gradient, numbers=VECTORS * k + 2.0 * moments)
+    return Solves(words, seconds=look.gradient, numbers=VECTORS * look.shape[1] + 2.0 * moments)
 
 
 @solves.register
