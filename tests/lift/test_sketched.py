@@ -11,7 +11,15 @@ from torch import Tensor, nn
 
 import geodescent as gd
 from geodescent.descent import EulerWalk, GainRatio, Linearised
-from geodescent.jacobian import BlockJacobian, DenseColumns, DenseCotangents, DenseInputs, IndexInputs, OuterColumns
+from geodescent.jacobian import (
+    BlockJacobian,
+    DenseColumns,
+    DenseCotangents,
+    DenseInputs,
+    IndexInputs,
+    OuterColumns,
+    goes_by_passes,
+)
 from geodescent.jacobian._product_columns import ProductColumns
 from geodescent.lift import SketchedFactors, SketchedLift, SolveGoal
 from geodescent.lift._sketched_factors import Moment, SketchedFactor
@@ -403,6 +411,49 @@ def test_a_short_solve_gains_most_of_it_and_says_what_is_left(make: Make, inputs
         float((residual @ residual) / (x.misfit @ x.misfit + damping * x.velocity @ x.velocity)) for x in (short, long)
     ]
     assert torch.tensor(fall[0]).log() > 0.5 * torch.tensor(fall[1]).log() > 0.0
+
+
+@MODELS
+def test_products_in_float32_leave_vectors_in_float64(make: Make, inputs: Drawn) -> None:
+    """Passes through a graph stay in the model's precision, so that nothing changes there."""
+    problem = problem_of(make, inputs)
+    residual, jacobian = problem.linearise(problem.theta)
+    dense, by_passes = problem.linearise(problem.theta)[1].dense(), goes_by_passes(jacobian)
+    damping = 1e-2 * float(dense.square().sum()) / len(dense)
+    single, double = (
+        SketchedLift(LONG, products=p).prepare(problem.linearise(problem.theta)[1]).lift(-residual, damping=damping)
+        for p in (torch.float32, None)
+    )
+    assert single.velocity.dtype == single.misfit.dtype == F64
+    assert torch.equal(single.velocity, double.velocity) == by_passes
+    assert_close(single.velocity, oracle(dense, -residual, damping), 1e-5 if by_passes else 1e-3)
+    assert_close(single.misfit, dense @ single.velocity + residual, 1e-9 if by_passes else 1e-5)
+
+
+class Units(nn.Module):
+    """A network whose outputs are in other units."""
+
+    def __init__(self, times: float) -> None:
+        super().__init__()
+        self.inner, self.times = mlp(), times
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.times * self.inner(x)
+
+
+@pytest.mark.parametrize("times", [1e-22, 1e22])
+def test_products_in_float32_do_in_any_units(times: float) -> None:
+    """The squares of such numbers are none of float32."""
+    misfits = []
+    for units in (1.0, times):
+        torch.manual_seed(0)
+        model, x, y = Units(units).double(), torch.randn(20, 5, dtype=F64), torch.randn(20, 2, dtype=F64)
+        problem = gd.Problem.of(model, x, units * y)
+        outputs, jacobian = problem.blocks[0].map.with_columns(problem.theta)
+        prepared = SketchedLift(LONG, products=torch.float32).prepare(jacobian)
+        damping = 1e-2 * units**2
+        misfits.append(prepared.lift(-(outputs - units * y).reshape(-1), damping=damping).misfit / units)
+    assert_close(misfits[1], misfits[0], 1e-3)
 
 
 @MODELS

@@ -13,7 +13,7 @@ from geodescent.descent._linearised import Linearised
 from geodescent.descent._stages import STAGES, Leave, Stage
 from geodescent.descent._state import State
 from geodescent.descent._walk import EulerWalk
-from geodescent.jacobian import Jacobian
+from geodescent.jacobian import Jacobian, goes_by_passes
 from geodescent.lift import SketchedLift, factors_flops
 from geodescent.linalg import STEP_ITERATIONS
 from geodescent.problem import (
@@ -32,8 +32,11 @@ STEP_LINEARISATIONS = 8.0  # Linearisations: a step with few iterations takes as
 OPENING_DAMPING = 1e-5
 """Share of ‖B‖_F² of the first batch, whose rows have more in common the more outputs a sample has: with a tenth of it
 first steps of deep networks are refused, and with a share of ‖B‖_F²/m those of 784 outputs end in a plateau."""
-LEAST_OF_PRECISION = {torch.float32: 1e-7, torch.float64: 1e-14}
-"""Share of ‖B‖_F²/m: the least damping of steps with few iterations, by their precision."""
+LEAST_OF_PRECISION = {torch.float32: 1e-7, torch.float64: 1e-10}
+"""Share of ‖B‖_F²/m: the least damping of steps with few iterations, by the precision of the problem. Their products
+are in float32, and solves that stop early fall no lower; exact solves behind them begin with this damping."""
+PRICE_OF_ALL = 5.0  # Iterations: what a step on all samples takes beside them, by products in float32.
+LONG_STEPS = 2.0  # Times `STEP_ITERATIONS`: so many more iterations than eigenvectors cost, and these pay.
 
 
 @dataclass(frozen=True)
@@ -67,9 +70,11 @@ class BatchesEnd:
 class EigenvectorsPay:
     """Ends the steps with sketched factors of the layers, where the factors' eigenvectors are worth their price.
 
-    The eigenvectors save iterations, the more of them the smaller the damping. They are worth it where they cost no
-    more than `STEP_ITERATIONS`, as long as a step with them takes anyway, or where the last step took as many
-    iterations as they cost.
+    The eigenvectors save iterations, the more of them the smaller the damping. They pay where the last step took so
+    many iterations more than they cost as `LONG_STEPS` steps with them take beside theirs. Where products are passes
+    through a graph, steps with eigenvectors make columns instead. There they pay where they cost no more than
+    `STEP_ITERATIONS`, as long as a step with them takes anyway, or where the last step took as many iterations as they
+    cost.
     """
 
     stages: int = 1
@@ -80,8 +85,7 @@ class EigenvectorsPay:
 
     def is_over(self, here: Linearised, state: State) -> bool:
         """Whether the better factors are the better use of the time."""
-        price = eigenvectors_price(here.jacobian, here.jacobian.product_flops())
-        return price <= STEP_ITERATIONS or state.stage.iterations >= price
+        return state.stage.iterations >= iterations_worth(here.jacobian, here.jacobian.product_flops())
 
 
 def eigenvectors_price(jacobian: Jacobian, product_flops: float) -> float:
@@ -92,6 +96,19 @@ def eigenvectors_price(jacobian: Jacobian, product_flops: float) -> float:
         product_flops: of a pair.
     """
     return FASTER_PRODUCTS * factors_flops(jacobian) / product_flops
+
+
+def iterations_worth(jacobian: Jacobian, product_flops: float) -> float:
+    """From how many iterations of a step on the eigenvectors pay; 0 where they do at once.
+
+    Args:
+        jacobian: whose layers they are.
+        product_flops: of a pair of products.
+    """
+    price = eigenvectors_price(jacobian, product_flops)
+    if goes_by_passes(jacobian):
+        return 0.0 if price <= STEP_ITERATIONS else price
+    return price + LONG_STEPS * STEP_ITERATIONS
 
 
 def first_batch(problem: Problem) -> Problem | None:
@@ -116,7 +133,7 @@ def opening(source: FixedSource) -> tuple[Stage, ...]:
     n_samples = len(weighted_samples(sampled[0]))
     if n_samples >= OF_ALL * FIRST_BATCH:
         stages.append(_short_steps(ShuffledSource(problem), BatchesEnd(n_samples)))
-    stages.append(_short_steps(source, EigenvectorsPay()))
+    stages.append(_short_steps(source, EigenvectorsPay(), price=PRICE_OF_ALL))
     return tuple(stages)
 
 
@@ -125,8 +142,13 @@ def batches_stage(source: GrowingSource) -> Stage:
     return _short_steps(source)
 
 
-def _short_steps(source: Source, *leave: Leave) -> Stage:
-    """Few iterations a step, behind factors of the layers that cost next to nothing."""
+def _short_steps(source: Source, *leave: Leave, price: float = 1.0) -> Stage:
+    """Few iterations a step, behind factors of the layers that cost next to nothing.
+
+    Args:
+        price: of a step, in iterations.
+    """
     dtype, n_rows = source.first.dtype, FIRST_BATCH * source.first.blocks[0].n_outputs
     control = GainRatio(initial_damping=OPENING_DAMPING * n_rows, least_damping=LEAST_OF_PRECISION[dtype])
-    return Stage(source, SketchedLift(), EulerWalk(), control, leave, solve_dtype=dtype)
+    lift = SketchedLift(price, products=torch.float32)
+    return Stage(source, lift, EulerWalk(), control, leave, solve_dtype=dtype)

@@ -3,6 +3,12 @@
 from geodescent.jacobian._block import Block
 from geodescent.jacobian._block_jacobian import BlockJacobian
 from geodescent.jacobian._jacobian import Jacobian
+from geodescent.jacobian._recorded_block import RecordedBlock
+
+
+def goes_by_passes(jacobian: Jacobian) -> bool:
+    """Whether products are passes through the graphs of recorded calls, whose columns would take a pass an output."""
+    return any(isinstance(block, RecordedBlock) and not block.is_made for block in jacobian.blocks)
 
 
 def random_sums(jacobian: Jacobian) -> BlockJacobian | None:
@@ -10,9 +16,7 @@ def random_sums(jacobian: Jacobian) -> BlockJacobian | None:
 
     The squares of its rows and columns, and the second moments of its layers, are those of D in the mean.
     """
-    if not isinstance(jacobian, BlockJacobian):
-        return None
-    if all(isinstance(block, Block) or block.is_made for block in jacobian.blocks):
+    if not isinstance(jacobian, BlockJacobian) or not goes_by_passes(jacobian):
         return None
     return jacobian.sketched(0)
 

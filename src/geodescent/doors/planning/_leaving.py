@@ -7,6 +7,7 @@ from geodescent._deadline import has_deadline
 from geodescent.descent import (
     LEAST_ROUNDS,
     LONG,
+    LONG_STEPS,
     PART_PATIENCE,
     AfterSteps,
     BatchesEnd,
@@ -21,6 +22,7 @@ from geodescent.descent import (
     Stages,
     State,
     eigenvectors_price,
+    iterations_worth,
 )
 from geodescent.doors.planning._look import Look
 from geodescent.jacobian import Jacobian
@@ -51,8 +53,8 @@ def _(rule: BatchesEnd) -> str:
 @rule_in_words.register
 def _(rule: EigenvectorsPay) -> str:
     return (
-        f"eigenvectors of its factors cost no more than {STEP_ITERATIONS:g} iterations, or no more than the last step "
-        "took"
+        f"a step takes {LONG_STEPS * STEP_ITERATIONS:g} iterations more than eigenvectors of its factors cost, or, of "
+        f"recorded calls, these cost no more than {STEP_ITERATIONS:g}, or no more than the last step took"
     )
 
 
@@ -124,7 +126,7 @@ def _no_opening(stage: Stage, look: Look) -> str:
                 )
         if isinstance(rule, EigenvectorsPay):
             price = eigenvectors_price(look.jacobian, look.product_flops)
-            if price <= STEP_ITERATIONS:
+            if iterations_worth(look.jacobian, look.product_flops) <= 0.0:
                 return f"the eigenvectors of its factors cost as much as {price:.2g} iterations"
     return ""
 
