@@ -134,11 +134,9 @@ def test_problems_of_several_blocks_have_no_batches() -> None:
 
 
 def test_the_steps_are_in_the_precision_of_the_problem() -> None:
-    (least, single) = (
-        (s[0].control.least_damping, s[0].solve_dtype)
-        for s in (stages_of(gd.Problem.of(*fitted(dtype=d))) for d in (F64, F32))
-    )
-    assert least == (1e-10, F64) and single == (1e-7, F32)
+    stages = [stages_of(gd.Problem.of(*fitted(dtype=dtype)))[0] for dtype in (F64, F32)]
+    assert [stage.solve_dtype for stage in stages] == [F64, F32]
+    assert all(isinstance(s.control, GainRatio) and s.control.least_damping == 1e-7 for s in stages)
 
 
 # --- a round ----------------------------------------------------------------------------------------------------------

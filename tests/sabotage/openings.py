@@ -309,6 +309,17 @@ OPENINGS = (
         ("self.factors.trace / self.inner.n_residuals", "self.factors.trace / self.inner.n_params"),
     ),
     *of(
+        SKETCHED,
+        "lift/test_sketched.py::test_products_in_float32_leave_vectors_in_float64",
+        ("inner = own.to(precision)", "inner = own"),
+        (" or goes_by_passes(own)", ""),
+    ),
+    *of(
+        SKETCHED,
+        "lift/test_sketched.py::test_products_in_float32_do_in_any_units",
+        ("if within else (own, SketchedFactors.of(own))", ""),
+    ),
+    *of(
         FACTORS,
         "lift/test_sketched.py::test_where_some_vectors_are_taken_all_positions_have_their_turn",
         ("while math.gcd(every, positions) > 1:", "while False:"),
@@ -419,14 +430,22 @@ OPENINGS = (
     ),
     *of(
         OPENING,
-        "descent/test_opening.py::test_eigenvectors_pay_where_they_cost_little_or_no_more_than_a_step_took",
-        ("return price <= STEP_ITERATIONS or", "return"),
-        ("or state.stage.iterations >= price", ""),
+        "descent/test_opening.py::test_by_passes_eigenvectors_pay_where_they_cost_little_or_no_more_than_a_step_took",
+        ("return 0.0 if price <= STEP_ITERATIONS else price", "return price"),
+        ("if goes_by_passes(jacobian):", "if False:"),
+    ),
+    *of(
+        OPENING,
+        "descent/test_opening.py::test_eigenvectors_pay_where_a_step_takes_the_iterations_of_two_long_ones_more",
+        ("return price + LONG_STEPS * STEP_ITERATIONS", "return LONG_STEPS * STEP_ITERATIONS"),
+        ("LONG_STEPS = 2.0", "LONG_STEPS = 1.0"),
+        ("state.stage.iterations >= iterations_worth", "state.stage.iterations > 2.0 * iterations_worth"),
     ),
     *of(
         OPENING,
         "descent/test_opening.py::test_a_large_problem_goes_on_with_sketched_factors_on_all_samples",
-        ("_short_steps(source, EigenvectorsPay())", "_short_steps(source)"),
+        ("_short_steps(source, EigenvectorsPay(), price=PRICE_OF_ALL)", "_short_steps(source, price=PRICE_OF_ALL)"),
+        ("SketchedLift(price, products=torch.float32)", "SketchedLift(price)"),
     ),
     *of(
         OPENING,

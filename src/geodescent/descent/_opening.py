@@ -32,9 +32,9 @@ STEP_LINEARISATIONS = 8.0  # Linearisations: a step with few iterations takes as
 OPENING_DAMPING = 1e-5
 """Share of ‖B‖_F² of the first batch, whose rows have more in common the more outputs a sample has: with a tenth of it
 first steps of deep networks are refused, and with a share of ‖B‖_F²/m those of 784 outputs end in a plateau."""
-LEAST_OF_PRECISION = {torch.float32: 1e-7, torch.float64: 1e-10}
-"""Share of ‖B‖_F²/m: the least damping of steps with few iterations, by the precision of the problem. Their products
-are in float32, and solves that stop early fall no lower; exact solves behind them begin with this damping."""
+LEAST_DAMPING = 1e-7
+"""Share of ‖B‖_F²/m: the least damping of steps with few iterations. Solves that stop early hardly feel a smaller one,
+nor do products in float32, and the steps after them, which solve longer and begin with it, would go too far."""
 PRICE_OF_ALL = 5.0  # Iterations: what a step on all samples takes beside them, by products in float32.
 LONG_STEPS = 2.0  # Times `STEP_ITERATIONS`: so many more iterations than eigenvectors cost, and these pay.
 
@@ -149,6 +149,6 @@ def _short_steps(source: Source, *leave: Leave, price: float = 1.0) -> Stage:
         price: of a step, in iterations.
     """
     dtype, n_rows = source.first.dtype, FIRST_BATCH * source.first.blocks[0].n_outputs
-    control = GainRatio(initial_damping=OPENING_DAMPING * n_rows, least_damping=LEAST_OF_PRECISION[dtype])
+    control = GainRatio(initial_damping=OPENING_DAMPING * n_rows, least_damping=LEAST_DAMPING)
     lift = SketchedLift(price, products=torch.float32)
     return Stage(source, lift, EulerWalk(), control, leave, solve_dtype=dtype)
