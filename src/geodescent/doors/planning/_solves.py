@@ -205,7 +205,8 @@ def _(lift: KrylovLift, stage: Stage, look: Look) -> Solves:
 @solves.register
 def _(lift: SketchedLift, stage: Stage, look: Look) -> Solves:
     k, iterations = look.shape[1], FEW_ITERATIONS
-    seconds = (iterations + OWN_PRODUCTS) * look.product
+    pair = look.product if look.in_passes else look.pair(lift.products or look.jacobian.dtype)
+    seconds = (iterations + OWN_PRODUCTS) * pair
 
     def solve() -> None:
         nonlocal iterations
