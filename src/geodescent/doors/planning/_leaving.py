@@ -53,8 +53,8 @@ def _(rule: BatchesEnd) -> str:
 @rule_in_words.register
 def _(rule: EigenvectorsPay) -> str:
     return (
-        f"a step takes {LONG_STEPS * STEP_ITERATIONS:g} iterations more than eigenvectors of its factors cost, or, of "
-        f"recorded calls, these cost no more than {STEP_ITERATIONS:g}, or no more than the last step took"
+        f"a step takes {LONG_STEPS * STEP_ITERATIONS:g} iterations more than eigenvectors of its factors cost; where "
+        f"products are passes through a graph, these cost no more than {STEP_ITERATIONS:g}, or than the last step took"
     )
 
 
