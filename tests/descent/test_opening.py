@@ -136,7 +136,7 @@ def test_problems_of_several_blocks_have_no_batches() -> None:
 def test_the_steps_are_in_the_precision_of_the_problem() -> None:
     stages = [stages_of(gd.Problem.of(*fitted(dtype=dtype)))[0] for dtype in (F64, F32)]
     assert [stage.solve_dtype for stage in stages] == [F64, F32]
-    assert all(isinstance(s.control, GainRatio) and s.control.least_damping == 1e-7 for s in stages)
+    assert [s.control.least_damping for s in stages if isinstance(s.control, GainRatio)] == [1e-12, 1e-7]
 
 
 # --- a round ----------------------------------------------------------------------------------------------------------
@@ -367,22 +367,10 @@ def conv_problem(n: int, width: int) -> gd.Problem:
     return gd.Problem.of(model, torch.randn(n, 1, 6, 6, dtype=F64), torch.randn(n, 2, dtype=F64))
 
 
-def pay_from(problem: gd.Problem, iterations: float) -> bool:
-    """Whether eigenvectors pay from exactly so many iterations of the last step on."""
-    here = here_of(problem)
-    before, then = (
-        EigenvectorsPay().is_over(here, state_of(problem, iterations=n))
-        for n in (math.ceil(iterations) - 1, math.ceil(iterations))
-    )
-    return then and not before
-
-
 @pytest.mark.parametrize("sized", [{"n": 300}, {"n": 4, "width": 400}], ids=["cheap", "dear"])
-def test_eigenvectors_pay_where_a_step_takes_the_iterations_of_two_long_ones_more(sized: dict[str, int]) -> None:
+def test_eigenvectors_do_not_pay_where_columns_are_known(sized: dict[str, int]) -> None:
     problem = gd.Problem.of(*fitted(**sized))
-    jacobian = here_of(problem).jacobian
-    price = 6.0 * factors_flops(jacobian) / jacobian.product_flops()
-    assert pay_from(problem, price + 2.0 * STEP_ITERATIONS)
+    assert not EigenvectorsPay().is_over(here_of(problem), state_of(problem, iterations=10_000))
 
 
 def test_by_passes_eigenvectors_pay_where_they_cost_little_or_no_more_than_a_step_took() -> None:
@@ -391,7 +379,9 @@ def test_by_passes_eigenvectors_pay_where_they_cost_little_or_no_more_than_a_ste
     assert 6.0 * factors_flops(few) / few.product_flops() < STEP_ITERATIONS
     assert EigenvectorsPay().is_over(here_of(cheap), state_of(cheap, iterations=0))
     price = 6.0 * factors_flops(many) / many.product_flops()
-    assert price > STEP_ITERATIONS and pay_from(dear, price)
+    assert price > STEP_ITERATIONS
+    assert not EigenvectorsPay().is_over(here_of(dear), state_of(dear, iterations=math.floor(price)))
+    assert EigenvectorsPay().is_over(here_of(dear), state_of(dear, iterations=math.ceil(price)))
 
 
 def test_the_rules_refuse_what_is_no_number() -> None:

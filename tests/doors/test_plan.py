@@ -336,7 +336,7 @@ def test_batches_are_foretold_with_their_rounds() -> None:
     assert step.round_seconds / 4.0 < seconds[0] < 4.0 * step.round_seconds
     assert (whole.step.steps_of_round, whole.step.round_seconds) == (1, whole.step.seconds)
     assert f"{OF_ALL * FIRST_BATCH:,}" in batches.why and "1/2 of all samples (then stage 2)" in batches.until
-    assert "a step takes 30 iterations more" in whole.until and "then stage 3" in whole.until and last.until == ""
+    assert "no more than 15" in whole.until and "then stage 3" in whole.until and last.until == ""
 
 
 @pytest.mark.slow

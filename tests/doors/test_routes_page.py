@@ -9,7 +9,7 @@ from support.crossovers import CASES, PAGE, row, shown
 
 import geodescent as gd
 from geodescent._budget import DEFAULT, FRACTION, Budget, spending
-from geodescent.descent import FIRST_BATCH, LEAST_ROUNDS, LONG_STEPS, OWN_PRODUCTS, planned_stages
+from geodescent.descent import FIRST_BATCH, LEAST_ROUNDS, OWN_PRODUCTS, planned_stages
 from geodescent.descent._batch_steps import PASSES_OF_ROUND
 from geodescent.descent._planned import MANY_PARAMETERS
 from geodescent.descent._stages import LONG, VALLEY, VALLEY_OF_EQUATIONS
@@ -51,8 +51,7 @@ def test_the_limits_are_those_of_the_code() -> None:
     assert f"on batches of {FIRST_BATCH} samples" in batches and "twice as many samples" in batches
     assert f"more than 1/{OF_ALL} of all samples" in batches
     least = f"cost no more than {STEP_ITERATIONS:g} iterations, or no more than the last step took"
-    large = cells("**large networks**")
-    assert least in large and f"{LONG_STEPS * STEP_ITERATIONS:g} iterations more than the eigenvectors" in large
+    assert least in cells("**large networks**")
     first, second, later = PASSES_OF_ROUND
     page = PAGE.read_text().replace("\n", " ")
     assert (

@@ -13,12 +13,10 @@ from geodescent.descent._gain_ratio import GainRatio, GainRatioState
 from geodescent.descent._linearised import Linearised
 from geodescent.descent._natural import NaturalControl, NaturalState
 from geodescent.descent._opening import (
-    LONG_STEPS,
     BatchesEnd,
     EigenvectorsPay,
     batches_stage,
     eigenvectors_price,
-    iterations_worth,
 )
 from geodescent.descent._parts import require_part
 from geodescent.descent._planned import MeasuredExactly, planned_stages
@@ -48,7 +46,6 @@ __all__ = [
     "FIRST_BATCH",
     "LEAST_ROUNDS",
     "LONG",
-    "LONG_STEPS",
     "OWN_PRODUCTS",
     "PART_PATIENCE",
     "PROGRESS",
@@ -99,7 +96,6 @@ __all__ = [
     "descend",
     "eigenvectors_price",
     "ends_at_a_minimum",
-    "iterations_worth",
     "linear_residual",
     "planned_lift",
     "planned_stages",

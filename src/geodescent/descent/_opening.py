@@ -32,11 +32,9 @@ STEP_LINEARISATIONS = 8.0  # Linearisations: a step with few iterations takes as
 OPENING_DAMPING = 1e-5
 """Share of ‖B‖_F² of the first batch, whose rows have more in common the more outputs a sample has: with a tenth of it
 first steps of deep networks are refused, and with a share of ‖B‖_F²/m those of 784 outputs end in a plateau."""
-LEAST_DAMPING = 1e-7
-"""Share of ‖B‖_F²/m: the least damping of steps with few iterations. Solves that stop early hardly feel a smaller one,
-nor do products in float32, and the steps after them, which solve longer and begin with it, would go too far."""
+LEAST_OF_PRECISION = {torch.float32: 1e-7, torch.float64: 1e-12}
+"""Share of ‖B‖_F²/m: the least damping of steps with few iterations, by the precision of the problem."""
 PRICE_OF_ALL = 5.0  # Iterations: what a step on all samples takes beside them, by products in float32.
-LONG_STEPS = 2.0  # Times `STEP_ITERATIONS`: so many more iterations than eigenvectors cost, and these pay.
 
 
 @dataclass(frozen=True)
@@ -70,11 +68,9 @@ class BatchesEnd:
 class EigenvectorsPay:
     """Ends the steps with sketched factors of the layers, where the factors' eigenvectors are worth their price.
 
-    The eigenvectors save iterations, the more of them the smaller the damping. They pay where the last step took so
-    many iterations more than they cost as `LONG_STEPS` steps with them take beside theirs. Where products are passes
-    through a graph, steps with eigenvectors make columns instead. There they pay where they cost no more than
-    `STEP_ITERATIONS`, as long as a step with them takes anyway, or where the last step took as many iterations as they
-    cost.
+    They save iterations, the more of them the smaller the damping, and steps with them make the columns of D. Where
+    products were passes through a graph they pay once they cost no more than `STEP_ITERATIONS`, as long as a step with
+    them takes anyway, or as the last step took. Where columns are known anyway they do not.
     """
 
     stages: int = 1
@@ -85,7 +81,10 @@ class EigenvectorsPay:
 
     def is_over(self, here: Linearised, state: State) -> bool:
         """Whether the better factors are the better use of the time."""
-        return state.stage.iterations >= iterations_worth(here.jacobian, here.jacobian.product_flops())
+        if not goes_by_passes(here.jacobian):
+            return False
+        price = eigenvectors_price(here.jacobian, here.jacobian.product_flops())
+        return price <= STEP_ITERATIONS or state.stage.iterations >= price
 
 
 def eigenvectors_price(jacobian: Jacobian, product_flops: float) -> float:
@@ -96,19 +95,6 @@ def eigenvectors_price(jacobian: Jacobian, product_flops: float) -> float:
         product_flops: of a pair.
     """
     return FASTER_PRODUCTS * factors_flops(jacobian) / product_flops
-
-
-def iterations_worth(jacobian: Jacobian, product_flops: float) -> float:
-    """From how many iterations of a step on the eigenvectors pay; 0 where they do at once.
-
-    Args:
-        jacobian: whose layers they are.
-        product_flops: of a pair of products.
-    """
-    price = eigenvectors_price(jacobian, product_flops)
-    if goes_by_passes(jacobian):
-        return 0.0 if price <= STEP_ITERATIONS else price
-    return price + LONG_STEPS * STEP_ITERATIONS
 
 
 def first_batch(problem: Problem) -> Problem | None:
@@ -149,6 +135,6 @@ def _short_steps(source: Source, *leave: Leave, price: float = 1.0) -> Stage:
         price: of a step, in iterations.
     """
     dtype, n_rows = source.first.dtype, FIRST_BATCH * source.first.blocks[0].n_outputs
-    control = GainRatio(initial_damping=OPENING_DAMPING * n_rows, least_damping=LEAST_DAMPING)
+    control = GainRatio(initial_damping=OPENING_DAMPING * n_rows, least_damping=LEAST_OF_PRECISION[dtype])
     lift = SketchedLift(price, products=torch.float32)
     return Stage(source, lift, EulerWalk(), control, leave, solve_dtype=dtype)

@@ -7,7 +7,6 @@ from geodescent._deadline import has_deadline
 from geodescent.descent import (
     LEAST_ROUNDS,
     LONG,
-    LONG_STEPS,
     PART_PATIENCE,
     AfterSteps,
     BatchesEnd,
@@ -22,10 +21,9 @@ from geodescent.descent import (
     Stages,
     State,
     eigenvectors_price,
-    iterations_worth,
 )
 from geodescent.doors.planning._look import Look
-from geodescent.jacobian import Jacobian
+from geodescent.jacobian import Jacobian, goes_by_passes
 from geodescent.lift import Damped, Lift, Prepared, known_by_products
 from geodescent.linalg import STEP_ITERATIONS
 from geodescent.metric import Metric
@@ -53,8 +51,8 @@ def _(rule: BatchesEnd) -> str:
 @rule_in_words.register
 def _(rule: EigenvectorsPay) -> str:
     return (
-        f"a step takes {LONG_STEPS * STEP_ITERATIONS:g} iterations more than eigenvectors of its factors cost; where "
-        f"products are passes through a graph, these cost no more than {STEP_ITERATIONS:g}, or than the last step took"
+        f"products are passes through a graph, and eigenvectors of its factors cost no more than {STEP_ITERATIONS:g} "
+        "iterations, or no more than the last step took"
     )
 
 
@@ -126,7 +124,7 @@ def _no_opening(stage: Stage, look: Look) -> str:
                 )
         if isinstance(rule, EigenvectorsPay):
             price = eigenvectors_price(look.jacobian, look.product_flops)
-            if iterations_worth(look.jacobian, look.product_flops) <= 0.0:
+            if goes_by_passes(look.jacobian) and price <= STEP_ITERATIONS:
                 return f"the eigenvectors of its factors cost as much as {price:.2g} iterations"
     return ""
 
