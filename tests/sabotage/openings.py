@@ -260,7 +260,7 @@ OPENINGS = (
     *of(
         "jacobian/_cheaper_columns.py",
         "outputs/test_recorded.py::test_random_sums_are_those_of_a_recorded_call_alone",
-        ("isinstance(block, Block) or block.is_made", "isinstance(block, Block)"),
+        ("isinstance(block, RecordedBlock) and not block.is_made", "isinstance(block, RecordedBlock)"),
     ),
     *of(
         "jacobian/_recorded_block.py",
