@@ -300,6 +300,8 @@ def test_random_sums_are_those_of_a_recorded_call_alone() -> None:
     assert_close(sums.dense(), jacobian.sketched(0).dense(), 1e-12)
     assert random_sums(jacobian.made()) is None
     assert random_sums(MatrixJacobian(torch.eye(3, dtype=F64))) is None
+    jacobian.blocks[0].made()  # its columns are known from now on
+    assert random_sums(jacobian) is None
 
 
 def test_scaled_mixed_and_converted_it_is_what_the_columns_are() -> None:
