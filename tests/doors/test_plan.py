@@ -341,11 +341,13 @@ def test_batches_are_foretold_with_their_rounds() -> None:
 
 @pytest.mark.slow
 def test_what_the_eigenvectors_are_said_to_cost_is_what_the_rule_says() -> None:
-    """Where they are dear enough for a stage without them."""
-    model, x, y = mlp(3, 400, 400, 2), normal(4, 3), normal(4, 2)
+    """Where they are dear enough for a stage without them; where columns are known they are not asked for."""
+    wide = nn.Sequential(nn.Flatten(), nn.Linear(64, 600), nn.Tanh(), nn.Linear(600, 2))
+    model, x, y = nn.Sequential(nn.Conv2d(1, 4, 3), nn.Tanh(), wide).double(), normal(8, 1, 6, 6), normal(8, 2)
     with spending(Budget(factor_order=5)):
-        first = gd.plan(model, x, y).first
-    assert (first.lift, first.on) == ("sketched", "all 4 samples")
+        first, plain = gd.plan(model, x, y).first, gd.plan(mlp(3, 400, 400, 2), normal(4, 3), normal(4, 2)).first
+    assert (first.lift, first.on) == ("sketched", "all 8 samples")
+    assert plain.lift == "sketched" and "eigenvectors" not in plain.why
     jacobian = gd.SampleMap(model, x).linearise()[1]
     worth = eigenvectors_price(jacobian, jacobian.product_flops())
     assert f"cost as much as {worth:,.0f} of them" in first.why

@@ -12,7 +12,16 @@ from torch import Tensor, nn
 import geodescent as gd
 from geodescent._budget import Budget, spending
 from geodescent._errors import JacobianError, MemoryPlanError
-from geodescent.jacobian import BlockJacobian, MatrixJacobian, OuterColumns, RecordedBlock, expecting, random_sums
+from geodescent.jacobian import (
+    BlockJacobian,
+    MatrixJacobian,
+    OuterColumns,
+    RecordedBlock,
+    expecting,
+    goes_by_passes,
+    is_recorded,
+    random_sums,
+)
 from geodescent.outputs import SampleMap
 
 pytestmark = [
@@ -301,7 +310,7 @@ def test_random_sums_are_those_of_a_recorded_call_alone() -> None:
     assert random_sums(jacobian.made()) is None
     assert random_sums(MatrixJacobian(torch.eye(3, dtype=F64))) is None
     jacobian.blocks[0].made()  # its columns are known from now on
-    assert random_sums(jacobian) is None
+    assert random_sums(jacobian) is None and is_recorded(jacobian) and not goes_by_passes(jacobian)
 
 
 def test_scaled_mixed_and_converted_it_is_what_the_columns_are() -> None:

@@ -12,12 +12,7 @@ from geodescent.descent._descend import Clock, Descent, descend, start
 from geodescent.descent._gain_ratio import GainRatio, GainRatioState
 from geodescent.descent._linearised import Linearised
 from geodescent.descent._natural import NaturalControl, NaturalState
-from geodescent.descent._opening import (
-    BatchesEnd,
-    EigenvectorsPay,
-    batches_stage,
-    eigenvectors_price,
-)
+from geodescent.descent._opening import BatchesEnd, EigenvectorsPay, batches_stage, eigenvectors_price
 from geodescent.descent._parts import require_part
 from geodescent.descent._planned import MeasuredExactly, planned_stages
 from geodescent.descent._polish import ends_at_a_minimum, polished

@@ -13,7 +13,7 @@ from geodescent.descent._linearised import Linearised
 from geodescent.descent._stages import STAGES, Leave, Stage
 from geodescent.descent._state import State
 from geodescent.descent._walk import EulerWalk
-from geodescent.jacobian import Jacobian, goes_by_passes
+from geodescent.jacobian import Jacobian, is_recorded
 from geodescent.lift import SketchedLift, factors_flops
 from geodescent.linalg import STEP_ITERATIONS
 from geodescent.problem import (
@@ -81,7 +81,7 @@ class EigenvectorsPay:
 
     def is_over(self, here: Linearised, state: State) -> bool:
         """Whether the better factors are the better use of the time."""
-        if not goes_by_passes(here.jacobian):
+        if not is_recorded(here.jacobian):
             return False
         price = eigenvectors_price(here.jacobian, here.jacobian.product_flops())
         return price <= STEP_ITERATIONS or state.stage.iterations >= price

@@ -6,7 +6,7 @@ its inputs and cotangents; `MatrixJacobian` is the same from a matrix, or from t
 
 from geodescent.jacobian._block import CALL_FLOPS, Block
 from geodescent.jacobian._block_jacobian import BlockJacobian, stacked
-from geodescent.jacobian._cheaper_columns import expecting, goes_by_passes, random_sums
+from geodescent.jacobian._cheaper_columns import expecting, goes_by_passes, is_recorded, random_sums
 from geodescent.jacobian._column_squares import column_squares
 from geodescent.jacobian._columns import Columns, DenseColumns, same_columns
 from geodescent.jacobian._cotangents import ChainedCotangents, Cotangents, DenseCotangents
@@ -52,6 +52,7 @@ __all__ = [
     "expecting",
     "goes_by_passes",
     "is_by_rows",
+    "is_recorded",
     "merged",
     "order_of",
     "random_sums",

@@ -6,6 +6,11 @@ from geodescent.jacobian._jacobian import Jacobian
 from geodescent.jacobian._recorded_block import RecordedBlock
 
 
+def is_recorded(jacobian: Jacobian) -> bool:
+    """Whether rows belong to recorded calls, whether their columns are known by now or not."""
+    return any(isinstance(block, RecordedBlock) for block in jacobian.blocks)
+
+
 def goes_by_passes(jacobian: Jacobian) -> bool:
     """Whether products are passes through the graphs of recorded calls, whose columns would take a pass an output."""
     return any(isinstance(block, RecordedBlock) and not block.is_made for block in jacobian.blocks)

@@ -23,7 +23,7 @@ from geodescent.descent import (
     eigenvectors_price,
 )
 from geodescent.doors.planning._look import Look
-from geodescent.jacobian import Jacobian, goes_by_passes
+from geodescent.jacobian import Jacobian, is_recorded
 from geodescent.lift import Damped, Lift, Prepared, known_by_products
 from geodescent.linalg import STEP_ITERATIONS
 from geodescent.metric import Metric
@@ -124,7 +124,7 @@ def _no_opening(stage: Stage, look: Look) -> str:
                 )
         if isinstance(rule, EigenvectorsPay):
             price = eigenvectors_price(look.jacobian, look.product_flops)
-            if goes_by_passes(look.jacobian) and price <= STEP_ITERATIONS:
+            if is_recorded(look.jacobian) and price <= STEP_ITERATIONS:
                 return f"the eigenvectors of its factors cost as much as {price:.2g} iterations"
     return ""
 

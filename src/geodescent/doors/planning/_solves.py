@@ -8,6 +8,7 @@ import torch
 from geodescent._budget import FRACTION, allowed_bytes, budget, fits
 from geodescent.descent import FIRST_BATCH, OWN_PRODUCTS, Soap, Stage, eigenvectors_price, planned_lift
 from geodescent.doors.planning._look import Look, seconds_of
+from geodescent.jacobian import is_recorded
 from geodescent.lift import (
     BLOCKS_BYTES,
     DENSE_MATRICES,
@@ -120,10 +121,12 @@ def _(lift: PlannedLift, look: Look) -> str:
 
 @_reason.register
 def _(lift: SketchedLift, look: Look) -> str:
-    worth = eigenvectors_price(look.jacobian, look.product_flops)
     planned = planned_lift(look.problem)
     is_large = isinstance(planned.choice(*look.shape, dtype=torch.float64, device=look.problem.device), KrylovLift)
     why = _by_size(planned, look) if is_large else "the columns of D would take a backward pass for each output"
+    if not is_recorded(look.jacobian):
+        return why
+    worth = eigenvectors_price(look.jacobian, look.product_flops)
     return (
         f"{why}; the eigenvectors of the layers' factors, which save iterations, cost as much as {worth:,.0f} of them"
     )
